@@ -1,0 +1,155 @@
+//! The alert: what is worth a person, in the one JSON form that every destination gets.
+
+use crate::net::CommunityId;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Most addresses listed in [`Alert::targets`]; `target_count` counts them all.
+pub const TARGETS_MAX: usize = 32;
+/// Most flows listed in [`Alert::flows`].
+pub const FLOWS_MAX: usize = 32;
+
+/// How bad it is if it is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Worth a look this week.
+    Medium,
+    /// Worth a look today.
+    High,
+    /// Worth waking someone.
+    Critical,
+}
+
+impl Severity {
+    /// The word used in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+
+    /// One step worse, for what concerns a critical asset.
+    pub const fn raised(self) -> Severity {
+        match self {
+            Severity::Low => Severity::Medium,
+            Severity::Medium => Severity::High,
+            Severity::High | Severity::Critical => Severity::Critical,
+        }
+    }
+
+    /// EVE's number: 1 is worst.
+    pub const fn eve(self) -> u8 {
+        match self {
+            Severity::Critical | Severity::High => 1,
+            Severity::Medium => 2,
+            Severity::Low => 3,
+        }
+    }
+}
+
+/// Who must know, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Route {
+    /// A person, now.
+    Pager,
+    /// A person, in working hours.
+    Ticket,
+    /// The weekly reading.
+    Digest,
+}
+
+/// Where the packets behind an alert are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum EvidenceState {
+    /// Kept past the ring's turn.
+    Pinned,
+    /// In the sensor's ring, as far as the collector knows.
+    Available {
+        /// When the ring is expected to overwrite it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<String>,
+        /// The command that fetches it, on the sensor.
+        command: String,
+    },
+    /// Overwritten.
+    Expired,
+    /// Never captured.
+    NotCaptured {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One flow that an alert rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertFlow {
+    /// Community ID, which finds the flow's packets in the sensor's ring.
+    pub community_id: CommunityId,
+    /// First packet.
+    #[serde(serialize_with = "rfc3339", deserialize_with = "read_rfc3339")]
+    pub start: Timestamp,
+    /// Last packet.
+    #[serde(serialize_with = "rfc3339", deserialize_with = "read_rfc3339")]
+    pub end: Timestamp,
+    /// The sensor that saw it.
+    pub sensor: String,
+}
+
+/// An incident worth a person. Field by field as the contract with users names them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Stable: the same input gives the same id.
+    pub id: String,
+    /// Begin of what was seen.
+    #[serde(serialize_with = "rfc3339", deserialize_with = "read_rfc3339")]
+    pub time: Timestamp,
+    /// End of what was seen so far.
+    #[serde(serialize_with = "rfc3339", deserialize_with = "read_rfc3339")]
+    pub end: Timestamp,
+    /// Dotted, from general to special: `scan.horizontal`, `intel.domain`.
+    pub kind: String,
+    /// The address accused, when there is one.
+    pub actor: Option<String>,
+    /// Addresses concerned, at most [`TARGETS_MAX`].
+    pub targets: Vec<String>,
+    /// How many distinct targets there are.
+    pub target_count: u64,
+    /// How many findings this alert folds together.
+    pub count: u64,
+    /// How bad it is if it is true.
+    pub severity: Severity,
+    /// How likely it is to be true, 0 to 1.
+    pub confidence: f64,
+    /// Who must know.
+    pub route: Route,
+    /// One sentence with the numbers that decided.
+    pub reason: String,
+    /// ATT&CK technique identifiers.
+    pub technique: Vec<String>,
+    /// Sensors that saw it.
+    pub sensors: Vec<String>,
+    /// Flows it rests on, at most [`FLOWS_MAX`].
+    pub flows: Vec<AlertFlow>,
+    /// Where the packets are.
+    pub evidence: EvidenceState,
+    /// The signature's identifier, for alerts of kind `signature`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature: Option<String>,
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn read_rfc3339<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Timestamp::parse(&text, Timestamp::MIN).map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,19 @@
+//! What Weir's sensor and collector share.
+//!
+//! A thing lives here when both programs use it today, or when it is the contract between them: the
+//! flow record, its IPFIX form, the names of applications and fields, alerts, configuration loading.
+//! There are no threads, no sockets, no runtime and no unsafe code here, and no policy: thresholds
+//! belong to the stage that applies them.
+
+#![forbid(unsafe_code)]
+
+pub mod time;
+pub mod net;
+pub mod app;
+pub mod metadata;
+pub mod record;
+pub mod alert;
+pub mod ipfix;
+pub mod json;
+pub mod config;
+mod compiler_fault;

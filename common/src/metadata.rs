@@ -1,0 +1,313 @@
+//! What inspection learned about a flow: a short list of named values.
+//!
+//! [`Field`] is the one table of those names. A row gives a field's application, its key in
+//! `--records` and in the store, and the element that carries it in IPFIX; exporter, collector and
+//! store read the table, so that a new protocol's field is one row here and nothing elsewhere.
+
+use crate::app::App;
+use std::borrow::Cow;
+
+/// Most bytes kept of one text value; longer text is cut at a character border and marked with `…`.
+pub const TEXT_BYTES_MAX: usize = 512;
+/// Most values kept in one list; later ones are left out.
+pub const LIST_VALUES_MAX: usize = 16;
+
+/// How a field's value looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// UTF-8 text; bytes that are not UTF-8 are replaced.
+    Text,
+    /// An unsigned number.
+    Number,
+    /// Texts in the order seen, without repeats.
+    TextList,
+}
+
+/// Where a field goes in IPFIX: enterprise number and element number. Enterprise 0 is IANA's registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ElementId {
+    /// Private enterprise number; 0 for IANA. [`WEIR_PEN`] stands for the configured one.
+    pub enterprise: u32,
+    /// Element number, 1 to 32767.
+    pub number: u16,
+}
+
+/// The private enterprise number of Weir's own elements: reserved for documentation by RFC 5612.
+pub const WEIR_PEN: u32 = 32473;
+
+const fn iana(number: u16) -> ElementId {
+    ElementId { enterprise: 0, number }
+}
+
+const fn weir(number: u16) -> ElementId {
+    ElementId { enterprise: WEIR_PEN, number }
+}
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $variant:ident $app:ident $shape:ident $key:literal $element_name:literal $element:expr;)*) => {
+        /// One kind of thing that inspection can learn about a flow.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Field { $($(#[$doc])* $variant,)* }
+
+        impl Field {
+            /// Every field, in the order of the table.
+            pub const ALL: &[Field] = &[$(Field::$variant),*];
+
+            /// The application whose records carry the field.
+            pub const fn app(self) -> App {
+                match self { $(Field::$variant => App::$app,)* }
+            }
+
+            /// How the value looks.
+            pub const fn shape(self) -> Shape {
+                match self { $(Field::$variant => Shape::$shape,)* }
+            }
+
+            /// The key in `--records`, the column in the store.
+            pub const fn key(self) -> &'static str {
+                match self { $(Field::$variant => $key,)* }
+            }
+
+            /// The IPFIX element's name.
+            pub const fn element_name(self) -> &'static str {
+                match self { $(Field::$variant => $element_name,)* }
+            }
+
+            /// The IPFIX element.
+            pub const fn element(self) -> ElementId {
+                match self { $(Field::$variant => $element,)* }
+            }
+        }
+    };
+}
+
+// Numbers of Weir's own elements are never reused. 1 to 99 belong to the flow itself (ipfix/elements.rs).
+fields! {
+    /// Names asked for.
+    DnsQuery Dns TextList "dns_query" "weirDnsQueryName" weir(100);
+    /// Addresses and names answered.
+    DnsAnswers Dns TextList "dns_answers" "weirDnsAnswers" weir(101);
+    /// Response code of the last response.
+    DnsRcode Dns Number "dns_rcode" "weirDnsResponseCode" weir(102);
+    /// The type asked for, as text (A, AAAA, TXT ...).
+    DnsQueryType Dns Text "dns_qtype" "weirDnsQueryType" weir(103);
+    /// Request method of the first request.
+    HttpMethod Http Text "http_method" "httpRequestMethod" iana(459);
+    /// Host header.
+    HttpHost Http Text "http_host" "httpRequestHost" iana(460);
+    /// Request target.
+    HttpUri Http Text "http_uri" "httpRequestTarget" iana(461);
+    /// Status code of the first response.
+    HttpStatus Http Number "http_status" "httpStatusCode" iana(457);
+    /// User-Agent header.
+    HttpUserAgent Http Text "http_ua" "httpUserAgent" iana(468);
+    /// Content-Type of the first response.
+    HttpContentType Http Text "http_content_type" "httpContentType" iana(469);
+    /// Server header.
+    HttpServer Http Text "http_server" "weirHttpServer" weir(110);
+    /// Server name indication.
+    TlsServerName Tls Text "sni" "weirTlsServerName" weir(120);
+    /// The negotiated version as Suricata writes it (TLS 1.2, TLS 1.3 ...).
+    TlsVersion Tls Text "tls_version" "weirTlsVersion" weir(121);
+    /// Protocols offered by ALPN, joined by commas.
+    TlsAlpn Tls Text "alpn" "weirTlsAlpn" weir(122);
+    /// Number of the cipher suite that the server chose.
+    TlsCipher Tls Number "tls_cipher" "weirTlsCipherSuite" weir(123);
+    /// JA3 fingerprint of the client (MD5 in hexadecimal).
+    TlsJa3 Tls Text "ja3" "weirTlsJa3" weir(124);
+    /// JA3S fingerprint of the server (MD5 in hexadecimal).
+    TlsJa3s Tls Text "ja3s" "weirTlsJa3s" weir(125);
+    /// JA4 fingerprint of the client.
+    TlsJa4 Tls Text "ja4" "weirTlsJa4" weir(126);
+    /// Subject of the server's certificate.
+    TlsSubject Tls Text "tls_subject" "weirTlsCertificateSubject" weir(127);
+    /// Issuer of the server's certificate.
+    TlsIssuer Tls Text "tls_issuer" "weirTlsCertificateIssuer" weir(128);
+    /// Serial number of the server's certificate, hexadecimal pairs joined by colons.
+    TlsSerial Tls Text "tls_serial" "weirTlsCertificateSerial" weir(129);
+    /// SHA-1 fingerprint of the server's certificate, hexadecimal pairs joined by colons.
+    TlsFingerprint Tls Text "tls_fingerprint" "weirTlsCertificateSha1" weir(130);
+    /// Begin of the certificate's validity, seconds since the epoch.
+    TlsNotBefore Tls Number "tls_notbefore" "weirTlsCertificateNotBefore" weir(131);
+    /// End of the certificate's validity, seconds since the epoch.
+    TlsNotAfter Tls Number "tls_notafter" "weirTlsCertificateNotAfter" weir(132);
+    /// The client's software version banner.
+    SshClient Ssh Text "ssh_client" "weirSshClientBanner" weir(140);
+    /// The server's software version banner.
+    SshServer Ssh Text "ssh_server" "weirSshServerBanner" weir(141);
+    /// HASSH fingerprint of the client (MD5 in hexadecimal).
+    SshHassh Ssh Text "hassh" "weirSshHassh" weir(142);
+    /// HASSH fingerprint of the server (MD5 in hexadecimal).
+    SshHasshServer Ssh Text "hassh_server" "weirSshHasshServer" weir(143);
+}
+
+impl Field {
+    /// The fields of one application, in table order.
+    pub fn of(app: App) -> impl Iterator<Item = Field> {
+        Field::ALL.iter().copied().filter(move |field| field.app() == app)
+    }
+
+    /// The field of a key, as [`Field::key`] gives it.
+    pub fn from_key(key: &str) -> Option<Field> {
+        Field::ALL.iter().copied().find(|field| field.key() == key)
+    }
+
+    /// The field that an IPFIX element carries.
+    pub fn from_element(element: ElementId) -> Option<Field> {
+        Field::ALL.iter().copied().find(|field| field.element() == element)
+    }
+}
+
+/// A field's value; which variant a field has is its [`Shape`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// For [`Shape::Text`].
+    Text(Box<str>),
+    /// For [`Shape::Number`].
+    Number(u64),
+    /// For [`Shape::TextList`].
+    TextList(Vec<Box<str>>),
+}
+
+/// The values learned about one flow, at most one per field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    values: Vec<(Field, Value)>,
+}
+
+impl Metadata {
+    /// Nothing learned.
+    pub const EMPTY: Metadata = Metadata { values: Vec::new() };
+
+    /// Whether nothing was learned.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The values in the order they were learned.
+    pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
+        self.values.iter().map(|(field, value)| (*field, value))
+    }
+
+    /// The value of a field.
+    pub fn get(&self, field: Field) -> Option<&Value> {
+        self.values.iter().find(|(have, _)| *have == field).map(|(_, value)| value)
+    }
+
+    /// The text of a field, when it has one.
+    pub fn text(&self, field: Field) -> Option<&str> {
+        match self.get(field)? {
+            Value::Text(text) => Some(text),
+            Value::TextList(list) => list.first().map(|text| &**text),
+            Value::Number(_) => None,
+        }
+    }
+
+    /// The number of a field, when it has one.
+    pub fn number(&self, field: Field) -> Option<u64> {
+        match self.get(field)? {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The texts of a list field; empty without one.
+    pub fn list(&self, field: Field) -> &[Box<str>] {
+        match self.get(field) {
+            Some(Value::TextList(list)) => list,
+            _ => &[],
+        }
+    }
+
+    /// Sets a text field, unless it is set already: a flow is described by what came first.
+    pub fn set_text(&mut self, field: Field, text: &str) {
+        debug_assert_eq!(field.shape(), Shape::Text);
+        if self.get(field).is_none() {
+            self.values.push((field, Value::Text(bounded(text).into())));
+        }
+    }
+
+    /// Sets a text field from bytes of the wire, replacing what is not UTF-8.
+    pub fn set_bytes(&mut self, field: Field, bytes: &[u8]) {
+        self.set_text(field, &String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX + 4)]));
+    }
+
+    /// Sets a number field, unless it is set already.
+    pub fn set_number(&mut self, field: Field, number: u64) {
+        debug_assert_eq!(field.shape(), Shape::Number);
+        if self.get(field).is_none() {
+            self.values.push((field, Value::Number(number)));
+        }
+    }
+
+    /// Adds to a list field what it does not have yet, up to [`LIST_VALUES_MAX`].
+    pub fn add(&mut self, field: Field, text: &str) {
+        debug_assert_eq!(field.shape(), Shape::TextList);
+        let text = bounded(text);
+        let at = self.values.iter().position(|(have, _)| *have == field);
+        match at.map(|at| &mut self.values[at].1) {
+            Some(Value::TextList(list)) => {
+                if list.len() < LIST_VALUES_MAX && !list.iter().any(|have| **have == *text) {
+                    list.push(text.into());
+                }
+            }
+            Some(_) => debug_assert!(false, "{field:?} is not a list"),
+            None => self.values.push((field, Value::TextList(vec![text.into()]))),
+        }
+    }
+}
+
+/// Cuts text to [`TEXT_BYTES_MAX`], at a character border, with an ellipsis where something is missing.
+fn bounded(text: &str) -> Cow<'_, str> {
+    const MARK: &str = "…";
+    if text.len() <= TEXT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let mut end = TEXT_BYTES_MAX - MARK.len();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}{MARK}", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn keys_and_elements_are_distinct_and_lead_back() {
+        let keys: HashSet<_> = Field::ALL.iter().map(|field| field.key()).collect();
+        let elements: HashSet<_> = Field::ALL.iter().map(|field| field.element()).collect();
+        assert_eq!(keys.len(), Field::ALL.len());
+        assert_eq!(elements.len(), Field::ALL.len());
+        for field in Field::ALL {
+            assert_eq!(Field::from_key(field.key()), Some(*field));
+            assert_eq!(Field::from_element(field.element()), Some(*field));
+        }
+    }
+
+    #[test]
+    fn the_first_value_stays_and_lists_are_bounded() {
+        let mut metadata = Metadata::default();
+        metadata.set_text(Field::HttpHost, "first.example");
+        metadata.set_text(Field::HttpHost, "second.example");
+        assert_eq!(metadata.text(Field::HttpHost), Some("first.example"));
+        for number in 0..LIST_VALUES_MAX + 5 {
+            metadata.add(Field::DnsQuery, &format!("n{number}.example"));
+            metadata.add(Field::DnsQuery, "n0.example");
+        }
+        assert_eq!(metadata.list(Field::DnsQuery).len(), LIST_VALUES_MAX);
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character_and_marked() {
+        let mut metadata = Metadata::default();
+        metadata.set_text(Field::HttpUri, &"é".repeat(TEXT_BYTES_MAX));
+        let kept = metadata.text(Field::HttpUri).unwrap();
+        assert!(kept.len() <= TEXT_BYTES_MAX && kept.ends_with("é…"));
+        metadata.set_bytes(Field::HttpUserAgent, b"caf\xff");
+        assert_eq!(metadata.text(Field::HttpUserAgent), Some("caf\u{fffd}"));
+    }
+}

@@ -1,0 +1,160 @@
+//! The flow record: a closed or sliced flow, what IPFIX carries from the sensor to the collector.
+
+use crate::app::App;
+use crate::metadata::Metadata;
+use crate::net::{CommunityId, FlowKey};
+use crate::time::Timestamp;
+
+/// TCP control bits, as in the header's low twelve bits (RFC 9293, IPFIX `tcpControlBits`).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u16 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u16 = 0x02;
+    /// Reset the connection.
+    pub const RST: u16 = 0x04;
+    /// Push.
+    pub const PSH: u16 = 0x08;
+    /// The acknowledgement number is valid.
+    pub const ACK: u16 = 0x10;
+    /// Urgent pointer is valid.
+    pub const URG: u16 = 0x20;
+    /// ECN echo.
+    pub const ECE: u16 = 0x40;
+    /// Congestion window reduced.
+    pub const CWR: u16 = 0x80;
+}
+
+/// What one direction of a flow carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectionStats {
+    /// Packets.
+    pub packets: u64,
+    /// Octets from the IP header on, as the header declares them (IPFIX `octetDeltaCount`).
+    pub octets: u64,
+    /// Every TCP control bit seen.
+    pub tcp_flags: u16,
+    /// Lowest IPv4 TTL or IPv6 hop limit seen; 0 before the first packet.
+    pub ttl_min: u8,
+    /// Highest TTL or hop limit seen.
+    pub ttl_max: u8,
+    /// IPv4 type of service or IPv6 traffic class of the first packet.
+    pub tos: u8,
+}
+
+/// Why a record was made (IANA IPFIX `flowEndReason`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EndReason {
+    /// Nothing was seen for the idle timeout.
+    #[default]
+    IdleTimeout = 1,
+    /// The flow goes on; this is a slice of it.
+    ActiveTimeout = 2,
+    /// The transport protocol ended it: FIN from both ends or RST.
+    EndOfFlow = 3,
+    /// The sensor was stopped, or a capture file ended.
+    ForcedEnd = 4,
+    /// The flow table was full and this flow was the least recently seen.
+    LackOfResources = 5,
+}
+
+impl EndReason {
+    /// The reason of an IPFIX value.
+    pub const fn from_ipfix(value: u8) -> Option<EndReason> {
+        Some(match value {
+            1 => EndReason::IdleTimeout,
+            2 => EndReason::ActiveTimeout,
+            3 => EndReason::EndOfFlow,
+            4 => EndReason::ForcedEnd,
+            5 => EndReason::LackOfResources,
+            _ => return None,
+        })
+    }
+
+    /// The word EVE's `flow.reason` uses (`timeout`, `forced`), extended where EVE has none.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EndReason::IdleTimeout => "timeout",
+            EndReason::ActiveTimeout => "active",
+            EndReason::EndOfFlow => "closed",
+            EndReason::ForcedEnd => "forced",
+            EndReason::LackOfResources => "emergency",
+        }
+    }
+}
+
+/// The state of a flow in EVE's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FlowState {
+    /// One side only so far.
+    #[default]
+    New = 0,
+    /// Both sides spoke; for TCP, the handshake is complete.
+    Established = 1,
+    /// TCP ended by FIN or RST.
+    Closed = 2,
+}
+
+impl FlowState {
+    /// The word EVE's `flow.state` uses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FlowState::New => "new",
+            FlowState::Established => "established",
+            FlowState::Closed => "closed",
+        }
+    }
+
+    /// The state of a stored number.
+    pub const fn from_number(number: u8) -> Option<FlowState> {
+        Some(match number {
+            0 => FlowState::New,
+            1 => FlowState::Established,
+            2 => FlowState::Closed,
+            _ => return None,
+        })
+    }
+}
+
+/// A closed or sliced flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// The ends, initiator first.
+    pub key: FlowKey,
+    /// Identifies the flow's slices and events within its sensor's run (IPFIX `flowId`, EVE `flow_id`).
+    pub flow_id: u64,
+    /// Community ID version 1.
+    pub community_id: CommunityId,
+    /// Time of the first packet.
+    pub start: Timestamp,
+    /// Time of the last packet.
+    pub end: Timestamp,
+    /// Initiator to responder.
+    pub forward: DirectionStats,
+    /// Responder to initiator.
+    pub reverse: DirectionStats,
+    /// Type and code of the first packet, for ICMP and ICMPv6.
+    pub icmp: Option<(u8, u8)>,
+    /// 802.1Q identifiers, outermost first; 0 where there is none.
+    pub vlans: [u16; 2],
+    /// Interface the first packet came in by: index in the sensor's list (IPFIX `ingressInterface`).
+    pub interface: u32,
+    /// Why the record was made.
+    pub end_reason: EndReason,
+    /// State at the end of the record.
+    pub state: FlowState,
+    /// The application recognised.
+    pub app: App,
+    /// What inspection learned; boxed because most flows have none.
+    pub metadata: Option<Box<Metadata>>,
+}
+
+impl FlowRecord {
+    /// The metadata, empty when there is none.
+    pub fn metadata(&self) -> &Metadata {
+        static NONE: Metadata = Metadata::EMPTY;
+        self.metadata.as_deref().unwrap_or(&NONE)
+    }
+}

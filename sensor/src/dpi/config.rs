@@ -1,0 +1,26 @@
+//! The `[dpi]` section.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How deep inspection looks.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DpiConfig {
+    /// Recognise applications and read their metadata. Off: flows only.
+    pub enabled: bool,
+    /// Bytes of each direction looked at before a flow that no dissector is sure of stays unknown.
+    pub probe_bytes_max: u32,
+    /// Most bytes held for one direction of a TCP flow while segments are missing or a message is
+    /// incomplete. At the limit the missing bytes are given up as a gap.
+    pub stream_bytes_max: u32,
+    /// Most bytes held for all TCP flows of one worker. At the limit, flows that want to hold more
+    /// give up their gaps at once.
+    pub streams_bytes_max: u64,
+}
+
+impl Default for DpiConfig {
+    fn default() -> Self {
+        DpiConfig { enabled: true, probe_bytes_max: 2048, stream_bytes_max: 256 << 10, streams_bytes_max: 128 << 20 }
+    }
+}

@@ -1,0 +1,49 @@
+//! The `[export]` section.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where flow records and events go.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportConfig {
+    /// IPFIX collectors and files: `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it.
+    pub destinations: Vec<String>,
+    /// EVE JSON file; empty: none. `-` is standard output. `--eve` replaces it.
+    pub eve: String,
+    /// JSON lines of flow records; empty: none. `-` is standard output. `--records` replaces it.
+    pub records: String,
+    /// IPFIX observation domain.
+    pub observation_domain: u32,
+    /// Private enterprise number of Weir's own elements. The default is reserved for documentation (RFC 5612).
+    pub enterprise_number: u32,
+    /// Most octets of an IPFIX message over UDP, so that it fits the path's MTU.
+    pub udp_message_bytes_max: u16,
+    /// Seconds between templates over UDP.
+    pub udp_template_refresh_s: u32,
+    /// Seconds between records of the metering and exporting statistics, and EVE `stats`.
+    pub statistics_interval_s: u32,
+    /// Most batches waiting for the export thread. At the limit live batches are dropped and counted,
+    /// while a replay waits.
+    pub queue_batches_max: u32,
+    /// Most bytes of IPFIX kept in memory for a collector that cannot be reached; the oldest messages
+    /// are dropped at the limit, and counted.
+    pub backlog_bytes_max: u64,
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        ExportConfig {
+            destinations: Vec::new(),
+            eve: String::new(),
+            records: String::new(),
+            observation_domain: 1,
+            enterprise_number: weir_common::metadata::WEIR_PEN,
+            udp_message_bytes_max: 1400,
+            udp_template_refresh_s: 60,
+            statistics_interval_s: 10,
+            queue_batches_max: 256,
+            backlog_bytes_max: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Flow table: turns packets into flow records.
+
+pub mod config;

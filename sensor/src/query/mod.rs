@@ -1,0 +1,1 @@
+//! Query: from an expression and a time range to packets of the ring, with a statement of completeness.

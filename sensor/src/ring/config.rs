@@ -1,0 +1,38 @@
+//! The `[ring]` section.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The rolling pool of packets on disk.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RingConfig {
+    /// Directory of the ring; empty: no packets are kept. `--ring` on the command line replaces it.
+    pub directory: String,
+    /// Disk space the ring may use, in MiB, indexes included. The oldest segment leaves to make room.
+    pub budget_mib: u64,
+    /// Size of a segment file in MiB; space is taken and given back in these steps.
+    pub segment_mib: u32,
+    /// Uncompressed size of a block in KiB. Larger blocks compress better, smaller ones are found more exactly.
+    pub block_kib: u32,
+    /// zstd level: negative is faster, up to 19 is smaller.
+    pub zstd_level: i32,
+    /// A block that is not full is written after this long all the same, in milliseconds.
+    pub flush_ms: u64,
+    /// Threads that compress and write. 0: one per two workers, at least one.
+    pub threads: u16,
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        RingConfig {
+            directory: String::new(),
+            budget_mib: 10 << 10,
+            segment_mib: 64,
+            block_kib: 1024,
+            zstd_level: 1,
+            flush_ms: 2_000,
+            threads: 0,
+        }
+    }
+}

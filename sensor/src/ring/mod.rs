@@ -1,0 +1,3 @@
+//! The ring: a rolling, compressed, searchable pool of the packets themselves.
+
+pub mod config;
