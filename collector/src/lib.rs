@@ -1,1 +1,19 @@
-//! Under construction.
+//! Weir's collector: from sensors' records to alerts, their evidence, and a store that can be asked.
+//!
+//! The modules stand in the order of a record's path: `ingest → enrich → detect → correlate → triage →
+//! forward`, with `store` and `evidence` beside it. [`pipeline`] is the one place where they meet.
+//! Async lives in `ingest` alone; everything after it is synchronous functions over batches.
+
+#![forbid(unsafe_code)]
+
+pub mod ingest;
+pub mod enrich;
+pub mod detect;
+pub mod correlate;
+pub mod triage;
+pub mod forward;
+pub mod store;
+pub mod evidence;
+pub mod config;
+pub mod pipeline;
+pub mod cli;

@@ -1,0 +1,32 @@
+//! The collector's configuration: one section per stage, each the stage's own struct.
+
+use crate::detect::config::DetectConfig;
+use crate::enrich::config::EnrichConfig;
+use crate::ingest::config::IngestConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Configuration of `weir-collector`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectorConfig {
+    /// Directory of everything the collector keeps: store, outboxes, alerts.
+    pub state_directory: String,
+    #[allow(missing_docs)]
+    pub ingest: IngestConfig,
+    #[allow(missing_docs)]
+    pub enrich: EnrichConfig,
+    #[allow(missing_docs)]
+    pub detect: DetectConfig,
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        CollectorConfig {
+            state_directory: "/var/lib/weir-collector".into(),
+            ingest: IngestConfig::default(),
+            enrich: EnrichConfig::default(),
+            detect: DetectConfig::default(),
+        }
+    }
+}

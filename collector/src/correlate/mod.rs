@@ -1,0 +1,1 @@
+//! Correlate: folds findings that belong together into incidents.

@@ -1,0 +1,1 @@
+//! Evidence: the packets behind an alert.

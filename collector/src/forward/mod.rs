@@ -1,0 +1,1 @@
+//! Forward: delivers alerts to destinations through bounded outboxes on disk.

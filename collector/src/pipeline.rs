@@ -1,0 +1,1 @@
+//! The one place where the stages meet: threads, queues, and the path of a record.

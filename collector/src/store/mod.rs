@@ -1,0 +1,1 @@
+//! Store: records and alerts as Parquet, partitioned by time.

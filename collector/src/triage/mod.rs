@@ -1,0 +1,1 @@
+//! Triage: decides what an incident means and where it goes.
