@@ -5,6 +5,8 @@
 //! is the only stage of the packet path that reads a clock or a file.
 
 pub mod file;
+pub mod live;
+mod fanout;
 pub mod config;
 
 use weir_common::time::Timestamp;
