@@ -343,3 +343,18 @@ fn sensor_name(config: &SensorConfig) -> String {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     host.unwrap_or_else(|| "sensor".into())
 }
+
+/// Writes to standard output; a reader that went away is a quiet end.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(output_failure)
+}
+
+/// A failure to write output: a quiet end when the reader went away.
+fn output_failure(error: std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::System(anyhow::anyhow!("writing output: {error}")),
+    }
+}
