@@ -6,6 +6,8 @@
 
 pub mod file;
 pub mod live;
+pub mod bpf;
+pub mod filtered;
 mod fanout;
 pub mod config;
 

@@ -9,6 +9,9 @@
 mod pcap;
 mod pcapng;
 mod window;
+mod sequence;
+
+pub use sequence::FileSequence;
 
 use super::{BatchEnd, CaptureError, Frame, FrameSource, SourceLoss};
 use crate::capture::config::BATCH_FRAMES_MAX;
