@@ -22,6 +22,10 @@ impl LinkType {
     pub const NULL: LinkType = LinkType(0);
     /// Ethernet.
     pub const ETHERNET: LinkType = LinkType(1);
+    /// PPP, with or without HDLC's address and control bytes.
+    pub const PPP: LinkType = LinkType(9);
+    /// PPP in HDLC-like framing.
+    pub const PPP_HDLC: LinkType = LinkType(50);
     /// Raw IPv4 or IPv6.
     pub const RAW: LinkType = LinkType(101);
     /// OpenBSD loopback: a four-byte address family in network byte order.
