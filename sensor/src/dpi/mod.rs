@@ -8,6 +8,9 @@
 //! rows in `weir_common::{app, metadata}`.
 
 pub mod config;
+pub mod digest;
+pub mod ssh;
+pub mod tls;
 
 use weir_common::app::App;
 use weir_common::metadata::Metadata;
