@@ -11,8 +11,11 @@ pub mod config;
 mod inspect;
 mod stream;
 mod parser;
+mod digest;
 mod dns;
 mod http;
+mod tls;
+mod ssh;
 
 pub use inspect::{Inspection, Inspector};
 
