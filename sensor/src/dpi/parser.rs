@@ -5,7 +5,7 @@
 //! the compiler sees the whole set.
 
 use super::{Carrier, Context, Dissector, Probe, Progress};
-use super::{dns, http};
+use super::{dns, http, ssh, tls};
 use std::fmt;
 use weir_common::app::App;
 use weir_common::net::Direction;
@@ -77,6 +77,8 @@ macro_rules! dissectors {
 
 // In the order in which they are asked: what is told apart by its first bytes comes first.
 dissectors! {
+    tls::Tls,
+    ssh::Ssh,
     http::Http,
     dns::Dns,
 }
