@@ -4,6 +4,7 @@
 //! time in nanoseconds, handed to a callback in batches. Knows no protocol beyond the link type, and
 //! is the only stage of the packet path that reads a clock or a file.
 
+pub mod bpf;
 pub mod config;
 
 use weir_common::time::Timestamp;
