@@ -15,15 +15,15 @@ use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{Decoder, Packet};
 use crate::dpi::{Event, Inspection, Inspector};
-use crate::export::{Batch, Exporting, FlowEvent};
+use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowTable};
-use crate::ring::{FrameSummary, Lane, LossKind, Ring};
+use crate::ring::gaps::LossKind;
+use crate::ring::{Lane, Ring, RingStatus};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use weir_common::net::Direction;
 use weir_common::record::{EndReason, FlowRecord};
 use weir_common::time::Timestamp;
 
@@ -61,9 +61,9 @@ pub struct Report {
     /// What was counted.
     pub counters: WorkerCounters,
     /// What export has to say.
-    pub export: crate::export::ExportReport,
+    pub export: ExportStatus,
     /// What the ring has to say, when there was one.
-    pub ring: Option<crate::ring::RingReport>,
+    pub ring: Option<RingStatus>,
     /// Workers that ended by a fault of ours.
     pub workers_failed: usize,
 }
@@ -93,9 +93,9 @@ pub fn start(
             ),
             flows: FlowTable::new(&config.flow, flows_max, number),
             inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi)),
-            lane: ring.as_mut().map(|ring| ring.lane(number)),
+            lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
-            events: exporting.wants_events().then(Vec::new),
+            events: (!config.export.eve.is_empty()).then(Vec::new),
             counters: WorkerCounters::default(),
             published: published.clone(),
             now: Timestamp::MIN,
@@ -112,6 +112,11 @@ impl Running {
     /// What was counted so far.
     pub fn counters(&self) -> WorkerCounters {
         total(&self.published)
+    }
+
+    /// What the ring did so far, when there is one.
+    pub fn ring_status(&self) -> Option<RingStatus> {
+        self.ring.as_ref().map(Ring::status)
     }
 
     /// Whether every worker has ended.
@@ -217,7 +222,7 @@ impl Worker {
         let observed = flows.observe(&packet, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
         if let Some(lane) = lane {
-            lane.append(frame, Some(&summary(&packet, flow)), &mut counters.ring);
+            lane.append(frame, Some(flow.community_id().tag()), &mut counters.ring);
         }
         let Some(inspector) = inspector else { return };
         if observed.is_flipped && let Some(inspection) = &mut flow.attachment {
@@ -249,7 +254,7 @@ impl Worker {
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
         if let Some(lane) = &mut self.lane {
-            lane.tick(self.now, &mut self.counters.ring);
+            lane.tick(self.now);
         }
         self.outbox.send_if_old(&mut self.counters.export);
     }
@@ -273,10 +278,12 @@ impl Worker {
         let counters = &mut self.counters.capture;
         counters.kernel_dropped = loss.kernel_dropped;
         counters.interface_dropped = loss.interface_dropped;
-        let lost = (loss.kernel_dropped + loss.interface_dropped)
-            .saturating_sub(self.loss.kernel_dropped + self.loss.interface_dropped);
-        if lost > 0 && let Some(lane) = &mut self.lane {
-            lane.note_loss(LossKind::Kernel, lost, self.now.minus(PUBLISH_INTERVAL), self.now);
+        if let Some(lane) = &mut self.lane {
+            let since = self.now.minus(PUBLISH_INTERVAL);
+            let kernel = loss.kernel_dropped.saturating_sub(self.loss.kernel_dropped);
+            let interface = loss.interface_dropped.saturating_sub(self.loss.interface_dropped);
+            lane.note_loss(LossKind::Kernel, kernel, since, self.now);
+            lane.note_loss(LossKind::Interface, interface, since, self.now);
         }
         self.loss = loss;
         self.counters.flow.active = self.flows.len() as u64;
@@ -292,25 +299,11 @@ impl Worker {
         };
         flows.drain(&mut counters.flow, &mut ended);
         outbox.send(&mut counters.export);
-        // The lane's last block is handed over when the lane is dropped.
-        self.lane = None;
+        if let Some(lane) = self.lane.take() {
+            lane.close(self.now);
+        }
         self.counters.flow.active = 0;
         self.published.set(&self.counters);
-    }
-}
-
-/// What the ring's index keeps about a packet.
-#[inline]
-fn summary(packet: &Packet<'_>, flow: &Flow<Attachment>) -> FrameSummary {
-    let (source_port, destination_port) = packet.transport.ports();
-    FrameSummary {
-        source: packet.ip.source,
-        destination: packet.ip.destination,
-        source_port,
-        destination_port,
-        protocol: packet.ip.protocol,
-        vlan: packet.vlans[0],
-        flow_tag: flow.community_id().tag(),
     }
 }
 

@@ -12,9 +12,13 @@ mod status;
 mod summary;
 
 use crate::config::SensorConfig;
+use crate::counters::Published;
+use crate::export::{self, ExportError, Exporting, Pace};
+use crate::ring::{Ring, RingError, RingMode};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use weir_common::time::Timestamp;
 
 /// How a command ended, as a process says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -294,7 +298,7 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
         return wrong("ring.block_kib", format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024));
     }
     for url in &config.export.destinations {
-        if let Err(error) = crate::export::Destination::parse(url) {
+        if let Err(error) = crate::export::Target::parse(url) {
             return wrong("export.destinations", error.to_string());
         }
     }
@@ -333,6 +337,40 @@ fn ring_directory(argument: Option<&String>, config: &SensorConfig) -> Result<Pa
         return Err(Failure::Input(anyhow::anyhow!("no ring: name one with --ring DIR or ring.directory")));
     }
     Ok(PathBuf::from(directory))
+}
+
+/// Starts export with its files opened.
+fn open_export(
+    config: &SensorConfig,
+    interfaces: Vec<String>,
+    published: &[Published],
+    pace: Pace,
+) -> Result<Exporting, Failure> {
+    let context =
+        export::Context { sensor_name: sensor_name(config), interfaces, workers: published.to_vec(), pace };
+    export::start(&config.export, context).map_err(|error| match error {
+        ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
+        _ => Failure::Input(error.into()),
+    })
+}
+
+/// Opens the ring, when one is configured.
+fn open_ring(config: &SensorConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Option<Ring>, Failure> {
+    if config.ring.directory.is_empty() {
+        return Ok(None);
+    }
+    let ring = Ring::open(&config.ring, lanes, mode, now).map_err(|error| match error {
+        RingError::Config { .. } | RingError::Budget { .. } => Failure::Input(error.into()),
+        _ => Failure::System(anyhow::Error::from(error).context("ring")),
+    })?;
+    Ok(Some(ring))
+}
+
+/// The time, for what is said relative to it on the command line.
+#[expect(clippy::disallowed_methods, reason = "a person's `10m ago` is relative to the clock")]
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::MIN.plus(since_epoch.unwrap_or_default())
 }
 
 /// The sensor's name: configured, or the host's.

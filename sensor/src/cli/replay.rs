@@ -1,13 +1,16 @@
 //! `weir-sensor replay`: capture files through the same path as live traffic, as fast as they can be taken.
 
-use super::{Failure, Outcome, ReplayArguments, load, sensor_name, summary, with_output};
+use super::{Failure, Outcome, ReplayArguments, load, open_export, open_ring, summary, with_output};
 use crate::capture::file::{FileSequence, expand};
 use crate::capture::filtered::Filtered;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::SensorConfig;
+use crate::export::Pace;
 use crate::pipeline::{self, Mode, Report, Running};
+use crate::ring::RingMode;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+use weir_common::time::Timestamp;
 
 /// How often progress is shown on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -29,8 +32,8 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let started = Instant::now();
     let published = vec![Default::default()];
-    let exporting = super::open_export(&config, &sensor_name(&config), &published, Mode::Replay)?;
-    let ring = super::open_ring(&config, 1, Mode::Replay)?;
+    let exporting = open_export(&config, Vec::new(), &published, Pace::Replay)?;
+    let ring = open_ring(&config, 1, RingMode::Replay, Timestamp::MIN)?;
     let running = pipeline::start(&config, vec![source], published, exporting, ring, Mode::Replay, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     show_progress(&running, bytes_total, started);
@@ -72,12 +75,13 @@ fn show_progress(running: &Running, bytes_total: u64, started: Instant) {
 pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Failure> {
     eprintln!("{}", summary::text(&report.counters, started.elapsed()));
     let mut lost = !summary::losses(&report.counters).is_empty();
-    for line in report.export.problems() {
-        eprintln!("export: {line}");
-        lost = true;
+    for destination in report.export.destinations.iter().filter(|d| d.records_dropped > 0) {
+        let why = destination.last_error.as_deref().unwrap_or("the backlog was full");
+        eprintln!("{}: {} records lost: {why}", destination.url, destination.records_dropped);
     }
-    for line in report.ring.iter().flat_map(|ring| ring.problems()) {
-        eprintln!("ring: {line}");
+    lost |= report.export.lost() > 0;
+    if let Some(ring) = report.ring.filter(|ring| ring.frames_failed > 0) {
+        eprintln!("ring: {} frames lost because the disk was full or failed", ring.frames_failed);
         lost = true;
     }
     if report.workers_failed > 0 {

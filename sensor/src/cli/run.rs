@@ -1,16 +1,20 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
-use super::{Failure, Outcome, RunArguments, load, replay::conclude, sensor_name, with_output};
+use super::replay::conclude;
+use super::{Failure, Outcome, RunArguments, load, now, open_export, open_ring, sensor_name, with_output};
 use crate::capture::live::LiveSource;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::SensorConfig;
 use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
+use crate::export::Pace;
 use crate::pipeline::{self, Mode};
+use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often the main thread looks for a signal and tells the watchdog that it lives.
@@ -28,16 +32,16 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
     let name = sensor_name(&config);
     let socket = bind_socket(&config);
-    let exporting = super::open_export(&config, &name, &published, Mode::Live)?;
-    let ring = super::open_ring(&config, sources.len() as u16, Mode::Live)?;
+    let interfaces = config.capture.interfaces.clone();
+    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live)?;
+    let ring = open_ring(&config, sources.len() as u16, RingMode::Live, now())?;
     let writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();
-    let export_status = exporting.status();
-    let ring_status = ring.as_ref().map(|ring| ring.status());
-    let counted = published.clone();
-    let interfaces = config.capture.interfaces.clone();
+    let export_status = exporting.shared_status();
+    let ring_status = Arc::new(Mutex::new(None::<RingStatus>));
+    let (counted, ring_shown) = (published.clone(), Arc::clone(&ring_status));
     let status = move || -> Value {
         let mut status = json!({
             "name": name,
@@ -46,8 +50,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
             "workers": counted.len(),
         });
         merge(&mut status, serde_json::to_value(total(&counted)).unwrap_or_default());
-        merge(&mut status, json!({ "destinations": export_status.to_json() }));
-        merge(&mut status, json!({ "ring_storage": ring_status.as_ref().map(|ring| ring.to_json()) }));
+        let export = export_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        merge(&mut status, json!({ "outputs": export }));
+        let ring = *ring_shown.lock().unwrap_or_else(PoisonError::into_inner);
+        merge(&mut status, json!({ "storage": ring }));
         status
     };
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
@@ -58,6 +64,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
+        *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
         drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
     }
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
