@@ -2,9 +2,9 @@
 
 use super::config::FlowConfig;
 use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_MAX, Queue, Verdict};
-use super::flow::{Flow, InitiatorBy, seen};
 use super::index::Index;
 use super::key::CanonicalKey;
+use super::live::{Flow, InitiatorBy, seen};
 use super::slab::Slab;
 use super::tcp;
 use crate::counters::FlowCounters;
