@@ -13,6 +13,8 @@ mod stream;
 mod parser;
 mod dns;
 mod http;
+#[cfg(test)]
+mod testing;
 
 pub use inspect::{Inspection, Inspector};
 
