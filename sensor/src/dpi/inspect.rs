@@ -8,6 +8,10 @@
 //! reordered. That is why bytes that no dissector wants are asked about again a few times, where the
 //! next segment begins, before the flow counts as unknown.
 
+#[cfg(test)]
+#[path = "inspect_tests.rs"]
+mod tests;
+
 use super::config::DpiConfig;
 use super::parser::{Candidates, Parser};
 use super::stream::{Pool, Reader, Stream, Take};
@@ -66,6 +70,8 @@ struct Probing {
     /// Bytes let pass without a dissector.
     discarded: [u32; 2],
     restarts_left: [u8; 2],
+    /// Bytes held because somebody is unsure.
+    unsure_bytes: [u32; 2],
     /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
     is_tentative: [bool; 2],
     datagrams: u8,
@@ -73,7 +79,8 @@ struct Probing {
 
 /// What the first bytes of a direction say.
 enum Verdict {
-    Recognised(Parser),
+    /// A dissector is certain, from so many bytes on.
+    Recognised(Parser, usize),
     Wait,
     Discard,
     Unknown,
@@ -204,7 +211,7 @@ impl Inspection {
     fn datagram(&mut self, payload: &[u8], now: &mut Now<'_>) -> ControlFlow<()> {
         if let Stage::Probing(probing) = &mut self.stage {
             match probing.datagram(now.direction, payload) {
-                Verdict::Recognised(parser) => {
+                Verdict::Recognised(parser, _) => {
                     self.app = parser.app();
                     now.counters.recognised += 1;
                     self.stage = Stage::Reading(parser);
@@ -331,6 +338,7 @@ impl Probing {
             candidates: [Parser::ALL; 2],
             discarded: [0; 2],
             restarts_left: [PROBE_RESTARTS_MAX; 2],
+            unsure_bytes: [0; 2],
             is_tentative: [false; 2],
             datagrams: 0,
         }
@@ -340,6 +348,7 @@ impl Probing {
     fn begin_anew(&mut self, index: usize) {
         self.candidates[index] = Parser::ALL;
         self.restarts_left[index] = PROBE_RESTARTS_MAX;
+        self.unsure_bytes[index] = 0;
         self.is_tentative[index] = false;
     }
 
@@ -351,13 +360,14 @@ impl Probing {
     }
 
     fn discard(&mut self, index: usize, bytes: usize) {
+        self.unsure_bytes[index] = 0;
         self.discarded[index] = self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
         let mut candidates = Parser::ALL;
         if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
-            return Verdict::Recognised(parser);
+            return Verdict::Recognised(parser, 0);
         }
         self.datagrams += 1;
         if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
@@ -366,10 +376,20 @@ impl Probing {
     fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
         let index = direction.index();
         if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
-            return Verdict::Recognised(parser);
+            return Verdict::Recognised(parser, 0);
         }
         if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
+            self.unsure_bytes[index] = bytes.len() as u32;
             return Verdict::Wait;
+        }
+        // What made some unsure was perhaps the end of a message, and this segment begins the next.
+        let unsure_bytes = self.unsure_bytes[index] as usize;
+        if unsure_bytes > 0
+            && let Some(fresh) = bytes.get(unsure_bytes..)
+            && let Some(parser) = Parser::probe(&mut { Parser::ALL }, Carrier::Stream, direction, fresh)
+        {
+            self.discard(index, unsure_bytes);
+            return Verdict::Recognised(parser, unsure_bytes);
         }
         self.is_tentative[index] = false;
         let restarts_left = self.restarts_left[index];
@@ -417,11 +437,15 @@ impl Reader for Conversation<'_> {
     fn bytes(&mut self, bytes: &[u8]) -> Take {
         if let Stage::Probing(probing) = self.stage {
             match probing.stream(self.direction, bytes, self.probe_bytes_max) {
-                Verdict::Recognised(parser) => {
+                Verdict::Recognised(parser, from) => {
                     let discarded = probing.discarded;
                     if self.recognised(parser, discarded) == Take::Stop {
                         return Take::Stop;
                     }
+                    return match self.read(self.direction, bytes.get(from..).unwrap_or_default()) {
+                        Take::Used(used) => Take::Used(used.saturating_add(from)),
+                        Take::Stop => Take::Stop,
+                    };
                 }
                 Verdict::Wait => return Take::Used(0),
                 Verdict::Discard => return Take::Used(bytes.len()),

@@ -16,6 +16,8 @@ mod dns;
 mod http;
 mod tls;
 mod ssh;
+#[cfg(test)]
+mod testing;
 
 pub use inspect::{Inspection, Inspector};
 

@@ -10,6 +10,9 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes kept of one head; parts beyond are left out.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
+/// Largest body or chunk that is believed, in bytes; a larger size is an error in its line.
+const BODY_BYTES_MAX: u64 = 1 << 62;
+
 /// What is kept of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -168,7 +171,7 @@ impl Head {
                 codings.split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
         }
         if let Some(text) = self.get(Part::ContentLength) {
-            framing.length = decimal(text);
+            framing.length = decimal(text).filter(|length| *length <= BODY_BYTES_MAX);
             framing.is_bad |= framing.length.is_none() || framing.is_chunked;
         }
         framing
@@ -294,7 +297,7 @@ pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     if !is_hexadecimal {
         return None;
     }
-    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok().filter(|size| *size <= BODY_BYTES_MAX)
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
