@@ -11,6 +11,8 @@ pub mod config;
 pub mod digest;
 pub mod ssh;
 pub mod tls;
+#[cfg(test)]
+mod trial;
 
 use weir_common::app::App;
 use weir_common::metadata::Metadata;

@@ -18,8 +18,11 @@ use weir_common::net::Direction;
 const LINE_BYTES_MAX: usize = 255;
 /// Most bytes of other lines before the identification. With more, it is not SSH.
 const PREAMBLE_BYTES_MAX: usize = 8 << 10;
-/// Most bytes of a packet that is waited for: what an implementation must support (RFC 4253 section 6.1).
+/// Most bytes of a packet that is waited for: what an implementation must support (RFC 4253 section
+/// 6.1). A longer one counts as malformed and ends the looking at its side.
 const PACKET_BYTES_MAX: usize = 35_000;
+/// Most bytes that any implementation sends (OpenSSH's limit). With more, it is not a packet.
+const PACKET_BYTES_PLAUSIBLE: usize = 256 << 10;
 /// Bytes passed of one side after which a session counts as captured one-sidedly, when the other has
 /// sent nothing at all.
 const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
@@ -53,6 +56,8 @@ enum Phase {
 struct Side {
     phase: Phase,
     begun: bool,
+    /// The side speaks SSH 1 also.
+    old: bool,
     /// Bytes of other lines before the identification.
     preamble_bytes: usize,
     /// There is nothing new to see before so many bytes are offered.
@@ -221,7 +226,8 @@ impl Side {
         let used = line.len() + usize::from(self.phase == Phase::Packet);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         context.metadata.set_bytes(line_field(context.direction), line);
-        if is_ssh_1(line) {
+        self.old = line.starts_with(b"SSH-1.");
+        if self.old && !line.starts_with(b"SSH-1.99-") {
             self.phase = Phase::Over;
         }
         Ok(Step::Used(used))
@@ -250,9 +256,16 @@ impl Side {
             return Ok(Step::Wait(LENGTH_BYTES));
         };
         let bytes = LENGTH_BYTES.saturating_add(u32::from_be_bytes(*length) as usize);
-        // A packet has at least a byte of message and four of padding.
-        if !(LENGTH_BYTES + 6..=PACKET_BYTES_MAX).contains(&bytes) {
+        // A packet has at least a byte of message and four of padding. Whether a side of version 1.99
+        // goes on with SSH 1, whose packets look different, is up to the other.
+        let plausible = (LENGTH_BYTES + 6..=PACKET_BYTES_PLAUSIBLE).contains(&bytes);
+        if !plausible && !self.old {
             return Err("not an SSH packet");
+        }
+        if !plausible || bytes > PACKET_BYTES_MAX {
+            *context.malformed += u64::from(plausible);
+            self.phase = Phase::Over;
+            return Ok(Step::Used(0));
         }
         let Some(packet) = rest.get(LENGTH_BYTES..bytes) else {
             return Ok(Step::Wait(bytes));
@@ -358,11 +371,6 @@ fn write_hassh(key_exchange: &[u8], own: &Algorithms<'_>, out: &mut impl Sink) {
 fn split_identification(line: &str) -> Option<(&str, &str)> {
     let (protocol, software) = line.strip_prefix("SSH-")?.split_once('-')?;
     Some((protocol, software.split(' ').next().unwrap_or_default()))
-}
-
-/// Whether the sender speaks only SSH 1, whose packets look different; 1.99 speaks 2 as well.
-fn is_ssh_1(line: &[u8]) -> bool {
-    line.starts_with(b"SSH-1.") && !line.starts_with(b"SSH-1.99-")
 }
 
 fn line_field(sender: Direction) -> Field {

@@ -79,6 +79,8 @@ struct Side {
     begun: bool,
     /// There was a gap: what is no record may be in the middle of one.
     gapped: bool,
+    /// A record was found.
+    synchronised: bool,
     /// The records cannot be found any more.
     lost: bool,
     /// A handshake message that is not whole was looked into already.
@@ -190,9 +192,10 @@ impl Side {
         self.lost || self.phase == Phase::Over
     }
 
-    /// What contradicts the protocol is an error, unless a gap explains it.
+    /// What contradicts the protocol is an error, unless it is explained by a gap or by a capture that
+    /// began in the middle of a record; then the side is given up.
     fn give_up(&mut self, rest: &[u8], reason: &'static str) -> Result<Step, &'static str> {
-        if !self.gapped {
+        if !self.gapped && self.synchronised {
             return Err(reason);
         }
         self.lost = true;
@@ -258,6 +261,7 @@ impl Tls {
             Some(None) => return side.give_up(rest, "not a TLS record"),
             Some(Some(header)) => header,
         };
+        side.synchronised = true;
         side.content = Some(header.content);
         side.record_left = header.bytes;
         match header.content {
@@ -283,16 +287,15 @@ impl Tls {
     }
 
     fn read_ssl2_hello(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
-        match record::probe(rest) {
-            Probe::Unsure => return Ok(Step::Wait(rest.len() + 1)),
-            Probe::NotForUs => return Err("neither a TLS record nor an SSL 2.0 hello"),
-            Probe::Certain => {}
-        }
         let side = self.side(context);
+        if record::probe(rest) == Probe::Unsure {
+            return Ok(Step::Wait(rest.len() + 1));
+        }
         side.begun = true;
         let Some(hello) = Ssl2Hello::parse(rest) else {
-            return Err("neither a TLS record nor an SSL 2.0 hello");
+            return side.give_up(rest, "neither a TLS record nor an SSL 2.0 hello");
         };
+        side.synchronised = true;
         // The rest of it is passed over like a record.
         side.content = Some(Content::Alert);
         side.record_left = hello.bytes;
@@ -591,3 +594,6 @@ fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {
         object.texts("subjectaltname", certificate.alternative_names.iter().map(|name| name.as_bytes()));
     }
 }
+
+#[cfg(test)]
+mod tests;
