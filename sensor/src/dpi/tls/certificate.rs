@@ -130,10 +130,10 @@ fn distinguished_name(name: &X509Name<'_>) -> Box<str> {
                 _ => " + ",
             });
             push_attribute(&mut text, attribute);
-        }
-        if text.len() > TEXT_BYTES_MAX {
-            // Metadata cuts it there and marks the cut.
-            break;
+            if text.len() > TEXT_BYTES_MAX {
+                // More is not kept anywhere: metadata cuts it there and marks the cut.
+                return text.into();
+            }
         }
     }
     text.into()
