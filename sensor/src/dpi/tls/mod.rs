@@ -144,6 +144,9 @@ impl Tls {
                     break;
                 }
             }
+            if self.is_finished() {
+                break;
+            }
         }
         Ok(used)
     }
@@ -300,7 +303,8 @@ impl Tls {
             0..=6 | 8..=11 | 15..=17 | 20..=26 | 67 | 254 => 0,
             _ => return Interest::Unknown,
         };
-        if bytes > MESSAGE_BYTES_MAX {
+        // Neither a message past the limit nor a certificate longer than its message is waited for.
+        if bytes > MESSAGE_BYTES_MAX.min(message::HEADER_BYTES + length) {
             *context.malformed += 1;
             side.phase = Phase::Over;
             return Interest::Bytes(0);

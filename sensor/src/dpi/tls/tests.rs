@@ -270,6 +270,23 @@ fn a_malformed_certificate_is_counted_and_the_rest_is_told() {
 }
 
 #[test]
+fn a_certificate_longer_than_its_message_is_not_waited_for() {
+    let mut server = TLS12_SERVER.to_vec();
+    let at = server.windows(2).position(|pair| pair == [0x30, 0x82]).unwrap();
+    server[at - 2] = 0xf0;
+    let trial = session(TLS12_CLIENT, &server);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 1));
+    let empty = [&TLS12_SERVER[..at - 15], &[22, 3, 3, 0, 7, 11, 0, 0, 3, 0, 0, 0]].concat();
+    assert_eq!(session(TLS12_CLIENT, &empty).text(Field::TlsSubject), "");
+}
+
+#[test]
+fn what_follows_the_end_of_interest_is_not_judged() {
+    let trial = trial().client(TLS13_CLIENT).server(&[TLS13_SERVER, b"anything"].concat());
+    assert_eq!(trial.end, Some(Progress::Done));
+}
+
+#[test]
 fn a_malformed_hello_is_counted_and_gives_no_fingerprint() {
     let mut client = TLS12_CLIENT.to_vec();
     // The last extension, signature_algorithms, says it has one byte more than there is.
