@@ -18,6 +18,8 @@ mod tls;
 mod ssh;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod trial;
 
 pub use inspect::{Inspection, Inspector};
 
