@@ -13,7 +13,8 @@
 mod tests;
 
 use super::config::DpiConfig;
-use super::parser::{Candidates, Parser};
+use super::parser::Parser;
+use super::probing::{Probing, Verdict};
 use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, Event, Progress};
 use crate::counters::DpiCounters;
@@ -24,14 +25,6 @@ use weir_common::metadata::Metadata;
 use weir_common::net::{Direction, protocol};
 use weir_common::record::tcp_flags;
 use weir_common::time::Timestamp;
-
-/// Datagrams of a flow that are looked at before it stays unknown.
-const PROBE_DATAGRAMS_MAX: u8 = 8;
-/// Times that one direction of a TCP flow is looked at anew, each at the start of a segment, because
-/// it may have been picked up in the middle of a message.
-const PROBE_RESTARTS_MAX: u8 = 4;
-/// Bytes of one direction let pass, without a dissector, while the other side has not said anything.
-const ONE_SIDED_BYTES_MAX: u32 = 64 << 10;
 
 /// A worker's inspection: limits and stream memory shared by its flows.
 #[derive(Debug)]
@@ -61,29 +54,6 @@ enum Stage {
     Probing(Probing),
     Reading(Parser),
     Over,
-}
-
-/// The search for the dissector; arrays are by direction.
-#[derive(Debug)]
-struct Probing {
-    candidates: [Candidates; 2],
-    /// Bytes let pass without a dissector.
-    discarded: [u32; 2],
-    restarts_left: [u8; 2],
-    /// Bytes held because somebody is unsure.
-    unsure_bytes: [u32; 2],
-    /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
-    is_tentative: [bool; 2],
-    datagrams: u8,
-}
-
-/// What the first bytes of a direction say.
-enum Verdict {
-    /// A dissector is certain, from so many bytes on.
-    Recognised(Parser, usize),
-    Wait,
-    Discard,
-    Unknown,
 }
 
 impl Inspector {
@@ -161,7 +131,14 @@ impl Inspection {
     fn new(carrier: Carrier) -> Inspection {
         let streams = (carrier == Carrier::Stream).then(Box::default);
         let stage = Stage::Probing(Probing::new());
-        Inspection { app: App::Unknown, is_swapped: false, is_waiting: false, stage, metadata: Metadata::EMPTY, streams }
+        Inspection {
+            app: App::Unknown,
+            is_swapped: false,
+            is_waiting: false,
+            stage,
+            metadata: Metadata::EMPTY,
+            streams,
+        }
     }
 
     /// The application, as far as it is known.
@@ -287,7 +264,12 @@ impl Inspection {
         streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation)
     }
 
-    fn conversation<'a>(&'a mut self, now: &'a mut Now<'_>, probe_bytes_max: usize, other: Vec<u8>) -> Conversation<'a> {
+    fn conversation<'a>(
+        &'a mut self,
+        now: &'a mut Now<'_>,
+        probe_bytes_max: usize,
+        other: Vec<u8>,
+    ) -> Conversation<'a> {
         Conversation {
             stage: &mut self.stage,
             app: &mut self.app,
@@ -329,87 +311,6 @@ impl Inspection {
         if let Some(mut streams) = self.streams.take() {
             streams.iter_mut().for_each(|stream| stream.release(&mut inspector.pool));
         }
-    }
-}
-
-impl Probing {
-    fn new() -> Probing {
-        Probing {
-            candidates: [Parser::ALL; 2],
-            discarded: [0; 2],
-            restarts_left: [PROBE_RESTARTS_MAX; 2],
-            unsure_bytes: [0; 2],
-            is_tentative: [false; 2],
-            datagrams: 0,
-        }
-    }
-
-    /// An earlier segment came: everything is asked about again.
-    fn begin_anew(&mut self, index: usize) {
-        self.candidates[index] = Parser::ALL;
-        self.restarts_left[index] = PROBE_RESTARTS_MAX;
-        self.unsure_bytes[index] = 0;
-        self.is_tentative[index] = false;
-    }
-
-    /// Held bytes are nobody's after all: what follows is asked about.
-    fn restart(&mut self, index: usize, discarded: usize) {
-        self.candidates[index] = Parser::ALL;
-        self.is_tentative[index] = false;
-        self.discard(index, discarded);
-    }
-
-    fn discard(&mut self, index: usize, bytes: usize) {
-        self.unsure_bytes[index] = 0;
-        self.discarded[index] = self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-    }
-
-    fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
-        let mut candidates = Parser::ALL;
-        if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
-            return Verdict::Recognised(parser, 0);
-        }
-        self.datagrams += 1;
-        if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
-    }
-
-    fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
-        let index = direction.index();
-        if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
-            return Verdict::Recognised(parser, 0);
-        }
-        if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
-            self.unsure_bytes[index] = bytes.len() as u32;
-            return Verdict::Wait;
-        }
-        // What made some unsure was perhaps the end of a message, and this segment begins the next.
-        let unsure_bytes = self.unsure_bytes[index] as usize;
-        if unsure_bytes > 0
-            && let Some(fresh) = bytes.get(unsure_bytes..)
-            && let Some(parser) = Parser::probe(&mut { Parser::ALL }, Carrier::Stream, direction, fresh)
-        {
-            self.discard(index, unsure_bytes);
-            return Verdict::Recognised(parser, unsure_bytes);
-        }
-        self.is_tentative[index] = false;
-        let restarts_left = self.restarts_left[index];
-        if self.candidates[index] == 0 && restarts_left > 0 {
-            self.restarts_left[index] -= 1;
-            if restarts_left == PROBE_RESTARTS_MAX && self.discarded[index] == 0 {
-                self.is_tentative[index] = true;
-                return Verdict::Wait;
-            }
-            self.candidates[index] = Parser::ALL;
-        } else {
-            self.candidates[index] = 0;
-            self.restarts_left[index] = 0;
-        }
-        self.discard(index, bytes.len());
-        let is_given_up = |index: usize| self.candidates[index] == 0 && self.restarts_left[index] == 0;
-        if is_given_up(0) && is_given_up(1) || self.discarded[index] >= ONE_SIDED_BYTES_MAX {
-            return Verdict::Unknown;
-        }
-        Verdict::Discard
     }
 }
 

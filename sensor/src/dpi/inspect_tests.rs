@@ -1,6 +1,7 @@
 //! Packets in; what a flow came to, and what it held, out.
 
 use super::*;
+use crate::dpi::probing::{ONE_SIDED_BYTES_MAX, PROBE_DATAGRAMS_MAX, PROBE_RESTARTS_MAX};
 use crate::dpi::testing::{CLIENT, SERVER, Talk};
 use weir_common::metadata::Field;
 

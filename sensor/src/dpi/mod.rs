@@ -9,6 +9,7 @@
 
 pub mod config;
 mod inspect;
+mod probing;
 mod stream;
 mod parser;
 mod digest;

@@ -132,7 +132,7 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
     if metadata.list(Field::DnsAnswers).len() >= LIST_VALUES_MAX {
         return;
     }
-    for record in message.answers(names) {
+    for record in message.answers() {
         let mut add = |text: &str| metadata.add(Field::DnsAnswers, text);
         match record.rtype {
             rr::A => {
@@ -197,7 +197,7 @@ fn probe_message(bytes: &[u8], length: usize) -> Probe {
     if end.is_none() {
         return if is_cut { Probe::Unsure } else { Probe::NotForUs };
     }
-    if is_netbios || !is_known || !message.has_question_classes(&mut names) {
+    if is_netbios || !is_known || !message.has_question_classes() {
         return Probe::NotForUs;
     }
     // One plain question and counts that fit are enough: fewer than one in 2^40 random messages get

@@ -162,7 +162,8 @@ fn probing_knows_dns_and_nothing_else() {
         assert_eq!(datagram(&bytes), Probe::NotForUs, "{what}");
     }
     // A multicast response has no question: it has to be right to its last byte.
-    let multicast = hex("0000 8400 0000 0001 0000 0000 01 61 05 6c6f63616c 00 0001 8001 00000078 0004 c0000201");
+    let multicast =
+        hex("0000 8400 0000 0001 0000 0000 01 61 05 6c6f63616c 00 0001 8001 00000078 0004 c0000201");
     assert_eq!(datagram(&multicast), Probe::Certain);
     assert_eq!(datagram(&multicast[..multicast.len() - 1]), Probe::NotForUs);
     assert_eq!(datagram(&[&multicast[..], &[0]].concat()), Probe::NotForUs);

@@ -109,7 +109,10 @@ fn continue_is_not_the_response() {
         .say(CLIENT, "ab")
         .say(SERVER, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
         .end();
-    assert_eq!(told.bodies(), "{\"url\":\"/\",\"http_method\":\"POST\",\"protocol\":\"HTTP/1.1\",\"status\":201,\"length\":0}\n");
+    assert_eq!(
+        told.bodies(),
+        "{\"url\":\"/\",\"http_method\":\"POST\",\"protocol\":\"HTTP/1.1\",\"status\":201,\"length\":0}\n"
+    );
 }
 
 #[test]
@@ -123,7 +126,9 @@ fn a_tunnel_ends_the_reading() {
         {"hostname":"mail.example","http_port":443,"url":"mail.example:443","http_method":"CONNECT","protocol":"HTTP/1.1","status":200,"length":0}
     "#]]
     .assert_eq(&bodies);
-    let talk = Talk::tcp().say(CLIENT, REQUEST).say(SERVER, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+    let talk = Talk::tcp()
+        .say(CLIENT, REQUEST)
+        .say(SERVER, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
     assert!(talk.slot.as_ref().unwrap().is_over());
     assert_eq!(talk.events.len(), 1);
 }
@@ -240,7 +245,9 @@ fn malformed_lines_are_counted_and_got_over() {
         .end();
     assert_eq!(told.counters.malformed, 1);
     assert_eq!(told.events.len(), 2);
-    for lengths in ["Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nTransfer-Encoding: chunked"] {
+    for lengths in
+        ["Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nTransfer-Encoding: chunked"]
+    {
         let told = Talk::tcp().say(CLIENT, format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\n")).end();
         assert_eq!(told.counters.malformed, 1);
     }
@@ -273,7 +280,9 @@ fn lines_heads_and_waiting_requests_are_bounded() {
 #[test]
 fn probing_knows_http_and_nothing_else() {
     let is = |text: &str, want: Probe| assert_eq!(probe::probe(text.as_bytes()), want, "{text:?}");
-    for text in [REQUEST, RESPONSE, "BREW x HTTP/1.1\r\n", "GET /\r\n", "\r\nGET / HTTP/1.1\r\n", "HTTP/1.0 404"] {
+    for text in
+        [REQUEST, RESPONSE, "BREW x HTTP/1.1\r\n", "GET /\r\n", "\r\nGET / HTTP/1.1\r\n", "HTTP/1.0 404"]
+    {
         is(text, Probe::Certain);
         for end in 0..text.len().min(12) {
             is(&text[..end], Probe::Unsure);
@@ -282,9 +291,20 @@ fn probing_knows_http_and_nothing_else() {
     is(&format!("GET /{}", "x".repeat(58)), Probe::Unsure);
     is(&format!("GET /{}", "x".repeat(59)), Probe::Certain);
     for text in [
-        "PRI * HTTP/2.0\r\n", "OPTIONS rtsp://a/b RTSP/1.0\r\n", "OPTIONS sip:a SIP/2.0\r\n", "HTTP/2 200 OK\r\n",
-        "HTTPS/1.1 200", "EHLO a.example\r\n", "GET x\r\n", "220 ready\r\n", "\x16\x03\x01", "SSH-2.0-x\r\n",
-        "SOURCE /mount ICE/1.0\r\n", "GET \x01", "* OK IMAP4\r\n", "thismethodisfartoolongtobeamethodofhttp x HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n",
+        "OPTIONS rtsp://a/b RTSP/1.0\r\n",
+        "OPTIONS sip:a SIP/2.0\r\n",
+        "HTTP/2 200 OK\r\n",
+        "HTTPS/1.1 200",
+        "EHLO a.example\r\n",
+        "GET x\r\n",
+        "220 ready\r\n",
+        "\x16\x03\x01",
+        "SSH-2.0-x\r\n",
+        "SOURCE /mount ICE/1.0\r\n",
+        "GET \x01",
+        "* OK IMAP4\r\n",
+        "thismethodisfartoolongtobeamethodofhttp x HTTP/1.1\r\n",
     ] {
         is(text, Probe::NotForUs);
     }

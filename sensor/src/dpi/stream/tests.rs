@@ -259,7 +259,8 @@ fn a_segment_far_ahead_is_ignored_until_three_follow_each_other() {
     assert_eq!(bench.log.text, "abcd");
     bench.segment(far + 61, "x").segment(far + 62, "y");
     assert_eq!(bench.log.text, format!("abcd<{}>y", far + 62 - 104));
-    let nearest = Bench::new().segment(100, "ab").segment(102 + DISTANCE_BYTES_MAX as u32, "x").stream.is_waiting();
+    let nearest =
+        Bench::new().segment(100, "ab").segment(102 + DISTANCE_BYTES_MAX as u32, "x").stream.is_waiting();
     assert!(nearest, "at the border it is held");
 }
 
@@ -335,8 +336,9 @@ fn deliveries() -> impl Strategy<Value = (Vec<u8>, Vec<(usize, usize)>)> {
             cuts.sort_unstable();
             cuts.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>()
         });
-        let extra = prop::collection::vec((0..length, 0..60usize), 0..10)
-            .prop_map(move |extra| extra.into_iter().map(move |(at, more)| (at, (at + more).min(length))).collect::<Vec<_>>());
+        let extra = prop::collection::vec((0..length, 0..60usize), 0..10).prop_map(move |extra| {
+            extra.into_iter().map(move |(at, more)| (at, (at + more).min(length))).collect::<Vec<_>>()
+        });
         let pieces = (cuts, extra).prop_map(|(cuts, extra)| [cuts, extra].concat()).prop_shuffle();
         (Just(bytes), pieces)
     })
