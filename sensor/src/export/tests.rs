@@ -29,7 +29,7 @@ fn flow(number: u64) -> FlowRecord {
         responder_port: 443,
         protocol: 6,
     };
-    let metadata = (number % 2 == 0).then(|| {
+    let metadata = number.is_multiple_of(2).then(|| {
         let mut metadata = Metadata::default();
         metadata.set_text(Field::TlsServerName, "example.org");
         metadata.set_text(Field::TlsVersion, "TLS 1.3");
