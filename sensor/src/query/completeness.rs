@@ -133,18 +133,31 @@ impl Completeness {
             gaps.push(Gap { state, from, to, frames, reason: what.clone() });
         }
         if evidence.gaps.damaged_records > 0 {
-            let reason = format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
+            let reason =
+                format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
             gaps.push(Gap { state: GapState::Damaged, from, to: until, frames: None, reason });
         }
         if evidence.frames_cut_off > 0 {
             let (state, frames) = (GapState::CutOff, Some(evidence.frames_cut_off));
-            gaps.push(Gap { state, from, to: until, frames, reason: "captured shorter than on the wire".into() });
+            gaps.push(Gap {
+                state,
+                from,
+                to: until,
+                frames,
+                reason: "captured shorter than on the wire".into(),
+            });
         }
         let complete = gaps.is_empty();
         // What is not written yet lies behind the end of an open range: it is told, and nothing is missing.
         if evidence.being_written && evidence.until.is_none() && evidence.now > until {
             let reason = "what came last is still in the sensor's memory".into();
-            gaps.push(Gap { state: GapState::NotYetWritten, from: until, to: evidence.now, frames: None, reason });
+            gaps.push(Gap {
+                state: GapState::NotYetWritten,
+                from: until,
+                to: evidence.now,
+                frames: None,
+                reason,
+            });
         }
         Completeness { complete, from, until, gaps: condense(gaps) }
     }
@@ -195,7 +208,8 @@ fn covered(gaps: &Gaps) -> Vec<Run> {
         let run = runs.entry(record.run);
         match record.kind {
             RecordKind::RunStart => {
-                let ends = run.or_insert(Ends { from: record.from, ended: None, killed: None, begun: 0, closed: 0 });
+                let ends =
+                    run.or_insert(Ends { from: record.from, ended: None, killed: None, begun: 0, closed: 0 });
                 ends.from = ends.from.min(record.from);
                 ends.begun += 1;
             }
@@ -228,7 +242,13 @@ fn covered(gaps: &Gaps) -> Vec<Run> {
 }
 
 /// The parts of the range in which no run was writing.
-fn not_captured(evidence: &Evidence<'_>, covered: &[Run], from: Timestamp, until: Timestamp, gaps: &mut Vec<Gap>) {
+fn not_captured(
+    evidence: &Evidence<'_>,
+    covered: &[Run],
+    from: Timestamp,
+    until: Timestamp,
+    gaps: &mut Vec<Gap>,
+) {
     let mut push = |state, from: Timestamp, to: Timestamp, reason: &str| {
         gaps.push(Gap { state, from, to, frames: None, reason: reason.into() });
     };
@@ -289,12 +309,18 @@ fn condense(gaps: Vec<Gap>) -> Vec<Gap> {
     let mut out: Vec<Gap> = Vec::new();
     for gap in gaps {
         let merges = many || gap.state == GapState::Expired;
-        let mut same = out.iter_mut().filter(|held| merges && (held.state, &held.reason) == (gap.state, &gap.reason));
+        let mut same =
+            out.iter_mut().filter(|held| merges && (held.state, &held.reason) == (gap.state, &gap.reason));
         match same.next() {
             Some(held) => {
                 held.from = held.from.min(gap.from);
                 held.to = held.to.max(gap.to);
-                held.frames = held.frames.zip(gap.frames).map(|(a, b)| a.saturating_add(b)).or(held.frames).or(gap.frames);
+                held.frames = held
+                    .frames
+                    .zip(gap.frames)
+                    .map(|(a, b)| a.saturating_add(b))
+                    .or(held.frames)
+                    .or(gap.frames);
             }
             None => out.push(gap),
         }
@@ -306,7 +332,13 @@ fn condense(gaps: Vec<Gap>) -> Vec<Gap> {
         let to = rest.iter().map(|gap| gap.to).max().unwrap_or_default();
         let frames = rest.iter().filter_map(|gap| gap.frames).reduce(u64::saturating_add);
         let reason = format!("{} further gaps, `ring check` lists damage", rest.len());
-        out.push(Gap { state: rest.first().map_or(GapState::Damaged, |gap| gap.state), from, to, frames, reason });
+        out.push(Gap {
+            state: rest.first().map_or(GapState::Damaged, |gap| gap.state),
+            from,
+            to,
+            frames,
+            reason,
+        });
     }
     out.sort_by_key(|gap| (gap.from, gap.to, gap.state));
     out
@@ -324,7 +356,12 @@ mod tests {
         Gaps { records: records.to_vec(), ..Gaps::default() }
     }
 
-    fn state(gaps: &Gaps, since: Option<u64>, until: Option<u64>, being_written: bool) -> (bool, Vec<(GapState, u64, u64)>) {
+    fn state(
+        gaps: &Gaps,
+        since: Option<u64>,
+        until: Option<u64>,
+        being_written: bool,
+    ) -> (bool, Vec<(GapState, u64, u64)>) {
         let evidence = Evidence {
             gaps,
             being_written,
@@ -407,7 +444,10 @@ mod tests {
         let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
         let mut records = vec![start(0), start(1), killed(0, 150), killed(1, 160)];
         records.extend(run(2, 300, 400));
-        assert_eq!(state(&ledger(&records), None, None, false), (false, vec![(GapState::NotCaptured, 150, 300)]));
+        assert_eq!(
+            state(&ledger(&records), None, None, false),
+            (false, vec![(GapState::NotCaptured, 150, 300)])
+        );
     }
 
     #[test]

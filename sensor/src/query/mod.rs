@@ -151,7 +151,12 @@ impl Query {
     }
 
     /// Writes the matching frames as pcapng, the statement in its comments.
-    pub fn write_pcapng(&self, now: Timestamp, flow_of: FlowOf<'_>, out: impl Write) -> Result<Answer, QueryError> {
+    pub fn write_pcapng(
+        &self,
+        now: Timestamp,
+        flow_of: FlowOf<'_>,
+        out: impl Write,
+    ) -> Result<Answer, QueryError> {
         let (_, plan, gaps) = self.plan(now)?;
         let before = self.state(now, &gaps, &plan, 0);
         let comment = format!("weir-sensor query: {}\nknown before reading: {before}", self.words());
@@ -164,7 +169,8 @@ impl Query {
 
     /// The question in words.
     fn words(&self) -> String {
-        let mut words = if self.expression.is_empty() { "everything".to_owned() } else { self.expression.clone() };
+        let mut words =
+            if self.expression.is_empty() { "everything".to_owned() } else { self.expression.clone() };
         for (name, value) in [
             ("flow", self.flow.map(|flow| flow.to_string())),
             ("since", self.since.map(|time| time.to_string())),

@@ -208,10 +208,7 @@ impl Gaps {
         let key = |record: &GapRecord| (record.lane, record.run);
         let ended: std::collections::HashSet<_> = self.records.iter().filter(is_end).map(key).collect();
         let begun = self.records.iter().filter(|record| record.kind == RecordKind::RunStart);
-        begun
-            .filter(|start| !ended.contains(&key(start)))
-            .map(key)
-            .collect()
+        begun.filter(|start| !ended.contains(&key(start))).map(key).collect()
     }
 }
 
@@ -253,7 +250,8 @@ impl Ledger {
             _ => self.pending.push(record),
         }
         let waits = |held: &GapRecord| {
-            matches!(held.kind, RecordKind::Loss(_)) && held.to.since(held.from).as_millis() < u128::from(MERGE_WITHIN_MS)
+            matches!(held.kind, RecordKind::Loss(_))
+                && held.to.since(held.from).as_millis() < u128::from(MERGE_WITHIN_MS)
         };
         if self.pending.iter().all(waits) { Ok(()) } else { self.flush() }
     }
@@ -270,13 +268,15 @@ impl Ledger {
 
     /// Says that everything a lane captured up to `time` is on disk.
     pub(super) fn alive(&mut self, lane: u16, run: u32, time: Timestamp) -> io::Result<()> {
-        let slot = GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
+        let slot =
+            GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
         self.alive.write_all_at(&slot.encode(), u64::from(lane) * RECORD_BYTES as u64)
     }
 
     /// Bytes of both files.
     pub(super) fn bytes(&self) -> u64 {
-        self.len.max(self.file.metadata().map_or(0, |meta| meta.len())) + self.alive.metadata().map_or(0, |meta| meta.len())
+        self.len.max(self.file.metadata().map_or(0, |meta| meta.len()))
+            + self.alive.metadata().map_or(0, |meta| meta.len())
     }
 
     /// Rewrites the ledger with neighbours merged, at most half as large as the limit.

@@ -77,12 +77,19 @@ impl Lane {
     /// Called once per batch and whenever a batch is empty; `now` is the clock of the frames.
     pub fn tick(&mut self, now: Timestamp) {
         self.now = now;
-        if self.block.as_ref().is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush) {
+        if self
+            .block
+            .as_ref()
+            .is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush)
+        {
             self.hand_over();
         }
         self.tell_losses();
         let empty = self.block.as_ref().is_none_or(|block| block.is_empty());
-        if empty && now.since(self.alive) >= ALIVE_INTERVAL && self.to_thread.try_send(Work::Alive(self.index, now)).is_ok() {
+        if empty
+            && now.since(self.alive) >= ALIVE_INTERVAL
+            && self.to_thread.try_send(Work::Alive(self.index, now)).is_ok()
+        {
             self.alive = now;
         }
     }
