@@ -1,0 +1,328 @@
+//! From flow records to the bytes of data records, and from those to messages.
+//!
+//! In: [`FlowRecord`]s and the options records of [`super::options`]. Out: messages of at most a given
+//! size, whose sets are padded to four octets. Export time and sequence number are stamped by whoever
+//! sends a message ([`stamp`]), because both belong to the moment of sending and to the session.
+//! Nothing is allocated per record: bytes go to the end of the message's buffer.
+
+use super::elements::{self as ie, NUMBER_NOT_SEEN};
+use super::template::Layout;
+use super::time::to_ntp;
+use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
+use crate::metadata::{Field, Metadata, Shape, Value};
+use crate::record::{DirectionStats, FlowRecord};
+
+/// How much of a record's texts is written; for messages that must stay small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextLimits {
+    /// Most octets of one text.
+    pub text_bytes_max: usize,
+    /// Most values of one list.
+    pub list_values_max: usize,
+}
+
+impl TextLimits {
+    /// Everything that a record can have.
+    pub const ALL: TextLimits = TextLimits { text_bytes_max: usize::MAX, list_values_max: usize::MAX };
+    /// Steps from everything to nothing, for a record that does not fit into one message.
+    pub const STEPS: [TextLimits; 4] = [
+        TextLimits::ALL,
+        TextLimits { text_bytes_max: 128, list_values_max: 4 },
+        TextLimits { text_bytes_max: 32, list_values_max: 2 },
+        TextLimits { text_bytes_max: 0, list_values_max: 0 },
+    ];
+}
+
+/// `biflowDirection`: the source is the initiator (RFC 5103 section 6.3).
+const BIFLOW_INITIATOR: u8 = 1;
+/// Octets of the fields between ports and the direction's counters.
+const MIDDLE_BYTES: usize = 55;
+/// Octets of one direction's counters.
+const DIRECTION_BYTES: usize = 21;
+
+/// Appends the data record of `layout`'s template. An end before the start, which a stepped clock
+/// makes and RFC 7011 does not allow, is written as the start.
+pub fn encode_flow(
+    record: &FlowRecord,
+    layout: Layout,
+    limits: TextLimits,
+    enterprise: u32,
+    out: &mut Vec<u8>,
+) {
+    let (initiator, responder) = (&record.key.initiator.0, &record.key.responder.0);
+    if layout.v6 {
+        out.extend_from_slice(initiator);
+        out.extend_from_slice(responder);
+    } else {
+        out.extend_from_slice(&initiator[12..]);
+        out.extend_from_slice(&responder[12..]);
+    }
+    if layout.icmp {
+        let (kind, code) = record.icmp.unwrap_or_default();
+        out.extend_from_slice(&[kind, code]);
+    } else {
+        out.extend_from_slice(&record.key.initiator_port.to_be_bytes());
+        out.extend_from_slice(&record.key.responder_port.to_be_bytes());
+    }
+    out.extend_from_slice(&middle(record));
+    out.extend_from_slice(&direction(&record.forward));
+    if layout.biflow {
+        out.push(BIFLOW_INITIATOR);
+        out.extend_from_slice(&direction(&record.reverse));
+    }
+    let name = if record.app == crate::app::App::Unknown { "" } else { record.app.name() };
+    write_variable(name.as_bytes(), out);
+    if layout.app != crate::app::App::Unknown {
+        write_fields(layout, record.metadata(), limits, enterprise, out);
+    }
+}
+
+/// Every field from `protocolIdentifier` to `ingressInterface`.
+fn middle(record: &FlowRecord) -> [u8; MIDDLE_BYTES] {
+    let mut bytes = [0; MIDDLE_BYTES];
+    bytes[0] = record.key.protocol;
+    bytes[1] = record.end_reason as u8;
+    bytes[2] = record.state as u8;
+    bytes[3..11].copy_from_slice(&record.flow_id.to_be_bytes());
+    bytes[11..31].copy_from_slice(&record.community_id.0);
+    bytes[31..39].copy_from_slice(&to_ntp(record.start).to_be_bytes());
+    bytes[39..47].copy_from_slice(&to_ntp(record.end.max(record.start)).to_be_bytes());
+    bytes[47..49].copy_from_slice(&record.vlans[0].to_be_bytes());
+    bytes[49..51].copy_from_slice(&record.vlans[1].to_be_bytes());
+    bytes[51..55].copy_from_slice(&record.interface.to_be_bytes());
+    bytes
+}
+
+fn direction(stats: &DirectionStats) -> [u8; DIRECTION_BYTES] {
+    let mut bytes = [0; DIRECTION_BYTES];
+    bytes[0..8].copy_from_slice(&stats.packets.to_be_bytes());
+    bytes[8..16].copy_from_slice(&stats.octets.to_be_bytes());
+    bytes[16..18].copy_from_slice(&stats.tcp_flags.to_be_bytes());
+    bytes[18] = stats.ttl_min;
+    bytes[19] = stats.ttl_max;
+    bytes[20] = stats.tos;
+    bytes
+}
+
+fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
+    for field in Field::of(layout.app) {
+        let value = metadata.get(field);
+        match field.shape() {
+            Shape::Text => {
+                let text = if let Some(Value::Text(text)) = value { text } else { "" };
+                write_variable(cut(text, limits.text_bytes_max).as_bytes(), out);
+            }
+            Shape::Number => {
+                let number = if let Some(Value::Number(number)) = value { Some(*number) } else { None };
+                if field.element().enterprise == 0 {
+                    let number = number.map_or(0, |number| u16::try_from(number).unwrap_or(u16::MAX));
+                    out.extend_from_slice(&number.to_be_bytes());
+                } else {
+                    out.extend_from_slice(&number.unwrap_or(NUMBER_NOT_SEEN).to_be_bytes());
+                }
+            }
+            Shape::TextList => write_list(metadata.list(field), limits, enterprise, out),
+        }
+    }
+}
+
+/// A basicList (RFC 6313 section 4.5.1) of texts, in the three-octet form of its length, which leaves
+/// room to fill it in afterwards.
+fn write_list(values: &[Box<str>], limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
+    /// The list's order is that of its values.
+    const ORDERED: u8 = 4;
+    if values.is_empty() || limits.list_values_max == 0 {
+        out.push(LIST_HEADER_BYTES as u8);
+    } else {
+        out.extend_from_slice(&[255, 0, 0]);
+    }
+    let from = out.len();
+    out.push(ORDERED);
+    out.extend_from_slice(&(ie::TEXT.id.number | 0x8000).to_be_bytes());
+    out.extend_from_slice(&VARIABLE_LENGTH.to_be_bytes());
+    out.extend_from_slice(&enterprise.to_be_bytes());
+    for value in values.iter().take(limits.list_values_max) {
+        write_variable(cut(value, limits.text_bytes_max).as_bytes(), out);
+    }
+    if out.len() - from > LIST_HEADER_BYTES {
+        let length = u16::try_from(out.len() - from).unwrap_or(u16::MAX);
+        if let Some(place) = out.get_mut(from - 2..from) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+/// Octets of a basicList of enterprise elements without values.
+const LIST_HEADER_BYTES: usize = 9;
+
+/// A variable-length value with its length in front (RFC 7011 section 7), cut at what a length can say.
+pub fn write_variable(value: &[u8], out: &mut Vec<u8>) {
+    let value = &value[..value.len().min(usize::from(u16::MAX))];
+    match u8::try_from(value.len()) {
+        Ok(length) if length < 255 => out.push(length),
+        _ => {
+            let [high, low] = (value.len() as u16).to_be_bytes();
+            out.extend_from_slice(&[255, high, low]);
+        }
+    }
+    out.extend_from_slice(value);
+}
+
+/// The longest beginning of a text that ends at a character and has at most `bytes_max` octets.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+}
+
+/// What became of a record that was to join a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in.
+    In,
+    /// The message has no room left for it: finish it and try again.
+    Full,
+    /// It does not even fit into an empty message.
+    TooLong,
+}
+
+/// One message being filled.
+#[derive(Debug)]
+pub struct MessageBuilder {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    domain: u32,
+    /// Where the open set begins and its identifier.
+    set: Option<(usize, u16)>,
+}
+
+impl MessageBuilder {
+    /// Messages of an observation domain with at most `bytes_max` octets, itself at most
+    /// [`MESSAGE_BYTES_MAX`].
+    pub fn new(domain: u32, bytes_max: usize) -> MessageBuilder {
+        let bytes_max = bytes_max.min(MESSAGE_BYTES_MAX);
+        let mut builder =
+            MessageBuilder { bytes: Vec::with_capacity(bytes_max), bytes_max, domain, set: None };
+        builder.begin();
+        builder
+    }
+
+    fn begin(&mut self) {
+        self.bytes.clear();
+        self.set = None;
+        self.bytes.extend_from_slice(&VERSION.to_be_bytes());
+        self.bytes.extend_from_slice(&[0; 10]);
+        self.bytes.extend_from_slice(&self.domain.to_be_bytes());
+    }
+
+    /// Whether nothing was pushed yet.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.len() == MESSAGE_HEADER_BYTES
+    }
+
+    /// Appends one record to the set `set_id`, which is opened if another one is open. Unless the record
+    /// is in, the message is as it was before.
+    #[inline]
+    pub fn push(&mut self, set_id: u16, write: impl FnOnce(&mut Vec<u8>)) -> Pushed {
+        let (bytes_before, set_before) = (self.bytes.len(), self.set);
+        if !matches!(self.set, Some((_, open)) if open == set_id) {
+            self.close_set();
+            self.set = Some((self.bytes.len(), set_id));
+            self.bytes.extend_from_slice(&set_id.to_be_bytes());
+            self.bytes.extend_from_slice(&[0; 2]);
+        }
+        write(&mut self.bytes);
+        if self.bytes.len().next_multiple_of(4) <= self.bytes_max {
+            return Pushed::In;
+        }
+        self.bytes.truncate(bytes_before);
+        self.set = set_before;
+        if self.is_empty() { Pushed::TooLong } else { Pushed::Full }
+    }
+
+    /// Pads the open set to four octets and writes its length.
+    fn close_set(&mut self) {
+        let Some((begin, _)) = self.set.take() else { return };
+        let padded = self.bytes.len().next_multiple_of(4);
+        self.bytes.resize(padded, 0);
+        let length = u16::try_from(padded - begin).unwrap_or(u16::MAX);
+        if let Some(place) = self.bytes.get_mut(begin + 2..begin + SET_HEADER_BYTES) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+    }
+
+    /// Ends the message and begins the next in `next`'s memory. The message lacks only its [`stamp`].
+    pub fn finish(&mut self, next: Vec<u8>) -> Vec<u8> {
+        self.close_set();
+        let length = u16::try_from(self.bytes.len()).unwrap_or(u16::MAX);
+        if let Some(place) = self.bytes.get_mut(2..4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        let message = std::mem::replace(&mut self.bytes, next);
+        self.begin();
+        message
+    }
+}
+
+/// Writes export time (Unix seconds) and sequence number into a finished message's header.
+pub fn stamp(message: &mut [u8], export_time_s: u32, sequence: u32) {
+    if let Some(place) = message.get_mut(4..12) {
+        place[..4].copy_from_slice(&export_time_s.to_be_bytes());
+        place[4..].copy_from_slice(&sequence.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_the_rfc_s_bytes() {
+        let mut builder = MessageBuilder::new(7, 100);
+        assert_eq!(builder.push(256, |out| out.extend_from_slice(&[1, 2, 3])), Pushed::In);
+        assert_eq!(builder.push(256, |out| out.extend_from_slice(&[4, 5, 6])), Pushed::In);
+        assert_eq!(builder.push(257, |out| out.extend_from_slice(&[9])), Pushed::In);
+        let mut message = builder.finish(Vec::new());
+        stamp(&mut message, 0x5000_0000, 42);
+        #[rustfmt::skip]
+        let want = [
+            0, 10, 0, 36, 0x50, 0, 0, 0, 0, 0, 0, 42, 0, 0, 0, 7,
+            1, 0, 0, 12, 1, 2, 3, 4, 5, 6, 0, 0,
+            1, 1, 0, 8, 9, 0, 0, 0,
+        ];
+        assert_eq!(message, want);
+        assert!(builder.is_empty());
+    }
+
+    #[test]
+    fn a_message_takes_what_fits_and_not_one_octet_more() {
+        let mut builder = MessageBuilder::new(0, 32);
+        let write = |length: usize| move |out: &mut Vec<u8>| out.resize(out.len() + length, 1);
+        assert_eq!(builder.push(256, write(13)), Pushed::TooLong);
+        assert!(builder.is_empty());
+        assert_eq!(builder.push(256, write(12)), Pushed::In);
+        assert_eq!(builder.push(256, write(1)), Pushed::Full);
+        assert_eq!(builder.push(257, write(1)), Pushed::Full);
+        assert_eq!(builder.finish(Vec::new()).len(), 32);
+    }
+
+    #[test]
+    fn a_value_takes_the_short_length_up_to_254() {
+        for (length, head) in
+            [(0, vec![0]), (254, vec![254]), (255, vec![255, 0, 255]), (300, vec![255, 1, 44])]
+        {
+            let mut out = Vec::new();
+            write_variable(&vec![b'x'; length], &mut out);
+            assert_eq!(out[..head.len()], head);
+            assert_eq!(out.len(), head.len() + length);
+        }
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!(cut("aéb", 2), "a");
+        assert_eq!(cut("aéb", 3), "aé");
+        assert_eq!(cut("aéb", 0), "");
+    }
+}

@@ -1,0 +1,547 @@
+//! A template compiled into a flat list of steps, so that decoding a record is one walk over it.
+//!
+//! In: a template's field specifiers, once; a data record's bytes, often. Out: flow records. Elements
+//! that mean the same (a time in several precisions, a count as delta and as total) are decided when
+//! compiling: the best one is read, the others are skipped. What is unknown is skipped by its length.
+
+use super::VARIABLE_LENGTH;
+use super::elements::{self as ie, Element, NUMBER_NOT_SEEN, REVERSE_PEN};
+use super::template::FieldSpec;
+use super::time::from_ntp;
+use crate::app::App;
+use crate::metadata::{ElementId, Field, Metadata, Shape};
+use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
+use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
+use crate::time::Timestamp;
+
+/// How a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Milliseconds,
+    Ntp,
+    /// Microseconds before the message's export time.
+    DeltaMicroseconds,
+    /// Milliseconds since the exporter's start.
+    UpTime,
+}
+
+/// What to do with one field's octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    Skip,
+    SourceV4,
+    DestinationV4,
+    SourceV6,
+    DestinationV6,
+    SourcePort,
+    DestinationPort,
+    Protocol,
+    IcmpTypeCode,
+    IcmpType,
+    IcmpCode,
+    Packets(Direction),
+    Octets(Direction),
+    TcpFlags(Direction),
+    TtlMin(Direction),
+    TtlMax(Direction),
+    Ttl(Direction),
+    Tos(Direction),
+    Start(Unit),
+    End(Unit),
+    DurationMilliseconds,
+    DurationMicroseconds,
+    SystemInit,
+    EndReason,
+    FlowId,
+    VlanOuter,
+    VlanInner,
+    Interface,
+    Application,
+    BiflowDirection,
+    CommunityId,
+    State,
+    Metadata(Field),
+}
+
+use Direction::{Forward, Reverse};
+
+/// What each element does, the better one first where several fill the same place.
+const OPS: &[(Element, Op)] = &[
+    (ie::SOURCE_IPV4_ADDRESS, Op::SourceV4),
+    (ie::DESTINATION_IPV4_ADDRESS, Op::DestinationV4),
+    (ie::SOURCE_IPV6_ADDRESS, Op::SourceV6),
+    (ie::DESTINATION_IPV6_ADDRESS, Op::DestinationV6),
+    (ie::SOURCE_TRANSPORT_PORT, Op::SourcePort),
+    (ie::UDP_SOURCE_PORT, Op::SourcePort),
+    (ie::TCP_SOURCE_PORT, Op::SourcePort),
+    (ie::DESTINATION_TRANSPORT_PORT, Op::DestinationPort),
+    (ie::UDP_DESTINATION_PORT, Op::DestinationPort),
+    (ie::TCP_DESTINATION_PORT, Op::DestinationPort),
+    (ie::PROTOCOL_IDENTIFIER, Op::Protocol),
+    (ie::ICMP_TYPE_CODE_IPV4, Op::IcmpTypeCode),
+    (ie::ICMP_TYPE_CODE_IPV6, Op::IcmpTypeCode),
+    (ie::ICMP_TYPE_IPV4, Op::IcmpType),
+    (ie::ICMP_TYPE_IPV6, Op::IcmpType),
+    (ie::ICMP_CODE_IPV4, Op::IcmpCode),
+    (ie::ICMP_CODE_IPV6, Op::IcmpCode),
+    (ie::PACKET_DELTA_COUNT, Op::Packets(Forward)),
+    (ie::INITIATOR_PACKETS, Op::Packets(Forward)),
+    (ie::PACKET_TOTAL_COUNT, Op::Packets(Forward)),
+    (ie::RESPONDER_PACKETS, Op::Packets(Reverse)),
+    (ie::OCTET_DELTA_COUNT, Op::Octets(Forward)),
+    (ie::INITIATOR_OCTETS, Op::Octets(Forward)),
+    (ie::OCTET_TOTAL_COUNT, Op::Octets(Forward)),
+    (ie::RESPONDER_OCTETS, Op::Octets(Reverse)),
+    (ie::TCP_CONTROL_BITS, Op::TcpFlags(Forward)),
+    (ie::MINIMUM_TTL, Op::TtlMin(Forward)),
+    (ie::MAXIMUM_TTL, Op::TtlMax(Forward)),
+    (ie::IP_TTL, Op::Ttl(Forward)),
+    (ie::IP_CLASS_OF_SERVICE, Op::Tos(Forward)),
+    (ie::FLOW_START_NANOSECONDS, Op::Start(Unit::Ntp)),
+    (ie::FLOW_START_MICROSECONDS, Op::Start(Unit::Ntp)),
+    (ie::FLOW_START_DELTA_MICROSECONDS, Op::Start(Unit::DeltaMicroseconds)),
+    (ie::FLOW_START_MILLISECONDS, Op::Start(Unit::Milliseconds)),
+    (ie::FLOW_START_SYS_UP_TIME, Op::Start(Unit::UpTime)),
+    (ie::FLOW_START_SECONDS, Op::Start(Unit::Seconds)),
+    (ie::OBSERVATION_TIME_NANOSECONDS, Op::Start(Unit::Ntp)),
+    (ie::OBSERVATION_TIME_MILLISECONDS, Op::Start(Unit::Milliseconds)),
+    (ie::FLOW_END_NANOSECONDS, Op::End(Unit::Ntp)),
+    (ie::FLOW_END_MICROSECONDS, Op::End(Unit::Ntp)),
+    (ie::FLOW_END_DELTA_MICROSECONDS, Op::End(Unit::DeltaMicroseconds)),
+    (ie::FLOW_END_MILLISECONDS, Op::End(Unit::Milliseconds)),
+    (ie::FLOW_END_SYS_UP_TIME, Op::End(Unit::UpTime)),
+    (ie::FLOW_END_SECONDS, Op::End(Unit::Seconds)),
+    (ie::FLOW_DURATION_MICROSECONDS, Op::DurationMicroseconds),
+    (ie::FLOW_DURATION_MILLISECONDS, Op::DurationMilliseconds),
+    (ie::SYSTEM_INIT_TIME_MILLISECONDS, Op::SystemInit),
+    (ie::FLOW_END_REASON, Op::EndReason),
+    (ie::FLOW_ID, Op::FlowId),
+    (ie::DOT1Q_VLAN_ID, Op::VlanOuter),
+    (ie::VLAN_ID, Op::VlanOuter),
+    (ie::DOT1Q_CUSTOMER_VLAN_ID, Op::VlanInner),
+    (ie::INGRESS_INTERFACE, Op::Interface),
+    (ie::APPLICATION_NAME, Op::Application),
+    (ie::BIFLOW_DIRECTION, Op::BiflowDirection),
+    (ie::COMMUNITY_ID, Op::CommunityId),
+    (ie::FLOW_STATE, Op::State),
+];
+
+impl Op {
+    /// What an element does and its rank among those that fill the same place, best first.
+    fn of(element: ElementId) -> (Op, usize) {
+        let unknown = (Op::Skip, usize::MAX);
+        let reverse = element.enterprise == REVERSE_PEN;
+        let wanted = if reverse { ElementId { enterprise: 0, number: element.number } } else { element };
+        let Some(rank) = OPS.iter().position(|(known, _)| known.id == wanted) else {
+            return match Field::from_element(wanted) {
+                Some(field) if !reverse => (Op::Metadata(field), OPS.len()),
+                _ => unknown,
+            };
+        };
+        let op = OPS[rank].1;
+        if reverse { op.reversed().map_or(unknown, |op| (op, rank)) } else { (op, rank) }
+    }
+
+    /// The same for the responder's direction, where RFC 5103 allows it and records have a place for it.
+    const fn reversed(self) -> Option<Op> {
+        Some(match self {
+            Op::Packets(Forward) => Op::Packets(Reverse),
+            Op::Octets(Forward) => Op::Octets(Reverse),
+            Op::TcpFlags(Forward) => Op::TcpFlags(Reverse),
+            Op::TtlMin(Forward) => Op::TtlMin(Reverse),
+            Op::TtlMax(Forward) => Op::TtlMax(Reverse),
+            Op::Ttl(Forward) => Op::Ttl(Reverse),
+            Op::Tos(Forward) => Op::Tos(Reverse),
+            _ => return None,
+        })
+    }
+
+    /// Whether a field of `length` octets can be what the element says.
+    fn accepts(self, length: u16) -> bool {
+        match self {
+            Op::Skip => true,
+            Op::SourceV4 | Op::DestinationV4 => length == 4,
+            Op::SourceV6 | Op::DestinationV6 => length == 16,
+            Op::CommunityId => length == 20,
+            Op::Start(Unit::Ntp) | Op::End(Unit::Ntp) => length == 8,
+            Op::Application => true,
+            Op::Metadata(field) => match field.shape() {
+                Shape::Number => (1..=8).contains(&length),
+                Shape::Text | Shape::TextList => true,
+            },
+            _ => (1..=8).contains(&length),
+        }
+    }
+
+    /// Whether two elements fill the same place of a record.
+    fn same_place(self, other: Op) -> bool {
+        match (self, other) {
+            (Op::Skip, _) => false,
+            (Op::Start(_), Op::Start(_)) | (Op::End(_), Op::End(_)) => true,
+            _ => self == other,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    op: Op,
+    /// Octets, or [`VARIABLE_LENGTH`].
+    length: u16,
+}
+
+/// A compiled data template.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    steps: Box<[Step]>,
+    /// What a record does not say itself.
+    has_community_id: bool,
+    has_state: bool,
+}
+
+/// What a record's message and exporter say about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings {
+    /// The message's export time, Unix seconds.
+    pub(super) export_time_s: u32,
+    /// When the exporter started, Unix milliseconds; 0 when it never said.
+    pub(super) system_init_ms: u64,
+}
+
+/// What a record is given beside the fields of [`FlowRecord`].
+#[derive(Default)]
+struct Extras {
+    source_seen: bool,
+    destination_seen: bool,
+    reversed: bool,
+    start: Option<(Unit, u64)>,
+    end: Option<(Unit, u64)>,
+    duration_ns: u64,
+    system_init_ms: u64,
+}
+
+impl Plan {
+    /// Compiles a template, whose fields have [`crate::metadata::WEIR_PEN`] for Weir's own elements.
+    pub(super) fn compile(fields: &[FieldSpec]) -> Plan {
+        let mut ops: Vec<(Op, u16)> = Vec::with_capacity(fields.len());
+        // Which op fills a place, and its rank. There are far fewer places than a hostile template can
+        // have fields, so that searching them takes no time that grows with its square.
+        let mut places: Vec<(usize, Op, usize)> = Vec::new();
+        for field in fields {
+            let (op, rank) = Op::of(field.element);
+            ops.push((Op::Skip, field.length));
+            if op == Op::Skip || !op.accepts(field.length) {
+                continue;
+            }
+            let this = (ops.len() - 1, op, rank);
+            match places.iter_mut().find(|(_, have, _)| have.same_place(op)) {
+                Some(place) if place.2 > rank => *place = this,
+                Some(_) => {}
+                None => places.push(this),
+            }
+        }
+        for (at, op, _) in &places {
+            ops[*at].0 = *op;
+        }
+        let has = |wanted: Op| places.iter().any(|(_, op, _)| *op == wanted);
+        let (has_community_id, has_state) = (has(Op::CommunityId), has(Op::State));
+        let mut steps: Vec<Step> = Vec::with_capacity(ops.len());
+        for (op, length) in ops {
+            match steps.last_mut() {
+                // What is skipped one after the other is skipped at once.
+                Some(Step { op: Op::Skip, length: before })
+                    if op == Op::Skip
+                        && length != VARIABLE_LENGTH
+                        && *before != VARIABLE_LENGTH
+                        && before.checked_add(length).is_some_and(|sum| sum != VARIABLE_LENGTH) =>
+                {
+                    *before += length;
+                }
+                _ => steps.push(Step { op, length }),
+            }
+        }
+        Plan { steps: steps.into(), has_community_id, has_state }
+    }
+
+    /// Decodes the record at the beginning of `data` and moves `data` past it. `Ok(None)` is a record
+    /// without addresses; `Err` is what is needed and what is there when the record is cut off.
+    pub(super) fn run(
+        &self,
+        data: &mut &[u8],
+        around: Surroundings,
+    ) -> Result<Option<FlowRecord>, (usize, usize)> {
+        let mut record = EMPTY;
+        let mut extras = Extras { system_init_ms: around.system_init_ms, ..Extras::default() };
+        let mut rest = *data;
+        for step in &self.steps {
+            let value = take(&mut rest, step.length)?;
+            apply(step.op, value, &mut record, &mut extras);
+        }
+        *data = rest;
+        if !(extras.source_seen && extras.destination_seen) {
+            return Ok(None);
+        }
+        self.complete(&mut record, &extras, around);
+        Ok(Some(record))
+    }
+
+    /// Fills what follows from other fields.
+    fn complete(&self, record: &mut FlowRecord, extras: &Extras, around: Surroundings) {
+        let to_time = |(unit, value)| to_time(unit, value, around.export_time_s, extras.system_init_ms);
+        let export_time = Timestamp::from_parts(u64::from(around.export_time_s), 0);
+        match (extras.start.map(to_time), extras.end.map(to_time)) {
+            (Some(start), Some(end)) => (record.start, record.end) = (start, end),
+            (Some(start), None) => {
+                (record.start, record.end) = (start, Timestamp(start.0.saturating_add(extras.duration_ns)));
+            }
+            (None, end) => {
+                let end = end.unwrap_or(export_time);
+                (record.start, record.end) = (Timestamp(end.0.saturating_sub(extras.duration_ns)), end);
+            }
+        }
+        if !matches!(record.key.protocol, protocol::ICMP | protocol::ICMPV6) && !self.has_community_id {
+            // Other exporters send type and code of every flow; for Weir's, it stands in the template.
+            record.icmp = None;
+        }
+        if extras.reversed {
+            let key = &mut record.key;
+            std::mem::swap(&mut key.initiator, &mut key.responder);
+            std::mem::swap(&mut key.initiator_port, &mut key.responder_port);
+            std::mem::swap(&mut record.forward, &mut record.reverse);
+        }
+        if !self.has_community_id {
+            // Some exporters put type and code into the destination port, as NetFlow did.
+            if record.icmp.is_some() {
+                (record.key.initiator_port, record.key.responder_port) = (0, 0);
+            }
+            record.community_id = CommunityId::of(&record.key, record.icmp, 0);
+        }
+        if !self.has_state {
+            record.state = state_of(record);
+        }
+    }
+}
+
+const NO_STATS: DirectionStats =
+    DirectionStats { packets: 0, octets: 0, tcp_flags: 0, ttl_min: 0, ttl_max: 0, tos: 0 };
+
+const EMPTY: FlowRecord = FlowRecord {
+    key: FlowKey {
+        initiator: Address([0; 16]),
+        responder: Address([0; 16]),
+        initiator_port: 0,
+        responder_port: 0,
+        protocol: 0,
+    },
+    flow_id: 0,
+    community_id: CommunityId([0; 20]),
+    start: Timestamp(0),
+    end: Timestamp(0),
+    forward: NO_STATS,
+    reverse: NO_STATS,
+    icmp: None,
+    vlans: [0, 0],
+    interface: 0,
+    end_reason: EndReason::IdleTimeout,
+    state: FlowState::New,
+    app: App::Unknown,
+    metadata: None,
+};
+
+/// The state of a flow whose exporter does not say it.
+fn state_of(record: &FlowRecord) -> FlowState {
+    let (there, back) = (record.forward.tcp_flags, record.reverse.tcp_flags);
+    if (there | back) & tcp_flags::RST != 0 || there & back & tcp_flags::FIN != 0 {
+        FlowState::Closed
+    } else if record.forward.packets > 0 && record.reverse.packets > 0 {
+        FlowState::Established
+    } else {
+        FlowState::New
+    }
+}
+
+fn to_time(unit: Unit, value: u64, export_time_s: u32, system_init_ms: u64) -> Timestamp {
+    let nanos = match unit {
+        Unit::Ntp => return from_ntp(value),
+        Unit::Seconds => value.saturating_mul(1_000_000_000),
+        Unit::Milliseconds => value.saturating_mul(1_000_000),
+        Unit::UpTime => system_init_ms.saturating_add(value).saturating_mul(1_000_000),
+        Unit::DeltaMicroseconds => {
+            (u64::from(export_time_s) * 1_000_000_000).saturating_sub(value.saturating_mul(1000))
+        }
+    };
+    Timestamp(nanos)
+}
+
+/// The next field's octets; `Err` is what is needed and what is there.
+#[inline]
+pub(super) fn take<'a>(rest: &mut &'a [u8], length: u16) -> Result<&'a [u8], (usize, usize)> {
+    let length = if length == VARIABLE_LENGTH { variable_length(rest)? } else { usize::from(length) };
+    match rest.split_at_checked(length) {
+        Some((value, after)) => {
+            *rest = after;
+            Ok(value)
+        }
+        None => Err((length, rest.len())),
+    }
+}
+
+/// Reads a length in front of its value (RFC 7011 section 7).
+fn variable_length(rest: &mut &[u8]) -> Result<usize, (usize, usize)> {
+    match **rest {
+        [255, high, low, ref after @ ..] => {
+            *rest = after;
+            Ok(usize::from(u16::from_be_bytes([high, low])))
+        }
+        [255, ..] => Err((3, rest.len())),
+        [length, ref after @ ..] => {
+            *rest = after;
+            Ok(usize::from(length))
+        }
+        [] => Err((1, 0)),
+    }
+}
+
+/// An unsigned number of one to eight octets (RFC 7011 section 6.2 allows fewer than the type has).
+#[inline]
+pub(super) fn number(value: &[u8]) -> u64 {
+    match *value {
+        [a] => u64::from(a),
+        [a, b] => u64::from(u16::from_be_bytes([a, b])),
+        [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        _ => value.iter().take(8).fold(0, |sum, octet| sum << 8 | u64::from(*octet)),
+    }
+}
+
+#[inline]
+fn stats(record: &mut FlowRecord, direction: Direction) -> &mut DirectionStats {
+    match direction {
+        Forward => &mut record.forward,
+        Reverse => &mut record.reverse,
+    }
+}
+
+#[inline]
+fn apply(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras) {
+    match op {
+        Op::Skip => {}
+        Op::SourceV4 => set_v4(&mut record.key.initiator, &mut extras.source_seen, value),
+        Op::DestinationV4 => set_v4(&mut record.key.responder, &mut extras.destination_seen, value),
+        Op::SourceV6 => set_v6(&mut record.key.initiator, &mut extras.source_seen, value),
+        Op::DestinationV6 => set_v6(&mut record.key.responder, &mut extras.destination_seen, value),
+        Op::SourcePort => record.key.initiator_port = number(value) as u16,
+        Op::DestinationPort => record.key.responder_port = number(value) as u16,
+        Op::Protocol => record.key.protocol = number(value) as u8,
+        Op::Packets(direction) => stats(record, direction).packets = number(value),
+        Op::Octets(direction) => stats(record, direction).octets = number(value),
+        Op::TcpFlags(direction) => stats(record, direction).tcp_flags = number(value) as u16,
+        Op::TtlMin(direction) => stats(record, direction).ttl_min = number(value) as u8,
+        Op::TtlMax(direction) => stats(record, direction).ttl_max = number(value) as u8,
+        Op::Tos(direction) => stats(record, direction).tos = number(value) as u8,
+        Op::Start(unit) => extras.start = Some((unit, number(value))),
+        Op::End(unit) => extras.end = Some((unit, number(value))),
+        Op::EndReason => {
+            record.end_reason = EndReason::from_ipfix(number(value) as u8).unwrap_or_default();
+        }
+        Op::FlowId => record.flow_id = number(value),
+        Op::VlanOuter => record.vlans[0] = number(value) as u16,
+        Op::VlanInner => record.vlans[1] = number(value) as u16,
+        Op::Interface => record.interface = number(value) as u32,
+        Op::State => record.state = FlowState::from_number(number(value) as u8).unwrap_or_default(),
+        Op::CommunityId => {
+            if let Ok(digest) = value.try_into() {
+                record.community_id = CommunityId(digest);
+            }
+        }
+        Op::Application => record.app = application(value),
+        _ => apply_rare(op, value, record, extras),
+    }
+}
+
+/// What most records do not have; apart, so that the common ones stay in one small loop.
+#[inline(never)]
+fn apply_rare(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras) {
+    match op {
+        Op::IcmpTypeCode => {
+            let [kind, code] = (number(value) as u16).to_be_bytes();
+            record.icmp = Some((kind, code));
+        }
+        Op::IcmpType => record.icmp = Some((number(value) as u8, record.icmp.map_or(0, |icmp| icmp.1))),
+        Op::IcmpCode => record.icmp = Some((record.icmp.map_or(0, |icmp| icmp.0), number(value) as u8)),
+        Op::Ttl(direction) => {
+            let ttl = number(value) as u8;
+            let stats = stats(record, direction);
+            (stats.ttl_min, stats.ttl_max) = (ttl, ttl);
+        }
+        Op::DurationMilliseconds => {
+            // Microseconds, when both are there, have the last word.
+            if extras.duration_ns == 0 {
+                extras.duration_ns = number(value).saturating_mul(1_000_000);
+            }
+        }
+        Op::DurationMicroseconds => extras.duration_ns = number(value).saturating_mul(1000),
+        Op::SystemInit => extras.system_init_ms = number(value),
+        // 2: the destination is the initiator.
+        Op::BiflowDirection => extras.reversed = number(value) == 2,
+        Op::Metadata(field) => set_metadata(field, value, record),
+        _ => {}
+    }
+}
+
+fn set_v4(address: &mut Address, seen: &mut bool, value: &[u8]) {
+    // A template with both families leaves the one that is not meant zero.
+    if let Ok(bytes) = <[u8; 4]>::try_from(value)
+        && (!*seen || bytes != [0; 4])
+    {
+        (*address, *seen) = (Address::v4(bytes), true);
+    }
+}
+
+fn set_v6(address: &mut Address, seen: &mut bool, value: &[u8]) {
+    if let Ok(bytes) = <[u8; 16]>::try_from(value)
+        && (!*seen || bytes != [0; 16])
+    {
+        (*address, *seen) = (Address::v6(bytes), true);
+    }
+}
+
+fn application(value: &[u8]) -> App {
+    if value.is_empty() {
+        return App::Unknown;
+    }
+    // Fixed-length strings of other exporters are padded with zeros.
+    let end = value.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+    std::str::from_utf8(&value[..end]).ok().and_then(App::from_name).unwrap_or_default()
+}
+
+fn set_metadata(field: Field, value: &[u8], record: &mut FlowRecord) {
+    match field.shape() {
+        Shape::Text if value.is_empty() => {}
+        Shape::Text => metadata(record).set_bytes(field, value),
+        Shape::Number => {
+            let number = number(value);
+            let not_seen = if field.element().enterprise == 0 { 0 } else { NUMBER_NOT_SEEN };
+            if number != not_seen {
+                metadata(record).set_number(field, number);
+            }
+        }
+        Shape::TextList => set_list(field, value, record),
+    }
+}
+
+fn metadata(record: &mut FlowRecord) -> &mut Metadata {
+    record.metadata.get_or_insert_default()
+}
+
+/// Reads a basicList (RFC 6313 section 4.5.1) of anything as texts; one that is cut off ends early.
+fn set_list(field: Field, value: &[u8], record: &mut FlowRecord) {
+    let [_semantic, high, _low, length_high, length_low, rest @ ..] = value else { return };
+    let length = u16::from_be_bytes([*length_high, *length_low]);
+    let mut rest = if high & 0x80 == 0 { rest } else { rest.get(4..).unwrap_or_default() };
+    while length != 0 && !rest.is_empty() {
+        let Ok(text) = take(&mut rest, length) else { return };
+        metadata(record).add(field, &String::from_utf8_lossy(text));
+    }
+}

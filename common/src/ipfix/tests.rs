@@ -1,0 +1,573 @@
+//! What was written is what is read; what others write is understood; what is hostile is an outcome.
+
+use super::decode::{Decoder, Limits, OptionsRecord, Sink};
+use super::elements::{self as ie, Element, REVERSE_PEN};
+use super::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
+use super::error::DecodeError;
+use super::options::{self, OptionsKind};
+use super::template::{FieldSpec, Layout, write_specifier, write_template};
+use super::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
+use crate::app::App;
+use crate::metadata::{ElementId, Field, LIST_VALUES_MAX, Metadata, Shape, WEIR_PEN};
+use crate::net::{Address, CommunityId, FlowKey};
+use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use crate::time::Timestamp;
+use proptest::prelude::*;
+
+const PEN: u32 = 54_321;
+
+fn decoder() -> Decoder {
+    Decoder::new(Limits::default(), PEN)
+}
+
+/// The templates of `records` and the records, in one message.
+fn message(records: &[FlowRecord]) -> Vec<u8> {
+    let mut builder = MessageBuilder::new(1, usize::MAX);
+    for record in records {
+        let layout = Layout::of(record);
+        let template = |out: &mut Vec<u8>| write_template(layout.id(), None, &layout.fields(), PEN, out);
+        assert_eq!(builder.push(TEMPLATE_SET, template), Pushed::In);
+    }
+    for record in records {
+        let layout = Layout::of(record);
+        let write = |out: &mut Vec<u8>| encode_flow(record, layout, TextLimits::ALL, PEN, out);
+        assert_eq!(builder.push(layout.id(), write), Pushed::In);
+    }
+    let mut message = builder.finish(Vec::new());
+    stamp(&mut message, 1_700_000_000, 0);
+    message
+}
+
+fn key(initiator: &str, initiator_port: u16, responder: &str, responder_port: u16, protocol: u8) -> FlowKey {
+    let (initiator, responder) = (initiator.parse().unwrap(), responder.parse().unwrap());
+    FlowKey { initiator, responder, initiator_port, responder_port, protocol }
+}
+
+fn https() -> FlowRecord {
+    let key = key("192.0.2.1", 50_000, "198.51.100.2", 443, 6);
+    let mut metadata = Metadata::default();
+    metadata.set_text(Field::TlsServerName, "example.org");
+    metadata.set_number(Field::TlsCipher, 0x1301);
+    FlowRecord {
+        key,
+        flow_id: 77,
+        community_id: CommunityId::of(&key, None, 0),
+        start: Timestamp::from_parts(1_600_000_000, 123_456_789),
+        end: Timestamp::from_parts(1_600_000_001, 1),
+        forward: DirectionStats {
+            packets: 5,
+            octets: 500,
+            tcp_flags: 0x1b,
+            ttl_min: 63,
+            ttl_max: 64,
+            tos: 8,
+        },
+        reverse: DirectionStats {
+            packets: 6,
+            octets: 6000,
+            tcp_flags: 0x1a,
+            ttl_min: 50,
+            ttl_max: 50,
+            tos: 0,
+        },
+        icmp: None,
+        vlans: [10, 20],
+        interface: 3,
+        end_reason: EndReason::EndOfFlow,
+        state: FlowState::Closed,
+        app: App::Tls,
+        metadata: Some(Box::new(metadata)),
+    }
+}
+
+/// Records as the sensor can make them: the fields are the application's, ICMP has no ports.
+fn any_record() -> impl Strategy<Value = FlowRecord> {
+    let stats = || {
+        (any::<(u64, u64)>(), any::<u16>(), any::<(u8, u8, u8)>()).prop_map(
+            |((packets, octets), tcp_flags, (ttl_min, ttl_max, tos))| DirectionStats {
+                packets,
+                octets,
+                tcp_flags,
+                ttl_min,
+                ttl_max,
+                tos,
+            },
+        )
+    };
+    let address =
+        || prop_oneof![any::<[u8; 4]>().prop_map(Address::v4), any::<[u8; 16]>().prop_map(Address::v6)];
+    let ends = (address(), address(), any::<(u16, u16, u8)>(), any::<Option<(u8, u8)>>());
+    let times = (any::<u32>(), 0..1_000_000_000u32, 0..10_000_000_000u64);
+    let rest = (any::<(u64, [u8; 20], [u16; 2], u32)>(), 1..=5u8, 0..=2u8, 0..=App::ALL.len());
+    let values =
+        proptest::collection::vec((any::<prop::sample::Index>(), "\\PC{0,700}", any::<u32>()), 0..40);
+    (ends, times, stats(), prop_oneof![Just(DirectionStats::default()), stats()], rest, values).prop_map(
+        |(
+            (initiator, responder, (source, target, protocol), icmp),
+            times,
+            forward,
+            reverse,
+            rest,
+            values,
+        )| {
+            let (start_s, start_ns, length_ns) = times;
+            let ((flow_id, community_id, vlans, interface), reason, state, app) = rest;
+            let app = app.checked_sub(1).map_or(App::Unknown, |index| App::ALL[index]);
+            let start = Timestamp::from_parts(u64::from(start_s) / 2, start_ns);
+            let ports = if icmp.is_some() { (0, 0) } else { (source, target) };
+            FlowRecord {
+                key: FlowKey {
+                    initiator,
+                    responder,
+                    initiator_port: ports.0,
+                    responder_port: ports.1,
+                    protocol,
+                },
+                flow_id,
+                community_id: CommunityId(community_id),
+                start,
+                end: Timestamp(start.0 + length_ns),
+                forward,
+                reverse,
+                icmp,
+                vlans,
+                interface,
+                end_reason: EndReason::from_ipfix(reason).unwrap(),
+                state: FlowState::from_number(state).unwrap(),
+                app,
+                metadata: any_metadata(app, &values),
+            }
+        },
+    )
+}
+
+fn any_metadata(app: App, values: &[(prop::sample::Index, String, u32)]) -> Option<Box<Metadata>> {
+    let fields: Vec<Field> = Field::of(app).collect();
+    let mut metadata = Metadata::default();
+    for (index, text, number) in values.iter().filter(|_| !fields.is_empty()) {
+        let field = fields[index.index(fields.len())];
+        match field.shape() {
+            Shape::Text if text.is_empty() => {}
+            Shape::Text => metadata.set_text(field, text),
+            Shape::Number if field.element().enterprise == 0 => {
+                metadata.set_number(field, u64::from(number % 999 + 1))
+            }
+            Shape::Number => metadata.set_number(field, u64::from(*number)),
+            Shape::TextList => metadata.add(field, text),
+        }
+    }
+    (!metadata.is_empty()).then(|| Box::new(metadata))
+}
+
+/// The same record with its fields in the table's order, which is the order they are sent in.
+fn in_table_order(record: &FlowRecord) -> FlowRecord {
+    let mut ordered = Metadata::default();
+    for field in Field::ALL {
+        match field.shape() {
+            Shape::Text => {
+                record.metadata().text(*field).into_iter().for_each(|text| ordered.set_text(*field, text))
+            }
+            Shape::Number => {
+                record
+                    .metadata()
+                    .number(*field)
+                    .into_iter()
+                    .for_each(|number| ordered.set_number(*field, number));
+            }
+            Shape::TextList => {
+                record.metadata().list(*field).iter().for_each(|text| ordered.add(*field, text))
+            }
+        }
+    }
+    let metadata = (!ordered.is_empty()).then(|| Box::new(ordered));
+    FlowRecord { metadata, ..record.clone() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn what_was_written_is_what_is_read(records in proptest::collection::vec(any_record(), 0..4)) {
+        // A full DNS list record is 16 KiB; four of them fit into one message.
+        let bytes = message(&records);
+        let mut read = Vec::new();
+        let summary = decoder().message(&bytes, &mut read).unwrap();
+        prop_assert_eq!(summary.fault, None);
+        prop_assert_eq!(summary.flows as usize, records.len());
+        prop_assert_eq!(read, records.iter().map(in_table_order).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_prefix_and_any_change_is_an_outcome(
+        record in any_record(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = message(&[record]);
+        let mut read = Vec::new();
+        prop_assert!(decoder().message(&bytes[..cut.index(bytes.len())], &mut read).is_err());
+        for (index, value) in changes {
+            let at = index.index(bytes.len());
+            bytes[at] = value;
+        }
+        let mut decoder = decoder();
+        let _ = decoder.message(&bytes, &mut read);
+        let _ = decoder.message(&bytes, &mut read);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_changed_messages_are_outcomes_within_the_limits() {
+    let original = message(&[https(), FlowRecord { metadata: None, app: App::Unknown, ..https() }]);
+    let limits = Limits { templates_max: 64, fields_max: 4096 };
+    let mut decoder = Decoder::new(limits, PEN);
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut read = Vec::new();
+    for _ in 0..100_000 {
+        let mut bytes = original.clone();
+        for _ in 0..1 + next() % 6 {
+            let at = (next() % bytes.len() as u64) as usize;
+            bytes[at] = next() as u8;
+        }
+        read.clear();
+        let _ = decoder.message(&bytes, &mut read);
+        assert!(read.len() <= bytes.len() / 8 && decoder.templates() <= limits.templates_max);
+    }
+}
+
+#[test]
+fn a_record_that_must_be_short_keeps_its_numbers_and_loses_its_texts() {
+    let mut record = https();
+    record.app = App::Dns;
+    let mut metadata = Metadata::default();
+    for number in 0..LIST_VALUES_MAX {
+        metadata.add(Field::DnsQuery, &format!("{number}.{}", "x".repeat(500)));
+    }
+    metadata.set_number(Field::DnsRcode, 3);
+    record.metadata = Some(Box::new(metadata));
+    let layout = Layout::of(&record);
+    let lengths: Vec<usize> = TextLimits::STEPS
+        .iter()
+        .map(|limits| {
+            let mut out = Vec::new();
+            encode_flow(&record, layout, *limits, PEN, &mut out);
+            out.len()
+        })
+        .collect();
+    assert!(lengths.is_sorted_by(|a, b| a > b), "{lengths:?}");
+    assert!(lengths[0] > 8000 && lengths[3] < 200, "{lengths:?}");
+    let mut builder = MessageBuilder::new(1, 1400);
+    builder.push(TEMPLATE_SET, |out| write_template(layout.id(), None, &layout.fields(), PEN, out));
+    let pushed =
+        builder.push(layout.id(), |out| encode_flow(&record, layout, TextLimits::STEPS[3], PEN, out));
+    assert_eq!(pushed, Pushed::In);
+    let mut read = Vec::new();
+    decoder().message(&builder.finish(Vec::new()), &mut read).unwrap();
+    assert_eq!(read[0].metadata().number(Field::DnsRcode), Some(3));
+    assert_eq!(read[0].metadata().list(Field::DnsQuery).len(), 0);
+}
+
+/// A message of one template 256 with `fields` and one data set with `data`.
+fn foreign(fields: &[(u32, u16, u16)], data: &[u8]) -> Vec<u8> {
+    let specs: Vec<FieldSpec> = fields
+        .iter()
+        .map(|(enterprise, number, length)| FieldSpec {
+            element: ElementId { enterprise: *enterprise, number: *number },
+            length: *length,
+        })
+        .collect();
+    let mut builder = MessageBuilder::new(9, usize::MAX);
+    builder.push(TEMPLATE_SET, |out| {
+        out.extend_from_slice(&[1, 0]);
+        out.extend_from_slice(&(specs.len() as u16).to_be_bytes());
+        for spec in &specs {
+            write_specifier(*spec, PEN, out);
+        }
+    });
+    builder.push(256, |out| out.extend_from_slice(data));
+    let mut message = builder.finish(Vec::new());
+    stamp(&mut message, 1000, 0);
+    message
+}
+
+fn one(bytes: &[u8]) -> FlowRecord {
+    let mut read = Vec::new();
+    let summary = decoder().message(bytes, &mut read).unwrap();
+    assert_eq!((summary.fault, read.len()), (None, 1));
+    read.pop().unwrap()
+}
+
+const ADDRESSES: [(u32, u16, u16); 2] = [(0, 8, 4), (0, 12, 4)];
+
+#[test]
+fn a_uniflow_of_a_router_is_a_record_without_reverse() {
+    let fields = [
+        (0, 8, 4),
+        (0, 12, 4),
+        (0, 7, 2),
+        (0, 11, 2),
+        (0, 4, 1),
+        (0, 1, 4),
+        (0, 2, 4),
+        (0, 152, 8),
+        (0, 153, 8),
+    ];
+    let mut data = vec![10, 0, 0, 1, 10, 0, 0, 2, 0xc0, 0, 0, 53, 17, 0, 0, 1, 0, 0, 0, 0, 2];
+    data.extend_from_slice(&5_000u64.to_be_bytes());
+    data.extend_from_slice(&6_001u64.to_be_bytes());
+    let record = one(&foreign(&fields, &data));
+    assert_eq!(record.key, key("10.0.0.1", 0xc000, "10.0.0.2", 53, 17));
+    assert_eq!((record.forward.octets, record.forward.packets), (256, 2));
+    assert_eq!(record.reverse, DirectionStats::default());
+    assert_eq!((record.start, record.end), (Timestamp(5_000_000_000), Timestamp(6_001_000_000)));
+    assert_eq!(record.community_id, CommunityId::of(&record.key, None, 0));
+    assert_eq!((record.state, record.app), (FlowState::New, App::Unknown));
+}
+
+#[test]
+fn every_way_to_say_a_time_is_understood() {
+    let ntp = |seconds: u64| ((seconds + 2_208_988_800) << 32).to_be_bytes().to_vec();
+    let word = |value: u32| value.to_be_bytes().to_vec();
+    let long = |value: u64| value.to_be_bytes().to_vec();
+    for (fields, data, start, end) in [
+        (vec![(0, 150, 4), (0, 151, 4)], [word(5), word(6)].concat(), 5_000, 6_000),
+        (vec![(0, 152, 8), (0, 153, 8)], [long(5_001), long(6_002)].concat(), 5_001, 6_002),
+        (vec![(0, 154, 8), (0, 155, 8)], [ntp(5), ntp(6)].concat(), 5_000, 6_000),
+        (vec![(0, 156, 8), (0, 157, 8)], [ntp(5), ntp(6)].concat(), 5_000, 6_000),
+        // Export time is second 1000.
+        (vec![(0, 158, 4), (0, 159, 4)], [word(2_000_000), word(1_000_000)].concat(), 998_000, 999_000),
+        (
+            vec![(0, 22, 4), (0, 21, 4), (0, 160, 8)],
+            [word(10), word(20), long(90_000)].concat(),
+            90_010,
+            90_020,
+        ),
+        (vec![(0, 152, 8), (0, 161, 4)], [long(5_000), word(7)].concat(), 5_000, 5_007),
+        (vec![(0, 153, 8), (0, 162, 4)], [long(5_000), word(7_000)].concat(), 4_993, 5_000),
+        // The most precise of several counts, whatever its place.
+        (
+            vec![(0, 150, 4), (0, 152, 8), (0, 153, 8), (0, 151, 4)],
+            [word(5), long(5_001), long(6_002), word(6)].concat(),
+            5_001,
+            6_002,
+        ),
+        (vec![(0, 323, 8)], long(4_000), 4_000, 4_000),
+        (vec![], vec![], 1_000_000, 1_000_000),
+    ] {
+        let fields = [&ADDRESSES[..], &fields].concat();
+        let record = one(&foreign(&fields, &[&[10, 0, 0, 1, 10, 0, 0, 2], &data[..]].concat()));
+        assert_eq!((record.start.millis(), record.end.millis()), (start, end), "{fields:?}");
+    }
+}
+
+#[test]
+fn a_start_in_up_time_counts_from_what_the_options_said() {
+    let mut decoder = decoder();
+    let mut builder = MessageBuilder::new(9, usize::MAX);
+    let fields = [ie::OBSERVATION_DOMAIN_ID, ie::SYSTEM_INIT_TIME_MILLISECONDS].map(FieldSpec::of);
+    builder.push(OPTIONS_TEMPLATE_SET, |out| write_template(300, Some(1), &fields, PEN, out));
+    builder.push(300, |out| out.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 0, 0, 1, 0, 0]));
+    let mut read = Vec::new();
+    decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
+    let fields = [&ADDRESSES[..], &[(0, 22, 4), (0, 21, 4)]].concat();
+    decoder.message(&foreign(&fields, &[1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 1, 0, 0, 0, 2]), &mut read).unwrap();
+    assert_eq!(read[0].start.millis(), 65_537);
+}
+
+#[test]
+fn what_is_unknown_is_skipped_by_its_length() {
+    let fields = [
+        (0, 8, 4),
+        (4242, 7, 3),
+        (0, 9999, 65_535),
+        (0, 12, 4),
+        (29_305, 9999, 2),
+        (29_305, 2, 1),
+        (0, 2, 3),
+    ];
+    let data = [10, 0, 0, 1, 7, 7, 7, 255, 0, 2, 8, 8, 10, 0, 0, 2, 6, 6, 5, 1, 0, 1];
+    let record = one(&foreign(&fields, &data));
+    assert_eq!((record.forward.packets, record.reverse.packets), (65_537, 5));
+}
+
+#[test]
+fn a_biflow_whose_destination_began_is_turned_round() {
+    let fields = [&ADDRESSES[..], &[(0, 2, 1), (REVERSE_PEN, 2, 1), (0, 239, 1)]].concat();
+    let record = one(&foreign(&fields, &[10, 0, 0, 1, 10, 0, 0, 2, 3, 4, 2]));
+    assert_eq!(record.key.initiator.to_string(), "10.0.0.2");
+    assert_eq!((record.forward.packets, record.reverse.packets), (4, 3));
+}
+
+#[test]
+fn a_record_with_both_families_has_the_addresses_that_are_not_zero() {
+    let fields = [(0, 8, 4), (0, 12, 4), (0, 27, 16), (0, 28, 16)];
+    let mut data = vec![0; 40];
+    data[0..8].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+    assert_eq!(one(&foreign(&fields, &data)).key.initiator.to_string(), "10.0.0.1");
+    data[0..8].fill(0);
+    (data[23], data[39]) = (1, 2);
+    assert_eq!(one(&foreign(&fields, &data)).key.responder.to_string(), "::2");
+}
+
+#[test]
+fn icmp_of_others_has_type_and_code_whichever_way_they_say_it() {
+    for (fields, data) in [
+        (vec![(0, 4, 1), (0, 32, 2)], vec![1, 8, 0]),
+        (vec![(0, 176, 1), (0, 177, 1), (0, 4, 1)], vec![8, 0, 1]),
+    ] {
+        let fields = [&ADDRESSES[..], &fields].concat();
+        let record = one(&foreign(&fields, &[&[10, 0, 0, 1, 10, 0, 0, 2], &data[..]].concat()));
+        assert_eq!(record.icmp, Some((8, 0)));
+    }
+    let fields = [&ADDRESSES[..], &[(0, 4, 1), (0, 32, 2)]].concat();
+    assert_eq!(one(&foreign(&fields, &[10, 0, 0, 1, 10, 0, 0, 2, 6, 0, 0])).icmp, None);
+}
+
+#[test]
+fn records_without_addresses_and_sets_without_template_are_counted() {
+    let mut read = Vec::new();
+    let summary = decoder().message(&foreign(&[(0, 2, 4)], &[0; 8]), &mut read).unwrap();
+    assert_eq!((summary.without_addresses, summary.flows), (2, 0));
+    let mut builder = MessageBuilder::new(9, usize::MAX);
+    builder.push(256, |out| out.extend_from_slice(&[1; 8]));
+    let summary = decoder().message(&builder.finish(Vec::new()), &mut read).unwrap();
+    assert_eq!((summary.unknown_sets, summary.fault), (1, None));
+}
+
+#[test]
+fn sequence_gaps_are_counted_per_domain_in_records() {
+    let mut bytes = message(&[https(), https()]);
+    let mut decoder = decoder();
+    let mut read = Vec::new();
+    let mut missing_at = |sequence: u32| {
+        stamp(&mut bytes, 0, sequence);
+        let summary = decoder.message(&bytes, &mut read).unwrap();
+        (summary.missing, summary.out_of_order)
+    };
+    assert_eq!(missing_at(u32::MAX - 1), (0, false));
+    assert_eq!(missing_at(0), (0, false));
+    assert_eq!(missing_at(7), (5, false));
+    assert_eq!(missing_at(9), (0, false));
+    assert_eq!(missing_at(3), (0, true));
+    assert_eq!(missing_at(5), (0, false));
+}
+
+#[test]
+fn templates_are_replaced_withdrawn_and_limited() {
+    let mut read = Vec::new();
+    let limits = Limits { templates_max: 2, fields_max: 5 };
+    let mut decoder = Decoder::new(limits, PEN);
+    let mut learn = |id: u16, fields: usize| {
+        let specs = vec![FieldSpec::of(ie::PACKET_DELTA_COUNT); fields];
+        let mut builder = MessageBuilder::new(1, usize::MAX);
+        builder.push(TEMPLATE_SET, |out| write_template(id, None, &specs, PEN, out));
+        let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
+        (summary.templates, summary.withdrawals, decoder.templates(), summary.fault)
+    };
+    assert_eq!(learn(256, 3), (1, 0, 1, None));
+    assert_eq!(learn(256, 2), (1, 0, 1, None));
+    assert_eq!(learn(257, 3), (1, 0, 2, None));
+    let too_many = DecodeError::Limit { template: 258, offset: 20, what: "templates", limit: 2 };
+    assert_eq!(learn(258, 1), (0, 0, 2, Some(too_many)));
+    let too_wide =
+        DecodeError::Limit { template: 257, offset: 20, what: "fields of all templates", limit: 5 };
+    assert_eq!(learn(257, 4), (0, 0, 2, Some(too_wide)));
+    assert_eq!(learn(257, 0), (0, 1, 1, None));
+    assert_eq!(learn(258, 3), (1, 0, 2, None));
+    // Identifier 2 withdraws every template.
+    assert_eq!(learn(2, 0), (0, 1, 0, None));
+    assert_eq!(learn(300, 5), (1, 0, 1, None));
+}
+
+#[test]
+fn faults_are_told_with_place_found_and_expected_and_the_rest_is_read() {
+    let good = &message(&[https()])[16..];
+    for (bad, want) in [
+        (vec![0, 1, 0, 8, 1, 2, 3, 4], "set identifier 1 at byte 16, expected 2, 3 or at least 256"),
+        (vec![0, 2, 0, 8, 0, 9, 0, 1], "template identifier 9 at byte 20, expected at least 256"),
+        (vec![0, 2, 0, 8, 1, 0, 0, 1], "template at byte 20 needs 4 bytes, 0 are there"),
+        (
+            vec![0, 2, 0, 12, 1, 0, 0, 1, 0, 8, 0, 0],
+            "template 256 at byte 20 describes records of 0 bytes, expected at least 1",
+        ),
+        (
+            vec![0, 3, 0, 10, 1, 0, 0, 1, 0, 2],
+            "options template 256 at byte 20 has 2 scope fields, expected 1 to 1",
+        ),
+    ] {
+        let mut bytes = [&[0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], &bad[..], good].concat();
+        let length = bytes.len() as u16;
+        bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        let mut read = Vec::new();
+        let summary = decoder().message(&bytes, &mut read).unwrap();
+        assert_eq!(summary.fault.map(|fault| fault.to_string()).as_deref(), Some(want));
+        assert_eq!(read.len(), 1, "{want}");
+    }
+    let mut bytes = message(&[https()]);
+    bytes[18..20].copy_from_slice(&[0xff, 0xff]);
+    let fault = decoder().message(&bytes, &mut Vec::new()).unwrap().fault.unwrap().to_string();
+    assert!(fault.starts_with("set length 65535 at byte 16, expected 4 to "), "{fault}");
+}
+
+#[derive(Default)]
+struct Options(Vec<(u32, usize, Vec<(ElementId, Vec<u8>)>)>);
+
+impl Sink for Options {
+    fn flow(&mut self, _: FlowRecord) {}
+
+    fn options(&mut self, options: &OptionsRecord<'_>) {
+        let values = options.values.iter().map(|(element, value)| (*element, value.to_vec())).collect();
+        self.0.push((options.domain, options.scope_fields, values));
+    }
+}
+
+#[test]
+fn options_records_have_the_octets_that_their_templates_say() {
+    let mut builder = MessageBuilder::new(5, usize::MAX);
+    for kind in OptionsKind::ALL {
+        let write = |out: &mut Vec<u8>| {
+            write_template(kind.id(), Some(kind.scope_fields()), &kind.fields(), PEN, out)
+        };
+        assert_eq!(builder.push(OPTIONS_TEMPLATE_SET, write), Pushed::In);
+    }
+    let lost =
+        options::Lost { flows: 1, packets: 2, octets: 3, first: Timestamp(4_000_000), last: Timestamp(5) };
+    let sensor =
+        options::Sensor { name: "tap-1".into(), ring_dropped_frames: 9, ..options::Sensor::default() };
+    for element in ie::own() {
+        builder.push(OptionsKind::Element.id(), |out| options::write_element(&element, PEN, out));
+    }
+    builder.push(OptionsKind::Metering.id(), |out| options::write_metering(5, 1, 2, 3, out));
+    builder.push(OptionsKind::MeteringReliability.id(), |out| {
+        options::write_metering_reliability(5, &lost, out)
+    });
+    builder.push(OptionsKind::ExportingReliability.id(), |out| {
+        options::write_exporting_reliability(1, &lost, out)
+    });
+    builder.push(OptionsKind::FlowKeys.id(), |out| options::write_flow_keys(256, 31, out));
+    builder.push(OptionsKind::Sensor.id(), |out| sensor.write(5, out));
+    let mut decoder = decoder();
+    let mut read = Options::default();
+    let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
+    assert_eq!((summary.fault, summary.templates), (None, 6));
+    assert_eq!(summary.options as usize, ie::own().count() + 5);
+    assert_eq!(decoder.name(5), Some("tap-1"));
+    let value = |record: usize, element: Element| {
+        let (domain, scope_fields, values) = &read.0[record];
+        let values: Vec<_> = values.iter().map(|(element, value)| (*element, &value[..])).collect();
+        let options = OptionsRecord { domain: *domain, scope_fields: *scope_fields, values: &values };
+        (options.number(element), options.text(element))
+    };
+    assert_eq!(value(0, ie::PRIVATE_ENTERPRISE_NUMBER).0, Some(u64::from(PEN)));
+    assert_eq!(value(0, ie::INFORMATION_ELEMENT_NAME).1.as_deref(), Some("weirCommunityId"));
+    let last = read.0.len() - 1;
+    assert_eq!(value(last, ie::RING_DROPPED_FRAMES).0, Some(9));
+    assert_eq!(value(last - 2, ie::OBSERVATION_TIME_MILLISECONDS).0, Some(4));
+    assert_eq!(read.0[last].2.iter().filter(|(element, _)| element.enterprise == WEIR_PEN).count(), 7);
+}
