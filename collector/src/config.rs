@@ -3,6 +3,7 @@
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
 use crate::ingest::config::IngestConfig;
+use crate::store::config::StoreConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub struct CollectorConfig {
     pub enrich: EnrichConfig,
     #[allow(missing_docs)]
     pub detect: DetectConfig,
+    #[allow(missing_docs)]
+    pub store: StoreConfig,
 }
 
 impl Default for CollectorConfig {
@@ -27,6 +30,7 @@ impl Default for CollectorConfig {
             ingest: IngestConfig::default(),
             enrich: EnrichConfig::default(),
             detect: DetectConfig::default(),
+            store: StoreConfig::default(),
         }
     }
 }

@@ -1,1 +1,242 @@
 //! The one place where the stages meet: threads, queues, and the path of a record.
+//!
+//! | thread | how many | takes | gives | when its outbox is full |
+//! |---|---|---|---|---|
+//! | `weir-ingest` | 2 | bytes from sockets | batches, to `worker` (`ingest.queue_batches_max`) | waits: TCP exporters wait, UDP stays in the kernel's buffer |
+//! | `worker` | 1 | batches | records, to `store` ([`STORE_QUEUE_BATCHES`]); alerts, to the log and the outboxes | waits `store.wait_ms`, then counts the records and goes on |
+//! | `store` | 1 | batches | files | – |
+//! | main | 1 | signals, the second | status, what was learned | – |
+//!
+//! An import has no `weir-ingest`: the main thread reads files and is the worker, and waits for the store.
+//!
+//! The end: listeners take what has arrived and close; their queue ends; the worker finishes its batches
+//! and gives out what it still holds; the store's queue ends and its files are completed.
+
+pub mod status;
+mod store_thread;
+mod worker;
+
+use crate::config::CollectorConfig;
+use crate::enrich::EnrichError;
+use crate::ingest::counters::IngestCounters;
+use crate::ingest::listen::{IngestError, Listeners};
+use crate::ingest::{self, Batch, clock};
+use crate::store::{self, StoreCounters, StoreError};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+use store_thread::StoreThread;
+use tokio::sync::mpsc;
+pub use worker::Worker;
+
+/// Most batches waiting for the store's thread, each of about a thousand records at most.
+pub const STORE_QUEUE_BATCHES: usize = 128;
+/// How often the status is written.
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
+/// How often what was learned is written.
+const LEARNED_PERIOD: Duration = Duration::from_secs(300);
+
+/// Why the collector cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// Enrichment.
+    #[error(transparent)]
+    Enrich(#[from] EnrichError),
+    /// Ingest.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of the state directory.
+    #[error("{path}: {source}")]
+    State {
+        /// Which one.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another collector has the state directory.
+    #[error("{0}: another weir-collector runs with this state directory")]
+    Taken(String),
+    /// A configuration key is wrong.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl PipelineError {
+    /// Whether the configuration is to blame and not the system.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            PipelineError::Enrich(_)
+                | PipelineError::Ingest(IngestError::Admit(_))
+                | PipelineError::Store(StoreError::Config { .. })
+                | PipelineError::Config(_)
+        )
+    }
+}
+
+/// What the stages count; shared with `status`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    #[allow(missing_docs)]
+    pub ingest: Arc<IngestCounters>,
+    #[allow(missing_docs)]
+    pub store: Arc<StoreCounters>,
+    /// Records inspected.
+    pub records: AtomicU64,
+    /// Findings of the detectors.
+    pub findings: AtomicU64,
+    /// Alerts given out, updates included.
+    pub alerts: AtomicU64,
+    /// Batches whose inspection panicked; their records are stored.
+    pub batches_panicked: AtomicU64,
+}
+
+/// Runs until SIGTERM or SIGINT. `ready` is told the addresses when the collector takes records.
+pub fn run(config: &CollectorConfig, ready: impl FnOnce(&Listeners)) -> Result<Arc<Counters>, PipelineError> {
+    let state = PathBuf::from(&config.state_directory);
+    let _lock = lock(&state)?.ok_or_else(|| PipelineError::Taken(config.state_directory.clone()))?;
+    let counters = Arc::new(Counters::default());
+    let begun = clock();
+    let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
+    let mut worker = Worker::new(config, counters.clone(), Some(store.queue()), Some(&state))?;
+    worker.deliver(config, &state)?;
+    let (sender, mut batches) = mpsc::channel::<Batch>(config.ingest.queue_batches_max.max(1) as usize);
+    let queue = sender.downgrade();
+    let mut listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
+    let inspecting = spawn("worker", move || {
+        let mut saved = Instant::now();
+        while let Some(batch) = batches.blocking_recv() {
+            worker.process(batch);
+            if saved.elapsed() >= LEARNED_PERIOD {
+                worker.save();
+                saved = Instant::now();
+            }
+        }
+        worker.finish();
+    })?;
+    ready(&listeners);
+    notify(&[sd_notify::NotifyState::Ready]);
+    let mut failed = false;
+    while !listeners.wait(STATUS_PERIOD) {
+        let waiting = queue.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        let status = status::Status::of(&counters, begun, clock(), waiting);
+        if let Err(error) = status.write(&state)
+            && !std::mem::replace(&mut failed, true)
+        {
+            tracing::error!("{}: {error}; the status is not up to date", state.display());
+        }
+        if inspecting.is_finished() || store.is_finished() {
+            tracing::error!("a thread ended before its time; the collector ends");
+            break;
+        }
+        notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: taking what has arrived");
+    listeners.stop();
+    // A panic of the worker is told by its own message; its queue is gone either way.
+    let _ = inspecting.join();
+    store.finish();
+    // The store is complete; an old status would only look alive.
+    let _ = status::Status::of(&counters, begun, clock(), 0).ended().write(&state);
+    Ok(counters)
+}
+
+fn wait_of(config: &CollectorConfig) -> Duration {
+    Duration::from_millis(u64::from(config.store.wait_ms))
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    // Without systemd there is nobody to notify, which is no error.
+    let _ = sd_notify::notify(states);
+}
+
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, PipelineError> {
+    let failed = |source| PipelineError::State { path: format!("thread {name}"), source };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
+}
+
+/// Takes the state directory for this process, making it; `None` when another process has it.
+pub(crate) fn lock(state: &Path) -> Result<Option<File>, PipelineError> {
+    let path = state.join("lock");
+    let failed = |source| PipelineError::State { path: path.display().to_string(), source };
+    fs::create_dir_all(state).map_err(failed)?;
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// What an import did.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// What the stages counted.
+    pub counters: Arc<Counters>,
+    /// Exporters seen.
+    pub exporters: u64,
+    /// What was wrong with each file that could not be read to its end, or at all.
+    pub faults: Vec<(PathBuf, ingest::import::ImportError)>,
+    /// Lines and messages that were malformed.
+    pub malformed: u64,
+    /// Whether `--alerts` could be written.
+    pub alerts_error: Option<std::io::Error>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Reads files through the same path. Alerts also go to `alerts`, one JSON object per line.
+pub fn import(
+    config: &CollectorConfig,
+    files: &[PathBuf],
+    alerts: Option<Box<dyn Write + Send>>,
+) -> Result<Imported, PipelineError> {
+    let begun = Instant::now();
+    let state = PathBuf::from(&config.state_directory);
+    let counters = Arc::new(Counters::default());
+    let lock = lock(&state)?;
+    let store = StoreThread::start(config, counters.store.clone(), None)?;
+    // What a running collector has learned is its own; an import learns from its files alone then.
+    let mut worker =
+        Worker::new(config, counters.clone(), Some(store.queue()), lock.as_ref().map(|_| &*state))?;
+    if lock.is_some() {
+        worker.deliver(config, &state)?;
+    } else {
+        tracing::warn!(
+            "a collector runs with this state directory: alerts of the import are stored, not delivered"
+        );
+    }
+    worker.copy_alerts(alerts);
+    let mut imported = Imported { counters: counters.clone(), ..Imported::default() };
+    let mut exporters = std::collections::HashSet::new();
+    for file in files {
+        let outcome = ingest::import::read(file, &config.ingest, &counters.ingest, |batch| {
+            if exporters.len() < ingest::counters::EXPORTERS_MAX {
+                exporters.insert(batch.exporter.name.clone());
+            }
+            worker.process(batch);
+        });
+        imported.faults.extend(outcome.err().map(|fault| (file.clone(), fault)));
+    }
+    imported.alerts_error = worker.finish();
+    store.finish();
+    imported.exporters = exporters.len() as u64;
+    imported.malformed = counters.ingest.malformed();
+    imported.took = begun.elapsed();
+    Ok(imported)
+}
+
+/// The directory of the store that a configuration names.
+pub fn store_directory(config: &CollectorConfig) -> PathBuf {
+    store::directory(&config.store, Path::new(&config.state_directory))
+}

@@ -2,7 +2,7 @@
 //!
 //! In: events. Out: numbers that `status` shows. Everything refused, malformed or missing is here.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,7 +123,8 @@ pub struct IngestCounters {
 }
 
 /// Counters of one exporter, as `status` shows them.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExporterStatus {
     /// Address and observation domain.
     pub exporter: String,
@@ -187,6 +188,12 @@ impl IngestCounters {
             }
         };
         exporters.iter().map(status).collect()
+    }
+
+    /// Messages, sets and lines that were malformed, of all exporters together.
+    pub fn malformed(&self) -> u64 {
+        let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        get(&self.lines_malformed) + exporters.values().map(|exporter| get(&exporter.malformed)).sum::<u64>()
     }
 
     /// The listeners' own numbers, by name.

@@ -10,6 +10,7 @@ pub mod session;
 pub mod listen;
 pub mod file;
 pub mod eve;
+pub mod import;
 #[cfg(test)]
 pub(crate) mod testing;
 

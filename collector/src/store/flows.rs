@@ -263,6 +263,28 @@ impl OpenFile {
     }
 }
 
+/// Whether a configuration can be used.
+pub fn check(config: &StoreConfig) -> Result<(), StoreError> {
+    properties(config).map(|_| ())
+}
+
+/// The directories that hold records which ended at `since` or later.
+pub fn partitions(directory: &Path, since: Timestamp) -> Result<Vec<PathBuf>, StoreError> {
+    let (date, hour) = date_and_hour(since);
+    let first = (format!("date={date}"), format!("hour={hour:02}"));
+    let mut partitions = Vec::new();
+    for file in super::retention::files_of(&directory.join("flows"), ".parquet")? {
+        let Some(partition) = file.path.parent() else { continue };
+        let name = |path: Option<&Path>| path.and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+        let of = (name(partition.parent()).unwrap_or_default(), name(Some(partition)).unwrap_or_default());
+        // `other` comes after every date, so it is always among them.
+        if of >= first && partitions.last().is_none_or(|last| last != partition) {
+            partitions.push(partition.to_owned());
+        }
+    }
+    Ok(partitions)
+}
+
 fn properties(config: &StoreConfig) -> Result<WriterProperties, StoreError> {
     let level = ZstdLevel::try_new(i32::from(config.zstd_level)).ok().filter(|_| config.zstd_level <= 19);
     let level = level.ok_or_else(|| StoreError::Config {
@@ -420,6 +442,19 @@ mod tests {
         t.store.finish(NOON.plus(Duration::from_secs(6)));
         assert_eq!(t.counters.records_stored.load(Ordering::Relaxed), 1);
         assert!(t.store.failing_until.is_none());
+    }
+
+    #[test]
+    fn a_query_s_hours_are_those_from_its_time_on_and_the_shared_file() {
+        let mut t = store(&StoreConfig::default());
+        let scattered: Vec<_> = (0..20).map(|hour| record(hour * 3600)).collect();
+        t.store.append(&exporter(), &scattered, NOON);
+        t.store.finish(NOON);
+        let hours = |since: Timestamp| partitions(t.directory.path(), since).unwrap().len();
+        assert_eq!(hours(Timestamp::MIN), HOURS_OPEN_MAX + 1);
+        assert_eq!(hours(NOON.plus(Duration::from_secs(3599))), HOURS_OPEN_MAX + 1);
+        assert_eq!(hours(NOON.plus(Duration::from_secs(3600))), HOURS_OPEN_MAX);
+        assert_eq!(hours(NOON.plus(Duration::from_secs(86_400))), 1);
     }
 
     #[test]

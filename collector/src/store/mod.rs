@@ -21,6 +21,8 @@ pub mod columns;
 pub mod flows;
 pub mod alerts;
 pub mod retention;
+#[cfg(feature = "sql")]
+pub mod tables;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
