@@ -16,4 +16,5 @@ pub mod alert;
 pub mod ipfix;
 pub mod json;
 pub mod config;
+pub mod log;
 mod compiler_fault;

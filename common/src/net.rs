@@ -222,6 +222,14 @@ impl CommunityId {
     }
 }
 
+impl CommunityId {
+    /// The first eight bytes as a number: short enough for an index, decided by the whole identifier.
+    pub const fn tag(&self) -> u64 {
+        let b = &self.0;
+        u64::from_be_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+    }
+}
+
 /// The ICMP type that answers `kind`, where the Community ID specification pairs them.
 pub const fn icmp_v4_counterpart(kind: u8) -> Option<u8> {
     Some(match kind {

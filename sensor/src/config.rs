@@ -5,6 +5,7 @@ use crate::dpi::config::DpiConfig;
 use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
 use crate::ring::config::RingConfig;
+use crate::sandbox::SandboxConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub struct SensorConfig {
     pub name: String,
     /// Local socket that `weir-sensor status` asks; empty: none.
     pub control_socket: String,
+    #[allow(missing_docs)]
+    pub sandbox: SandboxConfig,
     #[allow(missing_docs)]
     pub capture: CaptureConfig,
     #[allow(missing_docs)]
@@ -33,6 +36,7 @@ impl Default for SensorConfig {
         SensorConfig {
             name: String::new(),
             control_socket: "/run/weir/sensor.sock".into(),
+            sandbox: SandboxConfig::default(),
             capture: CaptureConfig::default(),
             flow: FlowConfig::default(),
             dpi: DpiConfig::default(),

@@ -130,7 +130,8 @@ counters! {
         frames,
         /// Their bytes.
         bytes,
-        /// Frames lost because the ring's queue was full or its disk failed.
+        /// Frames left out because the ring's queue was full, or larger than a block. What a full disk
+        /// costs is counted by the ring itself.
         frames_dropped,
     }
 }

@@ -14,6 +14,7 @@ pub mod ring;
 pub mod query;
 pub mod counters;
 pub mod config;
+pub mod sandbox;
 pub mod pipeline;
 pub mod control;
 pub mod cli;

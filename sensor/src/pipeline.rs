@@ -1,1 +1,404 @@
 //! The one place where the stages meet: threads, queues, and the path of a packet.
+//!
+//! | thread | how many | takes | gives | when its outbox is full |
+//! |---|---|---|---|---|
+//! | `worker` | one per source | frames | batches of records and events to `export`, blocks to `ring` | live: the batch or block is dropped and counted; replay: waits |
+//! | `ring` | `ring.threads` | full blocks | segment files and their indexes | – |
+//! | `export` | 1 | batches | IPFIX, EVE JSON, record lines | keeps up to `export.backlog_bytes_max` per collector, then drops the oldest and counts |
+//! | `control` | 1, `run` only | connections | the status document | – |
+//!
+//! A worker runs capture → decode → flow → ring → dpi to completion and owns all of its state; nothing
+//! on the path is shared or locked. Threads end when their inbox closes, downstream last.
+
+use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
+use crate::config::SensorConfig;
+use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
+use crate::decode::{Decoder, Packet};
+use crate::dpi::{Event, Inspection, Inspector};
+use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
+use crate::flow::{Flow, FlowTable};
+use crate::ring::gaps::LossKind;
+use crate::ring::{Lane, Ring, RingStatus};
+use crossbeam::channel::{Sender, TrySendError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use weir_common::record::{EndReason, FlowRecord};
+use weir_common::time::Timestamp;
+
+/// Records and events handed to export at once.
+const BATCH_ITEMS: usize = 256;
+/// Longest a record or event waits for its batch to fill, in a live capture.
+const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
+/// How often a worker publishes its counts and asks its source for losses.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest a stopped worker goes on reading what the kernel has captured already.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Whether frames come as they happen or as fast as they can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A worker waits for nobody: what does not fit downstream is dropped and counted.
+    Live,
+    /// A worker waits, so that nothing is lost.
+    Replay,
+}
+
+/// What inspection knows about a flow; `None` until its first payload.
+type Attachment = Option<Box<Inspection>>;
+
+/// The threads of a started sensor.
+pub struct Running {
+    workers: Vec<JoinHandle<WorkerCounters>>,
+    published: Vec<Published>,
+    exporting: Exporting,
+    ring: Option<Ring>,
+}
+
+/// How a sensor's run ended.
+pub struct Report {
+    /// What was counted.
+    pub counters: WorkerCounters,
+    /// What export has to say.
+    pub export: ExportStatus,
+    /// What the ring has to say, when there was one.
+    pub ring: Option<RingStatus>,
+    /// Workers that ended by a fault of ours.
+    pub workers_failed: usize,
+}
+
+/// Starts a worker per source. Reading this function is reading the sensor.
+///
+/// `exporting` and `ring` were opened before, when the process still had the rights to.
+pub fn start(
+    config: &SensorConfig,
+    sources: Vec<Box<dyn FrameSource>>,
+    published: Vec<Published>,
+    exporting: Exporting,
+    mut ring: Option<Ring>,
+    mode: Mode,
+    stop: &Arc<AtomicBool>,
+) -> std::io::Result<Running> {
+    let count = sources.len().max(1);
+    let flows_max = (config.flow.flows_max / count as u32).max(1);
+    let mut workers = Vec::with_capacity(count);
+    for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
+        let number = index as u16;
+        let outbox = Outbox { batch: Batch::default(), begun: Instant::now(), sender: exporting.sender(), mode };
+        let worker = Worker {
+            decoder: Decoder::new(
+                config.flow.fragment_bytes_max,
+                Duration::from_millis(config.flow.fragment_timeout_ms),
+            ),
+            flows: FlowTable::new(&config.flow, flows_max, number),
+            inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi)),
+            lane: ring.as_mut().and_then(|ring| ring.lane(number)),
+            outbox,
+            events: (!config.export.eve.is_empty()).then(Vec::new),
+            counters: WorkerCounters::default(),
+            published: published.clone(),
+            now: Timestamp::MIN,
+            loss: SourceLoss::default(),
+        };
+        let stop = Arc::clone(stop);
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        workers.push(thread.spawn(move || worker.run(source, &stop))?);
+    }
+    Ok(Running { workers, published, exporting, ring })
+}
+
+impl Running {
+    /// What was counted so far.
+    pub fn counters(&self) -> WorkerCounters {
+        total(&self.published)
+    }
+
+    /// What the ring did so far, when there is one.
+    pub fn ring_status(&self) -> Option<RingStatus> {
+        self.ring.as_ref().map(Ring::status)
+    }
+
+    /// Whether every worker has ended.
+    pub fn is_finished(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the workers, then for what is downstream of them.
+    pub fn wait(self) -> Report {
+        let mut counters = WorkerCounters::default();
+        let mut workers_failed = 0;
+        for (worker, published) in self.workers.into_iter().zip(&self.published) {
+            match worker.join() {
+                Ok(counted) => counters.add(&counted),
+                Err(_) => {
+                    workers_failed += 1;
+                    counters.add(&published.get());
+                }
+            }
+        }
+        let ring = self.ring.map(Ring::close);
+        let export = self.exporting.join();
+        Report { counters, export, ring, workers_failed }
+    }
+}
+
+/// One thread's share of the sensor.
+struct Worker {
+    decoder: Decoder,
+    flows: FlowTable<Attachment>,
+    inspector: Option<Inspector>,
+    lane: Option<Lane>,
+    outbox: Outbox,
+    /// Events of the packet at hand; `None` when nobody listens.
+    events: Option<Vec<Event>>,
+    counters: WorkerCounters,
+    published: Published,
+    /// Time of the latest frame, or of a quiet source's clock.
+    now: Timestamp,
+    loss: SourceLoss,
+}
+
+impl Worker {
+    fn run(mut self, mut source: Box<dyn FrameSource>, stop: &AtomicBool) -> WorkerCounters {
+        let mut publish_at = Instant::now();
+        let mut stopped_at = None;
+        loop {
+            if stopped_at.is_none() && stop.load(Ordering::Relaxed) {
+                stopped_at = Some(Instant::now());
+            }
+            // A replay ends where it is; a live capture reads what the kernel has already.
+            let is_draining = stopped_at.is_some();
+            if is_draining && self.outbox.mode == Mode::Replay {
+                break;
+            }
+            let read = source.read_batch(&mut |frame| self.process(&frame));
+            match read {
+                Ok(BatchEnd::More) => self.tick(self.now),
+                Ok(BatchEnd::Quiet { now }) => {
+                    self.tick(now);
+                    if is_draining {
+                        break;
+                    }
+                }
+                Ok(BatchEnd::End) => break,
+                Err(error) => {
+                    self.counters.capture.errors += 1;
+                    tracing::error!("{error}");
+                }
+            }
+            if stopped_at.is_some_and(|at| at.elapsed() > DRAIN_MAX) {
+                break;
+            }
+            if publish_at.elapsed() >= PUBLISH_INTERVAL {
+                publish_at = Instant::now();
+                self.publish(source.as_mut());
+            }
+        }
+        self.publish(source.as_mut());
+        self.finish();
+        self.counters
+    }
+
+    /// The path of a packet.
+    #[inline]
+    fn process(&mut self, frame: &Frame<'_>) {
+        let Worker { decoder, flows, inspector, lane, outbox, events, counters, .. } = self;
+        counters.capture.frames += 1;
+        counters.capture.bytes += frame.data.len() as u64;
+        counters.capture.cut_off += u64::from(frame.wire_len as usize > frame.data.len());
+        if frame.time > self.now {
+            self.now = frame.time;
+        }
+        let Some(packet) = decoder.decode(frame, &mut counters.decode) else {
+            if let Some(lane) = lane {
+                lane.append(frame, None, &mut counters.ring);
+            }
+            return;
+        };
+        let mut ended = |flow: &mut Flow<Attachment>, reason| {
+            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+        };
+        let observed = flows.observe(&packet, frame.time, frame.interface, &mut counters.flow, &mut ended);
+        let flow = flows.flow_mut(observed.slot);
+        if let Some(lane) = lane {
+            lane.append(frame, Some(flow.community_id().tag()), &mut counters.ring);
+        }
+        let Some(inspector) = inspector else { return };
+        if observed.is_flipped && let Some(inspection) = &mut flow.attachment {
+            inspection.swap_directions();
+        }
+        if packet.is_partial {
+            return;
+        }
+        inspector.inspect(
+            &mut flow.attachment,
+            &packet,
+            observed.direction,
+            frame.time,
+            events.as_mut(),
+            &mut counters.dpi,
+        );
+        if let Some(events) = events && !events.is_empty() {
+            outbox.events(flow, events, &mut counters.dpi, &mut counters.export);
+        }
+    }
+
+    /// What time brings: flows and fragments that end, blocks and batches that have waited long enough.
+    fn tick(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.meter_given_up_fragments(false);
+        let Worker { flows, inspector, outbox, events, counters, .. } = self;
+        let mut ended = |flow: &mut Flow<Attachment>, reason| {
+            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+        };
+        while flows.expire(self.now, &mut counters.flow, &mut ended) {}
+        if let Some(lane) = &mut self.lane {
+            lane.tick(self.now);
+        }
+        self.outbox.send_if_old(&mut self.counters.export);
+    }
+
+    /// Fragments whose first one never came are metered without ports.
+    fn meter_given_up_fragments(&mut self, all: bool) {
+        let Worker { decoder, flows, inspector, outbox, events, counters, now, .. } = self;
+        let WorkerCounters { decode, flow: flow_counters, dpi, export, .. } = counters;
+        let mut meter = |packet: &Packet<'_>, time: Timestamp, interface: u32| {
+            let mut ended = |flow: &mut Flow<Attachment>, reason| {
+                outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), dpi, export);
+            };
+            flows.observe(packet, time, interface, flow_counters, &mut ended);
+        };
+        if all { decoder.drain(decode, &mut meter) } else { decoder.expire(*now, decode, &mut meter) }
+    }
+
+    /// Tells others what was counted, and the ring what was lost before it.
+    fn publish(&mut self, source: &mut dyn FrameSource) {
+        let loss = source.loss();
+        let counters = &mut self.counters.capture;
+        counters.kernel_dropped = loss.kernel_dropped;
+        counters.interface_dropped = loss.interface_dropped;
+        if let Some(lane) = &mut self.lane {
+            let since = self.now.minus(PUBLISH_INTERVAL);
+            let kernel = loss.kernel_dropped.saturating_sub(self.loss.kernel_dropped);
+            let interface = loss.interface_dropped.saturating_sub(self.loss.interface_dropped);
+            lane.note_loss(LossKind::Kernel, kernel, since, self.now);
+            lane.note_loss(LossKind::Interface, interface, since, self.now);
+        }
+        self.loss = loss;
+        self.counters.flow.active = self.flows.len() as u64;
+        self.published.set(&self.counters);
+    }
+
+    /// The source has ended: everything held is handed on.
+    fn finish(&mut self) {
+        self.meter_given_up_fragments(true);
+        let Worker { flows, inspector, outbox, events, counters, .. } = self;
+        let mut ended = |flow: &mut Flow<Attachment>, reason| {
+            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+        };
+        flows.drain(&mut counters.flow, &mut ended);
+        outbox.send(&mut counters.export);
+        if let Some(lane) = self.lane.take() {
+            lane.close(self.now);
+        }
+        self.counters.flow.active = 0;
+        self.published.set(&self.counters);
+    }
+}
+
+/// Records and events on their way to export.
+struct Outbox {
+    batch: Batch,
+    /// When the batch got its first item.
+    begun: Instant,
+    sender: Sender<Batch>,
+    mode: Mode,
+}
+
+impl Outbox {
+    /// Makes a record of a flow that ends or is sliced.
+    fn end(
+        &mut self,
+        flow: &mut Flow<Attachment>,
+        reason: EndReason,
+        inspector: Option<&mut Inspector>,
+        mut events: Option<&mut Vec<Event>>,
+        dpi: &mut DpiCounters,
+        export: &mut ExportCounters,
+    ) {
+        let mut record = flow.to_record(reason);
+        if let Some(inspector) = inspector {
+            if reason == EndReason::ActiveTimeout {
+                describe_slice(&mut record, &flow.attachment);
+            } else if let Some(inspection) = flow.attachment.take() {
+                let (app, metadata) = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
+                (record.app, record.metadata) = (app, metadata);
+                if let Some(events) = events.filter(|events| !events.is_empty()) {
+                    self.events(flow, events, dpi, export);
+                }
+            }
+        }
+        self.begin();
+        self.batch.records.push(record);
+        self.send_if_full(export);
+    }
+
+    /// Takes the events of a flow.
+    fn events(
+        &mut self,
+        flow: &Flow<Attachment>,
+        events: &mut Vec<Event>,
+        dpi: &mut DpiCounters,
+        export: &mut ExportCounters,
+    ) {
+        self.begin();
+        dpi.events += events.len() as u64;
+        let (key, flow_id, community_id) = (flow.key(), flow.flow_id(), flow.community_id());
+        let (vlans, interface) = (flow.vlans(), flow.interface());
+        let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, event };
+        self.batch.events.extend(events.drain(..).map(envelope));
+        self.send_if_full(export);
+    }
+
+    fn begin(&mut self) {
+        if self.mode == Mode::Live && self.batch.records.is_empty() && self.batch.events.is_empty() {
+            self.begun = Instant::now();
+        }
+    }
+
+    fn send_if_full(&mut self, counters: &mut ExportCounters) {
+        if self.batch.records.len() + self.batch.events.len() >= BATCH_ITEMS {
+            self.send(counters);
+        }
+    }
+
+    fn send_if_old(&mut self, counters: &mut ExportCounters) {
+        if self.mode == Mode::Live && self.begun.elapsed() >= BATCH_AGE_MAX {
+            self.send(counters);
+        }
+    }
+
+    fn send(&mut self, counters: &mut ExportCounters) {
+        if self.batch.records.is_empty() && self.batch.events.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let refused = match self.mode {
+            Mode::Live => self.sender.try_send(batch).map_err(TrySendError::into_inner),
+            Mode::Replay => self.sender.send(batch).map_err(|error| error.0),
+        };
+        if let Err(batch) = refused {
+            counters.records_dropped_queue_full += batch.records.len() as u64;
+            counters.events_dropped_queue_full += batch.events.len() as u64;
+        }
+    }
+}
+
+/// A slice of a flow that goes on says what is known so far.
+fn describe_slice(record: &mut FlowRecord, attachment: &Attachment) {
+    if let Some(inspection) = attachment {
+        record.app = inspection.app();
+        record.metadata = Some(inspection.metadata()).filter(|m| !m.is_empty()).map(|m| Box::new(m.clone()));
+    }
+}

@@ -475,11 +475,9 @@ fn apply_rare(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras
             let stats = stats(record, direction);
             (stats.ttl_min, stats.ttl_max) = (ttl, ttl);
         }
-        Op::DurationMilliseconds => {
-            // Microseconds, when both are there, have the last word.
-            if extras.duration_ns == 0 {
-                extras.duration_ns = number(value).saturating_mul(1_000_000);
-            }
+        // Microseconds, when both are there, have the last word.
+        Op::DurationMilliseconds if extras.duration_ns == 0 => {
+            extras.duration_ns = number(value).saturating_mul(1_000_000);
         }
         Op::DurationMicroseconds => extras.duration_ns = number(value).saturating_mul(1000),
         Op::SystemInit => extras.system_init_ms = number(value),

@@ -516,7 +516,9 @@ fn faults_are_told_with_place_found_and_expected_and_the_rest_is_read() {
 }
 
 #[derive(Default)]
-struct Options(Vec<(u32, usize, Vec<(ElementId, Vec<u8>)>)>);
+struct Options(Vec<Kept>);
+
+type Kept = (u32, usize, Vec<(ElementId, Vec<u8>)>);
 
 impl Sink for Options {
     fn flow(&mut self, _: FlowRecord) {}

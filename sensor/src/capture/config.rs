@@ -26,8 +26,6 @@ pub struct CaptureConfig {
     pub buffer_mib: u32,
     /// Put the interfaces into promiscuous mode, as a tap or SPAN port needs it.
     pub promiscuous: bool,
-    /// User to become once the interfaces are open; empty stays root, which is logged as a warning.
-    pub user: String,
 }
 
 impl Default for CaptureConfig {
@@ -39,7 +37,6 @@ impl Default for CaptureConfig {
             snap_length_bytes: 65_535,
             buffer_mib: 64,
             promiscuous: true,
-            user: "weir".into(),
         }
     }
 }

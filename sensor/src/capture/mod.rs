@@ -4,6 +4,11 @@
 //! time in nanoseconds, handed to a callback in batches. Knows no protocol beyond the link type, and
 //! is the only stage of the packet path that reads a clock or a file.
 
+pub mod file;
+pub mod live;
+pub mod bpf;
+pub mod filtered;
+mod fanout;
 pub mod config;
 
 use weir_common::time::Timestamp;
@@ -17,6 +22,10 @@ impl LinkType {
     pub const NULL: LinkType = LinkType(0);
     /// Ethernet.
     pub const ETHERNET: LinkType = LinkType(1);
+    /// PPP, with or without HDLC's address and control bytes.
+    pub const PPP: LinkType = LinkType(9);
+    /// PPP in HDLC-like framing.
+    pub const PPP_HDLC: LinkType = LinkType(50);
     /// Raw IPv4 or IPv6.
     pub const RAW: LinkType = LinkType(101);
     /// OpenBSD loopback: a four-byte address family in network byte order.

@@ -4,10 +4,20 @@
 //! Out: the flow's [`App`], its [`Metadata`], and one [`Event`] per transaction. Knows no rule and no
 //! destination; an event's body is the application's own description of itself in EVE's field names.
 //!
-//! A protocol is one file that implements [`Dissector`], one line in the list of dissectors, and its
-//! rows in `weir_common::{app, metadata}`.
+//! A protocol is one file (or folder) that implements [`Dissector`], one line in the list of dissectors
+//! (`parser.rs`), and its rows in `weir_common::{app, metadata}`.
 
 pub mod config;
+mod inspect;
+mod stream;
+mod parser;
+mod digest;
+mod dns;
+mod http;
+mod tls;
+mod ssh;
+
+pub use inspect::{Inspection, Inspector};
 
 use weir_common::app::App;
 use weir_common::metadata::Metadata;
@@ -53,10 +63,14 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Went as far as the bytes allow and used this many; the rest is offered again with what follows.
+    /// More than were offered: the stream's bytes beyond are not wanted (a body, encrypted records).
+    /// They pass without being put together, and holes in them are not told; once they have passed,
+    /// `inspect` is called again, with no bytes where nothing follows yet.
     Used(usize),
     /// Nothing more is to be learned from this flow; its streams need not be put together any longer.
     Done,
-    /// The bytes contradict the protocol, in these words; the flow keeps its name and is left alone.
+    /// The bytes contradict the protocol, in these words; the flow keeps its name and is left alone,
+    /// after [`Dissector::close`].
     Broken(&'static str),
 }
 
@@ -95,7 +109,9 @@ pub trait Dissector: Sized {
     /// bytes from `n` on are offered again; a datagram's are not.
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress;
 
-    /// Is told that `missing` bytes of a stream were never seen.
+    /// Is told that `missing` bytes of a stream, counted from the first that was not used, were never
+    /// seen or are not to be had any more. The bytes after it begin with a segment. Told while bytes
+    /// are being skipped, it means that the flow ends with so many of them unseen. `Used(n)` skips.
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress;
 
     /// The flow has ended: writes what was waiting for more.

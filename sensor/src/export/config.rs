@@ -17,7 +17,8 @@ pub struct ExportConfig {
     pub observation_domain: u32,
     /// Private enterprise number of Weir's own elements. The default is reserved for documentation (RFC 5612).
     pub enterprise_number: u32,
-    /// Most octets of an IPFIX message over UDP, so that it fits the path's MTU.
+    /// Most octets of an IPFIX message over UDP, so that it fits the path's MTU; at least
+    /// 512. A record that is longer is sent with shorter texts, and counted.
     pub udp_message_bytes_max: u16,
     /// Seconds between templates over UDP.
     pub udp_template_refresh_s: u32,
@@ -29,6 +30,13 @@ pub struct ExportConfig {
     /// Most bytes of IPFIX kept in memory for a collector that cannot be reached; the oldest messages
     /// are dropped at the limit, and counted.
     pub backlog_bytes_max: u64,
+}
+
+impl ExportConfig {
+    /// Whether anyone listens to application events, so that inspection need not write them otherwise.
+    pub fn wants_events(&self) -> bool {
+        !self.eve.is_empty()
+    }
 }
 
 impl Default for ExportConfig {

@@ -1,10 +1,30 @@
 //! Export: flow records and events to IPFIX collectors, files, EVE JSON and record lines.
 //!
-//! In: [`Batch`]es from the workers. Out: bytes at each destination. Knows no packet.
+//! In: [`Batch`]es from the workers. Out: bytes at each destination. One thread serves all of them
+//! ([`start`]); none can hold up another for longer than a write takes. Knows no packet.
 
 pub mod config;
+mod text;
+mod lines;
+mod eve;
+mod records;
+mod ipfix;
+mod connect;
+mod tcp;
+mod udp;
+mod file;
+mod destination;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+pub use destination::{DestinationState, DestinationStatus, Target};
+pub use lines::OutputStatus;
+pub use thread::{Context, Exporting, Pace, start};
 
 use crate::dpi::Event;
+use serde::Serialize;
 use weir_common::net::{CommunityId, FlowKey};
 use weir_common::record::FlowRecord;
 
@@ -32,4 +52,66 @@ pub struct Batch {
     pub records: Vec<FlowRecord>,
     /// Application events, in order of time.
     pub events: Vec<FlowEvent>,
+}
+
+/// How export does: what `status` shows, and at the end what the summary says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExportStatus {
+    /// IPFIX destinations, in the order of the configuration.
+    pub destinations: Vec<DestinationStatus>,
+    /// The EVE output, when there is one.
+    pub eve: Option<OutputStatus>,
+    /// The output of record lines, when there is one.
+    pub records: Option<OutputStatus>,
+}
+
+impl ExportStatus {
+    /// Flow records and lines that could not be delivered, over all destinations.
+    pub fn lost(&self) -> u64 {
+        let destinations = self.destinations.iter().map(|destination| destination.records_dropped);
+        let outputs = [&self.eve, &self.records].into_iter().flatten().map(|output| output.lines_dropped);
+        destinations.chain(outputs).sum()
+    }
+}
+
+/// Why export cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A destination's URL is none.
+    #[error("`{url}` is not a destination: expected {expected}")]
+    Destination {
+        /// The URL.
+        url: String,
+        /// What it should look like.
+        expected: &'static str,
+    },
+    /// A transport that a later version brings.
+    #[error(
+        "`{url}`: IPFIX over TLS is not in this version; use tcp://HOST:PORT, udp://HOST:PORT or file:PATH"
+    )]
+    NotInThisVersion {
+        /// The URL.
+        url: String,
+    },
+    /// A setting is outside of what IPFIX allows.
+    #[error("export.{key} is {found}, expected {expected}")]
+    Setting {
+        /// The key in `[export]`.
+        key: &'static str,
+        /// Its value.
+        found: u64,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The thread could not be started.
+    #[error("cannot start the export thread: {0}")]
+    Thread(std::io::Error),
 }

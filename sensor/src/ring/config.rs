@@ -3,6 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Smallest and largest `block_kib`. The smallest takes every frame libpcap can capture.
+pub const BLOCK_KIB_RANGE: std::ops::RangeInclusive<u32> = 256..=16 << 10;
+/// Smallest and largest `segment_mib`.
+pub const SEGMENT_MIB_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 10;
+/// Fewest and most `queue_blocks`.
+pub const QUEUE_BLOCKS_RANGE: std::ops::RangeInclusive<u16> = 2..=1024;
+/// Most threads that compress and write.
+pub const THREADS_MAX: u16 = 64;
+
 /// The rolling pool of packets on disk.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -11,9 +20,12 @@ pub struct RingConfig {
     pub directory: String,
     /// Disk space the ring may use, in MiB, indexes included. The oldest segment leaves to make room.
     pub budget_mib: u64,
-    /// Size of a segment file in MiB; space is taken and given back in these steps.
+    /// Size of a segment file in MiB (1 to 1024); space is taken and given back in these steps.
+    ///
+    /// Where the budget would not hold four segments per worker, segments are made smaller.
     pub segment_mib: u32,
-    /// Uncompressed size of a block in KiB. Larger blocks compress better, smaller ones are found more exactly.
+    /// Uncompressed size of a block in KiB (256 to 16384). Larger blocks compress better, smaller ones are
+    /// found more exactly.
     pub block_kib: u32,
     /// zstd level: negative is faster, up to 19 is smaller.
     pub zstd_level: i32,
@@ -21,6 +33,9 @@ pub struct RingConfig {
     pub flush_ms: u64,
     /// Threads that compress and write. 0: one per two workers, at least one.
     pub threads: u16,
+    /// Most blocks per worker that are filled or wait to be written (2 to 1024). At the limit live frames
+    /// are left out of the ring, counted and told by every answer, while a replay waits.
+    pub queue_blocks: u16,
 }
 
 impl Default for RingConfig {
@@ -33,6 +48,7 @@ impl Default for RingConfig {
             zstd_level: 1,
             flush_ms: 2_000,
             threads: 0,
+            queue_blocks: 16,
         }
     }
 }

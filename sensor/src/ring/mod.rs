@@ -1,3 +1,384 @@
 //! The ring: a rolling, compressed, searchable pool of the packets themselves.
+//!
+//! In: frames from the workers, each through its own [`Lane`]. Out: segment files that [`reader`] and the
+//! query stage read, also while they are being written. Knows no flow and no application: what nothing
+//! above could decode is kept all the same.
+//!
+//! # The format on disk, version 1
+//!
+//! ## Invariants
+//! 1. A block is visible when its first four bytes are; they are stored last. What is visible is whole.
+//! 2. A block's bytes never change. Every read verifies the checksums of its header and of its body.
+//! 3. A damaged block costs itself alone: each block says where the next begins, the index says it as well,
+//!    and blocks begin at multiples of 64 bytes with their magic, so that the next sound one can be found.
+//! 4. The index may say "perhaps here" where nothing is; it never says "not here" where something is.
+//! 5. All segments, indexes and ledgers together never take more than the budget, at any moment: a segment
+//!    being written counts with all it may come to use. The segment written first is removed first.
+//! 6. What is missing is written down: no frame is lost, expired or damaged without an interval in the ledger.
+//! 7. One process writes, holding an OFD lock on `lock`; readers need no lock.
+//!
+//! ## Layout
+//! All numbers are little-endian, all times nanoseconds since 1970, all checksums CRC-32 (IEEE).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `SSSSSSSSSSSS-LLLLL-T.seg` | frames of lane L: the segment with sequence S, whose first frame has time T |
+//! | `SSSSSSSSSSSS-LLLLL-T.idx` | its index: what each block holds |
+//! | `gaps`, `alive` | the gap ledger, and until when each lane has everything on disk |
+//! | `lock` | empty |
+//! | `*.tmp` | a file that is not finished; removed at the next start |
+//!
+//! **Segment**: a header of 128 bytes: magic `WEIRRING`, version u16, lane u16, run u32, sequence u64, first
+//! time u64, zeros, checksum of the 124 bytes before it. Then blocks, each at a multiple of 64.
+//!
+//! **Block**: a header of 128 bytes, then two zstd frames: the entries and the data. The header: magic `WBLK`,
+//! checksum of the 120 bytes that follow, checksum of both zstd frames, lane u16, flags u16 (1: frames are not
+//! in order of time), frames u32, of these cut off u32, segment sequence u64, number in lane and run u64, first
+//! and last time u64, bytes of entries and of their zstd frame u32, bytes of data and of their zstd frame u32,
+//! zeros. The data are the captured bytes of all frames, one after the other. The entries say for each frame,
+//! as LEB128 numbers: the difference of its time to the frame before (zigzag; the first: to 0), four times the
+//! captured length plus 1 if the wire length follows because it differs, plus 2 if interface and link type
+//! (tcpdump.org/linktypes.html) follow because they differ from the frame before.
+//!
+//! **Index**: a header of 64 bytes: magic `WEIRINDX`, version u16, lane u16, zero u32, sequence u64, first time
+//! u64, zeros, checksum. Then records: length of payload u32, its checksum u32, payload. A payload begins with
+//! its kind u64. Kind 1, a block: offset in the segment u64, the block's header, its summary (see
+//! `summary.rs`). Kind 2, the seal, always the last: used bytes of the segment, blocks, frames, bytes of
+//! frames, first time, last time, u64 each. An index without its seal is not complete, and the segment's own
+//! headers are asked.
+//!
+//! **Ledger**: see `gaps.rs`; a header and records of 64 bytes each.
+//!
+//! ## Writing
+//! A segment is created as `.tmp`, its space reserved, its header written, then renamed; its index exists
+//! before. Blocks are compressed straight into the mapped file. A segment that has no room for a block that
+//! would not compress at all, or whose index would outgrow its share, is cut to its length and its index sealed.
+//!
+//! ## Recovery
+//! When a ring is opened, each segment without a sealed index (those that were being written) is walked from
+//! header to header, cut after the last sealed block, and its index completed; blocks the old index did not
+//! reach get a summary that says "may hold anything". Runs without an end are noted as killed at the last time
+//! that `alive` knows. After a power loss blocks that the kernel had not yet written are damaged or absent; the
+//! checksums tell which.
 
 pub mod config;
+pub mod format;
+mod view;
+mod block;
+pub mod summary;
+mod segment;
+pub mod index;
+pub mod gaps;
+mod lock;
+mod retention;
+mod recovery;
+mod lane;
+mod writer;
+pub mod reader;
+
+pub use lane::Lane;
+
+use block::Block;
+use config::{BLOCK_KIB_RANGE, QUEUE_BLOCKS_RANGE, RingConfig, SEGMENT_MIB_RANGE, THREADS_MAX};
+use crossbeam::channel::{Sender, bounded};
+use format::{BLOCK_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
+use lane::Work;
+use lock::Lock;
+use retention::Retention;
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use weir_common::net::CommunityId;
+use weir_common::time::Timestamp;
+use writer::{Books, Counts, LaneEnd, Shared, Writer};
+
+/// Space kept for the ledger: the file and the copy that replaces it.
+const LEDGER_SHARE_BYTES: u64 = 2 * LEDGER_BYTES_MAX + (64 << 10);
+/// An index may take this part of its segment before the segment ends early.
+const INDEX_SHARE: u64 = 16;
+/// Smallest share of an index, so that a small segment can be indexed too.
+const INDEX_BYTES_MIN: u64 = 64 << 10;
+/// Places in a thread's queue beside those for blocks: for losses and signs of life.
+const QUEUE_SPARE: usize = 64;
+
+/// What a lane does when the ring cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingMode {
+    /// Leave frames out and count them: a live worker waits for nobody. Time is the clock's.
+    Live,
+    /// Wait. Time is the frames', and the run begins and ends with them.
+    Replay,
+}
+
+/// Why a ring cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// A configuration key is outside its range.
+    #[error("ring.{key} is {found}, expected {expected}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: i64,
+        /// Its range.
+        expected: String,
+    },
+    /// The budget does not hold two segments per lane.
+    #[error("ring.budget_mib is {found}; {lanes} workers with blocks of {block_kib} KiB need at least {needed}")]
+    Budget {
+        /// The budget, in MiB.
+        found: u64,
+        /// Lanes.
+        lanes: u16,
+        /// Size of a block.
+        block_kib: u32,
+        /// What would do, in MiB.
+        needed: u64,
+    },
+    /// Another process writes this ring.
+    #[error("{path}: another sensor writes this ring")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The tag under which a flow's frames are indexed: the first eight bytes of its Community ID.
+pub fn flow_tag(id: &CommunityId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = id.0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Sizes that follow from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    block_bytes: usize,
+    segment_bytes: u64,
+    index_bytes: u64,
+    budget_bytes: u64,
+    level: i32,
+}
+
+impl Sizes {
+    fn of(config: &RingConfig, lanes: u16) -> Result<Sizes, RingError> {
+        in_range("block_kib", config.block_kib, BLOCK_KIB_RANGE)?;
+        in_range("segment_mib", config.segment_mib, SEGMENT_MIB_RANGE)?;
+        in_range("queue_blocks", config.queue_blocks, QUEUE_BLOCKS_RANGE)?;
+        in_range("threads", config.threads, 0..=THREADS_MAX)?;
+        in_range("zstd_level", config.zstd_level, zstd::compression_level_range())?;
+        let block_bytes = (config.block_kib as usize) << 10;
+        let entries_bytes = format::ENTRIES_BYTES_MAX as usize;
+        let block_bound = BLOCK_HEADER_BYTES
+            + zstd::zstd_safe::compress_bound(block_bytes)
+            + zstd::zstd_safe::compress_bound(entries_bytes.min(block_bytes.max(64 << 10)));
+        let smallest = (SEGMENT_HEADER_BYTES + block_bound).next_multiple_of(4096) as u64;
+        let budget = config.budget_mib.saturating_mul(1 << 20);
+        let budget_bytes = budget.saturating_sub(LEDGER_SHARE_BYTES);
+        let with_index = |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
+        let fair = budget_bytes / (4 * u64::from(lanes.max(1))) / (INDEX_SHARE + 1) * INDEX_SHARE;
+        let wanted = u64::from(config.segment_mib) << 20;
+        let segment_bytes = wanted.min(fair / 4096 * 4096).max(smallest);
+        let needed = 2 * u64::from(lanes.max(1)) * with_index(segment_bytes);
+        if needed > budget_bytes {
+            let needed = (needed + LEDGER_SHARE_BYTES).div_ceil(1 << 20);
+            return Err(RingError::Budget { found: config.budget_mib, lanes, block_kib: config.block_kib, needed });
+        }
+        let index_bytes = with_index(segment_bytes) - segment_bytes;
+        Ok(Sizes { block_bytes, segment_bytes, index_bytes, budget_bytes, level: config.zstd_level })
+    }
+}
+
+fn in_range<T>(key: &'static str, value: T, range: std::ops::RangeInclusive<T>) -> Result<(), RingError>
+where
+    T: PartialOrd + Copy + Into<i64> + std::fmt::Debug,
+{
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(RingError::Config { key, found: value.into(), expected: format!("{:?} to {:?}", range.start(), range.end()) })
+}
+
+/// What a ring did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RingStatus {
+    /// Blocks written.
+    pub blocks: u64,
+    /// Frames written.
+    pub frames: u64,
+    /// Their bytes, entries included, before compression.
+    pub raw_bytes: u64,
+    /// Their bytes after compression, headers included.
+    pub stored_bytes: u64,
+    /// Bytes of index for them.
+    pub index_bytes: u64,
+    /// Frames lost because the disk was full or failed; no worker's counters have them.
+    pub frames_failed: u64,
+    /// Segments removed to make room.
+    pub segments_removed: u64,
+    /// Times the gap ledger could not be written at once.
+    pub ledger_errors: u64,
+    /// Whether the disk fails now.
+    pub failing: bool,
+    /// Disk space in use or reserved, in bytes.
+    pub used_bytes: u64,
+    /// Disk space the ring may use, in bytes.
+    pub budget_bytes: u64,
+}
+
+/// A ring that is being written.
+#[derive(Debug)]
+pub struct Ring {
+    shared: Arc<Shared>,
+    lanes: Vec<Option<Lane>>,
+    threads: Vec<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Ring {
+    /// Opens or creates the ring of `config.directory`, recovers what a crash left, and starts its threads.
+    ///
+    /// `now` is when a live run begins; a replay's begins with its first frame.
+    pub fn open(config: &RingConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Ring, RingError> {
+        let sizes = Sizes::of(config, lanes)?;
+        let directory = Path::new(&config.directory);
+        let (lock, shared) = prepare(directory, sizes, mode, now).map_err(|source| {
+            let path = directory.to_owned();
+            match source.kind() {
+                io::ErrorKind::WouldBlock => RingError::Locked { path },
+                _ => RingError::Io { path, source },
+            }
+        })?;
+        let mut ring = Ring { shared: Arc::new(shared), lanes: Vec::new(), threads: Vec::new(), _lock: lock };
+        ring.start(config, lanes).map_err(|source| RingError::Io { path: directory.to_owned(), source })?;
+        Ok(ring)
+    }
+
+    /// The lane of a worker, counted from 0. None: there is no such lane, or it was taken.
+    pub fn lane(&mut self, index: u16) -> Option<Lane> {
+        self.lanes.get_mut(usize::from(index))?.take()
+    }
+
+    /// Counts so far.
+    pub fn status(&self) -> RingStatus {
+        let counts = &self.shared.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let books = self.shared.books();
+        RingStatus {
+            blocks: get(&counts.blocks),
+            frames: get(&counts.frames),
+            raw_bytes: get(&counts.raw_bytes),
+            stored_bytes: get(&counts.stored_bytes),
+            index_bytes: get(&counts.index_bytes),
+            frames_failed: get(&counts.frames_failed),
+            segments_removed: get(&counts.segments_removed),
+            ledger_errors: get(&counts.ledger_errors),
+            failing: counts.failing.load(Ordering::Relaxed),
+            used_bytes: books.retention.total() + books.ledger.bytes(),
+            budget_bytes: self.shared.sizes.budget_bytes + LEDGER_SHARE_BYTES,
+        }
+    }
+
+    /// Waits until everything handed over is on disk. The lanes are closed before; one that is not loses
+    /// what it is given from now on.
+    pub fn close(mut self) -> RingStatus {
+        self.stop();
+        self.status()
+    }
+
+    fn stop(&mut self) {
+        self.lanes.clear();
+        self.shared.closing.store(true, Ordering::Release);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a ring thread ended by a panic; what waited for it is lost");
+            }
+        }
+    }
+
+    fn start(&mut self, config: &RingConfig, lanes: u16) -> io::Result<()> {
+        let threads = match config.threads {
+            0 => (lanes / 2).max(1),
+            wanted => wanted.min(lanes.max(1)),
+        };
+        let queue = usize::from(config.queue_blocks) * usize::from(lanes.div_ceil(threads)) + QUEUE_SPARE;
+        let (to_threads, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| bounded(queue)).unzip();
+        let mut ends: Vec<Vec<LaneEnd>> = (0..threads).map(|_| Vec::new()).collect();
+        for index in 0..lanes {
+            let thread = usize::from(index % threads);
+            if let (Some(to_thread), Some(ends)) = (to_threads.get(thread), ends.get_mut(thread)) {
+                let (lane, end) = self.new_lane(config, index, to_thread.clone());
+                self.lanes.push(Some(lane));
+                ends.push(end);
+            }
+        }
+        for (number, (inbox, ends)) in inboxes.into_iter().zip(ends).enumerate() {
+            let writer = Writer::new(Arc::clone(&self.shared), inbox, ends)?;
+            let thread = std::thread::Builder::new().name(format!("ring-{number}")).spawn(move || writer.run())?;
+            self.threads.push(thread);
+        }
+        Ok(())
+    }
+
+    fn new_lane(&self, config: &RingConfig, index: u16, to_thread: Sender<Work>) -> (Lane, LaneEnd) {
+        let (recycle, recycled) = bounded::<Box<Block>>(config.queue_blocks.into());
+        let lane = Lane {
+            index,
+            shared: Arc::clone(&self.shared),
+            to_thread,
+            recycled,
+            blocks_left: config.queue_blocks,
+            flush: Duration::from_millis(config.flush_ms),
+            block: None,
+            losses: [None; gaps::LossKind::ALL.len()],
+            now: self.shared.opened,
+            alive: Timestamp::MIN,
+        };
+        (lane, LaneEnd { index, recycle, segment: None, blocks: 0, begun: false })
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn prepare(directory: &Path, sizes: Sizes, mode: RingMode, now: Timestamp) -> io::Result<(Lock, Shared)> {
+    std::fs::create_dir_all(directory)?;
+    let lock = Lock::take(directory)?;
+    let gaps = Gaps::read(directory)?;
+    let run = gaps.last_run().saturating_add(1);
+    let mut ledger = Ledger::open(directory)?;
+    let mut retention = Retention::new(directory, sizes.budget_bytes);
+    for files in recovery::recover(directory, &mut ledger, &gaps, run)? {
+        retention.adopt(&files)?;
+    }
+    let shared = Shared {
+        directory: directory.to_owned(),
+        mode,
+        sizes,
+        run,
+        opened: now,
+        closing: AtomicBool::new(false),
+        books: Mutex::new(Books { retention, ledger }),
+        counts: Counts::default(),
+    };
+    shared.make_room(&mut shared.books(), 0)?;
+    Ok((lock, shared))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,398 @@
+//! The command line: arguments, configuration, start, exit code; nothing else.
+//!
+//! Machine-readable output goes to standard output, everything else to standard error. Exit codes: 0
+//! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
+//! lost.
+
+mod query;
+mod replay;
+mod ring;
+mod run;
+mod status;
+mod summary;
+
+use crate::config::SensorConfig;
+use crate::counters::Published;
+use crate::export::{self, ExportError, Exporting, Pace};
+use crate::ring::{Ring, RingError, RingMode};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use weir_common::time::Timestamp;
+
+/// How a command ended, as a process says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// Everything was done.
+    Done = 0,
+    /// Finished, but something was lost, and it was said what.
+    Lost = 3,
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug)]
+enum Failure {
+    /// The input or the configuration is wrong.
+    Input(anyhow::Error),
+    /// The system failed: permission, disk, network.
+    System(anyhow::Error),
+    /// The reader of our output went away, which is a quiet end.
+    BrokenPipe,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "weir-sensor",
+    version,
+    about = "Measures the flows of a network, looks inside them, and keeps the packets",
+    after_help = "Example:\n  weir-sensor replay capture.pcap --eve - --ring /tmp/ring\n  weir-sensor query --ring /tmp/ring 'host 10.0.0.5 and port 53' -w dns.pcapng"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Capture on interfaces until SIGTERM or SIGINT
+    Run(RunArguments),
+    /// Send capture files through the same path; time is the packets'
+    Replay(ReplayArguments),
+    /// Find packets in the ring
+    Query(QueryArguments),
+    /// Look after the ring
+    #[command(subcommand)]
+    Ring(RingCommand),
+    /// Counters of the running sensor
+    Status(StatusArguments),
+    /// Check a configuration
+    Check(ConfigArguments),
+    /// Run signatures over stored packets (not in this version)
+    Hunt(Unavailable),
+    /// Check signature rules (not in this version)
+    Rules(Unavailable),
+    /// Flows by rate (not in this version)
+    Top(Unavailable),
+    /// Enrol with a collector (not in this version)
+    Pair(Unavailable),
+}
+
+#[derive(Args, Clone, Debug)]
+struct ConfigArguments {
+    /// Configuration file (TOML); without one, the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one configuration key, as section.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+struct OutputArguments {
+    /// Write EVE JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    eve: Option<String>,
+    /// Write one JSON object per flow record to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    records: Option<String>,
+    /// Keep the packets in a ring in this directory
+    #[arg(long, value_name = "DIR")]
+    ring: Option<String>,
+    /// Export IPFIX: tcp://HOST:PORT, udp://HOST:PORT or file:PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    export: Vec<String>,
+    /// Signature rules (not in this version)
+    #[arg(long, value_name = "FILE")]
+    rules: Vec<PathBuf>,
+    /// Only frames that match this pcap-filter(7) expression
+    #[arg(long, value_name = "EXPR")]
+    bpf: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct RunArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Interface to capture on; may be repeated
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    interfaces: Vec<String>,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+#[derive(Args, Debug)]
+struct ReplayArguments {
+    /// Capture files or directories; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  weir-sensor query --since '10m ago' 'tcp port 443 and net 10.0.0.0/8' -w tls.pcapng")]
+struct QueryArguments {
+    /// pcap-filter(7) expression; without one, every packet
+    #[arg(value_name = "EXPR")]
+    expression: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The ring's directory
+    #[arg(long, value_name = "DIR")]
+    ring: Option<String>,
+    /// From this time on: RFC 3339, Unix time, or `10m ago`
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Up to and with this time
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Only the flow with this Community ID
+    #[arg(long, value_name = "COMMUNITY_ID")]
+    flow: Option<String>,
+    /// Write the packets as pcapng, `-` for standard output
+    #[arg(short, value_name = "FILE")]
+    write: Option<String>,
+    /// Only count the packets
+    #[arg(long)]
+    count: bool,
+    /// Show what would be read, and read nothing
+    #[arg(long)]
+    explain: bool,
+    /// The answer's summary as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum RingCommand {
+    /// Read everything and verify every checksum
+    Check(RingArguments),
+    /// Segments with their times and sizes
+    List(RingArguments),
+    /// Keep evidence past its turn (not in this version)
+    Pin(Unavailable),
+    /// Give pinned evidence back (not in this version)
+    Unpin(Unavailable),
+}
+
+#[derive(Args, Debug)]
+struct RingArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The ring's directory
+    #[arg(long, value_name = "DIR")]
+    ring: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct StatusArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The sensor's socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of a command that a later version will have.
+#[derive(Args, Debug)]
+struct Unavailable {
+    /// Whatever that version takes
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<String>,
+}
+
+/// The definitions, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own exit code for wrong usage is 2; here 2 means that the system failed.
+            let code = if error.use_stderr() { 1 } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    weir_common::log::to_standard_error();
+    match dispatch(cli.command) {
+        Ok(outcome) => ExitCode::from(outcome as u8),
+        Err(failure) => ExitCode::from(report(&failure)),
+    }
+}
+
+fn dispatch(command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::replay(&arguments),
+        Command::Query(arguments) => query::query(&arguments),
+        Command::Ring(RingCommand::Check(arguments)) => ring::check(&arguments),
+        Command::Ring(RingCommand::List(arguments)) => ring::list(&arguments),
+        Command::Ring(RingCommand::Pin(_)) => not_in_this_version("ring pin"),
+        Command::Ring(RingCommand::Unpin(_)) => not_in_this_version("ring unpin"),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Check(arguments) => check(&arguments),
+        Command::Hunt(_) => not_in_this_version("hunt"),
+        Command::Rules(_) => not_in_this_version("rules"),
+        Command::Top(_) => not_in_this_version("top"),
+        Command::Pair(_) => not_in_this_version("pair"),
+    }
+}
+
+fn not_in_this_version(what: &str) -> Result<Outcome, Failure> {
+    Err(Failure::Input(anyhow::anyhow!("`{what}` is not in this version")))
+}
+
+fn report(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Input(error) => {
+            eprintln!("weir-sensor: {error:#}");
+            1
+        }
+        Failure::System(error) => {
+            eprintln!("weir-sensor: {error:#}");
+            2
+        }
+        Failure::BrokenPipe => 0,
+    }
+}
+
+fn check(arguments: &ConfigArguments) -> Result<Outcome, Failure> {
+    load(arguments).and_then(|config| validate(&config))?;
+    eprintln!("the configuration is good");
+    Ok(Outcome::Done)
+}
+
+/// Reads the configuration that the arguments name.
+fn load(arguments: &ConfigArguments) -> Result<SensorConfig, Failure> {
+    let text = match &arguments.config {
+        Some(path) => Some((path.display().to_string(), read(path)?)),
+        None => None,
+    };
+    let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    weir_common::config::load(file, &arguments.overrides).map_err(|error| Failure::Input(error.into()))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::Input(anyhow::anyhow!("{}: {error}", path.display())))
+}
+
+/// What the types of the configuration cannot say.
+fn validate(config: &SensorConfig) -> Result<(), Failure> {
+    let wrong = |key: &str, text: String| Err(Failure::Input(anyhow::anyhow!("{key}: {text}")));
+    if config.flow.flows_max == 0 {
+        return wrong("flow.flows_max", "0 flows is no table; expected 1 or more".into());
+    }
+    if config.ring.block_kib == 0 || u64::from(config.ring.block_kib) > u64::from(config.ring.segment_mib) * 1024 {
+        return wrong("ring.block_kib", format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024));
+    }
+    for url in &config.export.destinations {
+        if let Err(error) = crate::export::Target::parse(url) {
+            return wrong("export.destinations", error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The configuration with the output arguments laid over it.
+fn with_output(mut config: SensorConfig, output: &OutputArguments) -> Result<SensorConfig, Failure> {
+    if !output.rules.is_empty() {
+        return Err(Failure::Input(anyhow::anyhow!("`--rules`: signatures are not in this version")));
+    }
+    if let Some(eve) = &output.eve {
+        config.export.eve.clone_from(eve);
+    }
+    if let Some(records) = &output.records {
+        config.export.records.clone_from(records);
+    }
+    if let Some(ring) = &output.ring {
+        config.ring.directory.clone_from(ring);
+    }
+    if let Some(bpf) = &output.bpf {
+        config.capture.bpf.clone_from(bpf);
+    }
+    config.export.destinations.extend(output.export.iter().cloned());
+    if config.export.eve == "-" && config.export.records == "-" {
+        return Err(Failure::Input(anyhow::anyhow!("EVE and records cannot both go to standard output")));
+    }
+    validate(&config)?;
+    Ok(config)
+}
+
+/// The ring's directory, from the argument or the configuration.
+fn ring_directory(argument: Option<&String>, config: &SensorConfig) -> Result<PathBuf, Failure> {
+    let directory = argument.unwrap_or(&config.ring.directory);
+    if directory.is_empty() {
+        return Err(Failure::Input(anyhow::anyhow!("no ring: name one with --ring DIR or ring.directory")));
+    }
+    Ok(PathBuf::from(directory))
+}
+
+/// Starts export with its files opened.
+fn open_export(
+    config: &SensorConfig,
+    interfaces: Vec<String>,
+    published: &[Published],
+    pace: Pace,
+) -> Result<Exporting, Failure> {
+    let context =
+        export::Context { sensor_name: sensor_name(config), interfaces, workers: published.to_vec(), pace };
+    export::start(&config.export, context).map_err(|error| match error {
+        ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
+        _ => Failure::Input(error.into()),
+    })
+}
+
+/// Opens the ring, when one is configured.
+fn open_ring(config: &SensorConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Option<Ring>, Failure> {
+    if config.ring.directory.is_empty() {
+        return Ok(None);
+    }
+    let ring = Ring::open(&config.ring, lanes, mode, now).map_err(|error| match error {
+        RingError::Config { .. } | RingError::Budget { .. } => Failure::Input(error.into()),
+        _ => Failure::System(anyhow::Error::from(error).context("ring")),
+    })?;
+    Ok(Some(ring))
+}
+
+/// The time, for what is said relative to it on the command line.
+#[expect(clippy::disallowed_methods, reason = "a person's `10m ago` is relative to the clock")]
+fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp::MIN.plus(since_epoch.unwrap_or_default())
+}
+
+/// The sensor's name: configured, or the host's.
+fn sensor_name(config: &SensorConfig) -> String {
+    if !config.name.is_empty() {
+        return config.name.clone();
+    }
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    host.unwrap_or_else(|| "sensor".into())
+}
+
+/// Writes to standard output; a reader that went away is a quiet end.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(output_failure)
+}
+
+/// A failure to write output: a quiet end when the reader went away.
+fn output_failure(error: std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::System(anyhow::anyhow!("writing output: {error}")),
+    }
+}

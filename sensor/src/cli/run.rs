@@ -1,0 +1,114 @@
+//! `weir-sensor run`: live capture until SIGTERM or SIGINT.
+
+use super::replay::conclude;
+use super::{Failure, Outcome, RunArguments, load, now, open_export, open_ring, sensor_name, with_output};
+use crate::capture::live::LiveSource;
+use crate::capture::{CaptureError, FrameSource};
+use crate::config::SensorConfig;
+use crate::control::{self, StatusServer, StatusSocket};
+use crate::counters::{Published, total};
+use crate::export::Pace;
+use crate::pipeline::{self, Mode};
+use crate::ring::{RingMode, RingStatus};
+use crate::sandbox;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the main thread looks for a signal and tells the watchdog that it lives.
+const MAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
+    let mut config = with_output(load(&arguments.config)?, &arguments.output)?;
+    if !arguments.interfaces.is_empty() {
+        config.capture.interfaces.clone_from(&arguments.interfaces);
+    }
+    let config = config;
+    // While root: interfaces, outputs, ring and socket are opened.
+    let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
+    let sources = open_sources(&config)?;
+    let published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
+    let name = sensor_name(&config);
+    let socket = bind_socket(&config);
+    let interfaces = config.capture.interfaces.clone();
+    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live)?;
+    let ring = open_ring(&config, sources.len() as u16, RingMode::Live, now())?;
+    let writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
+    sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
+
+    let started = Instant::now();
+    let export_status = exporting.shared_status();
+    let ring_status = Arc::new(Mutex::new(None::<RingStatus>));
+    let (counted, ring_shown) = (published.clone(), Arc::clone(&ring_status));
+    let status = move || -> Value {
+        let mut status = json!({
+            "name": name,
+            "uptime_s": started.elapsed().as_secs(),
+            "interfaces": interfaces,
+            "workers": counted.len(),
+        });
+        merge(&mut status, serde_json::to_value(total(&counted)).unwrap_or_default());
+        let export = export_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        merge(&mut status, json!({ "outputs": export }));
+        let ring = *ring_shown.lock().unwrap_or_else(PoisonError::into_inner);
+        merge(&mut status, json!({ "storage": ring }));
+        status
+    };
+    let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
+    tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
+    let running = pipeline::start(&config, sources, published, exporting, ring, Mode::Live, &stop)
+        .map_err(|error| Failure::System(error.into()))?;
+    // Without systemd these do nothing.
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    while !running.is_finished() && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(MAIN_INTERVAL);
+        *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
+        drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
+    }
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    conclude(running.wait(), started)
+}
+
+/// Opens every worker's source; the workers of an interface share a fanout group.
+fn open_sources(config: &SensorConfig) -> Result<Vec<Box<dyn FrameSource>>, Failure> {
+    let capture = &config.capture;
+    if capture.interfaces.is_empty() {
+        return Err(Failure::Input(anyhow::anyhow!("no interface: name one with -i IFACE or capture.interfaces")));
+    }
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let per_interface = match capture.workers_per_interface {
+        0 => (processors / capture.interfaces.len()).max(1),
+        count => usize::from(count),
+    };
+    let mut sources: Vec<Box<dyn FrameSource>> = Vec::new();
+    for (index, interface) in capture.interfaces.iter().enumerate() {
+        // Group numbers are the network namespace's: the process makes them unlikely to meet another's.
+        let group = (std::process::id() as u16).wrapping_mul(31).wrapping_add(index as u16);
+        for _ in 0..per_interface {
+            let group = (per_interface > 1).then_some(group);
+            let source = LiveSource::open(interface, index as u32, group, capture).map_err(|error| match error {
+                CaptureError::Filter { .. } => Failure::Input(error.into()),
+                _ => Failure::System(error.into()),
+            })?;
+            sources.push(Box::new(source));
+        }
+    }
+    Ok(sources)
+}
+
+/// The status socket; without it the sensor still captures, and says what is missing.
+fn bind_socket(config: &SensorConfig) -> Option<StatusSocket> {
+    if config.control_socket.is_empty() {
+        return None;
+    }
+    let bound = StatusSocket::bind(Path::new(&config.control_socket));
+    bound.map_err(|error| tracing::warn!("no status socket at {}: {error}", config.control_socket)).ok()
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}

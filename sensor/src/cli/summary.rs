@@ -1,0 +1,68 @@
+//! The one summary that a replay or a capture ends with.
+
+use crate::counters::WorkerCounters;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Packets, bytes, flows, drops by cause, seconds and packets per second, as text for a person.
+pub(super) fn text(counters: &WorkerCounters, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    let rate = if seconds > 0.0 { counters.capture.frames as f64 / seconds } else { 0.0 };
+    let mut out = format!(
+        "{} packets, {} bytes, {} flows, {} records, {} events in {seconds:.2} s ({} packets/s)",
+        grouped(counters.capture.frames),
+        grouped(counters.capture.bytes),
+        grouped(counters.flow.created),
+        grouped(counters.flow.records),
+        grouped(counters.dpi.events),
+        grouped(rate as u64),
+    );
+    let dropped: Vec<String> = losses(counters).into_iter().map(|(what, n)| format!("{} {what}", grouped(n))).collect();
+    let _ = match dropped.is_empty() {
+        true => write!(out, "; nothing lost"),
+        false => write!(out, "; lost: {}", dropped.join(", ")),
+    };
+    out
+}
+
+/// What was lost, by cause; empty when nothing was.
+pub(super) fn losses(counters: &WorkerCounters) -> Vec<(&'static str, u64)> {
+    let causes = [
+        ("frames dropped by the kernel", counters.capture.kernel_dropped),
+        ("frames dropped by the interface", counters.capture.interface_dropped),
+        ("sources that could not be read to their end", counters.capture.errors),
+        ("flows evicted because the table was full", counters.flow.ended_full),
+        ("records dropped before export", counters.export.records_dropped_queue_full),
+        ("events dropped before export", counters.export.events_dropped_queue_full),
+        ("frames not kept by the ring", counters.ring.frames_dropped),
+    ];
+    causes.into_iter().filter(|(_, n)| *n > 0).collect()
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_named_and_their_absence_is_said() {
+        let mut counters = WorkerCounters::default();
+        counters.capture.frames = 1_234_567;
+        let good = text(&counters, Duration::from_secs(2));
+        assert!(good.starts_with("1,234,567 packets") && good.ends_with("(617,283 packets/s); nothing lost"), "{good}");
+        counters.capture.kernel_dropped = 5;
+        assert!(text(&counters, Duration::ZERO).ends_with("lost: 5 frames dropped by the kernel"));
+    }
+}

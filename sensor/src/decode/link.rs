@@ -1,0 +1,204 @@
+//! The link layer: from a frame's first byte to its IP header.
+//!
+//! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
+//! 802.1Q identifiers. Ethernet II and 802.3 with SNAP, 802.1Q and 802.1ad tags, MPLS label stacks,
+//! PPPoE sessions, Linux cooked captures, BSD loopback, PPP and raw IP. Addresses of the link layer are not
+//! kept, and Ethernet inside Ethernet (pseudowires, 802.1ah) is not opened.
+
+use super::error::Undecoded;
+use crate::capture::LinkType;
+
+/// Most 802.1Q tags passed over; a frame with more is malformed. Two are what networks use, a few
+/// more appear where tunnels are mirrored.
+const VLAN_TAGS_MAX: usize = 8;
+/// Most MPLS labels passed over; a frame with more is malformed (RFC 3032 sets no limit).
+const MPLS_LABELS_MAX: usize = 16;
+
+/// EtherTypes (IEEE 802 numbers).
+mod ethertype {
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const ARP: u16 = 0x0806;
+    pub(super) const VLAN: u16 = 0x8100;
+    pub(super) const VLAN_SERVICE: u16 = 0x88a8;
+    pub(super) const VLAN_OLD_1: u16 = 0x9100;
+    pub(super) const VLAN_OLD_2: u16 = 0x9200;
+    pub(super) const IPV6: u16 = 0x86dd;
+    pub(super) const MPLS: u16 = 0x8847;
+    pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
+    pub(super) const PPPOE_SESSION: u16 = 0x8864;
+    /// Values up to here are the length of an 802.3 frame, not a type.
+    pub(super) const LENGTH_MAX: u16 = 1500;
+}
+
+/// PPP protocol numbers (RFC 1661, IANA).
+mod ppp {
+    pub(super) const IPV4: u16 = 0x0021;
+    pub(super) const IPV6: u16 = 0x0057;
+}
+
+/// LLC header of a SNAP frame with OUI 0, after which an EtherType follows (RFC 1042).
+const SNAP_ETHERTYPE: [u8; 6] = [0xaa, 0xaa, 0x03, 0x00, 0x00, 0x00];
+
+/// The IP version that a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    V4,
+    V6,
+}
+
+/// Where the IP header of a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Network<'a> {
+    /// 802.1Q identifiers, outermost first; 0 where there is none.
+    pub(super) vlans: [u16; 2],
+    /// What the link layer says follows.
+    pub(super) version: Version,
+    /// Captured bytes from the IP header on, link padding included.
+    pub(super) bytes: &'a [u8],
+}
+
+/// Finds the IP header of a frame.
+#[inline]
+pub(super) fn strip<'a>(link: LinkType, data: &'a [u8]) -> Result<Network<'a>, Undecoded> {
+    match link {
+        LinkType::ETHERNET => {
+            let header = data.first_chunk::<14>().ok_or(Undecoded::Truncated)?;
+            let kind = u16::from_be_bytes([header[12], header[13]]);
+            let rest = &data[14..];
+            // The common case first: everything else is out of line.
+            match kind {
+                ethertype::IPV4 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: rest }),
+                ethertype::IPV6 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: rest }),
+                _ => by_ethertype(kind, rest),
+            }
+        }
+        _ => strip_other(link, data),
+    }
+}
+
+#[inline(never)]
+fn strip_other(link: LinkType, data: &[u8]) -> Result<Network<'_>, Undecoded> {
+    match link {
+        LinkType::RAW | LinkType(12 | 14) => by_version(data),
+        LinkType::IPV4 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: data }),
+        LinkType::IPV6 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: data }),
+        LinkType::NULL | LinkType::LOOP => {
+            let family = data.first_chunk::<4>().ok_or(Undecoded::Truncated)?;
+            by_family(*family, &data[4..])
+        }
+        LinkType::LINUX_SLL => {
+            let header = data.first_chunk::<16>().ok_or(Undecoded::Truncated)?;
+            by_ethertype(u16::from_be_bytes([header[14], header[15]]), &data[16..])
+        }
+        LinkType::LINUX_SLL2 => {
+            let header = data.first_chunk::<20>().ok_or(Undecoded::Truncated)?;
+            by_ethertype(u16::from_be_bytes([header[0], header[1]]), &data[20..])
+        }
+        LinkType::PPP | LinkType::PPP_HDLC => by_ppp(data.strip_prefix(&[0xff, 0x03]).unwrap_or(data)),
+        _ => Err(Undecoded::UnknownLink),
+    }
+}
+
+/// Follows EtherTypes through tags and labels.
+#[inline(never)]
+fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let mut vlans = [0u16; 2];
+    let mut tags = 0;
+    loop {
+        match kind {
+            ethertype::IPV4 => return Ok(Network { vlans, version: Version::V4, bytes: rest }),
+            ethertype::IPV6 => return Ok(Network { vlans, version: Version::V6, bytes: rest }),
+            ethertype::ARP => return Err(Undecoded::Arp),
+            ethertype::VLAN | ethertype::VLAN_SERVICE | ethertype::VLAN_OLD_1 | ethertype::VLAN_OLD_2 => {
+                let tag = rest.first_chunk::<4>().ok_or(Undecoded::Truncated)?;
+                if tags == VLAN_TAGS_MAX {
+                    return Err(Undecoded::Malformed);
+                }
+                if let Some(kept) = vlans.get_mut(tags) {
+                    *kept = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
+                }
+                tags += 1;
+                kind = u16::from_be_bytes([tag[2], tag[3]]);
+                rest = &rest[4..];
+            }
+            ethertype::MPLS | ethertype::MPLS_UPSTREAM => {
+                return by_version(after_labels(rest)?).map(|network| Network { vlans, ..network });
+            }
+            ethertype::PPPOE_SESSION => {
+                // RFC 2516: version and type, code, session (2), length (2); the length is not needed
+                // because the IP header has its own.
+                let session = rest.get(6..).ok_or(Undecoded::Truncated)?;
+                return by_ppp(session).map(|network| Network { vlans, ..network });
+            }
+            0..=ethertype::LENGTH_MAX => {
+                let llc = rest.first_chunk::<8>().ok_or(Undecoded::OtherEthertype)?;
+                if llc[..6] != SNAP_ETHERTYPE {
+                    return Err(Undecoded::OtherEthertype);
+                }
+                kind = u16::from_be_bytes([llc[6], llc[7]]);
+                if kind <= ethertype::LENGTH_MAX {
+                    return Err(Undecoded::OtherEthertype);
+                }
+                rest = &rest[8..];
+            }
+            _ => return Err(Undecoded::OtherEthertype),
+        }
+    }
+}
+
+/// The bytes after an MPLS label stack (RFC 3032 section 2.1).
+fn after_labels(mut rest: &[u8]) -> Result<&[u8], Undecoded> {
+    for _ in 0..MPLS_LABELS_MAX {
+        let label = rest.first_chunk::<4>().ok_or(Undecoded::Truncated)?;
+        let bottom_of_stack = label[2] & 1 == 1;
+        rest = &rest[4..];
+        if bottom_of_stack {
+            return Ok(rest);
+        }
+    }
+    Err(Undecoded::Malformed)
+}
+
+/// Raw IP: the first four bits are the version. What is neither 4 nor 6 is another protocol.
+fn by_version(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let version = match bytes.first().ok_or(Undecoded::Truncated)? >> 4 {
+        4 => Version::V4,
+        6 => Version::V6,
+        _ => return Err(Undecoded::OtherEthertype),
+    };
+    Ok(Network { vlans: [0; 2], version, bytes })
+}
+
+/// PPP's protocol field, which may be compressed to one byte when its value is below 256.
+fn by_ppp(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let first = *bytes.first().ok_or(Undecoded::Truncated)?;
+    let (kind, bytes) = if first & 1 == 1 {
+        (u16::from(first), &bytes[1..])
+    } else {
+        let kind = bytes.first_chunk::<2>().ok_or(Undecoded::Truncated)?;
+        (u16::from_be_bytes(*kind), &bytes[2..])
+    };
+    let version = match kind {
+        ppp::IPV4 => Version::V4,
+        ppp::IPV6 => Version::V6,
+        _ => return Err(Undecoded::OtherEthertype),
+    };
+    Ok(Network { vlans: [0; 2], version, bytes })
+}
+
+/// BSD address families; the capturing host wrote them in its own byte order, which a file does not
+/// tell, and all of them fit in one byte.
+fn by_family(family: [u8; 4], bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let family = match family {
+        [low, 0, 0, 0] => low,
+        [0, 0, 0, low] => low,
+        _ => return Err(Undecoded::OtherEthertype),
+    };
+    let version = match family {
+        2 => Version::V4,
+        // Linux; NetBSD, OpenBSD, BSD/OS; FreeBSD; macOS.
+        10 | 24 | 28 | 30 => Version::V6,
+        _ => return Err(Undecoded::OtherEthertype),
+    };
+    Ok(Network { vlans: [0; 2], version, bytes })
+}

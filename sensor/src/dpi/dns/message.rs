@@ -1,0 +1,269 @@
+//! Borrowed views of a DNS message and the walk over its names (RFC 1035 section 4).
+//!
+//! In: a message's bytes. Out: header values, questions, records, names; `None` where the bytes end or
+//! contradict themselves. A name's pointers may only lead backwards, and a name has at most 255 octets,
+//! so every walk ends.
+
+use super::types::rr;
+
+/// Bytes of the header.
+pub(super) const HEADER_BYTES: usize = 12;
+/// Most octets of a name, by RFC 1035 section 2.3.4.
+const NAME_OCTETS_MAX: usize = 255;
+/// Most pointers followed in one name: no name has more labels.
+const POINTERS_MAX: usize = 127;
+
+/// A message whose header is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    bytes: &'a [u8],
+}
+
+/// A resource record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    /// Where its owner name begins.
+    pub(super) name_at: usize,
+    /// Its type.
+    pub(super) rtype: u16,
+    /// Its time to live, in seconds.
+    pub(super) ttl: u32,
+    /// Its data.
+    pub(super) data: &'a [u8],
+    /// Where its data begins in the message: names in it may point elsewhere.
+    pub(super) data_at: usize,
+}
+
+/// Room for one name in text form: labels joined by dots, the root as nothing.
+#[derive(Debug)]
+pub(super) struct NameBuffer([u8; NAME_OCTETS_MAX]);
+
+impl Default for NameBuffer {
+    fn default() -> Self {
+        NameBuffer([0; NAME_OCTETS_MAX])
+    }
+}
+
+impl<'a> Message<'a> {
+    /// A view of a message; `None` without a whole header.
+    pub(super) fn new(bytes: &'a [u8]) -> Option<Message<'a>> {
+        (bytes.len() >= HEADER_BYTES).then_some(Message { bytes })
+    }
+
+    /// The identifier.
+    pub(super) fn id(&self) -> u16 {
+        self.u16(0).unwrap_or(0)
+    }
+
+    /// The second word of the header.
+    pub(super) fn flags(&self) -> u16 {
+        self.u16(2).unwrap_or(0)
+    }
+
+    /// Whether the QR bit is set.
+    pub(super) fn is_response(&self) -> bool {
+        self.flags() & 0x8000 != 0
+    }
+
+    /// The kind of request.
+    pub(super) fn opcode(&self) -> u8 {
+        (self.flags() >> 11) as u8 & 0x0f
+    }
+
+    /// The response code of the header.
+    pub(super) fn rcode(&self) -> u8 {
+        self.flags() as u8 & 0x0f
+    }
+
+    /// The number of entries of section 0 (questions), 1 (answers), 2 (authorities), 3 (additionals).
+    pub(super) fn count(&self, section: usize) -> u16 {
+        self.u16(4 + 2 * section).unwrap_or(0)
+    }
+
+    /// Whether every section can be walked and the message ends where the last one does.
+    pub(super) fn is_whole(&self, names: &mut NameBuffer) -> bool {
+        let Some(mut at) = self.questions(names, |_, _| {}) else { return false };
+        for section in 1..=3 {
+            for _ in 0..self.count(section) {
+                let Some((_, next)) = self.record(at) else { return false };
+                at = next;
+            }
+        }
+        at == self.bytes.len()
+    }
+
+    /// Visits name and type of each question; returns where the answers begin.
+    pub(super) fn questions(&self, names: &mut NameBuffer, mut visit: impl FnMut(&[u8], u16)) -> Option<usize> {
+        let mut at = HEADER_BYTES;
+        for _ in 0..self.count(0) {
+            let (name, next) = self.name(at, names)?;
+            let rtype = self.u16(next)?;
+            self.u16(next + 2)?;
+            visit(name, rtype);
+            at = next + 4;
+        }
+        Some(at)
+    }
+
+    /// Whether all questions are of assigned classes; the top bit is multicast DNS's.
+    pub(super) fn has_question_classes(&self, names: &mut NameBuffer) -> bool {
+        let mut at = HEADER_BYTES;
+        (0..self.count(0)).all(|_| {
+            let Some((_, next)) = self.name(at, names) else { return false };
+            at = next + 4;
+            self.u16(next + 2).is_some_and(|class| matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255))
+        })
+    }
+
+    /// The answers, as far as they can be read.
+    pub(super) fn answers(&self, names: &mut NameBuffer) -> Records<'a> {
+        let at = self.questions(names, |_, _| {});
+        Records { message: *self, at: at.unwrap_or(usize::MAX), left: self.count(1) }
+    }
+
+    /// Calls for the records of each section in turn, as far as they can be read.
+    pub(super) fn sections(&self, names: &mut NameBuffer) -> [Records<'a>; 3] {
+        let answers = self.answers(names);
+        let skip = |records: Records<'a>, section: usize| {
+            let mut records = records;
+            while records.next().is_some() {}
+            // What follows something unreadable cannot be found.
+            let at = if records.left == 0 { records.at } else { usize::MAX };
+            Records { message: *self, at, left: self.count(section) }
+        };
+        let authorities = skip(answers, 2);
+        [answers, authorities, skip(authorities, 3)]
+    }
+
+    fn record(&self, at: usize) -> Option<(Record<'a>, usize)> {
+        let next = self.name_end(at)?;
+        let rtype = self.u16(next)?;
+        let ttl = self.bytes.get(next + 4..next + 8)?;
+        let length = usize::from(self.u16(next + 8)?);
+        let data_at = next + 10;
+        let data = self.bytes.get(data_at..data_at + length)?;
+        let ttl = ttl.try_into().map_or(0, u32::from_be_bytes);
+        Some((Record { name_at: at, rtype, ttl, data, data_at }, data_at + length))
+    }
+
+    /// Where the name at `at` ends, without following pointers.
+    fn name_end(&self, mut at: usize) -> Option<usize> {
+        let begin = at;
+        loop {
+            let length = *self.bytes.get(at)?;
+            match length {
+                0 => return Some(at + 1),
+                1..=63 => at += 1 + usize::from(length),
+                0xc0..=0xff => return self.bytes.get(at + 1).map(|_| at + 2),
+                _ => return None,
+            }
+            if at - begin > NAME_OCTETS_MAX {
+                return None;
+            }
+        }
+    }
+
+    /// The name at `at`, and where what follows it begins.
+    pub(super) fn name<'b>(&self, at: usize, names: &'b mut NameBuffer) -> Option<(&'b [u8], usize)> {
+        let end = self.name_end(at)?;
+        let (mut at, mut length, mut pointers) = (at, 0, 0);
+        loop {
+            let octet = *self.bytes.get(at)?;
+            match octet {
+                0 => break,
+                1..=63 => {
+                    let label = self.bytes.get(at + 1..at + 1 + usize::from(octet))?;
+                    // On the wire a name has one octet more per label than here, and the root's.
+                    if length > 0 {
+                        *names.0.get_mut(length)? = b'.';
+                        length += 1;
+                    }
+                    names.0.get_mut(length..length + label.len())?.copy_from_slice(label);
+                    length += label.len();
+                    at += 1 + label.len();
+                    if length + 2 > NAME_OCTETS_MAX {
+                        return None;
+                    }
+                }
+                0xc0..=0xff => {
+                    let target = usize::from(self.u16(at)? & 0x3fff);
+                    pointers += 1;
+                    if target >= at || target < HEADER_BYTES || pointers > POINTERS_MAX {
+                        return None;
+                    }
+                    at = target;
+                }
+                _ => return None,
+            }
+        }
+        Some((names.0.get(..length)?, end))
+    }
+
+    fn u16(&self, at: usize) -> Option<u16> {
+        let bytes = self.bytes.get(at..at.checked_add(2)?)?;
+        Some(u16::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// The records of one section; ends at the first that cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Records<'a> {
+    message: Message<'a>,
+    at: usize,
+    left: u16,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        let left = self.left.checked_sub(1)?;
+        let (record, next) = self.message.record(self.at)?;
+        self.left = left;
+        self.at = next;
+        Some(record)
+    }
+}
+
+/// The name at an offset in a record's data; it has to end within the data.
+pub(super) fn rdata_name<'b>(
+    message: &Message<'_>,
+    record: &Record<'_>,
+    offset: usize,
+    names: &'b mut NameBuffer,
+) -> Option<&'b [u8]> {
+    let (name, end) = message.name(record.data_at + offset, names)?;
+    (end <= record.data_at + record.data.len()).then_some(name)
+}
+
+/// The character strings of a TXT or SPF record's data (RFC 1035 section 3.3.14).
+pub(super) fn texts(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (length, after) = rest.split_first()?;
+        let (text, after) = after.split_at_checked(usize::from(*length))?;
+        rest = after;
+        Some(text)
+    })
+}
+
+/// The options of an OPT record: code and data (RFC 6891 section 6.1.2).
+pub(super) fn options(data: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let (head, after) = rest.split_first_chunk::<4>()?;
+        let [c0, c1, l0, l1] = *head;
+        let (value, after) = after.split_at_checked(usize::from(u16::from_be_bytes([l0, l1])))?;
+        rest = after;
+        Some((u16::from_be_bytes([c0, c1]), value))
+    })
+}
+
+/// Whether a type's data is one name, after so many bytes.
+pub(super) fn name_offset(rtype: u16) -> Option<usize> {
+    match rtype {
+        rr::CNAME | rr::NS | rr::PTR | rr::DNAME | rr::MD | rr::MF | rr::MB | rr::MG | rr::MR => Some(0),
+        rr::MX => Some(2),
+        _ => None,
+    }
+}

@@ -1,0 +1,303 @@
+//! The head of an HTTP message: its first line and the header lines that Weir keeps.
+//!
+//! In: lines without their ends. Out: the parts by name, and what they say about the body. Text is kept
+//! in one buffer per head, which is reused; what exceeds its limits is cut off.
+
+use super::probe;
+
+/// Most bytes kept of one part; the rest is cut off.
+const VALUE_BYTES_MAX: usize = 8 << 10;
+/// Most bytes kept of one head; parts beyond are left out.
+const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// What is kept of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Method,
+    Target,
+    Protocol,
+    Host,
+    UserAgent,
+    Referer,
+    ForwardedFor,
+    ContentLength,
+    TransferEncoding,
+    ContentType,
+    ContentRange,
+    Location,
+    Server,
+}
+
+const PARTS: usize = Part::Server as usize + 1;
+
+/// A request's or response's head, as far as it was read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Head {
+    text: Vec<u8>,
+    /// Begin and end of each part in `text`.
+    parts: [Option<(u16, u16)>; PARTS],
+    /// The part that a folded line continues; it ends where `text` does.
+    folds: Option<Part>,
+    is_response: bool,
+    has_two_lengths: bool,
+    status: u16,
+    bytes: usize,
+}
+
+/// How the end of a body is found (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Framing {
+    /// In chunks.
+    pub(super) is_chunked: bool,
+    /// By its length, in bytes.
+    pub(super) length: Option<u64>,
+    /// The lines about it contradict each other or themselves.
+    pub(super) is_bad: bool,
+}
+
+impl Head {
+    /// Empties it for the next message.
+    pub(super) fn clear(&mut self) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        *self = Head { text, ..Head::default() };
+    }
+
+    /// Reads the first line; false when it is that of no HTTP message.
+    pub(super) fn begin(&mut self, line: &[u8]) -> bool {
+        self.clear();
+        if let Some((protocol, status)) = status_line(line) {
+            self.is_response = true;
+            self.status = status;
+            self.set(Part::Protocol, protocol);
+            self.folds = None;
+            return true;
+        }
+        let Some(request) = RequestLine::new(line) else { return false };
+        self.set(Part::Method, request.method);
+        self.set(Part::Target, request.target);
+        if !request.protocol.is_empty() {
+            self.set(Part::Protocol, request.protocol);
+        }
+        self.folds = None;
+        true
+    }
+
+    /// Begins a response without any head, as HTTP/0.9 has it.
+    pub(super) fn begin_raw_response(&mut self) {
+        self.clear();
+        self.is_response = true;
+    }
+
+    /// Reads a header line; false when it is none.
+    pub(super) fn header(&mut self, line: &[u8]) -> bool {
+        if let [b' ' | b'\t', ..] = line {
+            self.fold(line.trim_ascii());
+            return true;
+        }
+        self.folds = None;
+        let Some(colon) = memchr::memchr(b':', line) else { return false };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let name = name.trim_ascii_end();
+        if let Some(part) = self.part_of(name) {
+            self.header_part(part, value);
+        }
+        !name.is_empty()
+    }
+
+    /// Counts the bytes of a line; returns those of the head so far.
+    pub(super) fn bytes_seen(&mut self, bytes: usize) -> usize {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes
+    }
+
+    /// Whether it is a response's.
+    pub(super) fn is_response(&self) -> bool {
+        self.is_response
+    }
+
+    /// The status code; 0 where it is not a number or there is none.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether a part was there.
+    pub(super) fn has(&self, part: Part) -> bool {
+        self.parts[part as usize].is_some()
+    }
+
+    /// A part's text.
+    pub(super) fn get(&self, part: Part) -> Option<&[u8]> {
+        let (from, to) = self.parts[part as usize]?;
+        self.text.get(usize::from(from)..usize::from(to))
+    }
+
+    /// Bytes of text kept.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What there is of a request that is answered before it is complete; what follows of it is read
+    /// for its body's length only.
+    pub(super) fn take_answered(&mut self) -> Head {
+        let taken = self.clone();
+        self.parts[Part::Target as usize] = None;
+        taken
+    }
+
+    /// The authority in the target: of the absolute form, and of CONNECT (RFC 9112 section 3.2).
+    pub(super) fn target_authority(&self) -> Option<&[u8]> {
+        let target = self.get(Part::Target)?;
+        let authority = match memchr::memmem::find(target, b"://") {
+            Some(at) if at < 8 => target.get(at + 3..)?,
+            _ if self.get(Part::Method) == Some(b"CONNECT") && !target.starts_with(b"/") => target,
+            _ => return None,
+        };
+        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+        let authority = authority.get(..end)?;
+        let user = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
+        authority.get(user..).filter(|host| !host.is_empty())
+    }
+
+    /// What the head says about the end of the body.
+    pub(super) fn framing(&self) -> Framing {
+        let mut framing = Framing { is_bad: self.has_two_lengths, ..Framing::default() };
+        if let Some(codings) = self.get(Part::TransferEncoding) {
+            framing.is_chunked =
+                codings.split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        }
+        if let Some(text) = self.get(Part::ContentLength) {
+            framing.length = decimal(text);
+            framing.is_bad |= framing.length.is_none() || framing.is_chunked;
+        }
+        framing
+    }
+
+    fn part_of(&self, name: &[u8]) -> Option<Part> {
+        let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+        let part = match (name.len(), self.is_response) {
+            (14, _) if is("content-length") => Part::ContentLength,
+            (17, _) if is("transfer-encoding") => Part::TransferEncoding,
+            (4, false) if is("host") => Part::Host,
+            (10, false) if is("user-agent") => Part::UserAgent,
+            (7, false) if is("referer") => Part::Referer,
+            (15, false) if is("x-forwarded-for") => Part::ForwardedFor,
+            (12, true) if is("content-type") => Part::ContentType,
+            (13, true) if is("content-range") => Part::ContentRange,
+            (8, true) if is("location") => Part::Location,
+            (6, true) if is("server") => Part::Server,
+            _ => return None,
+        };
+        Some(part)
+    }
+
+    fn header_part(&mut self, part: Part, value: &[u8]) {
+        let Some(have) = self.get(part) else { return self.set(part, value) };
+        match part {
+            Part::ContentLength => self.has_two_lengths |= have != value,
+            // Codings of several lines are one list (RFC 9110 section 5.3).
+            Part::TransferEncoding => {
+                let list = [have, b", ", value].concat();
+                self.set(part, &list);
+            }
+            _ => {}
+        }
+    }
+
+    /// Keeps a part at the end of the text.
+    fn set(&mut self, part: Part, value: &[u8]) {
+        let from = self.text.len();
+        let room = TEXT_BYTES_MAX.saturating_sub(from).min(VALUE_BYTES_MAX);
+        self.text.extend_from_slice(value.get(..room).unwrap_or(value));
+        self.parts[part as usize] = Some((from as u16, self.text.len() as u16));
+        self.folds = Some(part);
+    }
+
+    /// Continues the part before (RFC 9112 section 5.2: a folded line is a space).
+    fn fold(&mut self, value: &[u8]) {
+        let Some(part) = self.folds else { return };
+        let Some((from, to)) = self.parts[part as usize] else { return };
+        let room = TEXT_BYTES_MAX.saturating_sub(self.text.len());
+        let room = room.min(VALUE_BYTES_MAX.saturating_sub(usize::from(to - from)));
+        if value.len() < room {
+            if from != to {
+                self.text.push(b' ');
+            }
+            self.text.extend_from_slice(value);
+            self.parts[part as usize] = Some((from, self.text.len() as u16));
+        }
+    }
+}
+
+/// A request line in its pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RequestLine<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    /// Empty where the line has none, as in HTTP/0.9.
+    pub(super) protocol: &'a [u8],
+}
+
+impl<'a> RequestLine<'a> {
+    /// Takes a line apart. The target may hold spaces; what follows the last one is the protocol, when
+    /// it looks like one. `None`: no request line.
+    pub(super) fn new(line: &'a [u8]) -> Option<RequestLine<'a>> {
+        let line = line.trim_ascii();
+        let space = line.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
+        let (method, rest) = line.split_at(space);
+        if !method.iter().all(|byte| probe::is_token(*byte)) {
+            return None;
+        }
+        let rest = rest.trim_ascii();
+        let word = rest.iter().rposition(|byte| matches!(byte, b' ' | b'\t')).map_or(0, |at| at + 1);
+        let (target, protocol) = rest.split_at(word);
+        let (target, protocol) = if is_protocol(protocol) { (target.trim_ascii(), protocol) } else { (rest, &b""[..]) };
+        // Without a version only a known method makes it a request.
+        let is_request = protocol.starts_with(b"HTTP/") || protocol.is_empty() && probe::is_method(method);
+        is_request.then_some(RequestLine { method, target, protocol })
+    }
+}
+
+/// Whether a word looks like `NAME/1`: some protocol's name and version.
+fn is_protocol(word: &[u8]) -> bool {
+    let Some(slash) = memchr::memchr(b'/', word) else { return false };
+    let (name, version) = word.split_at(slash);
+    !name.is_empty()
+        && name.iter().all(u8::is_ascii_uppercase)
+        && version.get(1).is_some_and(u8::is_ascii_digit)
+}
+
+/// Protocol and status of a response line; a status that is not a number is 0.
+fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
+    let line = line.trim_ascii();
+    if !line.starts_with(b"HTTP/") {
+        return None;
+    }
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let protocol = words.next()?;
+    let status = words.next().and_then(decimal).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+    Some((protocol, status))
+}
+
+/// The first line without its end, and how many bytes it took with it.
+pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let line = bytes.get(..end)?;
+    Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
+}
+
+/// The size in a chunk's first line; extensions are passed over (RFC 9112 section 7.1).
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
+    let text = line.split(|byte| *byte == b';').next()?.trim_ascii();
+    let is_hexadecimal = (1..=16).contains(&text.len()) && text.iter().all(u8::is_ascii_hexdigit);
+    if !is_hexadecimal {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    let is_decimal = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if is_decimal { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}

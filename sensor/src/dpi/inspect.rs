@@ -1,0 +1,520 @@
+//! One flow's inspection, from its first payload byte until nothing more is to be learned.
+//!
+//! In: a flow's packets with their direction. Out: its application, its metadata, its events. Holds
+//! the decision which dissector is right; knows no protocol. A flow costs nothing until it has
+//! payload, and next to nothing once it is over: its streams and its dissector are gone.
+//!
+//! TCP flows may be picked up anywhere: without a handshake, from one side, with the first segments
+//! reordered. That is why bytes that no dissector wants are asked about again a few times, where the
+//! next segment begins, before the flow counts as unknown.
+
+use super::config::DpiConfig;
+use super::parser::{Candidates, Parser};
+use super::stream::{Pool, Reader, Stream, Take};
+use super::{Carrier, Context, Event, Progress};
+use crate::counters::DpiCounters;
+use crate::decode::{Packet, Transport};
+use std::ops::ControlFlow;
+use weir_common::app::App;
+use weir_common::metadata::Metadata;
+use weir_common::net::{Direction, protocol};
+use weir_common::record::tcp_flags;
+use weir_common::time::Timestamp;
+
+/// Datagrams of a flow that are looked at before it stays unknown.
+const PROBE_DATAGRAMS_MAX: u8 = 8;
+/// Times that one direction of a TCP flow is looked at anew, each at the start of a segment, because
+/// it may have been picked up in the middle of a message.
+const PROBE_RESTARTS_MAX: u8 = 4;
+/// Bytes of one direction let pass, without a dissector, while the other side has not said anything.
+const ONE_SIDED_BYTES_MAX: u32 = 64 << 10;
+
+/// A worker's inspection: limits and stream memory shared by its flows.
+#[derive(Debug)]
+pub struct Inspector {
+    is_enabled: bool,
+    probe_bytes_max: usize,
+    pool: Pool,
+}
+
+/// What inspection knows about one flow, and what it still needs to learn more.
+///
+/// It must end in [`Inspector::finish`], which takes its stream memory back.
+#[derive(Debug)]
+pub struct Inspection {
+    app: App,
+    /// The flow's directions were exchanged after the dissector had begun; it keeps its own view.
+    is_swapped: bool,
+    /// A packet without payload can matter: by its acknowledgement.
+    is_waiting: bool,
+    stage: Stage,
+    metadata: Metadata,
+    streams: Option<Box<[Stream; 2]>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Probing(Probing),
+    Reading(Parser),
+    Over,
+}
+
+/// The search for the dissector; arrays are by direction.
+#[derive(Debug)]
+struct Probing {
+    candidates: [Candidates; 2],
+    /// Bytes let pass without a dissector.
+    discarded: [u32; 2],
+    restarts_left: [u8; 2],
+    /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
+    is_tentative: [bool; 2],
+    datagrams: u8,
+}
+
+/// What the first bytes of a direction say.
+enum Verdict {
+    Recognised(Parser),
+    Wait,
+    Discard,
+    Unknown,
+}
+
+impl Inspector {
+    /// An inspector for one worker.
+    pub fn new(config: &DpiConfig) -> Inspector {
+        Inspector {
+            is_enabled: config.enabled,
+            probe_bytes_max: config.probe_bytes_max as usize,
+            pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
+        }
+    }
+
+    /// Bytes that the worker's streams hold now.
+    pub fn held_bytes(&self) -> u64 {
+        self.pool.total_bytes()
+    }
+
+    /// Looks at one packet of a flow. `slot` is the flow's, empty until there is something to look at.
+    #[inline]
+    pub fn inspect(
+        &mut self,
+        slot: &mut Option<Box<Inspection>>,
+        packet: &Packet<'_>,
+        direction: Direction,
+        time: Timestamp,
+        events: Option<&mut Vec<Event>>,
+        counters: &mut DpiCounters,
+    ) {
+        let has_payload = !packet.payload.is_empty();
+        match slot {
+            None if !has_payload || !self.is_enabled => return,
+            Some(inspection) if inspection.is_over() || !(has_payload || inspection.is_waiting) => return,
+            _ => {}
+        }
+        let carrier = match packet.transport {
+            Transport::Tcp(_) => Carrier::Stream,
+            Transport::Ports { .. } if packet.ip.protocol == protocol::UDP => Carrier::Datagram,
+            _ => return,
+        };
+        let inspection = slot.get_or_insert_with(|| Box::new(Inspection::new(carrier)));
+        let mut now = Now { carrier, direction: inspection.own(direction), time, events, counters };
+        inspection.packet(packet, &mut now, self);
+    }
+
+    /// The flow has ended: what was waiting is written, memory is taken back, and what was learned is
+    /// handed over.
+    pub fn finish(
+        &mut self,
+        inspection: Option<Box<Inspection>>,
+        time: Timestamp,
+        events: Option<&mut Vec<Event>>,
+        counters: &mut DpiCounters,
+    ) -> (App, Option<Box<Metadata>>) {
+        let Some(mut inspection) = inspection else { return (App::Unknown, None) };
+        if !inspection.is_over() {
+            let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
+            let mut now = Now { carrier, direction: Direction::Forward, time, events, counters };
+            inspection.close(&mut now, self);
+        }
+        let metadata = std::mem::take(&mut inspection.metadata);
+        (inspection.app, (!metadata.is_empty()).then(|| Box::new(metadata)))
+    }
+}
+
+/// The packet's circumstances. `direction` is the dissector's view.
+struct Now<'a> {
+    carrier: Carrier,
+    direction: Direction,
+    time: Timestamp,
+    events: Option<&'a mut Vec<Event>>,
+    counters: &'a mut DpiCounters,
+}
+
+impl Inspection {
+    fn new(carrier: Carrier) -> Inspection {
+        let streams = (carrier == Carrier::Stream).then(Box::default);
+        let stage = Stage::Probing(Probing::new());
+        Inspection { app: App::Unknown, is_swapped: false, is_waiting: false, stage, metadata: Metadata::EMPTY, streams }
+    }
+
+    /// The application, as far as it is known.
+    pub fn app(&self) -> App {
+        self.app
+    }
+
+    /// What was learned so far.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Whether nothing more will be learned.
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// The flow table found that initiator and responder are the other way round: from the next
+    /// packet on directions, and those of events, mean the new ones.
+    pub fn swap_directions(&mut self) {
+        self.is_swapped = !self.is_swapped;
+    }
+
+    /// The direction as the dissector has known it from the start.
+    fn own(&self, direction: Direction) -> Direction {
+        if self.is_swapped { direction.flip() } else { direction }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, inspector: &mut Inspector) {
+        let outcome = match packet.transport {
+            Transport::Tcp(tcp) if self.streams.is_some() => {
+                let has = |flag: u16| tcp.flags & flag != 0;
+                let acknowledgement = has(tcp_flags::ACK).then_some(tcp.acknowledgement);
+                // SYN takes one number before the data it may carry (RFC 9293 section 3.4, RFC 7413);
+                // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
+                let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
+                let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
+                self.segment(sequence, acknowledgement, payload, now, inspector)
+            }
+            _ => self.datagram(packet.payload, now),
+        };
+        if outcome.is_break() {
+            self.end(inspector);
+        }
+    }
+
+    fn datagram(&mut self, payload: &[u8], now: &mut Now<'_>) -> ControlFlow<()> {
+        if let Stage::Probing(probing) = &mut self.stage {
+            match probing.datagram(now.direction, payload) {
+                Verdict::Recognised(parser) => {
+                    self.app = parser.app();
+                    now.counters.recognised += 1;
+                    self.stage = Stage::Reading(parser);
+                }
+                Verdict::Unknown => return ControlFlow::Break(()),
+                Verdict::Wait | Verdict::Discard => return ControlFlow::Continue(()),
+            }
+        }
+        let direction = now.direction;
+        match self.conversation(now, 0, Vec::new()).read(direction, payload) {
+            Take::Stop => ControlFlow::Break(()),
+            Take::Used(_) => ControlFlow::Continue(()),
+        }
+    }
+
+    fn segment(
+        &mut self,
+        sequence: u32,
+        acknowledgement: Option<u32>,
+        payload: &[u8],
+        now: &mut Now<'_>,
+        inspector: &mut Inspector,
+    ) -> ControlFlow<()> {
+        let Some(mut streams) = self.streams.take() else { return ControlFlow::Break(()) };
+        let outcome = self.segment_of(&mut streams, sequence, acknowledgement, payload, now, inspector);
+        self.is_waiting = streams.iter().any(Stream::is_waiting)
+            || matches!(&self.stage, Stage::Probing(probing) if probing.is_tentative != [false; 2]);
+        self.streams = Some(streams);
+        outcome
+    }
+
+    fn segment_of(
+        &mut self,
+        streams: &mut [Stream; 2],
+        sequence: u32,
+        acknowledgement: Option<u32>,
+        payload: &[u8],
+        now: &mut Now<'_>,
+        inspector: &mut Inspector,
+    ) -> ControlFlow<()> {
+        let direction = now.direction;
+        let (here, there) = (direction.index(), direction.flip().index());
+        // What the other side said comes before what answers it.
+        if let Some(number) = acknowledgement {
+            now.direction = direction.flip();
+            let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
+            streams[there].acknowledge(number, &mut inspector.pool, &mut conversation)?;
+            now.direction = direction;
+            if let Stage::Probing(probing) = &mut self.stage
+                && probing.is_tentative[there]
+                && streams[there].is_all_acknowledged()
+            {
+                probing.restart(there, streams[there].drop_front(&mut inspector.pool));
+            }
+        }
+        if payload.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        if let Stage::Probing(probing) = &mut self.stage {
+            if streams[here].rebase(sequence, &mut inspector.pool) {
+                probing.begin_anew(here);
+            } else if probing.is_tentative[here] && streams[here].is_next(sequence) {
+                probing.restart(here, streams[here].drop_front(&mut inspector.pool));
+            }
+            let other = streams[there].take_front(&mut inspector.pool);
+            let mut conversation = self.conversation(now, inspector.probe_bytes_max, other);
+            let outcome = streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation);
+            let (other, other_used) = (conversation.other, conversation.other_used);
+            streams[there].put_front(other, other_used, &mut inspector.pool);
+            return outcome;
+        }
+        let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
+        streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation)
+    }
+
+    fn conversation<'a>(&'a mut self, now: &'a mut Now<'_>, probe_bytes_max: usize, other: Vec<u8>) -> Conversation<'a> {
+        Conversation {
+            stage: &mut self.stage,
+            app: &mut self.app,
+            metadata: &mut self.metadata,
+            is_swapped: self.is_swapped,
+            carrier: now.carrier,
+            direction: now.direction,
+            time: now.time,
+            events: now.events.as_deref_mut(),
+            counters: now.counters,
+            probe_bytes_max,
+            other,
+            other_used: 0,
+        }
+    }
+
+    fn close(&mut self, now: &mut Now<'_>, inspector: &mut Inspector) {
+        if let Some(mut streams) = self.streams.take() {
+            for direction in [Direction::Forward, Direction::Reverse] {
+                now.direction = direction;
+                let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
+                let outcome = streams[direction.index()].flush(&mut inspector.pool, &mut conversation);
+                if outcome.is_break() {
+                    self.stage = Stage::Over;
+                    break;
+                }
+            }
+            self.streams = Some(streams);
+        }
+        now.direction = Direction::Forward;
+        self.conversation(now, 0, Vec::new()).close();
+        self.end(inspector);
+    }
+
+    /// Nothing more is to be learned: gives back what the learning needed.
+    fn end(&mut self, inspector: &mut Inspector) {
+        self.stage = Stage::Over;
+        self.is_waiting = false;
+        if let Some(mut streams) = self.streams.take() {
+            streams.iter_mut().for_each(|stream| stream.release(&mut inspector.pool));
+        }
+    }
+}
+
+impl Probing {
+    fn new() -> Probing {
+        Probing {
+            candidates: [Parser::ALL; 2],
+            discarded: [0; 2],
+            restarts_left: [PROBE_RESTARTS_MAX; 2],
+            is_tentative: [false; 2],
+            datagrams: 0,
+        }
+    }
+
+    /// An earlier segment came: everything is asked about again.
+    fn begin_anew(&mut self, index: usize) {
+        self.candidates[index] = Parser::ALL;
+        self.restarts_left[index] = PROBE_RESTARTS_MAX;
+        self.is_tentative[index] = false;
+    }
+
+    /// Held bytes are nobody's after all: what follows is asked about.
+    fn restart(&mut self, index: usize, discarded: usize) {
+        self.candidates[index] = Parser::ALL;
+        self.is_tentative[index] = false;
+        self.discard(index, discarded);
+    }
+
+    fn discard(&mut self, index: usize, bytes: usize) {
+        self.discarded[index] = self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
+        let mut candidates = Parser::ALL;
+        if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
+            return Verdict::Recognised(parser);
+        }
+        self.datagrams += 1;
+        if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
+    }
+
+    fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
+        let index = direction.index();
+        if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
+            return Verdict::Recognised(parser);
+        }
+        if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
+            return Verdict::Wait;
+        }
+        self.is_tentative[index] = false;
+        let restarts_left = self.restarts_left[index];
+        if self.candidates[index] == 0 && restarts_left > 0 {
+            self.restarts_left[index] -= 1;
+            if restarts_left == PROBE_RESTARTS_MAX && self.discarded[index] == 0 {
+                self.is_tentative[index] = true;
+                return Verdict::Wait;
+            }
+            self.candidates[index] = Parser::ALL;
+        } else {
+            self.candidates[index] = 0;
+            self.restarts_left[index] = 0;
+        }
+        self.discard(index, bytes.len());
+        let is_given_up = |index: usize| self.candidates[index] == 0 && self.restarts_left[index] == 0;
+        if is_given_up(0) && is_given_up(1) || self.discarded[index] >= ONE_SIDED_BYTES_MAX {
+            return Verdict::Unknown;
+        }
+        Verdict::Discard
+    }
+}
+
+/// A flow's dissector, or the search for it, as the reader of a stream.
+struct Conversation<'a> {
+    stage: &'a mut Stage,
+    app: &'a mut App,
+    metadata: &'a mut Metadata,
+    is_swapped: bool,
+    carrier: Carrier,
+    /// Whose bytes the stream offers.
+    direction: Direction,
+    time: Timestamp,
+    events: Option<&'a mut Vec<Event>>,
+    counters: &'a mut DpiCounters,
+    probe_bytes_max: usize,
+    /// What the other direction holds while probing; the dissector, once found, reads it first.
+    other: Vec<u8>,
+    /// How much of it the dissector used.
+    other_used: usize,
+}
+
+impl Reader for Conversation<'_> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) -> Take {
+        if let Stage::Probing(probing) = self.stage {
+            match probing.stream(self.direction, bytes, self.probe_bytes_max) {
+                Verdict::Recognised(parser) => {
+                    let discarded = probing.discarded;
+                    if self.recognised(parser, discarded) == Take::Stop {
+                        return Take::Stop;
+                    }
+                }
+                Verdict::Wait => return Take::Used(0),
+                Verdict::Discard => return Take::Used(bytes.len()),
+                Verdict::Unknown => return Take::Stop,
+            }
+        }
+        self.read(self.direction, bytes)
+    }
+
+    fn gap(&mut self, missing: u64) -> Take {
+        if let Stage::Probing(probing) = self.stage {
+            let index = self.direction.index();
+            probing.restart(index, usize::try_from(missing).unwrap_or(usize::MAX));
+            return Take::Used(0);
+        }
+        self.tell_gap(self.direction, missing)
+    }
+
+    fn counters(&mut self) -> &mut DpiCounters {
+        self.counters
+    }
+}
+
+impl Conversation<'_> {
+    /// The dissector is found: it hears of what was let pass, and reads what the other side said first.
+    fn recognised(&mut self, parser: Parser, discarded: [u32; 2]) -> Take {
+        *self.app = parser.app();
+        self.counters.recognised += 1;
+        *self.stage = Stage::Reading(parser);
+        for direction in [self.direction.flip(), self.direction] {
+            let discarded = discarded[direction.index()];
+            if discarded > 0 && self.tell_gap(direction, u64::from(discarded)) == Take::Stop {
+                return Take::Stop;
+            }
+        }
+        if self.other.is_empty() {
+            return Take::Used(0);
+        }
+        let other = std::mem::take(&mut self.other);
+        let take = self.read(self.direction.flip(), &other);
+        self.other = other;
+        if let Take::Used(used) = take {
+            self.other_used = used;
+        }
+        take
+    }
+
+    fn read(&mut self, direction: Direction, bytes: &[u8]) -> Take {
+        self.with_parser(direction, |parser, context| parser.inspect(bytes, context))
+    }
+
+    fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {
+        self.with_parser(direction, |parser, context| parser.gap(missing, context))
+    }
+
+    fn close(&mut self) {
+        self.with_parser(self.direction, |parser, context| {
+            parser.close(context);
+            Progress::Done
+        });
+    }
+
+    fn with_parser(
+        &mut self,
+        direction: Direction,
+        call: impl FnOnce(&mut Parser, &mut Context<'_>) -> Progress,
+    ) -> Take {
+        let Stage::Reading(parser) = self.stage else { return Take::Stop };
+        let told = self.events.as_ref().map_or(0, |events| events.len());
+        let mut context = Context {
+            time: self.time,
+            direction,
+            carrier: self.carrier,
+            metadata: self.metadata,
+            events: self.events.as_deref_mut(),
+            malformed: &mut self.counters.malformed,
+        };
+        let progress = call(parser, &mut context);
+        if let Progress::Broken(_) = progress {
+            self.counters.broken += 1;
+            parser.close(&mut context);
+        }
+        if let Some(events) = self.events.as_deref_mut()
+            && let Some(new) = events.get_mut(told..)
+        {
+            self.counters.events += new.len() as u64;
+            if self.is_swapped {
+                new.iter_mut().for_each(|event| event.direction = event.direction.flip());
+            }
+        }
+        match progress {
+            Progress::Used(used) => Take::Used(used),
+            Progress::Done | Progress::Broken(_) => Take::Stop,
+        }
+    }
+}

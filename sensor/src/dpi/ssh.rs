@@ -1,0 +1,373 @@
+//! Secure Shell: what both sides say before the encryption (RFC 4253 sections 4.2 and 7.1).
+//!
+//! In: both directions of a stream. Out: the identification lines, the HASSH fingerprints of the
+//! first KEXINIT of each side (Adel Karimi and Ben Reardon, Salesforce 2018), and one event for the
+//! session. Keys, authentication and everything encrypted are not looked at; of SSH 1 only the
+//! identification lines are read.
+
+use crate::dpi::digest::{Hashing, Hex, Sink};
+use crate::dpi::{Carrier, Context, Dissector, Event, Probe, Progress};
+use md5::Md5;
+use weir_common::app::App;
+use weir_common::json::Object;
+use weir_common::metadata::Field;
+use weir_common::net::Direction;
+
+/// Most bytes of an identification line with its end (RFC 4253 section 4.2). A longer one counts as
+/// malformed; its beginning is kept.
+const LINE_BYTES_MAX: usize = 255;
+/// Most bytes of other lines before the identification. With more, it is not SSH.
+const PREAMBLE_BYTES_MAX: usize = 8 << 10;
+/// Most bytes of a packet that is waited for: what an implementation must support (RFC 4253 section 6.1).
+const PACKET_BYTES_MAX: usize = 35_000;
+/// Bytes passed of one side after which a session counts as captured one-sidedly, when the other has
+/// sent nothing at all.
+const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
+
+const IDENTIFICATION: &[u8] = b"SSH-";
+
+/// The dissector of one SSH session.
+#[derive(Debug)]
+pub struct Ssh {
+    sides: [Side; 2],
+    told: bool,
+}
+
+/// What is looked for next on one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// The identification.
+    #[default]
+    LineStart,
+    /// The end of a line that is passed over.
+    OtherLine,
+    /// The end of an identification that is too long.
+    LongLine,
+    /// The KEXINIT.
+    Packet,
+    /// Nothing.
+    Over,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    phase: Phase,
+    begun: bool,
+    /// Bytes of other lines before the identification.
+    preamble_bytes: usize,
+    /// There is nothing new to see before so many bytes are offered.
+    wait_bytes: usize,
+    /// Bytes passed after the last thing of interest.
+    passed_bytes: usize,
+    /// What the HASSH is of, when somebody listens.
+    hassh_text: Vec<u8>,
+}
+
+enum Step {
+    Used(usize),
+    Wait(usize),
+}
+
+impl Dissector for Ssh {
+    const APP: App = App::Ssh;
+
+    fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
+        let start = bytes.get(..IDENTIFICATION.len()).unwrap_or(bytes);
+        if carrier != Carrier::Stream || !IDENTIFICATION.starts_with(start) {
+            return Probe::NotForUs;
+        }
+        match bytes.get(IDENTIFICATION.len()) {
+            None => Probe::Unsure,
+            Some(b'1' | b'2') => Probe::Certain,
+            Some(_) => Probe::NotForUs,
+        }
+    }
+
+    fn new() -> Self {
+        Ssh { sides: Default::default(), told: false }
+    }
+
+    fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        match self.read(bytes, context) {
+            Ok(used) if !self.is_finished() => Progress::Used(used),
+            Ok(_) => {
+                self.tell(context);
+                Progress::Done
+            }
+            Err(reason) => {
+                self.tell(context);
+                Progress::Broken(reason)
+            }
+        }
+    }
+
+    fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
+        let side = self.side(context);
+        side.begun = true;
+        side.wait_bytes = 0;
+        side.passed_bytes = side.passed_bytes.saturating_add(usize::try_from(missing).unwrap_or(usize::MAX));
+        // Lines and packets cannot be found again, and what matters came first.
+        side.phase = Phase::Over;
+        if self.is_finished() {
+            self.tell(context);
+            return Progress::Done;
+        }
+        Progress::Used(0)
+    }
+
+    fn close(&mut self, context: &mut Context<'_>) {
+        self.tell(context);
+    }
+}
+
+impl Ssh {
+    fn side(&mut self, context: &Context<'_>) -> &mut Side {
+        &mut self.sides[context.direction.index()]
+    }
+
+    /// Whether nothing more is to be learned.
+    fn is_finished(&self) -> bool {
+        let over = |side: &Side| side.phase == Phase::Over;
+        let one_sided = |this: &Side, other: &Side| {
+            over(this) && !other.begun && this.passed_bytes >= ONE_SIDED_BYTES_MAX
+        };
+        let [a, b] = &self.sides;
+        (over(a) && over(b)) || one_sided(a, b) || one_sided(b, a)
+    }
+
+    /// Reads as far as the bytes allow; says how many are done with.
+    fn read(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<usize, &'static str> {
+        let side = self.side(context);
+        side.begun = true;
+        if bytes.len() < side.wait_bytes {
+            return Ok(0);
+        }
+        side.wait_bytes = 0;
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let side = self.side(context);
+            let step = match side.phase {
+                Phase::LineStart => side.read_line(rest, context)?,
+                Phase::OtherLine | Phase::LongLine => side.pass_line(rest)?,
+                Phase::Packet => side.read_packet(rest, context)?,
+                Phase::Over => {
+                    side.passed_bytes = side.passed_bytes.saturating_add(rest.len());
+                    Step::Used(rest.len())
+                }
+            };
+            match step {
+                Step::Used(more) => used += more,
+                Step::Wait(bytes) => {
+                    side.wait_bytes = bytes;
+                    break;
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// Writes the session's event, once, with what is known by now.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        let Some(events) = context.events.as_deref_mut() else {
+            return;
+        };
+        let [client, server] = &self.sides;
+        let sides = [
+            ("client", client, Field::SshClient, Field::SshHassh),
+            ("server", server, Field::SshServer, Field::SshHasshServer),
+        ];
+        let known = sides.iter().any(|(.., line, hassh)| {
+            context.metadata.get(*line).is_some() || context.metadata.get(*hassh).is_some()
+        });
+        if !known || std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let mut body = Vec::with_capacity(512);
+        let mut object = Object::begin(&mut body);
+        for (key, side, line, hassh) in sides {
+            side.describe(key, context.metadata.text(line), context.metadata.text(hassh), &mut object);
+        }
+        drop(object);
+        events.push(Event {
+            app: App::Ssh,
+            time: context.time,
+            direction: Direction::Forward,
+            transaction: None,
+            body,
+        });
+    }
+}
+
+impl Side {
+    /// Reads an identification line, or sees that the line is another one.
+    fn read_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        let start = rest.get(..IDENTIFICATION.len()).unwrap_or(rest);
+        if !IDENTIFICATION.starts_with(start) {
+            self.phase = Phase::OtherLine;
+            return Ok(Step::Used(0));
+        }
+        let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
+        let line = match memchr::memchr(b'\n', within) {
+            Some(end) => within.get(..end).unwrap_or_default(),
+            None if within.len() < LINE_BYTES_MAX => return Ok(Step::Wait(rest.len() + 1)),
+            None => within,
+        };
+        self.phase = if line.len() == LINE_BYTES_MAX {
+            *context.malformed += 1;
+            Phase::LongLine
+        } else {
+            Phase::Packet
+        };
+        let used = line.len() + usize::from(self.phase == Phase::Packet);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        context.metadata.set_bytes(line_field(context.direction), line);
+        if is_ssh_1(line) {
+            self.phase = Phase::Over;
+        }
+        Ok(Step::Used(used))
+    }
+
+    /// Passes over a line that is of no interest, or the rest of one that was.
+    fn pass_line(&mut self, rest: &[u8]) -> Result<Step, &'static str> {
+        let end = memchr::memchr(b'\n', rest);
+        let used = end.map_or(rest.len(), |end| end + 1);
+        self.preamble_bytes += used;
+        if self.preamble_bytes > PREAMBLE_BYTES_MAX {
+            return Err("no SSH identification");
+        }
+        if end.is_some() {
+            self.phase = if self.phase == Phase::LongLine { Phase::Packet } else { Phase::LineStart };
+        }
+        Ok(Step::Used(used))
+    }
+
+    /// Reads one packet before the encryption: length, length of padding, message, padding.
+    fn read_packet(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        const LENGTH_BYTES: usize = 4;
+        const DISCONNECT: u8 = 1;
+        const KEXINIT: u8 = 20;
+        let Some(length) = rest.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(Step::Wait(LENGTH_BYTES));
+        };
+        let bytes = LENGTH_BYTES.saturating_add(u32::from_be_bytes(*length) as usize);
+        // A packet has at least a byte of message and four of padding.
+        if !(LENGTH_BYTES + 6..=PACKET_BYTES_MAX).contains(&bytes) {
+            return Err("not an SSH packet");
+        }
+        let Some(packet) = rest.get(LENGTH_BYTES..bytes) else {
+            return Ok(Step::Wait(bytes));
+        };
+        match packet.split_at_checked(2) {
+            Some(([_, KEXINIT], message)) => {
+                self.phase = Phase::Over;
+                match KexInit::parse(message) {
+                    Some(lists) => self.fingerprint(&lists, context),
+                    None => *context.malformed += 1,
+                }
+            }
+            // What may be said at any time: ignored, unimplemented, debug.
+            Some(([_, 2..=4], _)) => {}
+            Some(([_, DISCONNECT], _)) => self.phase = Phase::Over,
+            _ => {
+                *context.malformed += 1;
+                self.phase = Phase::Over;
+            }
+        }
+        Ok(Step::Used(bytes))
+    }
+
+    fn fingerprint(&mut self, lists: &KexInit<'_>, context: &mut Context<'_>) {
+        let (own, field) = match context.direction {
+            Direction::Forward => (&lists.client_to_server, Field::SshHassh),
+            Direction::Reverse => (&lists.server_to_client, Field::SshHasshServer),
+        };
+        let mut hashing = Hashing::<Md5>::new();
+        write_hassh(lists.key_exchange, own, &mut hashing);
+        let hassh: Hex<32> = hashing.finish();
+        context.metadata.set_text(field, hassh.as_str());
+        if context.events.is_some() {
+            write_hassh(lists.key_exchange, own, &mut self.hassh_text);
+        }
+    }
+
+    /// This side's part of the event.
+    fn describe(&self, key: &'static str, line: Option<&str>, hassh: Option<&str>, event: &mut Object<'_>) {
+        if line.is_none() && hassh.is_none() {
+            return;
+        }
+        let mut object = event.object(key);
+        if let Some((protocol, software)) = line.and_then(split_identification) {
+            object.text("proto_version", protocol).text("software_version", software);
+        }
+        if let Some(hash) = hassh {
+            object.object("hassh").text("hash", hash).bytes("string", &self.hassh_text);
+        }
+    }
+}
+
+/// The name lists of a KEXINIT that HASSH looks at.
+#[derive(Debug, PartialEq, Eq)]
+struct KexInit<'a> {
+    key_exchange: &'a [u8],
+    client_to_server: Algorithms<'a>,
+    server_to_client: Algorithms<'a>,
+}
+
+/// The name lists for one direction.
+#[derive(Debug, PartialEq, Eq)]
+struct Algorithms<'a> {
+    encryption: &'a [u8],
+    mac: &'a [u8],
+    compression: &'a [u8],
+}
+
+impl<'a> KexInit<'a> {
+    /// Reads a message behind its type: cookie, then ten lists of which the first eight count.
+    fn parse(message: &'a [u8]) -> Option<KexInit<'a>> {
+        const COOKIE_BYTES: usize = 16;
+        let mut rest = message.get(COOKIE_BYTES..)?;
+        let mut lists: [&[u8]; 8] = [&[]; 8];
+        for list in &mut lists {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            (*list, rest) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        }
+        let [key_exchange, _, encryption, encryption_back, mac, mac_back, compression, compression_back] =
+            lists;
+        Some(KexInit {
+            key_exchange,
+            client_to_server: Algorithms { encryption, mac, compression },
+            server_to_client: Algorithms {
+                encryption: encryption_back,
+                mac: mac_back,
+                compression: compression_back,
+            },
+        })
+    }
+}
+
+/// HASSH's text: the lists joined by semicolons.
+fn write_hassh(key_exchange: &[u8], own: &Algorithms<'_>, out: &mut impl Sink) {
+    out.put(key_exchange);
+    for list in [own.encryption, own.mac, own.compression] {
+        out.put(b";");
+        out.put(list);
+    }
+}
+
+/// Protocol version and software version of `SSH-protoversion-softwareversion SP comments`.
+fn split_identification(line: &str) -> Option<(&str, &str)> {
+    let (protocol, software) = line.strip_prefix("SSH-")?.split_once('-')?;
+    Some((protocol, software.split(' ').next().unwrap_or_default()))
+}
+
+/// Whether the sender speaks only SSH 1, whose packets look different; 1.99 speaks 2 as well.
+fn is_ssh_1(line: &[u8]) -> bool {
+    line.starts_with(b"SSH-1.") && !line.starts_with(b"SSH-1.99-")
+}
+
+fn line_field(sender: Direction) -> Field {
+    match sender {
+        Direction::Forward => Field::SshClient,
+        Direction::Reverse => Field::SshServer,
+    }
+}

@@ -1,0 +1,593 @@
+//! TLS over TCP: SSL 2.0's hello, SSL 3.0 to TLS 1.3 (RFC 8446, RFC 5246, RFC 6101).
+//!
+//! In: both directions of a stream. Out: what the hellos say in the clear, the fingerprints JA3, JA3S
+//! and JA4, the facts of the server's certificate (before TLS 1.3, which encrypts it), and one event
+//! for the session. Nothing is decrypted; client certificates, renegotiations and everything after
+//! the first ChangeCipherSpec are passed over.
+//!
+//! The records are read by `record`, the messages by `handshake` and `certificate`; here is what a
+//! session is: which side is the client, what has been seen, what still may come. Either side may be
+//! missing, and after a gap reading goes on at the next record that can be found.
+
+pub mod certificate;
+pub mod fingerprint;
+pub mod handshake;
+pub mod record;
+
+use self::certificate::Certificate;
+use self::fingerprint::{Ja4, Transport};
+use self::handshake::{ClientHello, ServerHello, alpn_names, is_tls_1_3, leaf_certificate, version_name};
+use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
+use crate::dpi::digest::Hex;
+use crate::dpi::{Carrier, Context, Dissector, Event, Probe, Progress};
+use weir_common::app::App;
+use weir_common::json::Object;
+use weir_common::metadata::Field;
+use weir_common::net::Direction;
+
+/// Bytes of encrypted data from one side after which a session counts as captured one-sidedly, when
+/// the other has sent nothing at all.
+const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
+
+/// Types of handshake messages (RFC 8446 section 4, RFC 5246 section 7.4) that matter here.
+mod message {
+    pub(super) const CLIENT_HELLO: u8 = 1;
+    pub(super) const SERVER_HELLO: u8 = 2;
+    pub(super) const CERTIFICATE: u8 = 11;
+    pub(super) const SERVER_KEY_EXCHANGE: u8 = 12;
+    pub(super) const CERTIFICATE_REQUEST: u8 = 13;
+    pub(super) const SERVER_HELLO_DONE: u8 = 14;
+    /// Type and length.
+    pub(super) const HEADER_BYTES: usize = 4;
+}
+
+/// The dissector of one TLS session.
+#[derive(Debug)]
+pub struct Tls {
+    sides: [Side; 2],
+    /// Who is the client, once a hello has told. A capture that began late may have it backwards.
+    client: Option<Direction>,
+    /// The negotiated version, once the server has told.
+    version: Option<u16>,
+    /// The server asked for another ClientHello; its real answer follows.
+    retry: bool,
+    resumed: bool,
+    /// Something worth an event was seen.
+    notable: bool,
+    told: bool,
+    /// The event's body as far as known: `{` and members, without the closing brace.
+    body: Vec<u8>,
+}
+
+/// What is still looked for on one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Its hello.
+    #[default]
+    Hello,
+    /// The server's certificate.
+    Certificate,
+    /// Nothing.
+    Over,
+}
+
+/// Where one side's stream stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    phase: Phase,
+    /// Any bytes or a gap came.
+    begun: bool,
+    /// There was a gap: what is no record may be in the middle of one.
+    gapped: bool,
+    /// The records cannot be found any more.
+    lost: bool,
+    /// A handshake message that is not whole was looked into already.
+    peeked: bool,
+    /// The record that is being read; what it has left follows.
+    content: Option<Content>,
+    record_left: usize,
+    /// Bytes left of a handshake message that is passed over.
+    message_left: usize,
+    /// There is nothing new to see before so many bytes are offered.
+    wait_bytes: usize,
+    /// Bytes offered last and not used.
+    pending_bytes: usize,
+    /// Bytes of application data passed.
+    application_bytes: usize,
+}
+
+/// What came of one look.
+enum Step {
+    /// So many bytes are done with.
+    Used(usize),
+    /// Nothing can be done before so many bytes are there.
+    Wait(usize),
+}
+
+impl Dissector for Tls {
+    const APP: App = App::Tls;
+
+    fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
+        // A capture that begins late may have the sides backwards, so either may say either's hello.
+        match carrier {
+            Carrier::Stream => record::probe(bytes),
+            Carrier::Datagram => Probe::NotForUs,
+        }
+    }
+
+    fn new() -> Self {
+        Tls {
+            sides: [Side::default(); 2],
+            client: None,
+            version: None,
+            retry: false,
+            resumed: false,
+            notable: false,
+            told: false,
+            body: Vec::new(),
+        }
+    }
+
+    fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        match self.read(bytes, context) {
+            Ok(_) if self.is_finished() => {
+                self.tell(context);
+                Progress::Done
+            }
+            Ok(used) => {
+                self.side(context).pending_bytes = bytes.len().saturating_sub(used);
+                Progress::Used(used)
+            }
+            Err(reason) => {
+                self.tell(context);
+                Progress::Broken(reason)
+            }
+        }
+    }
+
+    fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
+        self.side(context).skip_gap(missing);
+        if self.is_finished() {
+            self.tell(context);
+            return Progress::Done;
+        }
+        Progress::Used(0)
+    }
+
+    fn close(&mut self, context: &mut Context<'_>) {
+        self.tell(context);
+    }
+}
+
+impl Side {
+    /// Goes on behind a gap, which also swallows what was offered before it and not used.
+    fn skip_gap(&mut self, missing: u64) {
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(self.pending_bytes);
+        (self.begun, self.gapped, self.wait_bytes, self.pending_bytes) = (true, true, 0, 0);
+        if missing > self.record_left {
+            // Perhaps a record begins behind the gap; if not, the side is given up.
+            (self.content, self.record_left, self.message_left) = (None, 0, 0);
+            return;
+        }
+        self.record_left -= missing;
+        if self.content == Some(Content::Handshake) {
+            // Where the next message begins is known only if the gap lies in one that is passed over.
+            self.message_left = self.message_left.checked_sub(missing).unwrap_or(self.record_left);
+        }
+    }
+
+    /// Passes over as much of the record as is there.
+    fn pass_record(&mut self, rest: &[u8]) -> usize {
+        let passed = rest.len().min(self.record_left);
+        self.record_left -= passed;
+        if self.content == Some(Content::ApplicationData) {
+            self.application_bytes = self.application_bytes.saturating_add(passed);
+        }
+        passed
+    }
+
+    fn is_settled(&self) -> bool {
+        self.lost || self.phase == Phase::Over
+    }
+
+    /// What contradicts the protocol is an error, unless a gap explains it.
+    fn give_up(&mut self, rest: &[u8], reason: &'static str) -> Result<Step, &'static str> {
+        if !self.gapped {
+            return Err(reason);
+        }
+        self.lost = true;
+        Ok(Step::Used(rest.len()))
+    }
+}
+
+impl Tls {
+    fn side(&mut self, context: &Context<'_>) -> &mut Side {
+        &mut self.sides[context.direction.index()]
+    }
+
+    /// Whether nothing more is to be learned.
+    fn is_finished(&self) -> bool {
+        let one_sided = |this: &Side, other: &Side| {
+            this.is_settled() && !other.begun && this.application_bytes >= ONE_SIDED_BYTES_MAX
+        };
+        let [a, b] = &self.sides;
+        (a.is_settled() && b.is_settled()) || one_sided(a, b) || one_sided(b, a)
+    }
+
+    /// Reads as far as the bytes allow; says how many are done with.
+    fn read(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<usize, &'static str> {
+        if bytes.len() < self.side(context).wait_bytes {
+            return Ok(0);
+        }
+        self.side(context).wait_bytes = 0;
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            match self.step(rest, context)? {
+                Step::Used(more) => used += more,
+                Step::Wait(bytes) => {
+                    self.side(context).wait_bytes = bytes;
+                    break;
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    fn step(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        let side = self.side(context);
+        if side.lost {
+            return Ok(Step::Used(rest.len()));
+        }
+        if side.record_left == 0 {
+            return self.begin_record(rest, context);
+        }
+        if side.content == Some(Content::Handshake) && side.phase != Phase::Over {
+            return self.read_handshake(rest, context);
+        }
+        Ok(Step::Used(side.pass_record(rest)))
+    }
+
+    fn begin_record(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        let side = self.side(context);
+        if !side.begun && rest[0] & 0x80 != 0 {
+            return self.read_ssl2_hello(rest, context);
+        }
+        side.begun = true;
+        let header = match Header::at(rest) {
+            None => return Ok(Step::Wait(HEADER_BYTES)),
+            Some(None) => return side.give_up(rest, "not a TLS record"),
+            Some(Some(header)) => header,
+        };
+        side.content = Some(header.content);
+        side.record_left = header.bytes;
+        match header.content {
+            Content::ChangeCipherSpec => self.change_cipher_spec(context.direction),
+            Content::ApplicationData => side.phase = Phase::Over,
+            Content::Handshake | Content::Alert => {}
+        }
+        Ok(Step::Used(HEADER_BYTES))
+    }
+
+    /// What follows is encrypted, unless it is TLS 1.3 in disguise and the real hello is still to come.
+    fn change_cipher_spec(&mut self, direction: Direction) {
+        let side = &mut self.sides[direction.index()];
+        if side.phase == Phase::Hello && self.retry {
+            return;
+        }
+        // Before TLS 1.3, a server that shows neither certificate nor key exchange goes on with an old
+        // session. After a gap they may have been in it.
+        if side.phase == Phase::Certificate && !side.gapped {
+            self.resumed = true;
+        }
+        side.phase = Phase::Over;
+    }
+
+    fn read_ssl2_hello(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        match record::probe(rest) {
+            Probe::Unsure => return Ok(Step::Wait(rest.len() + 1)),
+            Probe::NotForUs => return Err("neither a TLS record nor an SSL 2.0 hello"),
+            Probe::Certain => {}
+        }
+        let side = self.side(context);
+        side.begun = true;
+        let Some(hello) = Ssl2Hello::parse(rest) else {
+            return Err("neither a TLS record nor an SSL 2.0 hello");
+        };
+        // The rest of it is passed over like a record.
+        side.content = Some(Content::Alert);
+        side.record_left = hello.bytes;
+        side.phase = Phase::Over;
+        self.notable = true;
+        self.client = Some(if hello.server { context.direction.flip() } else { context.direction });
+        if hello.server {
+            self.set_version(hello.version, context);
+        }
+        Ok(Step::Used(0))
+    }
+
+    /// Reads or passes over the handshake message at the front.
+    fn read_handshake(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
+        let side = self.side(context);
+        if side.message_left > 0 {
+            let here = rest.len().min(side.record_left).min(side.message_left);
+            side.message_left -= here;
+            side.record_left -= here;
+            return Ok(Step::Used(here));
+        }
+        let (kind, length) = match record::gather(rest, side.record_left, message::HEADER_BYTES) {
+            Gathered::Whole(header) => {
+                (header[0], u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize)
+            }
+            Gathered::Missing(more) => return Ok(Step::Wait(rest.len() + more)),
+            Gathered::Interrupted => return side.give_up(rest, "a handshake message breaks off"),
+        };
+        let wanted = match self.interest(kind, length, rest, context) {
+            Interest::Wait(bytes) => return Ok(Step::Wait(bytes)),
+            Interest::Unknown => {
+                let side = self.side(context);
+                if !side.gapped {
+                    return Err("not a handshake message");
+                }
+                // The gap was longer than the message it began in. The next record may begin with one.
+                side.message_left = side.record_left;
+                return Ok(Step::Used(0));
+            }
+            Interest::Bytes(wanted) => wanted,
+        };
+        if wanted > 0 {
+            match record::gather(rest, self.side(context).record_left, wanted) {
+                Gathered::Whole(message) => {
+                    self.read_message(
+                        kind,
+                        message.get(message::HEADER_BYTES..).unwrap_or_default(),
+                        context,
+                    );
+                }
+                Gathered::Missing(more) => {
+                    self.peek(kind, rest, context);
+                    return Ok(Step::Wait(rest.len() + more));
+                }
+                Gathered::Interrupted => {
+                    return self.side(context).give_up(rest, "a handshake message breaks off");
+                }
+            }
+        }
+        self.side(context).message_left = message::HEADER_BYTES + length;
+        Ok(Step::Used(0))
+    }
+
+    /// How much of a message must be there before it is read.
+    fn interest(&mut self, kind: u8, length: usize, rest: &[u8], context: &mut Context<'_>) -> Interest {
+        let from_server = self.client.unwrap_or(Direction::Forward) != context.direction;
+        let side = self.side(context);
+        let bytes = match kind {
+            message::CLIENT_HELLO | message::SERVER_HELLO if side.phase == Phase::Hello => {
+                message::HEADER_BYTES + length
+            }
+            message::CERTIFICATE if from_server => {
+                // Of the list, only the first certificate is waited for.
+                let counts_bytes = message::HEADER_BYTES + 6;
+                match record::gather(rest, side.record_left, counts_bytes) {
+                    Gathered::Whole(start) => match start.last_chunk::<3>() {
+                        Some([a, b, c]) => counts_bytes + u32::from_be_bytes([0, *a, *b, *c]) as usize,
+                        None => 0,
+                    },
+                    Gathered::Missing(more) => return Interest::Wait(rest.len() + more),
+                    Gathered::Interrupted => return Interest::Unknown,
+                }
+            }
+            // Past where a certificate would have stood: the keys are agreed without one.
+            message::SERVER_KEY_EXCHANGE | message::CERTIFICATE_REQUEST | message::SERVER_HELLO_DONE => {
+                side.phase = Phase::Over;
+                0
+            }
+            // The other types that IANA's registry has.
+            0..=6 | 8..=11 | 15..=17 | 20..=26 | 67 | 254 => 0,
+            _ => return Interest::Unknown,
+        };
+        if bytes > MESSAGE_BYTES_MAX {
+            *context.malformed += 1;
+            side.phase = Phase::Over;
+            return Interest::Bytes(0);
+        }
+        Interest::Bytes(bytes)
+    }
+
+    fn read_message(&mut self, kind: u8, body: &[u8], context: &mut Context<'_>) {
+        let understood = match kind {
+            message::CLIENT_HELLO => self.read_client_hello(body, context),
+            message::SERVER_HELLO => self.read_server_hello(body, context),
+            _ => self.read_certificate(body, context),
+        };
+        if understood.is_none() {
+            *context.malformed += 1;
+            self.side(context).phase = Phase::Over;
+        }
+    }
+
+    /// Takes the server's name from the beginning of a hello, whose rest may never come.
+    fn peek(&mut self, kind: u8, rest: &[u8], context: &mut Context<'_>) {
+        let side = self.side(context);
+        if kind != message::CLIENT_HELLO || std::mem::replace(&mut side.peeked, true) {
+            return;
+        }
+        let here = rest.get(..side.record_left).unwrap_or(rest);
+        let Some(hello) = here.get(message::HEADER_BYTES..).and_then(ClientHello::parse) else {
+            return;
+        };
+        if let Some(name) = hello.server_name {
+            context.metadata.set_bytes(Field::TlsServerName, name);
+            self.client = Some(context.direction);
+            self.notable = true;
+        }
+    }
+
+    fn read_client_hello(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
+        if self.client == Some(context.direction.flip()) {
+            return None;
+        }
+        let hello = ClientHello::parse(body)?;
+        self.side(context).phase = Phase::Over;
+        self.client = Some(context.direction);
+        self.notable = true;
+        if let Some(name) = hello.server_name {
+            context.metadata.set_bytes(Field::TlsServerName, name);
+        }
+        if !hello.alpn.is_empty() {
+            let offered: Vec<&[u8]> = alpn_names(hello.alpn).collect();
+            context.metadata.set_bytes(Field::TlsAlpn, &offered.join(&b","[..]));
+        }
+        if hello.cut {
+            return None;
+        }
+        let ja4 = Ja4::of(&hello, Transport::Tcp);
+        context.metadata.set_text(Field::TlsJa4, ja4.as_str());
+        let mut text = context.events.is_some().then(Vec::new);
+        let ja3 = fingerprint::ja3(&hello, text.as_mut());
+        context.metadata.set_text(Field::TlsJa3, ja3.as_str());
+        if let Some(text) = text {
+            self.describe(|object| {
+                hash_object(object, "ja3", &ja3, &text);
+                object.text("ja4", ja4.as_str());
+                if !hello.alpn.is_empty() {
+                    object.texts("client_alpns", alpn_names(hello.alpn));
+                }
+            });
+        }
+        Some(())
+    }
+
+    fn read_server_hello(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
+        if self.client == Some(context.direction) {
+            return None;
+        }
+        let hello = ServerHello::parse(body)?;
+        self.client = Some(context.direction.flip());
+        self.notable = true;
+        if hello.retry {
+            self.retry = true;
+            return Some(());
+        }
+        let version = hello.negotiated_version();
+        self.set_version(version, context);
+        context.metadata.set_number(Field::TlsCipher, hello.cipher_suite.into());
+        if is_tls_1_3(version) {
+            self.resumed = hello.pre_shared_key;
+            self.side(context).phase = Phase::Over;
+        } else {
+            self.side(context).phase = Phase::Certificate;
+        }
+        if hello.cut {
+            *context.malformed += 1;
+            return Some(());
+        }
+        let mut text = context.events.is_some().then(Vec::new);
+        let ja3s = fingerprint::ja3s(&hello, text.as_mut());
+        context.metadata.set_text(Field::TlsJa3s, ja3s.as_str());
+        if let Some(text) = text {
+            self.describe(|object| {
+                hash_object(object, "ja3s", &ja3s, &text);
+                if !hello.alpn.is_empty() {
+                    object.texts("server_alpns", alpn_names(hello.alpn));
+                }
+            });
+        }
+        Some(())
+    }
+
+    fn set_version(&mut self, version: u16, context: &mut Context<'_>) {
+        self.version = Some(version);
+        context.metadata.set_text(Field::TlsVersion, &version_name(version));
+    }
+
+    fn read_certificate(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
+        self.side(context).phase = Phase::Over;
+        let certificate = Certificate::remembered(leaf_certificate(body)?)?;
+        self.notable = true;
+        let metadata = &mut *context.metadata;
+        metadata.set_text(Field::TlsSubject, &certificate.subject);
+        metadata.set_text(Field::TlsIssuer, &certificate.issuer);
+        metadata.set_text(Field::TlsSerial, &certificate.serial);
+        metadata.set_text(Field::TlsFingerprint, &certificate.fingerprint);
+        for (field, moment) in
+            [(Field::TlsNotBefore, &certificate.not_before), (Field::TlsNotAfter, &certificate.not_after)]
+        {
+            // A time before the epoch has no number; the event has its text.
+            if let Ok(seconds) = u64::try_from(moment.seconds) {
+                metadata.set_number(field, seconds);
+            }
+        }
+        if context.events.is_some() {
+            self.describe(|object| describe_certificate(object, &certificate));
+        }
+        Some(())
+    }
+
+    /// Adds members to the event's body.
+    fn describe(&mut self, write: impl FnOnce(&mut Object<'_>)) {
+        let start = self.body.len();
+        write(&mut Object::begin(&mut self.body));
+        if self.body.len() == start + 2 {
+            self.body.truncate(start);
+            return;
+        }
+        self.body.pop();
+        if let Some(brace) = self.body.get_mut(start).filter(|_| start > 0) {
+            *brace = b',';
+        }
+    }
+
+    /// Writes the session's event, once, with what is known by now.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        if context.events.is_none() || !self.notable || std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let (resumed, version) = (self.resumed, self.version);
+        let name = context.metadata.text(Field::TlsServerName);
+        self.describe(|object| {
+            if resumed {
+                object.bool("session_resumed", true);
+            }
+            object.text_if("sni", name);
+            object.text("version", &version.map_or("UNDETERMINED".into(), version_name));
+        });
+        self.body.push(b'}');
+        if let Some(events) = &mut context.events {
+            events.push(Event {
+                app: App::Tls,
+                time: context.time,
+                direction: self.client.unwrap_or(Direction::Forward),
+                transaction: None,
+                body: std::mem::take(&mut self.body),
+            });
+        }
+    }
+}
+
+/// How much of a message is of interest.
+enum Interest {
+    /// So many bytes with the header; none when it is only passed over.
+    Bytes(usize),
+    /// That is known when so many bytes are there.
+    Wait(usize),
+    /// No such message exists.
+    Unknown,
+}
+
+/// `{"hash": ..., "string": ...}`.
+fn hash_object(object: &mut Object<'_>, key: &'static str, hash: &Hex<32>, text: &[u8]) {
+    object.object(key).text("hash", hash.as_str()).bytes("string", text);
+}
+
+fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {
+    object
+        .text("subject", &certificate.subject)
+        .text("issuerdn", &certificate.issuer)
+        .text("serial", &certificate.serial)
+        .text("fingerprint", &certificate.fingerprint)
+        .text("notbefore", &certificate.not_before.text)
+        .text("notafter", &certificate.not_after.text);
+    if !certificate.alternative_names.is_empty() {
+        object.texts("subjectaltname", certificate.alternative_names.iter().map(|name| name.as_bytes()));
+    }
+}

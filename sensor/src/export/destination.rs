@@ -1,0 +1,512 @@
+//! One IPFIX collector or file: its queue of messages, its sessions, its counts.
+//!
+//! In: records and statistics, as messages of [`super::ipfix`]. Out: bytes at the transport. Messages wait
+//! in memory while a collector is away, up to `backlog_bytes_max`; beyond that the oldest are dropped
+//! and counted. Each session begins with templates and sequence number zero, and a message that the
+//! previous one took only in part is sent whole. A loss is logged once, and so is the recovery.
+
+use super::ExportError;
+use super::config::ExportConfig;
+use super::connect::Change;
+use super::file::FileTransport;
+use super::ipfix::{Assembler, Form, Message, Metering, Tally, Templates};
+use super::tcp::TcpTransport;
+use super::udp::UdpTransport;
+use serde::{Serialize, Serializer};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use weir_common::ipfix::encode::stamp;
+use weir_common::ipfix::options::Lost;
+use weir_common::record::FlowRecord;
+use weir_common::time::Timestamp;
+
+/// Most octets of a message to a file or over TCP.
+const STREAM_MESSAGE_BYTES_MAX: usize = 32 << 10;
+/// A UDP collector that refused is taken to be back when it has not refused for this long.
+const UDP_QUIET: Duration = Duration::from_secs(5);
+/// A UDP collector that refused gets the templates again at most this often.
+const UDP_ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where a destination is, as its URL says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `tcp://HOST:PORT`
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `udp://HOST:PORT`
+    Udp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `file:PATH`
+    File(PathBuf),
+}
+
+impl Target {
+    /// Reads a destination's URL.
+    pub fn parse(url: &str) -> Result<Target, ExportError> {
+        let wrong = |expected: &'static str| ExportError::Destination { url: url.to_owned(), expected };
+        if let Some(path) = url.strip_prefix("file:") {
+            let path = if path.starts_with("///") { path.trim_start_matches("//") } else { path };
+            let path = if path.starts_with("//") { return Err(wrong("file:PATH")) } else { path };
+            return if path.is_empty() { Err(wrong("file:PATH")) } else { Ok(Target::File(path.into())) };
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(wrong("tcp://HOST:PORT, udp://HOST:PORT or file:PATH"));
+        };
+        match scheme {
+            "tcp" => {
+                let (host, port) = host_and_port(rest)
+                    .ok_or_else(|| wrong("tcp://HOST:PORT with a port from 1 to 65535"))?;
+                Ok(Target::Tcp { host, port })
+            }
+            "udp" => {
+                let (host, port) = host_and_port(rest)
+                    .ok_or_else(|| wrong("udp://HOST:PORT with a port from 1 to 65535"))?;
+                Ok(Target::Udp { host, port })
+            }
+            "tls" => Err(ExportError::NotInThisVersion { url: url.to_owned() }),
+            _ => Err(wrong("tcp://HOST:PORT, udp://HOST:PORT or file:PATH")),
+        }
+    }
+}
+
+/// `HOST:PORT`, with an IPv6 address in brackets.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.trim_end_matches('/').rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None if host.contains([':', '/', '@', '[']) => return None,
+        None => host,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// Whether a destination takes what it is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DestinationState {
+    /// The first connection is being made.
+    #[default]
+    Connecting,
+    /// Messages go out.
+    Connected,
+    /// Messages do not go out; it is tried again.
+    Failing,
+}
+
+/// How a destination does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DestinationStatus {
+    /// Its URL.
+    pub url: String,
+    /// Whether it takes what it is given.
+    pub state: DestinationState,
+    /// Since when, in RFC 3339.
+    #[serde(serialize_with = "rfc3339")]
+    pub since: Timestamp,
+    /// Why it failed last.
+    pub last_error: Option<String>,
+    /// Sessions begun.
+    pub sessions: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Flow records sent.
+    pub records: u64,
+    /// Octets sent.
+    pub bytes: u64,
+    /// Flow records not sent: dropped from the backlog, refused, or left over at the end.
+    pub records_dropped: u64,
+    /// Flow records whose texts were shortened to fit into a message.
+    pub records_shortened: u64,
+    /// Octets of messages that wait.
+    pub backlog_bytes: u64,
+}
+
+fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+enum Transport {
+    Tcp(TcpTransport),
+    Udp(UdpTransport),
+    File(FileTransport),
+}
+
+/// What a session has had so far.
+#[derive(Default)]
+struct Session {
+    /// Data records sent: the next message's sequence number.
+    sequence: u32,
+    /// How many of the destination's templates were announced.
+    announced: usize,
+    /// When all of them were announced last, in the time of the records.
+    announced_at: Timestamp,
+}
+
+/// What is under way at the transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Control,
+    Data,
+}
+
+pub(super) struct Destination {
+    transport: Transport,
+    form: Form,
+    templates: Templates,
+    /// Flow records and statistics, kept from session to session.
+    data: Assembler,
+    /// Announcements of this session.
+    control: Assembler,
+    session: Session,
+    /// Which queue's front is under way and how many of its octets are out.
+    sending: Option<(Sending, usize)>,
+    metering: Metering,
+    not_sent: Lost,
+    backlog_bytes_max: usize,
+    template_refresh: Duration,
+    /// Over UDP: what the last datagram carried, when one was refused last, when templates went again.
+    last_tally: Tally,
+    refused_at: Option<Instant>,
+    announced_again_at: Option<Instant>,
+    /// The highest export time written, so that it never goes back.
+    export_time: Timestamp,
+    status: DestinationStatus,
+}
+
+impl Destination {
+    /// A destination of the configuration; a file is opened at once.
+    pub(super) fn new(
+        url: &str,
+        config: &ExportConfig,
+        metering: Metering,
+    ) -> Result<Destination, ExportError> {
+        let (transport, bytes_max) = match Target::parse(url)? {
+            Target::Tcp { host, port } => {
+                (Transport::Tcp(TcpTransport::new(&host, port)), STREAM_MESSAGE_BYTES_MAX)
+            }
+            Target::Udp { host, port } => {
+                (Transport::Udp(UdpTransport::new(&host, port)), usize::from(config.udp_message_bytes_max))
+            }
+            Target::File(path) => {
+                let opened = FileTransport::open(&path);
+                let file = opened
+                    .map_err(|source| ExportError::Open { path: path.display().to_string(), source })?;
+                (Transport::File(file), STREAM_MESSAGE_BYTES_MAX)
+            }
+        };
+        let domain = config.observation_domain;
+        Ok(Destination {
+            transport,
+            form: Form { domain, enterprise: config.enterprise_number },
+            templates: Templates::new(),
+            data: Assembler::new(domain, bytes_max),
+            control: Assembler::new(domain, bytes_max),
+            session: Session::default(),
+            sending: None,
+            metering,
+            not_sent: Lost::default(),
+            backlog_bytes_max: usize::try_from(config.backlog_bytes_max).unwrap_or(usize::MAX),
+            template_refresh: Duration::from_secs(u64::from(config.udp_template_refresh_s.max(1))),
+            last_tally: Tally::default(),
+            refused_at: None,
+            announced_again_at: None,
+            export_time: Timestamp::MIN,
+            status: DestinationStatus { url: url.to_owned(), ..DestinationStatus::default() },
+        })
+    }
+
+    pub(super) fn status(&self) -> DestinationStatus {
+        DestinationStatus { backlog_bytes: self.data.finished_bytes() as u64, ..self.status.clone() }
+    }
+
+    /// Adds a flow record to the message that is being filled.
+    #[inline]
+    pub(super) fn flow(&mut self, record: &FlowRecord, now: Timestamp) {
+        match self.form.flow(record, &mut self.templates, &mut self.data) {
+            Some(0) => {}
+            Some(_) => self.status.records_shortened += 1,
+            None => {
+                self.status.records_dropped += 1;
+                self.not_sent.add(1, record.forward.packets, record.forward.octets, now);
+            }
+        }
+    }
+
+    /// Adds statistics to the message that is being filled.
+    pub(super) fn statistics(&mut self, metering: &Metering) {
+        self.metering = metering.clone();
+        let sent = (self.status.messages, self.status.records, self.status.bytes);
+        self.form.statistics(metering, sent, &self.not_sent, self.templates.len(), &mut self.data);
+    }
+
+    /// Ends the message that is being filled, so that the next [`Destination::pump`] sends it.
+    pub(super) fn flush(&mut self) {
+        self.data.finish();
+    }
+
+    /// Whether everything was sent.
+    pub(super) fn is_drained(&self) -> bool {
+        self.data.len() == 0 && self.control.len() == 0
+    }
+
+    /// Whether something waits for a transport that is open: it may take more in a moment.
+    pub(super) fn is_pressed(&mut self) -> bool {
+        !self.is_drained() && self.is_open()
+    }
+
+    /// Whether the backlog is so full that a replay waits rather than lose records.
+    pub(super) fn wants_patience(&self) -> bool {
+        self.data.finished_bytes() > self.backlog_bytes_max / 2
+    }
+
+    /// Sends what can be sent without waiting; true when something was.
+    pub(super) fn pump(&mut self, at: Instant, now: Timestamp) -> bool {
+        self.export_time = self.export_time.max(now);
+        let change = match &mut self.transport {
+            Transport::Tcp(tcp) => tcp.poll(at),
+            Transport::Udp(udp) => udp.poll(at),
+            Transport::File(file) => file.poll(at),
+        };
+        match change {
+            Change::None => {}
+            Change::Opened => self.opened(now),
+            Change::Failed(why) => self.failed(&why, at, now),
+        }
+        let mut progress = false;
+        while self.is_open() && self.send_one(at, now, &mut progress) {}
+        if matches!(self.transport, Transport::Udp(_)) {
+            self.udp_recovered(at, now);
+        }
+        self.limit_backlog(now);
+        progress
+    }
+
+    fn is_open(&mut self) -> bool {
+        match &mut self.transport {
+            Transport::Tcp(tcp) => tcp.is_open(),
+            Transport::Udp(udp) => udp.is_open(),
+            Transport::File(file) => file.is_open(),
+        }
+    }
+
+    /// Whether the outcome of a connection attempt is still to come.
+    pub(super) fn is_opening(&self) -> bool {
+        match &self.transport {
+            Transport::Tcp(tcp) => tcp.is_opening(),
+            Transport::Udp(udp) => udp.is_opening(),
+            Transport::File(_) => false,
+        }
+    }
+
+    /// A session begins.
+    fn opened(&mut self, now: Timestamp) {
+        self.status.sessions += 1;
+        self.session = Session { announced_at: now, ..Session::default() };
+        self.sending = None;
+        self.control.clear();
+        self.form.opening(&self.metering, &mut self.control);
+        self.control.finish();
+        self.connected(now);
+    }
+
+    fn connected(&mut self, now: Timestamp) {
+        match self.status.state {
+            DestinationState::Connected => return,
+            DestinationState::Failing => {
+                let DestinationStatus { url, records_dropped, .. } = &self.status;
+                tracing::info!("{url} is reached again; {records_dropped} flow records were lost so far");
+            }
+            DestinationState::Connecting => tracing::debug!("{} is reached", self.status.url),
+        }
+        (self.status.state, self.status.since) = (DestinationState::Connected, now);
+    }
+
+    /// The transport failed: said once, tried again later.
+    fn failed(&mut self, why: &str, at: Instant, now: Timestamp) {
+        if self.status.state != DestinationState::Failing {
+            let url = &self.status.url;
+            tracing::error!(
+                "{url}: {why}; records wait in memory and the oldest are dropped at the limit, until it works again"
+            );
+            (self.status.state, self.status.since) = (DestinationState::Failing, now);
+        }
+        self.status.last_error = Some(why.to_owned());
+        match &mut self.transport {
+            Transport::Tcp(tcp) => {
+                if tcp.is_open() {
+                    tcp.close(at);
+                }
+                // The session is over and with it what was announced in it.
+                self.control.clear();
+                self.sending = None;
+            }
+            Transport::Udp(_) => {}
+            Transport::File(file) => {
+                if file.close(at) {
+                    self.sending = None;
+                }
+            }
+        }
+    }
+
+    /// Sends (more of) one message; false when there is none or the transport takes no more for now.
+    fn send_one(&mut self, at: Instant, now: Timestamp, progress: &mut bool) -> bool {
+        let Some((queue, from)) = self.sending.or_else(|| self.begin_message(now)) else { return false };
+        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
+        let Some(message) = source.front() else {
+            self.sending = None;
+            return false;
+        };
+        let length = message.bytes.len();
+        let rest = message.bytes.get(from..).unwrap_or_default();
+        let written = match &mut self.transport {
+            Transport::Tcp(tcp) => tcp.write(rest),
+            Transport::Udp(udp) => udp.write(rest),
+            Transport::File(file) => file.write(rest),
+        };
+        match written {
+            Ok(0) => {
+                self.failed("it takes no more octets", at, now);
+                false
+            }
+            Ok(count) => {
+                *progress = true;
+                self.sending = Some((queue, from + count));
+                if from + count >= length {
+                    self.sent(queue, now);
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if matches!(self.transport, Transport::Udp(_)) => self.refused(&error, at, now),
+            Err(error) => {
+                self.failed(&error.to_string(), at, now);
+                false
+            }
+        }
+    }
+
+    /// Chooses the next message, announcing first what it needs, and writes its header.
+    fn begin_message(&mut self, now: Timestamp) -> Option<(Sending, usize)> {
+        let is_udp = matches!(self.transport, Transport::Udp(_));
+        if is_udp && now.since(self.session.announced_at) >= self.template_refresh {
+            self.announce_all(now);
+        }
+        let needed = self.data.front().map_or(0, |message| message.templates);
+        if self.session.announced < needed {
+            self.form.announce(&self.templates, self.session.announced, &mut self.control);
+            self.control.finish();
+            self.session.announced = self.templates.len();
+        }
+        let queue = if self.control.len() > 0 { Sending::Control } else { Sending::Data };
+        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
+        let message = source.front()?;
+        let export_time_s = u32::try_from(self.export_time.seconds()).unwrap_or(u32::MAX);
+        stamp(&mut message.bytes, export_time_s, self.session.sequence);
+        self.sending = Some((queue, 0));
+        self.sending
+    }
+
+    /// Everything that a UDP collector that began anew would lack.
+    fn announce_all(&mut self, now: Timestamp) {
+        self.session.announced_at = now;
+        self.form.opening(&self.metering, &mut self.control);
+        self.form.announce(&self.templates, 0, &mut self.control);
+        self.control.finish();
+        self.session.announced = self.templates.len();
+    }
+
+    /// A message is out.
+    fn sent(&mut self, queue: Sending, now: Timestamp) {
+        self.sending = None;
+        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
+        let Some(message) = source.remove(0) else { return };
+        self.status.messages += 1;
+        self.status.records += message.tally.flows;
+        self.status.bytes += message.bytes.len() as u64;
+        self.session.sequence = self.session.sequence.wrapping_add(message.tally.records);
+        self.last_tally = message.tally;
+        source.recycle(message);
+        if let Transport::File(file) = &mut self.transport {
+            file.message_ended();
+            // A file has no connection to come back: that a message was written is the recovery.
+            self.connected(now);
+        }
+    }
+
+    /// A datagram met an error, which tells that the one before it did not arrive.
+    fn refused(&mut self, error: &io::Error, at: Instant, now: Timestamp) -> bool {
+        self.failed(&error.to_string(), at, now);
+        let lost = std::mem::take(&mut self.last_tally);
+        self.count_lost(lost, now);
+        self.status.records = self.status.records.saturating_sub(lost.flows);
+        self.refused_at = Some(at);
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            // The error is used up; the message itself was not tried yet. Templates may be lost too.
+            if self.announced_again_at.is_none_or(|last| at.duration_since(last) >= UDP_ANNOUNCE_AGAIN) {
+                self.announced_again_at = Some(at);
+                self.control.clear();
+                self.sending = None;
+                self.announce_all(now);
+            }
+            return true;
+        }
+        // Anything else (no route, no buffers, too long for the path) concerns this very datagram.
+        let Some((queue, _)) = self.sending.take() else { return false };
+        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
+        if let Some(message) = source.remove(0) {
+            self.count_lost(message.tally, now);
+        }
+        true
+    }
+
+    fn udp_recovered(&mut self, at: Instant, now: Timestamp) {
+        if self.refused_at.is_some_and(|refused_at| at.duration_since(refused_at) >= UDP_QUIET) {
+            self.refused_at = None;
+            self.connected(now);
+        }
+    }
+
+    /// Drops the oldest messages beyond the limit, but not the one that is half out.
+    fn limit_backlog(&mut self, now: Timestamp) {
+        while self.data.finished_bytes() > self.backlog_bytes_max {
+            let under_way = matches!(self.sending, Some((Sending::Data, 1..)));
+            if matches!(self.sending, Some((Sending::Data, 0))) {
+                self.sending = None;
+            }
+            let Some(message) = self.data.remove(usize::from(under_way)) else { return };
+            self.drop_message(message, now);
+        }
+    }
+
+    /// The end: what still waits is lost, and counted.
+    pub(super) fn give_up(&mut self, now: Timestamp) {
+        self.data.finish();
+        while let Some(message) = self.data.remove(0) {
+            self.drop_message(message, now);
+        }
+    }
+
+    fn drop_message(&mut self, message: Message, now: Timestamp) {
+        self.count_lost(message.tally, now);
+        self.data.recycle(message);
+    }
+
+    fn count_lost(&mut self, tally: Tally, now: Timestamp) {
+        if tally.flows > 0 {
+            self.status.records_dropped += tally.flows;
+            self.not_sent.add(tally.flows, tally.packets, tally.octets, now);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! EVE JSON: flow records, application events and statistics with Suricata's names and value formats.
+//!
+//! In: records, events, counters. Out: one JSON object per line. Two things differ from Suricata, both on
+//! purpose: `bytes_toserver` and `bytes_toclient` are octets of the IP packets, as everywhere in Weir,
+//! where Suricata counts frames with their link header; and a flow that TCP or the active timeout ended
+//! says so in `flow.reason` (`closed`, `active`), where Suricata says `timeout`.
+
+use super::FlowEvent;
+use super::lines::LineOutput;
+use super::text::{EveTimes, address_in_full, community_id};
+use crate::counters::WorkerCounters;
+use weir_common::app::App;
+use weir_common::json::Object;
+use weir_common::net::{Address, Direction, FlowKey, protocol};
+use weir_common::record::{EndReason, FlowRecord, FlowState, tcp_flags};
+use weir_common::time::Timestamp;
+
+/// Writes EVE lines.
+pub(super) struct EveWriter {
+    pub(super) output: LineOutput,
+    lines: EveLines,
+}
+
+/// The form of EVE lines, apart from where they go.
+pub(super) struct EveLines {
+    times: EveTimes,
+    /// Names for `in_iface`, by index; empty for files.
+    interfaces: Vec<String>,
+}
+
+impl EveWriter {
+    pub(super) fn new(output: LineOutput, interfaces: Vec<String>) -> EveWriter {
+        EveWriter { output, lines: EveLines::new(interfaces) }
+    }
+
+    pub(super) fn flow(&mut self, record: &FlowRecord) {
+        self.output.line(|out| self.lines.flow(record, out));
+    }
+
+    pub(super) fn event(&mut self, event: &FlowEvent) {
+        self.output.line(|out| self.lines.event(event, out));
+    }
+
+    pub(super) fn stats(
+        &mut self,
+        now: Timestamp,
+        uptime_s: u64,
+        counters: &WorkerCounters,
+        export: &[(&'static str, u64)],
+    ) {
+        self.output.line(|out| self.lines.stats(now, uptime_s, counters, export, out));
+    }
+}
+
+/// What every event about a flow begins with.
+struct Head<'a> {
+    time: Timestamp,
+    flow_id: u64,
+    interface: u32,
+    event_type: &'static str,
+    vlans: [u16; 2],
+    key: &'a FlowKey,
+    direction: Direction,
+}
+
+impl EveLines {
+    pub(super) fn new(interfaces: Vec<String>) -> EveLines {
+        EveLines { times: EveTimes::default(), interfaces }
+    }
+
+    /// A `flow` event; its time is that of the flow's last packet.
+    pub(super) fn flow(&mut self, record: &FlowRecord, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        self.head(
+            &mut object,
+            &Head {
+                time: record.end,
+                flow_id: record.flow_id,
+                interface: record.interface,
+                event_type: "flow",
+                vlans: record.vlans,
+                key: &record.key,
+                direction: Direction::Forward,
+            },
+        );
+        if let Some((kind, code)) = record.icmp {
+            object.number("icmp_type", kind).number("icmp_code", code);
+        }
+        if record.app != App::Unknown {
+            object.text("app_proto", record.app.name());
+        }
+        {
+            let mut flow = object.object("flow");
+            flow.number("pkts_toserver", record.forward.packets)
+                .number("pkts_toclient", record.reverse.packets);
+            flow.number("bytes_toserver", record.forward.octets)
+                .number("bytes_toclient", record.reverse.octets);
+            flow.raw("start", self.times.json(record.start).json())
+                .raw("end", self.times.json(record.end).json());
+            flow.number("age", record.end.seconds().saturating_sub(record.start.seconds()));
+            if record.end_reason == EndReason::LackOfResources {
+                flow.bool("emergency", true);
+            }
+            flow.text("state", record.state.name())
+                .text("reason", reason(record.end_reason))
+                .bool("alerted", false);
+        }
+        object.raw("community_id", community_id(&record.community_id).json());
+        if record.key.protocol == protocol::TCP {
+            tcp(&mut object, record);
+        }
+    }
+
+    /// An application's event: its description of itself under the application's name.
+    pub(super) fn event(&mut self, flow_event: &FlowEvent, out: &mut Vec<u8>) {
+        let event = &flow_event.event;
+        let mut object = Object::begin(out);
+        self.head(
+            &mut object,
+            &Head {
+                time: event.time,
+                flow_id: flow_event.flow_id,
+                interface: flow_event.interface,
+                event_type: event.app.name(),
+                vlans: flow_event.vlans,
+                key: &flow_event.key,
+                direction: event.direction,
+            },
+        );
+        if let Some(transaction) = event.transaction {
+            object.number("tx_id", transaction);
+        }
+        object.raw("community_id", community_id(&flow_event.community_id).json());
+        object.raw(event.app.name(), &event.body);
+    }
+
+    fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {
+        object.raw("timestamp", self.times.json(head.time).json()).number("flow_id", head.flow_id);
+        if let Some(name) = self.interfaces.get(head.interface as usize) {
+            object.text("in_iface", name);
+        }
+        object.text("event_type", head.event_type);
+        if head.vlans[0] != 0 {
+            let mut list = object.list("vlan");
+            head.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
+        }
+        let key = head.key;
+        let initiator = (&key.initiator, key.initiator_port);
+        let responder = (&key.responder, key.responder_port);
+        let (source, destination) = match head.direction {
+            Direction::Forward => (initiator, responder),
+            Direction::Reverse => (responder, initiator),
+        };
+        let has_ports = !matches!(key.protocol, protocol::ICMP | protocol::ICMPV6);
+        let mut end = |names: [&'static str; 2], (address, port): (&Address, u16)| {
+            object.raw(names[0], address_in_full(address).json());
+            if has_ports {
+                object.number(names[1], port);
+            }
+        };
+        end(["src_ip", "src_port"], source);
+        end(["dest_ip", "dest_port"], destination);
+        object.number("ip_v", if key.initiator.is_v4() { 4 } else { 6 });
+        object.text("proto", &protocol::name(key.protocol));
+    }
+
+    /// A `stats` event: the workers' counters by section, under Suricata's names where it has the same
+    /// count (`capture.kernel_packets`, `capture.kernel_drops`), and export's own.
+    pub(super) fn stats(
+        &mut self,
+        now: Timestamp,
+        uptime_s: u64,
+        counters: &WorkerCounters,
+        export: &[(&'static str, u64)],
+        out: &mut Vec<u8>,
+    ) {
+        let mut all = Vec::with_capacity(64);
+        counters.each(&mut |section, name, value| all.push((section, name, value)));
+        let capture = &counters.capture;
+        let mut object = Object::begin(out);
+        object.raw("timestamp", self.times.json(now).json()).text("event_type", "stats");
+        let mut stats = object.object("stats");
+        stats.number("uptime", uptime_s);
+        for section in all.chunk_by(|a, b| a.0 == b.0) {
+            let Some((name, ..)) = section.first() else { continue };
+            let mut object = stats.object(name);
+            if *name == "capture" {
+                object.number("kernel_packets", capture.frames.saturating_add(capture.kernel_dropped));
+                object.number("kernel_drops", capture.kernel_dropped);
+            }
+            for (_, name, value) in section {
+                object.number(name, *value);
+            }
+            if *name == "export" {
+                for (name, value) in export {
+                    object.number(name, *value);
+                }
+            }
+        }
+    }
+}
+
+/// Why the flow ended, in Suricata's words where it has one.
+fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        // The end of the input is Suricata's `shutdown`; its `forced` is a flow taken from a full table.
+        EndReason::ForcedEnd => "shutdown",
+        EndReason::LackOfResources => "forced",
+        other => other.name(),
+    }
+}
+
+fn tcp(object: &mut Object<'_>, record: &FlowRecord) {
+    const NAMES: [(u16, &str); 8] = [
+        (tcp_flags::SYN, "syn"),
+        (tcp_flags::FIN, "fin"),
+        (tcp_flags::RST, "rst"),
+        (tcp_flags::PSH, "psh"),
+        (tcp_flags::ACK, "ack"),
+        (tcp_flags::URG, "urg"),
+        (tcp_flags::ECE, "ecn"),
+        (tcp_flags::CWR, "cwr"),
+    ];
+    let (there, back) = (record.forward.tcp_flags, record.reverse.tcp_flags);
+    let mut tcp = object.object("tcp");
+    for (key, flags) in [("tcp_flags", there | back), ("tcp_flags_ts", there), ("tcp_flags_tc", back)] {
+        tcp.raw(key, &hex(flags as u8));
+    }
+    for (flag, name) in NAMES {
+        if (there | back) & flag != 0 {
+            tcp.bool(name, true);
+        }
+    }
+    tcp.text("state", tcp_state(record.state, there, back));
+}
+
+/// The two hexadecimal digits of the flags' low eight bits, with quotes.
+fn hex(flags: u8) -> [u8; 4] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    [b'"', HEX[usize::from(flags >> 4)], HEX[usize::from(flags & 15)], b'"']
+}
+
+/// Suricata's name of the TCP state, as far as a record knows it.
+fn tcp_state(state: FlowState, there: u16, back: u16) -> &'static str {
+    let both = there | back;
+    match state {
+        FlowState::Closed => "closed",
+        FlowState::Established if both & tcp_flags::FIN != 0 => "fin_wait1",
+        FlowState::Established => "established",
+        FlowState::New if back & tcp_flags::SYN != 0 => "syn_recv",
+        FlowState::New if there & tcp_flags::SYN != 0 => "syn_sent",
+        FlowState::New => "none",
+    }
+}

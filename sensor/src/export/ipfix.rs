@@ -1,0 +1,267 @@
+//! Messages for one destination: records and statistics into messages, templates into announcements.
+//!
+//! In: flow records, statistics. Out: finished [`Message`]s, each with what it carries and how many of
+//! the destination's templates a session must have announced before it. Knows no socket: the same
+//! messages can be sent again in a later session.
+
+use std::collections::VecDeque;
+use weir_common::ipfix::elements;
+use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow};
+use weir_common::ipfix::options::{self, Lost, OptionsKind, Sensor};
+use weir_common::ipfix::template::{Layout, write_template};
+use weir_common::ipfix::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
+use weir_common::record::FlowRecord;
+
+/// Buffers of sent messages kept for later ones.
+const SPARE_BUFFERS_MAX: usize = 4;
+
+/// What a message carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Data records, options records included: what sequence numbers count.
+    pub(super) records: u32,
+    /// Flow records.
+    pub(super) flows: u64,
+    /// Packets of those flows.
+    pub(super) packets: u64,
+    /// Octets of those flows.
+    pub(super) octets: u64,
+}
+
+impl Tally {
+    const OPTION: Tally = Tally { records: 1, flows: 0, packets: 0, octets: 0 };
+    const NOTHING: Tally = Tally { records: 0, flows: 0, packets: 0, octets: 0 };
+
+    fn of(record: &FlowRecord) -> Tally {
+        Tally {
+            records: 1,
+            flows: 1,
+            packets: record.forward.packets.saturating_add(record.reverse.packets),
+            octets: record.forward.octets.saturating_add(record.reverse.octets),
+        }
+    }
+
+    fn add(&mut self, other: Tally) {
+        self.records += other.records;
+        self.flows += other.flows;
+        self.packets = self.packets.saturating_add(other.packets);
+        self.octets = self.octets.saturating_add(other.octets);
+    }
+}
+
+/// A finished message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) bytes: Vec<u8>,
+    pub(super) tally: Tally,
+    /// How many of [`Templates`] the session must have announced.
+    pub(super) templates: usize,
+}
+
+/// Fills messages one after the other.
+pub(super) struct Assembler {
+    builder: MessageBuilder,
+    tally: Tally,
+    templates: usize,
+    finished: VecDeque<Message>,
+    finished_bytes: usize,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Assembler {
+    pub(super) fn new(domain: u32, bytes_max: usize) -> Assembler {
+        Assembler {
+            builder: MessageBuilder::new(domain, bytes_max),
+            tally: Tally::NOTHING,
+            templates: 0,
+            finished: VecDeque::new(),
+            finished_bytes: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Appends a record that needs the first `templates` templates; false when no message can hold it.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        set: u16,
+        tally: Tally,
+        templates: usize,
+        write: impl Fn(&mut Vec<u8>),
+    ) -> bool {
+        loop {
+            match self.builder.push(set, &write) {
+                Pushed::In => {
+                    self.tally.add(tally);
+                    self.templates = templates;
+                    return true;
+                }
+                Pushed::Full => self.finish(),
+                Pushed::TooLong => return false,
+            }
+        }
+    }
+
+    /// Ends the message that is being filled, unless it is empty.
+    pub(super) fn finish(&mut self) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let bytes = self.builder.finish(self.spare.pop().unwrap_or_default());
+        self.finished_bytes += bytes.len();
+        let tally = std::mem::take(&mut self.tally);
+        self.finished.push_back(Message { bytes, tally, templates: self.templates });
+    }
+
+    pub(super) fn front(&mut self) -> Option<&mut Message> {
+        self.finished.front_mut()
+    }
+
+    /// Takes a finished message out of the queue, by its place.
+    pub(super) fn remove(&mut self, index: usize) -> Option<Message> {
+        let message = self.finished.remove(index)?;
+        self.finished_bytes -= message.bytes.len();
+        Some(message)
+    }
+
+    /// Gives a message's buffer back for a later one.
+    pub(super) fn recycle(&mut self, message: Message) {
+        if self.spare.len() < SPARE_BUFFERS_MAX {
+            self.spare.push(message.bytes);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.finished.clear();
+        self.finished_bytes = 0;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.finished.len()
+    }
+
+    pub(super) fn finished_bytes(&self) -> usize {
+        self.finished_bytes
+    }
+}
+
+/// The templates that a destination uses, in the order of their first use.
+pub(super) struct Templates {
+    used: Vec<Layout>,
+    /// One bit per template identifier.
+    known: Box<[u64; 1024]>,
+}
+
+impl Templates {
+    pub(super) fn new() -> Templates {
+        Templates { used: Vec::new(), known: Box::new([0; 1024]) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    fn note(&mut self, layout: Layout) {
+        let id = usize::from(layout.id());
+        let bit = 1 << (id % 64);
+        if self.known[id / 64] & bit == 0 {
+            self.known[id / 64] |= bit;
+            self.used.push(layout);
+        }
+    }
+}
+
+/// Statistics of the metering process, told in options records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metering {
+    /// Name and drops by cause.
+    pub(super) sensor: Sensor,
+    /// What was never measured.
+    pub(super) ignored: Lost,
+}
+
+/// How records become messages at one destination.
+pub(super) struct Form {
+    pub(super) domain: u32,
+    pub(super) enterprise: u32,
+}
+
+impl Form {
+    /// Appends a flow record, with shorter texts if it does not fit otherwise. Gives how many steps it
+    /// was shortened, `None` when it could not be sent at all.
+    #[inline]
+    pub(super) fn flow(
+        &self,
+        record: &FlowRecord,
+        templates: &mut Templates,
+        data: &mut Assembler,
+    ) -> Option<usize> {
+        let layout = Layout::of(record);
+        templates.note(layout);
+        let tally = Tally::of(record);
+        TextLimits::STEPS.iter().position(|limits| {
+            data.push(layout.id(), tally, templates.len(), |out| {
+                encode_flow(record, layout, *limits, self.enterprise, out);
+            })
+        })
+    }
+
+    /// Appends the statistics of RFC 7011 section 4: what left, what was not measured, what was not sent.
+    pub(super) fn statistics(
+        &self,
+        metering: &Metering,
+        (messages, flows, octets): (u64, u64, u64),
+        not_sent: &Lost,
+        templates: usize,
+        data: &mut Assembler,
+    ) {
+        let mut push = |kind: OptionsKind, write: &dyn Fn(&mut Vec<u8>)| {
+            data.push(kind.id(), Tally::OPTION, templates, write);
+        };
+        push(OptionsKind::Metering, &|out| {
+            options::write_metering(self.domain, messages, flows, octets, out)
+        });
+        push(OptionsKind::MeteringReliability, &|out| {
+            options::write_metering_reliability(self.domain, &metering.ignored, out);
+        });
+        push(OptionsKind::ExportingReliability, &|out| {
+            options::write_exporting_reliability(EXPORTING_PROCESS, not_sent, out);
+        });
+        push(OptionsKind::Sensor, &|out| metering.sensor.write(self.domain, out));
+    }
+
+    /// Appends what a session begins with: options templates, descriptions of Weir's own elements, and
+    /// the sensor's name.
+    pub(super) fn opening(&self, metering: &Metering, control: &mut Assembler) {
+        for kind in OptionsKind::ALL {
+            control.push(OPTIONS_TEMPLATE_SET, Tally::NOTHING, 0, |out| {
+                write_template(kind.id(), Some(kind.scope_fields()), &kind.fields(), self.enterprise, out);
+            });
+        }
+        for element in elements::own() {
+            control.push(OptionsKind::Element.id(), Tally::OPTION, 0, |out| {
+                options::write_element(&element, self.enterprise, out);
+            });
+        }
+        control
+            .push(OptionsKind::Sensor.id(), Tally::OPTION, 0, |out| metering.sensor.write(self.domain, out));
+    }
+
+    /// Appends the templates from the `from`th on, each with its flow keys.
+    pub(super) fn announce(&self, templates: &Templates, from: usize, control: &mut Assembler) {
+        let fresh = templates.used.get(from..).unwrap_or_default();
+        for layout in fresh {
+            control.push(TEMPLATE_SET, Tally::NOTHING, 0, |out| {
+                write_template(layout.id(), None, &layout.fields(), self.enterprise, out);
+            });
+        }
+        for layout in fresh {
+            control.push(OptionsKind::FlowKeys.id(), Tally::OPTION, 0, |out| {
+                options::write_flow_keys(layout.id(), layout.key_indicator(), out);
+            });
+        }
+    }
+}
+
+/// The number of the only exporting process there is.
+const EXPORTING_PROCESS: u32 = 1;

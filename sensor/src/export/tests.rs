@@ -1,0 +1,462 @@
+//! Batches in, what stands at the destinations out.
+
+use super::config::ExportConfig;
+use super::eve::EveLines;
+use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, records, start};
+use crate::counters::{Published, WorkerCounters};
+use crate::dpi::Event;
+use expect_test::{Expect, expect};
+use std::io::Read;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use weir_common::app::App;
+use weir_common::ipfix::decode::{Decoder, Limits, Summary};
+use weir_common::ipfix::file::MessageReader;
+use weir_common::metadata::{Field, Metadata, WEIR_PEN};
+use weir_common::net::{CommunityId, Direction, FlowKey};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use weir_common::time::Timestamp;
+
+const BEGIN_S: u64 = 1_700_000_000;
+
+/// The `number`th flow: HTTPS with metadata for even numbers, without for odd ones.
+fn flow(number: u64) -> FlowRecord {
+    let key = FlowKey {
+        initiator: "192.0.2.1".parse().unwrap(),
+        responder: "198.51.100.2".parse().unwrap(),
+        initiator_port: 1024 + (number % 60_000) as u16,
+        responder_port: 443,
+        protocol: 6,
+    };
+    let metadata = (number % 2 == 0).then(|| {
+        let mut metadata = Metadata::default();
+        metadata.set_text(Field::TlsServerName, "example.org");
+        metadata.set_text(Field::TlsVersion, "TLS 1.3");
+        metadata.set_text(Field::TlsAlpn, "h2,http/1.1");
+        Box::new(metadata)
+    });
+    FlowRecord {
+        key,
+        flow_id: number,
+        community_id: CommunityId::of(&key, None, 0),
+        start: Timestamp::from_parts(BEGIN_S + number / 100, 123_456_789),
+        end: Timestamp::from_parts(BEGIN_S + number / 100 + 2, 1_000),
+        forward: DirectionStats {
+            packets: 5,
+            octets: 500,
+            tcp_flags: 0x1b,
+            ttl_min: 64,
+            ttl_max: 64,
+            tos: 0,
+        },
+        reverse: DirectionStats {
+            packets: 4,
+            octets: 4000,
+            tcp_flags: 0x12,
+            ttl_min: 50,
+            ttl_max: 51,
+            tos: 0,
+        },
+        icmp: None,
+        vlans: [0, 0],
+        interface: 0,
+        end_reason: EndReason::ForcedEnd,
+        state: FlowState::Established,
+        app: App::Tls,
+        metadata,
+    }
+}
+
+fn context(pace: Pace) -> Context {
+    Context { sensor_name: "tap-1".into(), interfaces: Vec::new(), workers: vec![Published::default()], pace }
+}
+
+fn config(destination: String) -> ExportConfig {
+    ExportConfig { destinations: vec![destination], ..ExportConfig::default() }
+}
+
+fn send(exporting: &Exporting, numbers: std::ops::Range<u64>) {
+    let records = numbers.map(flow).collect();
+    exporting.sender().send(Batch { records, events: Vec::new() }).unwrap();
+}
+
+/// Decodes a stream of messages; every message must be without fault and in sequence.
+fn decode(bytes: &[u8]) -> (Vec<FlowRecord>, Vec<Summary>, Option<String>) {
+    let mut decoder = Decoder::new(Limits::default(), WEIR_PEN);
+    let mut reader = MessageReader::new(bytes);
+    let (mut records, mut summaries) = (Vec::new(), Vec::new());
+    while let Some(Ok(message)) = reader.next_message() {
+        let summary = decoder.message(message, &mut records).unwrap();
+        assert_eq!(
+            (summary.fault, summary.unknown_sets, summary.missing, summary.out_of_order),
+            (None, 0, 0, false)
+        );
+        summaries.push(summary);
+    }
+    (records, summaries, decoder.name(1).map(str::to_owned))
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_replay_to_a_file_gives_every_record_and_the_same_bytes_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, pause: Duration| {
+        let path = directory.path().join(name);
+        let exporting = start(&config(format!("file:{}", path.display())), context(Pace::Replay)).unwrap();
+        // A pause makes ticks fall between the batches, which must not show.
+        std::thread::sleep(pause);
+        send(&exporting, 0..1000);
+        std::thread::sleep(pause);
+        send(&exporting, 1000..1500);
+        let status = exporting.join();
+        assert_eq!((status.destinations[0].records, status.lost()), (1500, 0));
+        std::fs::read(path).unwrap()
+    };
+    let bytes = run("a", Duration::ZERO);
+    let (records, summaries, name) = decode(&bytes);
+    assert_eq!(records, (0..1500).map(flow).collect::<Vec<_>>());
+    assert_eq!(name.as_deref(), Some("tap-1"));
+    assert!(summaries.is_sorted_by_key(|summary| summary.export_time_s));
+    assert!(bytes == run("b", Duration::from_millis(300)), "the bytes depend on when batches came");
+}
+
+#[test]
+fn a_replay_without_packets_leaves_an_empty_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("empty.ipfix");
+    let exporting = start(&config(format!("file:{}", path.display())), context(Pace::Replay)).unwrap();
+    assert_eq!(exporting.join().lost(), 0);
+    assert_eq!(std::fs::read(path).unwrap(), []);
+}
+
+#[test]
+fn udp_datagrams_keep_their_limit_and_repeat_their_templates() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let config = ExportConfig {
+        udp_template_refresh_s: 3,
+        ..config(format!("udp://{}", socket.local_addr().unwrap()))
+    };
+    let exporting = start(&config, context(Pace::Replay)).unwrap();
+    let mut bytes = Vec::new();
+    let mut datagrams = 0;
+    let mut buffer = [0; 65_535];
+    // In steps, so that the receive buffer holds everything.
+    for step in 0..10 {
+        send(&exporting, step * 100..(step + 1) * 100);
+        wait_for("export", || exporting.status().destinations[0].records >= step * 100 + 80);
+        socket.set_nonblocking(step < 9).unwrap();
+        while let Ok(length) = socket.recv(&mut buffer) {
+            assert!(length <= 1400);
+            bytes.extend_from_slice(&buffer[..length]);
+            datagrams += 1;
+        }
+    }
+    assert_eq!(exporting.join().destinations[0].records, 1000);
+    while let Ok(length) = socket.recv(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..length]);
+    }
+    let (records, summaries, _) = decode(&bytes);
+    assert_eq!(records.len(), 1000);
+    assert!(datagrams > 100);
+    // 12 s of records: the templates at the beginning and at least twice more.
+    let templates: u32 = summaries.iter().map(|summary| summary.templates).sum();
+    assert!(templates >= 3 * 8, "{templates}");
+}
+
+#[test]
+fn nobody_listening_on_udp_is_said_and_counted() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let exporting = start(&config(format!("udp://127.0.0.1:{port}")), context(Pace::Replay)).unwrap();
+    send(&exporting, 0..1000);
+    let status = exporting.join();
+    let destination = &status.destinations[0];
+    assert_eq!(destination.state, DestinationState::Failing);
+    assert!(destination.records_dropped > 300, "{destination:?}");
+    assert!(destination.last_error.as_deref().unwrap().contains("refused"));
+}
+
+#[test]
+fn a_collector_that_goes_and_comes_back_gets_a_new_session_with_templates() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let exporting = start(&config(format!("tcp://{address}")), context(Pace::Live)).unwrap();
+    let (mut first, _) = listener.accept().unwrap();
+    send(&exporting, 0..100);
+    wait_for("sending", || exporting.status().destinations[0].records == 100);
+    first.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut bytes = Vec::new();
+    let _ = first.read_to_end(&mut bytes);
+    assert_eq!(decode(&bytes).0.len(), 100);
+    drop((first, listener));
+    wait_for("noticing", || exporting.status().destinations[0].state == DestinationState::Failing);
+    send(&exporting, 100..400);
+    let listener = TcpListener::bind(address).unwrap();
+    let (mut second, _) = listener.accept().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        second.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    wait_for("recovery", || exporting.status().destinations[0].state == DestinationState::Connected);
+    let status = exporting.join();
+    let (records, summaries, name) = decode(&reader.join().unwrap());
+    assert_eq!(records, (100..400).map(flow).collect::<Vec<_>>());
+    assert_eq!((summaries[0].sequence, name.as_deref()), (0, Some("tap-1")));
+    assert_eq!((status.destinations[0].sessions, status.lost()), (2, 0));
+}
+
+#[test]
+fn a_backlog_drops_the_oldest_and_counts_them() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = ExportConfig { backlog_bytes_max: 100_000, ..config(format!("tcp://127.0.0.1:{port}")) };
+    let exporting = start(&config, context(Pace::Live)).unwrap();
+    for step in 0..20 {
+        send(&exporting, step * 100..(step + 1) * 100);
+    }
+    wait_for("dropping", || exporting.status().destinations[0].records_dropped > 0);
+    wait_for("taking", || exporting.sender.is_empty());
+    let status = exporting.status();
+    assert!(status.destinations[0].backlog_bytes <= 100_000);
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let status = exporting.join();
+    let (records, _, _) = decode(&reader.join().unwrap());
+    assert_eq!(records.len() as u64 + status.lost(), 2000);
+    // What is left are the latest, in order.
+    assert_eq!(records, (2000 - records.len() as u64..2000).map(flow).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_replay_waits_for_a_slow_collector_and_loses_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = ExportConfig {
+        backlog_bytes_max: 200_000,
+        ..config(format!("tcp://{}", listener.local_addr().unwrap()))
+    };
+    let exporting = start(&config, context(Pace::Replay)).unwrap();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        let mut all = Vec::new();
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            all.extend_from_slice(&bytes[..count]);
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        all
+    });
+    for step in 0..100 {
+        send(&exporting, step * 1000..(step + 1) * 1000);
+    }
+    assert_eq!(exporting.join().lost(), 0);
+    assert_eq!(decode(&reader.join().unwrap()).0.len(), 100_000);
+}
+
+#[test]
+fn a_collector_that_never_comes_costs_its_records_and_does_not_hang_the_end() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let begin = Instant::now();
+    let exporting = start(&config(format!("tcp://127.0.0.1:{port}")), context(Pace::Replay)).unwrap();
+    send(&exporting, 0..10);
+    let status = exporting.join();
+    assert_eq!((status.destinations[0].state, status.lost()), (DestinationState::Failing, 10));
+    assert!(begin.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_full_disk_is_counted_and_the_other_destinations_go_on() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("good.ipfix");
+    let config = ExportConfig {
+        destinations: vec!["file:/dev/full".into(), format!("file:{}", good.display())],
+        eve: "/dev/full".into(),
+        records: directory.path().join("records.json").display().to_string(),
+        ..ExportConfig::default()
+    };
+    let exporting = start(&config, context(Pace::Live)).unwrap();
+    send(&exporting, 0..1000);
+    let status = exporting.join();
+    let lost = status.destinations.iter().map(|destination| destination.records_dropped).collect::<Vec<_>>();
+    assert_eq!(lost, [1000, 0]);
+    let eve = status.eve.unwrap();
+    assert!(eve.failing && eve.lines == 0 && eve.lines_dropped >= 1000, "{eve:?}");
+    assert_eq!(decode(&std::fs::read(good).unwrap()).0.len(), 1000);
+    let lines = std::fs::read_to_string(&config.records).unwrap();
+    assert_eq!((lines.lines().count(), status.records.unwrap().lines), (1000, 1000));
+}
+
+#[test]
+fn devices_take_everything() {
+    let config = ExportConfig {
+        destinations: vec!["file:/dev/null".into()],
+        eve: "/dev/null".into(),
+        records: "/dev/null".into(),
+        ..ExportConfig::default()
+    };
+    let exporting = start(&config, context(Pace::Replay)).unwrap();
+    send(&exporting, 0..5000);
+    let status = exporting.join();
+    assert_eq!((status.lost(), status.destinations[0].records), (0, 5000));
+    assert_eq!(status.eve.unwrap().lines, 5001);
+}
+
+#[test]
+fn a_destination_is_read_or_refused_with_what_was_expected() {
+    let tcp = |host: &str, port| Target::Tcp { host: host.into(), port };
+    for (url, want) in [
+        ("tcp://collector.example:4739", tcp("collector.example", 4739)),
+        ("tcp://[2001:db8::1]:4739/", tcp("2001:db8::1", 4739)),
+        ("udp://192.0.2.1:9995", Target::Udp { host: "192.0.2.1".into(), port: 9995 }),
+        ("file:flows.ipfix", Target::File("flows.ipfix".into())),
+        ("file:/var/x", Target::File("/var/x".into())),
+        ("file:///var/x", Target::File("/var/x".into())),
+    ] {
+        assert_eq!(Target::parse(url).unwrap(), want, "{url}");
+    }
+    for (url, want) in [
+        ("", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("collector:4739", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("sctp://h:1", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("tcp://h", "expected tcp://HOST:PORT with a port from 1 to 65535"),
+        ("tcp://h:0", "expected tcp://HOST:PORT with a port from 1 to 65535"),
+        ("tcp://:4739", "expected tcp://HOST:PORT with a port from 1 to 65535"),
+        ("tcp://2001:db8::1:4739", "expected tcp://HOST:PORT with a port from 1 to 65535"),
+        ("udp://h:65536", "expected udp://HOST:PORT with a port from 1 to 65535"),
+        ("file:", "expected file:PATH"),
+        ("file://host/x", "expected file:PATH"),
+        ("tls://h:4740", "IPFIX over TLS is not in this version"),
+    ] {
+        let error = Target::parse(url).unwrap_err().to_string();
+        assert!(error.contains(want) && error.contains(url), "{error}");
+    }
+}
+
+#[test]
+fn settings_and_paths_that_cannot_work_are_refused_at_start() {
+    let refuse = |config: ExportConfig| start(&config, context(Pace::Replay)).unwrap_err().to_string();
+    let base = ExportConfig::default;
+    let error = refuse(ExportConfig { enterprise_number: 29_305, ..base() });
+    assert!(error.starts_with("export.enterprise_number is 29305, expected"), "{error}");
+    let error = refuse(ExportConfig { udp_message_bytes_max: 511, ..base() });
+    assert_eq!(error, "export.udp_message_bytes_max is 511, expected at least 512");
+    let error = refuse(ExportConfig { eve: "/nonexistent/eve.json".into(), ..base() });
+    assert!(error.starts_with("cannot write /nonexistent/eve.json: "), "{error}");
+    let error = refuse(config("file:/nonexistent/x".into()));
+    assert!(error.starts_with("cannot write /nonexistent/x: "), "{error}");
+}
+
+fn check_line(expect: &Expect, write: impl FnOnce(&mut Vec<u8>)) {
+    let mut line = Vec::new();
+    write(&mut line);
+    let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert!(value.is_object());
+    expect.assert_eq(&String::from_utf8(line).unwrap());
+}
+
+#[test]
+fn a_flow_in_eve_has_suricata_s_names_and_forms() {
+    let record = FlowRecord { vlans: [10, 20], ..flow(2) };
+    let mut lines = EveLines::new(vec!["eth0".into()]);
+    let want = expect![[
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":2,"in_iface":"eth0","event_type":"flow","vlan":[10,20],"src_ip":"192.0.2.1","src_port":1026,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","app_proto":"tls","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:Rvs1iOZ7D8q0dI3vFBz1hOXSnLs=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"fin_wait1"}}"#
+    ]];
+    check_line(&want, |out| lines.flow(&record, out));
+}
+
+#[test]
+fn an_icmpv6_flow_in_eve_has_type_and_code_and_addresses_in_full() {
+    let key = FlowKey {
+        initiator: "fe80::1".parse().unwrap(),
+        responder: "ff02::2".parse().unwrap(),
+        initiator_port: 0,
+        responder_port: 0,
+        protocol: 58,
+    };
+    let record = FlowRecord {
+        key,
+        icmp: Some((133, 0)),
+        app: App::Unknown,
+        reverse: DirectionStats::default(),
+        state: FlowState::New,
+        end_reason: EndReason::IdleTimeout,
+        ..flow(1)
+    };
+    let mut lines = EveLines::new(Vec::new());
+    let want = expect![[
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":1,"event_type":"flow","src_ip":"fe80:0000:0000:0000:0000:0000:0000:0001","dest_ip":"ff02:0000:0000:0000:0000:0000:0000:0002","ip_v":6,"proto":"IPv6-ICMP","icmp_type":133,"icmp_code":0,"flow":{"pkts_toserver":5,"pkts_toclient":0,"bytes_toserver":500,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"new","reason":"timeout","alerted":false},"community_id":"1:GVvTrZTKrdBdOB9QY+rKCgyqXL0="}"#
+    ]];
+    check_line(&want, |out| lines.flow(&record, out));
+}
+
+#[test]
+fn an_event_of_the_responder_has_the_responder_as_source() {
+    let record = flow(1);
+    let event = FlowEvent {
+        key: record.key,
+        flow_id: 1,
+        community_id: record.community_id,
+        vlans: [0, 0],
+        interface: 0,
+        event: Event {
+            app: App::Dns,
+            time: record.start,
+            direction: Direction::Reverse,
+            transaction: Some(3),
+            body: br#"{"type":"response"}"#.to_vec(),
+        },
+    };
+    let want = expect![[
+        r#"{"timestamp":"2023-11-14T22:13:20.123456+0000","flow_id":1,"event_type":"dns","src_ip":"198.51.100.2","src_port":443,"dest_ip":"192.0.2.1","dest_port":1025,"ip_v":4,"proto":"TCP","tx_id":3,"community_id":"1:RFWGjL2U6rwPKzSLDIIR9ZZEQFE=","dns":{"type":"response"}}"#
+    ]];
+    check_line(&want, |out| EveLines::new(Vec::new()).event(&event, out));
+}
+
+#[test]
+fn stats_in_eve_have_every_counter_by_section() {
+    let mut counters = WorkerCounters::default();
+    counters.capture.frames = 90;
+    counters.capture.kernel_dropped = 10;
+    let mut line = Vec::new();
+    EveLines::new(Vec::new()).stats(
+        Timestamp::from_parts(5, 0),
+        4,
+        &counters,
+        &[("ipfix_records", 7)],
+        &mut line,
+    );
+    let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!((&value["event_type"], &value["stats"]["uptime"]), (&"stats".into(), &4.into()));
+    assert_eq!(value["stats"]["capture"]["kernel_packets"], 100);
+    assert_eq!(value["stats"]["capture"]["kernel_drops"], 10);
+    assert_eq!(value["stats"]["export"]["ipfix_records"], 7);
+    let mut names = 0;
+    counters.each(&mut |section, name, count| {
+        assert_eq!(value["stats"][section][name], count, "{section}.{name}");
+        names += 1;
+    });
+    assert!(names > 20);
+}
+
+#[test]
+fn a_record_line_has_the_contract_s_keys() {
+    let want = expect![[
+        r#"{"src_ip":"192.0.2.1","src_port":1026,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"app_proto":"tls","community_id":"1:Rvs1iOZ7D8q0dI3vFBz1hOXSnLs=","flow_id":2,"state":"established","reason":"forced","sni":"example.org","tls_version":"0x0304","alpn":["h2","http/1.1"]}"#
+    ]];
+    check_line(&want, |out| records::write(&flow(2), out));
+}

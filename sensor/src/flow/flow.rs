@@ -1,0 +1,191 @@
+//! One flow: what is known of it while it lives, and the record it becomes.
+
+use super::key::CanonicalKey;
+use crate::decode::{Packet, Transport};
+use weir_common::app::App;
+use weir_common::net::{CommunityId, Direction, FlowKey};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use weir_common::time::Timestamp;
+
+/// A live flow. `A` is what the worker attaches to it.
+///
+/// With an eight-byte attachment a flow takes three cache lines: the first is all that a look-up and a
+/// timeout read, the second all that counting writes, the third is for beginnings and ends.
+#[repr(C, align(64))]
+pub struct Flow<A> {
+    pub(super) key: CanonicalKey,
+    /// Neighbours in the list of its timeout; `older` also links free slots.
+    pub(super) older: u32,
+    pub(super) newer: u32,
+    /// When it was put at the end of that list.
+    pub(super) queued_at: Timestamp,
+    pub(super) hash: u32,
+    pub(super) state: FlowState,
+    /// How the initiator is known.
+    pub(super) initiator_by: InitiatorBy,
+    /// Whether the key's first end is the initiator.
+    pub(super) initiator_is_first: bool,
+    /// What was seen of each direction; see [`seen`].
+    pub(super) seen: [u8; 2],
+
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) stats: [DirectionStats; 2],
+
+    /// The worker's own; the table only makes and drops it.
+    pub attachment: A,
+    pub(super) flow_id: u64,
+    pub(super) community_id: CommunityId,
+    pub(super) interface: u32,
+    pub(super) vlans: [u16; 2],
+    /// Sequence number of the SYN that began the flow.
+    pub(super) syn_sequence: u32,
+    /// Sequence number after each direction's FIN.
+    pub(super) fin_end: [u32; 2],
+    /// Type and code of the first packet of an ICMP flow.
+    pub(super) icmp: (u8, u8),
+    pub(super) is_icmp: bool,
+}
+
+/// What was seen of one direction, across slices.
+pub(super) mod seen {
+    /// It sent a packet that shows it takes part: of TCP, one with ACK (the initiator's without SYN).
+    pub(in super::super) const SPOKE: u8 = 1;
+    /// It sent FIN.
+    pub(in super::super) const FIN: u8 = 2;
+    /// Its FIN was acknowledged.
+    pub(in super::super) const FIN_ACKED: u8 = 4;
+    /// It sent RST.
+    pub(in super::super) const RST: u8 = 8;
+}
+
+/// How the initiator is known; a later way overrules an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InitiatorBy {
+    /// It sent the first packet seen.
+    First,
+    /// It was sent a SYN with ACK.
+    SynAck,
+    /// It sent a SYN without ACK.
+    Syn,
+}
+
+impl<A> Flow<A> {
+    /// Identifies the flow within the sensor's run; the same for all its slices.
+    pub fn flow_id(&self) -> u64 {
+        self.flow_id
+    }
+
+    /// Community ID, computed when the flow began.
+    pub fn community_id(&self) -> CommunityId {
+        self.community_id
+    }
+
+    /// The ends, initiator first as far as is known by now.
+    pub fn key(&self) -> FlowKey {
+        self.key.to_flow_key(self.initiator_is_first)
+    }
+
+    /// 802.1Q identifiers of the first packet.
+    pub fn vlans(&self) -> [u16; 2] {
+        self.vlans
+    }
+
+    /// Interface of the first packet.
+    pub fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    /// Type and code of the first packet, for ICMP and ICMPv6.
+    pub fn icmp(&self) -> Option<(u8, u8)> {
+        self.is_icmp.then_some(self.icmp)
+    }
+
+    /// State by now.
+    pub fn state(&self) -> FlowState {
+        self.state
+    }
+
+    /// Time of the first packet of this slice.
+    pub fn start(&self) -> Timestamp {
+        self.start
+    }
+
+    /// Time of the last packet.
+    pub fn end(&self) -> Timestamp {
+        self.end
+    }
+
+    /// What a direction carried in this slice.
+    pub fn stats(&self, direction: Direction) -> &DirectionStats {
+        &self.stats[direction.index()]
+    }
+
+    /// The record of this slice, without what inspection knows: the worker adds that.
+    pub fn to_record(&self, end_reason: EndReason) -> FlowRecord {
+        let [forward, reverse] = self.stats;
+        FlowRecord {
+            key: self.key(),
+            flow_id: self.flow_id,
+            community_id: self.community_id,
+            start: self.start,
+            end: self.end,
+            forward,
+            reverse,
+            icmp: self.icmp(),
+            vlans: self.vlans,
+            interface: self.interface,
+            end_reason,
+            state: self.state,
+            app: App::Unknown,
+            metadata: None,
+        }
+    }
+
+    /// Which way a packet from the key's first end goes, or from its second.
+    #[inline]
+    pub(super) fn direction(&self, source_is_first: bool) -> Direction {
+        if source_is_first == self.initiator_is_first { Direction::Forward } else { Direction::Reverse }
+    }
+
+    /// Adds a packet to the counts.
+    #[inline]
+    pub(super) fn count(&mut self, packet: &Packet<'_>, direction: Direction, time: Timestamp) {
+        let stats = &mut self.stats[direction.index()];
+        let ttl = packet.ip.ttl;
+        if stats.packets == 0 {
+            (stats.ttl_min, stats.ttl_max, stats.tos) = (ttl, ttl, packet.ip.tos);
+        } else {
+            stats.ttl_min = stats.ttl_min.min(ttl);
+            stats.ttl_max = stats.ttl_max.max(ttl);
+        }
+        stats.packets += 1;
+        stats.octets += u64::from(packet.ip.octets);
+        if let Transport::Tcp(tcp) = packet.transport {
+            stats.tcp_flags |= tcp.flags;
+        }
+        if let Some(early) = packet.early {
+            stats.packets += u64::from(early.packets);
+            stats.octets += early.octets;
+            self.start = self.start.min(early.start);
+        }
+        // Files may hold packets out of order.
+        self.start = self.start.min(time);
+        self.end = self.end.max(time);
+    }
+
+    /// Begins a new slice with the packet of this time.
+    pub(super) fn begin_slice(&mut self, time: Timestamp) {
+        self.stats = Default::default();
+        self.start = time;
+        self.end = time;
+    }
+
+    /// Exchanges initiator and responder.
+    pub(super) fn flip(&mut self) {
+        self.initiator_is_first = !self.initiator_is_first;
+        self.stats.swap(0, 1);
+        self.seen.swap(0, 1);
+        self.fin_end.swap(0, 1);
+    }
+}

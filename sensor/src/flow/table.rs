@@ -1,0 +1,366 @@
+//! The table of live flows of one worker.
+
+use super::config::FlowConfig;
+use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_MAX, Queue, Verdict};
+use super::flow::{Flow, InitiatorBy, seen};
+use super::index::Index;
+use super::key::CanonicalKey;
+use super::slab::Slab;
+use super::tcp;
+use crate::counters::FlowCounters;
+use crate::decode::{Packet, Transport};
+use foldhash::quality::RandomState;
+use std::time::Duration;
+use weir_common::net::{CommunityId, Direction};
+use weir_common::record::{EndReason, FlowState};
+use weir_common::time::Timestamp;
+
+/// Quiet time after which a SYN with another sequence number begins a new flow although the old one was not seen
+/// to end: longer than SYNs are repeated quickly, shorter than ports are used again.
+const REUSE_QUIET: Duration = Duration::from_secs(10);
+
+/// A flow's place in its table, until it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowSlot(u32);
+
+/// What a packet did to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The packet's flow.
+    pub slot: FlowSlot,
+    /// Which way the packet goes.
+    pub direction: Direction,
+    /// Whether the packet began the flow.
+    pub is_new: bool,
+    /// Whether the packet showed that the responder had been taken for the initiator: what was `Forward`
+    /// in this flow is `Reverse` from now on.
+    pub is_flipped: bool,
+}
+
+/// The live flows of one worker. `A` is what the worker attaches to each.
+///
+/// Every method that can end a flow takes `ended`, which is given the flow before it goes; with
+/// [`EndReason::ActiveTimeout`] the flow goes on, and only its counts begin anew.
+pub struct FlowTable<A> {
+    flows: Slab<Flow<A>>,
+    index: Index,
+    hasher: RandomState,
+    /// Flows in `flows` that are in use; at most `flows_max`.
+    live: u32,
+    flows_max: u32,
+    /// First of the free slots, linked by `older`.
+    free: u32,
+    /// Flows that go on, and TCP flows that ended.
+    open: Queue,
+    closed: Queue,
+    queue_granule: Duration,
+    active_timeout: Duration,
+    community_id_seed: u16,
+    /// Flows begun so far, and the worker's number.
+    created: u64,
+    worker: u16,
+}
+
+impl<A: Default> FlowTable<A> {
+    /// An empty table for at most `flows_max` flows: this worker's share of `config.flows_max`.
+    pub fn new(config: &FlowConfig, flows_max: u32, worker: u16) -> FlowTable<A> {
+        let idle_timeout = Duration::from_millis(config.idle_timeout_ms);
+        let closed_timeout = Duration::from_millis(config.closed_timeout_ms);
+        FlowTable {
+            flows: Slab::new(),
+            index: Index::new(),
+            hasher: RandomState::default(),
+            live: 0,
+            // The highest numbers are taken: one says "no slot".
+            flows_max: flows_max.clamp(1, u32::MAX - 2),
+            free: NONE,
+            open: Queue::new(idle_timeout),
+            closed: Queue::new(closed_timeout),
+            queue_granule: QUEUE_GRANULE_MAX.min(idle_timeout.min(closed_timeout) / 16),
+            active_timeout: Duration::from_millis(config.active_timeout_ms),
+            community_id_seed: config.community_id_seed,
+            created: 0,
+            worker,
+        }
+    }
+
+    /// Flows in the table.
+    pub fn len(&self) -> usize {
+        self.live as usize
+    }
+
+    /// Whether there is no flow in the table.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The flow at a place that [`FlowTable::observe`] gave and that has not ended since.
+    #[inline]
+    pub fn flow(&self, slot: FlowSlot) -> &Flow<A> {
+        self.flows.at(slot.0)
+    }
+
+    /// As [`FlowTable::flow`], to change its attachment.
+    #[inline]
+    pub fn flow_mut(&mut self, slot: FlowSlot) -> &mut Flow<A> {
+        self.flows.at_mut(slot.0)
+    }
+
+    /// Counts a packet for its flow, which begins if there is none. A flow that has reached a timeout by
+    /// the packet's time ends first, whether or not [`FlowTable::expire`] came by; and when the table is
+    /// full, one that is closed or else the least recently seen has to go.
+    #[inline]
+    pub fn observe(
+        &mut self,
+        packet: &Packet<'_>,
+        time: Timestamp,
+        interface: u32,
+        counters: &mut FlowCounters,
+        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
+    ) -> Observed {
+        let (key, source_is_first) = CanonicalKey::of(packet);
+        let hash = key.hash(&self.hasher);
+        let mut found = self.index.find(hash, |slot| self.flows.at(slot).key == key);
+        if let Some(slot) = found
+            && let Some(reason) = self.superseded(self.flows.at(slot), packet, time)
+        {
+            self.end(slot, reason, counters, ended);
+            found = None;
+        }
+        let slot = match found {
+            Some(slot) => {
+                self.seen_again(slot, time, counters, ended);
+                slot
+            }
+            None => {
+                if self.live >= self.flows_max {
+                    self.evict(counters, ended);
+                }
+                self.create(key, hash, source_is_first, packet, time, interface, counters)
+            }
+        };
+        let (direction, is_flipped) = self.update(slot, source_is_first, packet, time);
+        Observed { slot: FlowSlot(slot), direction, is_new: found.is_none(), is_flipped }
+    }
+
+    /// Ends flows whose timeout has passed at `now`, at most some thousands per call; true when there may be
+    /// more. To be called about once per batch. An active timeout is noticed by the flow's next packet.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        counters: &mut FlowCounters,
+        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
+    ) -> bool {
+        for _ in 0..EXPIRED_PER_CALL_MAX {
+            let Some((slot, verdict)) = self.due(now) else { return false };
+            match verdict {
+                Verdict::Expired(reason) => self.end(slot, reason, counters, ended),
+                Verdict::Requeue => self.requeue(slot, now),
+            }
+        }
+        true
+    }
+
+    /// Ends every flow, because the sensor stops or the capture is over.
+    pub fn drain(&mut self, counters: &mut FlowCounters, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
+        while let Some(slot) = self.closed.oldest() {
+            self.end(slot, EndReason::EndOfFlow, counters, ended);
+        }
+        while let Some(slot) = self.open.oldest() {
+            self.end(slot, EndReason::ForcedEnd, counters, ended);
+        }
+    }
+
+    /// The next flow with which something is to be done at `now`.
+    fn due(&self, now: Timestamp) -> Option<(u32, Verdict)> {
+        [(&self.closed, EndReason::EndOfFlow), (&self.open, EndReason::IdleTimeout)].into_iter().find_map(
+            |(queue, reason)| {
+                let slot = queue.oldest()?;
+                Some((slot, queue.verdict(self.flows.at(slot), now, reason)?))
+            },
+        )
+    }
+
+    /// Why the packet belongs to a new flow, if it does.
+    #[inline]
+    fn superseded(&self, flow: &Flow<A>, packet: &Packet<'_>, time: Timestamp) -> Option<EndReason> {
+        let quiet = time.since(flow.end);
+        let is_closed = flow.state == FlowState::Closed;
+        if is_closed && quiet >= self.closed.timeout {
+            return Some(EndReason::EndOfFlow);
+        }
+        if quiet >= self.open.timeout {
+            return Some(EndReason::IdleTimeout);
+        }
+        if let Transport::Tcp(tcp) = &packet.transport
+            && tcp::is_opening(tcp)
+        {
+            let is_repeated = flow.initiator_by == InitiatorBy::Syn && flow.syn_sequence == tcp.sequence;
+            if !is_repeated && (is_closed || quiet >= REUSE_QUIET) {
+                return Some(EndReason::EndOfFlow);
+            }
+        }
+        None
+    }
+
+    /// Notes that a flow lives, and makes a slice of it when it has gone on for long.
+    #[inline]
+    fn seen_again(
+        &mut self,
+        slot: u32,
+        time: Timestamp,
+        counters: &mut FlowCounters,
+        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
+    ) {
+        let flow = self.flows.at_mut(slot);
+        if time.since(flow.start) >= self.active_timeout {
+            counters.records += 1;
+            counters.ended_active += 1;
+            ended(flow, EndReason::ActiveTimeout);
+            flow.begin_slice(time);
+        }
+        if time.since(flow.queued_at) >= self.queue_granule {
+            self.requeue(slot, time);
+        }
+    }
+
+    #[inline]
+    fn requeue(&mut self, slot: u32, time: Timestamp) {
+        let is_closed = self.flows.at(slot).state == FlowState::Closed;
+        let queue = if is_closed { &mut self.closed } else { &mut self.open };
+        queue.requeue(&mut self.flows, slot, time);
+    }
+
+    /// Counts the packet and follows the flow's state.
+    #[inline]
+    fn update(
+        &mut self,
+        slot: u32,
+        source_is_first: bool,
+        packet: &Packet<'_>,
+        time: Timestamp,
+    ) -> (Direction, bool) {
+        let flow = self.flows.at_mut(slot);
+        let mut direction = flow.direction(source_is_first);
+        let Transport::Tcp(tcp) = &packet.transport else {
+            flow.count(packet, direction, time);
+            flow.seen[direction.index()] |= seen::SPOKE;
+            if flow.state == FlowState::New && flow.seen[0] & flow.seen[1] & seen::SPOKE != 0 {
+                flow.state = FlowState::Established;
+            }
+            return (direction, false);
+        };
+        let is_flipped = tcp::correct_initiator(flow, tcp, direction);
+        if is_flipped {
+            direction = direction.flip();
+        }
+        flow.count(packet, direction, time);
+        let payload_len = (!packet.is_partial).then_some(packet.payload.len());
+        if tcp::advance(flow, tcp, direction, payload_len) {
+            let (from, to) = match flow.state {
+                FlowState::Closed => (&mut self.open, &mut self.closed),
+                _ => (&mut self.closed, &mut self.open),
+            };
+            from.remove(&mut self.flows, slot);
+            to.push(&mut self.flows, slot, time);
+        }
+        (direction, is_flipped)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what `observe` knows; a struct would be built to be taken apart")]
+    fn create(
+        &mut self,
+        key: CanonicalKey,
+        hash: u32,
+        source_is_first: bool,
+        packet: &Packet<'_>,
+        time: Timestamp,
+        interface: u32,
+        counters: &mut FlowCounters,
+    ) -> u32 {
+        let icmp = match packet.transport {
+            Transport::Icmp { kind, code } => Some((kind, code)),
+            _ => None,
+        };
+        self.created += 1;
+        let flow = Flow {
+            key,
+            older: NONE,
+            newer: NONE,
+            queued_at: time,
+            hash,
+            state: FlowState::New,
+            initiator_by: InitiatorBy::First,
+            initiator_is_first: source_is_first,
+            seen: [0; 2],
+            start: time,
+            end: time,
+            stats: Default::default(),
+            attachment: A::default(),
+            // Unique among workers, and exact in JSON readers that keep 53 bits for 10^11 flows per worker.
+            flow_id: self.created << 16 | u64::from(self.worker),
+            community_id: CommunityId::of(&key.to_flow_key(source_is_first), icmp, self.community_id_seed),
+            interface,
+            vlans: packet.vlans,
+            syn_sequence: 0,
+            fin_end: [0; 2],
+            icmp: icmp.unwrap_or_default(),
+            is_icmp: icmp.is_some(),
+        };
+        let slot = match self.free {
+            NONE => self.flows.push(flow),
+            slot => {
+                let place = self.flows.at_mut(slot);
+                self.free = place.older;
+                *place = flow;
+                slot
+            }
+        };
+        self.index.insert(hash, slot);
+        self.open.push(&mut self.flows, slot, time);
+        self.live += 1;
+        counters.created += 1;
+        counters.active = u64::from(self.live);
+        slot
+    }
+
+    /// Ends one flow to make room: a closed one, which has nothing left to tell, or else the least recently
+    /// seen.
+    #[cold]
+    fn evict(&mut self, counters: &mut FlowCounters, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
+        if let Some(slot) = self.closed.oldest() {
+            self.end(slot, EndReason::EndOfFlow, counters, ended);
+        } else if let Some(slot) = self.open.oldest() {
+            self.end(slot, EndReason::LackOfResources, counters, ended);
+        }
+    }
+
+    fn end(
+        &mut self,
+        slot: u32,
+        reason: EndReason,
+        counters: &mut FlowCounters,
+        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
+    ) {
+        let flow = self.flows.at_mut(slot);
+        ended(flow, reason);
+        flow.attachment = A::default();
+        let (hash, is_closed) = (flow.hash, flow.state == FlowState::Closed);
+        let queue = if is_closed { &mut self.closed } else { &mut self.open };
+        queue.remove(&mut self.flows, slot);
+        self.index.remove(hash, slot);
+        self.flows.at_mut(slot).older = self.free;
+        self.free = slot;
+        self.live -= 1;
+        counters.active = u64::from(self.live);
+        counters.records += 1;
+        let counter = match reason {
+            EndReason::IdleTimeout => &mut counters.ended_idle,
+            EndReason::ActiveTimeout => &mut counters.ended_active,
+            EndReason::EndOfFlow => &mut counters.ended_closed,
+            EndReason::ForcedEnd => &mut counters.ended_forced,
+            EndReason::LackOfResources => &mut counters.ended_full,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,573 @@
+//! The fixed parts of the on-disk format: names, headers, checksums and frame entries.
+//!
+//! In: the values that a header or entry carries, or bytes that may be anything. Out: bytes, or the values
+//! with every length checked against its limit. The layout as a whole is told in the folder's front page.
+//! Deliberately absent: files, compression, and trust in any length that was read.
+
+use weir_common::time::Timestamp;
+
+/// Version of the format that is written; a file with a higher one is left alone and reported.
+pub const FORMAT_VERSION: u16 = 1;
+/// Bytes of a segment's header.
+pub const SEGMENT_HEADER_BYTES: usize = 128;
+/// Bytes of a block's header.
+pub const BLOCK_HEADER_BYTES: usize = 128;
+/// Blocks begin at multiples of this, so that a search for the next sound header is quick.
+pub const BLOCK_ALIGNMENT: u64 = 64;
+/// Most frames in a block.
+pub const FRAMES_MAX: u32 = 1 << 16;
+/// Most bytes of a frame's entry: four numbers of ten bytes at most would be 40, ours are bounded lower.
+pub const ENTRY_BYTES_MAX: usize = 32;
+/// Most uncompressed bytes of a block's entries.
+pub const ENTRIES_BYTES_MAX: u32 = FRAMES_MAX * ENTRY_BYTES_MAX as u32;
+/// Most uncompressed bytes of a block's frames; a header that claims more is damaged.
+pub const DATA_BYTES_MAX: u32 = 16 << 20;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"WEIRRING";
+const BLOCK_MAGIC: [u8; 4] = *b"WBLK";
+/// Where a block's header begins to be covered by its own checksum: after magic and checksum.
+const BLOCK_CHECKED_FROM: usize = 8;
+
+/// Why bytes are not what they should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The bytes end before the structure does.
+    #[error("{what} needs {needed} bytes, {available} are there")]
+    Truncated {
+        /// Which structure.
+        what: &'static str,
+        /// Bytes it needs.
+        needed: usize,
+        /// Bytes there are.
+        available: usize,
+    },
+    /// The structure does not begin as it should.
+    #[error("{what} does not begin with its magic")]
+    Magic {
+        /// Which structure.
+        what: &'static str,
+    },
+    /// A checksum does not agree.
+    #[error("{what} does not match its checksum")]
+    Checksum {
+        /// Which structure.
+        what: &'static str,
+    },
+    /// Written by a later version.
+    #[error("format version {found}, this program reads up to {FORMAT_VERSION}")]
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// A value is outside its limits.
+    #[error("{what} is {found}, expected {expected}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// What was there.
+        found: u64,
+        /// What was expected.
+        expected: u64,
+    },
+}
+
+/// Little-endian reads that fail instead of panicking.
+pub(super) struct Fields<'a> {
+    bytes: &'a [u8],
+    what: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8], what: &'static str) -> Fields<'a> {
+        Fields { bytes, what }
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], FormatError> {
+        let available = self.bytes.len();
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(count)
+            .ok_or(FormatError::Truncated { what: self.what, needed: count, available })?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+        let taken = self.take(N)?;
+        let mut array = [0; N];
+        array.copy_from_slice(taken);
+        Ok(array)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, FormatError> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, FormatError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, FormatError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, FormatError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn time(&mut self) -> Result<Timestamp, FormatError> {
+        self.u64().map(Timestamp)
+    }
+
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// Puts little-endian fields one after the other into a fixed buffer that is large enough by construction.
+pub(super) struct Put<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Put<'a> {
+    pub(super) fn at(out: &'a mut [u8], at: usize) -> Put<'a> {
+        Put { out, at }
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+        self
+    }
+
+    pub(super) fn u8(&mut self, value: u8) -> &mut Self {
+        self.bytes(&[value])
+    }
+
+    pub(super) fn u16(&mut self, value: u16) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub(super) fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub(super) fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_le_bytes())
+    }
+}
+
+/// What a segment is named: everything that retention and recovery decide by, without opening the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName {
+    /// Counts up over all lanes and runs of a ring; the lowest is the oldest.
+    pub sequence: u64,
+    /// The worker's lane.
+    pub lane: u16,
+    /// Time of the first frame.
+    pub first_time: Timestamp,
+}
+
+impl SegmentName {
+    /// The name of the file of frames.
+    pub fn segment_file(&self) -> String {
+        format!("{}.seg", self.stem())
+    }
+
+    /// The name of the index beside it.
+    pub fn index_file(&self) -> String {
+        format!("{}.idx", self.stem())
+    }
+
+    fn stem(&self) -> String {
+        format!("{:012}-{:05}-{}", self.sequence, self.lane, self.first_time.0)
+    }
+
+    /// Reads a file name without its ending; only the exact form that is written is a segment's.
+    pub fn parse(stem: &str) -> Option<SegmentName> {
+        let mut parts = stem.splitn(3, '-');
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (sequence, lane, first_time) = (number()?, u16::try_from(number()?).ok()?, Timestamp(number()?));
+        let name = SegmentName { sequence, lane, first_time };
+        (name.stem() == stem).then_some(name)
+    }
+}
+
+/// The first bytes of a segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// The same as in the file's name.
+    pub name: SegmentName,
+    /// Which run of the sensor wrote it.
+    pub run: u32,
+}
+
+impl SegmentHeader {
+    /// The header's bytes, checksum included; what is not used is zero.
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut out = [0; SEGMENT_HEADER_BYTES];
+        Put::at(&mut out, 0)
+            .bytes(&SEGMENT_MAGIC)
+            .u16(FORMAT_VERSION)
+            .u16(self.name.lane)
+            .u32(self.run)
+            .u64(self.name.sequence)
+            .u64(self.name.first_time.0);
+        let checksum = crc32fast::hash(&out[..SEGMENT_HEADER_BYTES - 4]);
+        Put::at(&mut out, SEGMENT_HEADER_BYTES - 4).u32(checksum);
+        out
+    }
+
+    /// Reads a header.
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, FormatError> {
+        const WHAT: &str = "segment header";
+        let header = Fields::new(bytes, WHAT).take(SEGMENT_HEADER_BYTES)?;
+        let mut fields = Fields::new(header, WHAT);
+        if fields.take(8)? != SEGMENT_MAGIC {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let version = fields.u16()?;
+        if version > FORMAT_VERSION {
+            return Err(FormatError::Version { found: version });
+        }
+        let (lane, run) = (fields.u16()?, fields.u32()?);
+        let name = SegmentName { lane, sequence: fields.u64()?, first_time: fields.time()? };
+        let checked = &header[..SEGMENT_HEADER_BYTES - 4];
+        if Fields::new(&header[SEGMENT_HEADER_BYTES - 4..], WHAT).u32()? != crc32fast::hash(checked) {
+            return Err(FormatError::Checksum { what: WHAT });
+        }
+        Ok(SegmentHeader { name, run })
+    }
+}
+
+/// Properties of a block, as bits of its header.
+pub mod block_flags {
+    /// Frames are not in order of time.
+    pub const UNORDERED: u16 = 1;
+}
+
+/// What stands before a block's compressed bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Checksum of the compressed bytes.
+    pub body_crc: u32,
+    /// The worker's lane.
+    pub lane: u16,
+    /// Bits of [`block_flags`].
+    pub flags: u16,
+    /// Frames in the block, at least 1.
+    pub frames: u32,
+    /// Frames that are shorter than on the wire.
+    pub frames_cut_off: u32,
+    /// Sequence of the segment that the block belongs to.
+    pub segment: u64,
+    /// Counts the lane's blocks of this run, so that a missing one shows.
+    pub number: u64,
+    /// Earliest time of a frame.
+    pub first_time: Timestamp,
+    /// Latest time of a frame.
+    pub last_time: Timestamp,
+    /// Uncompressed bytes of the entries.
+    pub entries_bytes: u32,
+    /// Compressed bytes of the entries, directly after the header.
+    pub entries_stored: u32,
+    /// Uncompressed bytes of the frames.
+    pub data_bytes: u32,
+    /// Compressed bytes of the frames, directly after the entries.
+    pub data_stored: u32,
+}
+
+impl BlockHeader {
+    /// The header's bytes without the magic, which is written last, when all else is in place.
+    pub fn encode(&self) -> [u8; BLOCK_HEADER_BYTES] {
+        let mut out = [0; BLOCK_HEADER_BYTES];
+        Put::at(&mut out, BLOCK_CHECKED_FROM)
+            .u32(self.body_crc)
+            .u16(self.lane)
+            .u16(self.flags)
+            .u32(self.frames)
+            .u32(self.frames_cut_off)
+            .u64(self.segment)
+            .u64(self.number)
+            .u64(self.first_time.0)
+            .u64(self.last_time.0)
+            .u32(self.entries_bytes)
+            .u32(self.entries_stored)
+            .u32(self.data_bytes)
+            .u32(self.data_stored);
+        let checksum = crc32fast::hash(&out[BLOCK_CHECKED_FROM..]);
+        Put::at(&mut out, 4).u32(checksum);
+        out
+    }
+
+    /// The magic as the number that one aligned store puts in front of the header.
+    pub const fn magic() -> u32 {
+        u32::from_ne_bytes(BLOCK_MAGIC)
+    }
+
+    /// Whether bytes begin as a sealed block does.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(&BLOCK_MAGIC)
+    }
+
+    /// Reads a sealed block's header.
+    pub fn decode(bytes: &[u8]) -> Result<BlockHeader, FormatError> {
+        const WHAT: &str = "block header";
+        let header = Fields::new(bytes, WHAT).take(BLOCK_HEADER_BYTES)?;
+        if !BlockHeader::begins(header) {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let mut fields = Fields::new(&header[4..], WHAT);
+        if fields.u32()? != crc32fast::hash(&header[BLOCK_CHECKED_FROM..]) {
+            return Err(FormatError::Checksum { what: WHAT });
+        }
+        let header = BlockHeader {
+            body_crc: fields.u32()?,
+            lane: fields.u16()?,
+            flags: fields.u16()?,
+            frames: fields.u32()?,
+            frames_cut_off: fields.u32()?,
+            segment: fields.u64()?,
+            number: fields.u64()?,
+            first_time: fields.time()?,
+            last_time: fields.time()?,
+            entries_bytes: fields.u32()?,
+            entries_stored: fields.u32()?,
+            data_bytes: fields.u32()?,
+            data_stored: fields.u32()?,
+        };
+        header.check_limits()?;
+        Ok(header)
+    }
+
+    /// Compressed bytes of entries and frames together.
+    pub fn stored_bytes(&self) -> u64 {
+        u64::from(self.entries_stored) + u64::from(self.data_stored)
+    }
+
+    /// Where the next block begins, when this one begins at `offset`.
+    pub fn next_offset(&self, offset: u64) -> u64 {
+        offset
+            .saturating_add(BLOCK_HEADER_BYTES as u64)
+            .saturating_add(self.stored_bytes())
+            .saturating_add(BLOCK_ALIGNMENT - 1)
+            & !(BLOCK_ALIGNMENT - 1)
+    }
+
+    fn check_limits(&self) -> Result<(), FormatError> {
+        for (what, found, expected) in [
+            ("number of frames", self.frames, FRAMES_MAX),
+            ("size of entries", self.entries_bytes, ENTRIES_BYTES_MAX),
+            ("size of frames", self.data_bytes, DATA_BYTES_MAX),
+            ("stored size of entries", self.entries_stored, ENTRIES_BYTES_MAX * 2),
+            ("stored size of frames", self.data_stored, DATA_BYTES_MAX * 2),
+        ] {
+            if found > expected {
+                return Err(FormatError::Value { what, found: found.into(), expected: expected.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is kept of a frame beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Captured bytes.
+    pub captured_len: u32,
+    /// Bytes on the wire.
+    pub wire_len: u32,
+    /// Interface index.
+    pub interface: u32,
+    /// Link type.
+    pub link: u16,
+}
+
+const ENTRY_WIRE_LEN: u64 = 1;
+const ENTRY_SOURCE: u64 = 2;
+const ENTRY_SHIFT: u32 = 2;
+
+impl Entry {
+    /// Appends this entry as its difference to the one before; the first follows [`Entry::default`].
+    #[inline]
+    pub fn encode(&self, previous: &Entry, out: &mut Vec<u8>) {
+        let differs_wire = self.wire_len != self.captured_len;
+        let differs_source = (self.interface, self.link) != (previous.interface, previous.link);
+        put_varint(out, zigzag(self.time.0.wrapping_sub(previous.time.0)));
+        put_varint(
+            out,
+            u64::from(self.captured_len) << ENTRY_SHIFT
+                | if differs_wire { ENTRY_WIRE_LEN } else { 0 }
+                | if differs_source { ENTRY_SOURCE } else { 0 },
+        );
+        if differs_wire {
+            put_varint(out, self.wire_len.into());
+        }
+        if differs_source {
+            put_varint(out, self.interface.into());
+            put_varint(out, self.link.into());
+        }
+    }
+
+    /// Reads the entry after `previous` and moves `bytes` past it.
+    #[inline]
+    pub fn decode(previous: &Entry, bytes: &mut &[u8]) -> Result<Entry, FormatError> {
+        let time = Timestamp(previous.time.0.wrapping_add(unzigzag(take_varint(bytes)?)));
+        let lengths = take_varint(bytes)?;
+        let captured_len = narrow("captured length", lengths >> ENTRY_SHIFT)?;
+        let wire_len = match lengths & ENTRY_WIRE_LEN {
+            0 => captured_len,
+            _ => narrow("wire length", take_varint(bytes)?)?,
+        };
+        let (mut interface, mut link) = (previous.interface, previous.link);
+        if lengths & ENTRY_SOURCE != 0 {
+            interface = narrow("interface", take_varint(bytes)?)?;
+            link = narrow("link type", take_varint(bytes)?)?;
+        }
+        Ok(Entry { time, captured_len, wire_len, interface, link })
+    }
+}
+
+fn narrow<T: TryFrom<u64>>(what: &'static str, value: u64) -> Result<T, FormatError> {
+    let expected = 8u64.checked_mul(size_of::<T>() as u64).map_or(0, |bits| (1 << bits) - 1);
+    T::try_from(value).map_err(|_| FormatError::Value { what, found: value, expected })
+}
+
+#[inline]
+const fn zigzag(difference: u64) -> u64 {
+    let signed = difference as i64;
+    (signed << 1 ^ signed >> 63) as u64
+}
+
+#[inline]
+const fn unzigzag(value: u64) -> u64 {
+    value >> 1 ^ (value & 1).wrapping_neg()
+}
+
+#[inline]
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[inline]
+fn take_varint(bytes: &mut &[u8]) -> Result<u64, FormatError> {
+    let mut value = 0u64;
+    for (at, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at as u32).min(63);
+        if byte & 0x80 == 0 {
+            *bytes = &bytes[at + 1..];
+            return Ok(value);
+        }
+    }
+    Err(FormatError::Truncated { what: "frame entry", needed: bytes.len() + 1, available: bytes.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NAME: SegmentName = SegmentName { sequence: 42, lane: 3, first_time: Timestamp(1_763_640_000_000_000_001) };
+
+    fn block_header() -> BlockHeader {
+        BlockHeader { body_crc: 1, lane: 2, frames: 3, segment: 4, number: 5, data_stored: 100, ..Default::default() }
+    }
+
+    fn sealed(header: &BlockHeader) -> [u8; BLOCK_HEADER_BYTES] {
+        let mut bytes = header.encode();
+        bytes[..4].copy_from_slice(&BlockHeader::magic().to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_name_says_sequence_lane_and_time_and_other_names_are_not_ours() {
+        assert_eq!(NAME.segment_file(), "000000000042-00003-1763640000000000001.seg");
+        assert_eq!(SegmentName::parse("000000000042-00003-1763640000000000001"), Some(NAME));
+        for other in ["", "lock", "42-3-1", "000000000042-00003", "000000000042-70000-1", "000000000042-00003-1-2"] {
+            assert_eq!(SegmentName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_segment_header_reads_back_and_a_later_version_is_refused() {
+        let header = SegmentHeader { name: NAME, run: 9 };
+        let mut bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        bytes[8] = 2;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 2 }));
+    }
+
+    #[test]
+    fn a_header_with_any_bit_flipped_or_cut_anywhere_is_refused() {
+        let (segment, block) = (SegmentHeader { name: NAME, run: 9 }.encode(), sealed(&block_header()));
+        assert_eq!(BlockHeader::decode(&block), Ok(block_header()));
+        for at in 0..128 {
+            for bit in 0..8 {
+                let (mut segment, mut block) = (segment, block);
+                segment[at] ^= 1 << bit;
+                block[at] ^= 1 << bit;
+                assert!(SegmentHeader::decode(&segment).is_err() && BlockHeader::decode(&block).is_err());
+            }
+            assert!(SegmentHeader::decode(&segment[..at]).is_err() && BlockHeader::decode(&block[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_block_header_that_claims_more_than_the_limits_is_refused() {
+        let with = |frames, data_bytes| sealed(&BlockHeader { frames, data_bytes, ..block_header() });
+        assert!(BlockHeader::decode(&with(FRAMES_MAX, DATA_BYTES_MAX)).is_ok());
+        assert!(BlockHeader::decode(&with(FRAMES_MAX + 1, 0)).is_err());
+        assert!(BlockHeader::decode(&with(0, DATA_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn an_ordinary_entry_takes_four_bytes() {
+        let first = Entry { time: Timestamp(1 << 60), captured_len: 60, wire_len: 60, interface: 0, link: 1 };
+        let second = Entry { time: Timestamp((1 << 60) + 5_000), captured_len: 1514, wire_len: 1514, ..first };
+        let mut out = Vec::new();
+        second.encode(&first, &mut out);
+        assert_eq!(out, [0x90, 0x4e, 0xa8, 0x2f]);
+    }
+
+    #[test]
+    fn an_entry_cut_anywhere_or_too_large_is_refused() {
+        let entry = Entry { time: Timestamp(u64::MAX / 3), captured_len: 300, wire_len: 70_000, interface: 900, link: 276 };
+        let mut bytes = Vec::new();
+        entry.encode(&Entry::default(), &mut bytes);
+        for length in 0..bytes.len() {
+            assert!(Entry::decode(&Entry::default(), &mut &bytes[..length]).is_err());
+        }
+        let too_long = [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(Entry::decode(&Entry::default(), &mut &too_long[..]).is_err());
+        assert!(Entry::decode(&Entry::default(), &mut &[0xff; 20][..]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn entries_read_back(rows in proptest::collection::vec(any::<(u64, u32, u32, u32, u16)>(), 1..50)) {
+            let entries: Vec<Entry> = rows.iter().map(|&(time, captured_len, wire_len, interface, link)| Entry {
+                time: Timestamp(time), captured_len, wire_len, interface, link,
+            }).collect();
+            let (mut bytes, mut previous) = (Vec::new(), Entry::default());
+            for entry in &entries {
+                let before = bytes.len();
+                entry.encode(&previous, &mut bytes);
+                prop_assert!(bytes.len() - before <= ENTRY_BYTES_MAX);
+                previous = *entry;
+            }
+            let (mut rest, mut previous) = (&bytes[..], Entry::default());
+            for entry in &entries {
+                previous = Entry::decode(&previous, &mut rest).unwrap();
+                prop_assert_eq!(&previous, entry);
+            }
+            prop_assert!(rest.is_empty());
+        }
+    }
+}

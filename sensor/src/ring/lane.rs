@@ -1,0 +1,178 @@
+//! A worker's lane into the ring.
+//!
+//! In: the worker's frames and what it knows to be lost. Out: full blocks to a ring thread, through a
+//! bounded queue. Costs about a copy per frame; allocates only while the lane's blocks are first made.
+//! At the limit a live lane leaves frames out and counts them, while a replay waits. Never touches a file.
+
+use super::RingMode;
+use super::block::Block;
+use super::gaps::LossKind;
+use super::writer::Shared;
+use crate::capture::Frame;
+use crate::counters::RingCounters;
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use weir_common::time::Timestamp;
+
+/// How often a lane without frames says that it is alive.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a lane hands to its ring thread.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Frames to write.
+    Block(Box<Block>),
+    /// Frames that never reached the ring.
+    Loss(u16, LossKind, Loss),
+    /// Everything up to this time has been handed over.
+    Alive(u16, Timestamp),
+    /// The lane takes no more.
+    End(u16, Timestamp),
+}
+
+/// Frames lost in an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) frames: u64,
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+}
+
+/// One worker's way into the ring. Closes when it is dropped.
+#[derive(Debug)]
+pub struct Lane {
+    pub(super) index: u16,
+    pub(super) shared: Arc<Shared>,
+    pub(super) to_thread: Sender<Work>,
+    pub(super) recycled: Receiver<Box<Block>>,
+    pub(super) blocks_left: u16,
+    pub(super) flush: Duration,
+    pub(super) block: Option<Box<Block>>,
+    pub(super) losses: [Option<Loss>; LossKind::ALL.len()],
+    pub(super) now: Timestamp,
+    pub(super) alive: Timestamp,
+}
+
+impl Lane {
+    /// Keeps a frame. `flow_tag` is the first eight bytes of its flow's Community ID, big-endian
+    /// ([`super::flow_tag`]); none for what could not be decoded, which is kept and found all the same.
+    #[inline]
+    pub fn append(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, counters: &mut RingCounters) {
+        self.now = frame.time;
+        if let Some(block) = &mut self.block
+            && block.has_room(frame.data.len())
+        {
+            block.push(frame, flow_tag);
+            counters.frames += 1;
+            counters.bytes += frame.data.len() as u64;
+            return;
+        }
+        self.append_to_next(frame, flow_tag, counters);
+    }
+
+    /// Time passes: a block that has waited for long is handed over though it is not full.
+    ///
+    /// Called once per batch and whenever a batch is empty; `now` is the clock of the frames.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        if self.block.as_ref().is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush) {
+            self.hand_over();
+        }
+        self.tell_losses();
+        let empty = self.block.as_ref().is_none_or(|block| block.is_empty());
+        if empty && now.since(self.alive) >= ALIVE_INTERVAL && self.to_thread.try_send(Work::Alive(self.index, now)).is_ok() {
+            self.alive = now;
+        }
+    }
+
+    /// Notes frames that never came this far: drops of the kernel or the interface between two times.
+    pub fn note_loss(&mut self, kind: LossKind, frames: u64, from: Timestamp, to: Timestamp) {
+        if frames == 0 {
+            return;
+        }
+        let Some(slot) = self.losses.get_mut(kind as usize - 1) else { return };
+        let loss = slot.get_or_insert(Loss { frames: 0, from, to });
+        *loss = Loss { frames: loss.frames + frames, from: loss.from.min(from), to: loss.to.max(to) };
+    }
+
+    /// Hands over what is there and ends the lane's part of the run at `now`; a replay's ends with its last frame.
+    pub fn close(mut self, now: Timestamp) {
+        if self.shared.mode == RingMode::Live {
+            self.tick(now);
+        }
+    }
+
+    #[cold]
+    fn append_to_next(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, counters: &mut RingCounters) {
+        let kind = if frame.data.len() > self.shared.sizes.block_bytes {
+            Some(LossKind::TooLarge)
+        } else {
+            self.hand_over();
+            self.block = self.next_block();
+            self.block.is_none().then_some(LossKind::Queue)
+        };
+        match (kind, &mut self.block) {
+            (None, Some(block)) => {
+                block.push(frame, flow_tag);
+                counters.frames += 1;
+                counters.bytes += frame.data.len() as u64;
+            }
+            (kind, _) => {
+                counters.frames_dropped += 1;
+                self.note_loss(kind.unwrap_or(LossKind::Queue), 1, frame.time, frame.time);
+            }
+        }
+    }
+
+    /// The queue holds every block of the lane, so handing over never waits; it fails when the thread is gone.
+    fn hand_over(&mut self) {
+        let Some(block) = self.block.take_if(|block| !block.is_empty()) else { return };
+        self.tell_losses();
+        if let Err(error) = self.to_thread.send(Work::Block(block))
+            && let Work::Block(block) = error.into_inner()
+        {
+            self.shared.counts.frames_failed.fetch_add(block.frames.into(), Ordering::Relaxed);
+            self.blocks_left = 0;
+        }
+    }
+
+    fn next_block(&mut self) -> Option<Box<Block>> {
+        if let Some(block) = self.block.take() {
+            return Some(block);
+        }
+        if let Ok(block) = self.recycled.try_recv() {
+            return Some(block);
+        }
+        if self.blocks_left > 0 {
+            self.blocks_left -= 1;
+            return Some(Box::new(Block::new(self.index, self.shared.sizes.block_bytes)));
+        }
+        match self.shared.mode {
+            RingMode::Live => None,
+            RingMode::Replay => self.recycled.recv().ok(),
+        }
+    }
+
+    fn tell_losses(&mut self) {
+        for (slot, kind) in self.losses.iter_mut().zip(LossKind::ALL) {
+            let Some(loss) = *slot else { continue };
+            match self.to_thread.try_send(Work::Loss(self.index, kind, loss)) {
+                Ok(()) => *slot = None,
+                // It waits in the lane, with what else is lost meanwhile.
+                Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Disconnected(_)) => *slot = None,
+            }
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.hand_over();
+        self.tell_losses();
+        // Waits when the queue is full: the thread is working on it, or gone, which is no wait.
+        let _ = self.to_thread.send(Work::End(self.index, self.now));
+    }
+}

@@ -1,0 +1,100 @@
+//! Recovery: what a ring's directory looks like after a crash, made whole before writing goes on.
+//!
+//! In: a directory that any process may have left at any instruction. Out: only sealed segments with sealed
+//! indexes, files that belong to nothing removed, runs that did not end noted as killed. Costs time for
+//! segments that were being written, at most one per lane, and not for the ring. Removes no frame that can
+//! be read; a segment of a later version is left as it is.
+
+use super::format::SEGMENT_HEADER_BYTES;
+use super::gaps::{GapRecord, Gaps, Ledger, RecordKind};
+use super::index::{IndexWriter, sealed_totals};
+use super::reader::{BlockError, SegmentContents, SegmentFiles, segments};
+use super::summary::Summarizer;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Makes the directory whole and returns its segments, oldest first.
+pub(super) fn recover(directory: &Path, ledger: &mut Ledger, gaps: &Gaps, run: u32) -> io::Result<Vec<SegmentFiles>> {
+    remove_leftovers(directory)?;
+    let mut kept = Vec::new();
+    for files in segments(directory)? {
+        if sealed_totals(&files.index)?.is_some() || seal(&files, ledger, run)? {
+            kept.push(files);
+        }
+    }
+    for (lane, open_run) in gaps.open_runs() {
+        let alive = gaps.alive.iter().find(|alive| (alive.0, alive.1) == (lane, open_run)).map(|alive| alive.2);
+        let starts = gaps.records.iter().filter(|record| (record.lane, record.run) == (lane, open_run));
+        if let Some(time) = alive.or_else(|| starts.map(|record| record.to).max()) {
+            let (kind, run) = (RecordKind::RunKilled, open_run);
+            ledger.note(GapRecord { kind, lane, run, from: time, to: time, frames: 0, bytes: 0 })?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Files that were not finished, and indexes whose segment is gone.
+fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let orphan = path.extension().is_some_and(|ending| ending == "idx") && !path.with_extension("seg").exists();
+        if orphan || path.extension().is_some_and(|ending| ending == "tmp") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shortens a segment to its sealed blocks and writes its index anew. False: nothing was in it, and it is gone.
+fn seal(files: &SegmentFiles, ledger: &mut Ledger, run: u32) -> io::Result<bool> {
+    let contents = match SegmentContents::read(files) {
+        Ok(contents) => contents,
+        Err(BlockError::Io(error)) => return Err(error),
+        // A later version, which this program must not touch.
+        Err(_) => return Ok(true),
+    };
+    if contents.blocks.is_empty() && contents.damaged.is_empty() {
+        fs::remove_file(&files.segment)?;
+        fs::remove_file(&files.index).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        return Ok(false);
+    }
+    let temporary = files.index.with_extension("idx.tmp");
+    let mut index = IndexWriter::create(&temporary, files.name)?;
+    let mut unknown = Vec::new();
+    Summarizer::opaque(&mut unknown);
+    for block in &contents.blocks {
+        index.append(block.offset, &block.header, contents.summary(block).unwrap_or(&unknown))?;
+    }
+    let end = index.totals().used_bytes.max(SEGMENT_HEADER_BYTES as u64);
+    index.seal()?;
+    // The segment before the index: an index that claims to be whole must not lie about what follows.
+    let length = fs::metadata(&files.segment)?.len();
+    OpenOptions::new().write(true).open(&files.segment)?.set_len(end.min(length))?;
+    fs::rename(&temporary, &files.index)?;
+    for range in &contents.damaged {
+        let known = range.known.unwrap_or_default();
+        let (from, to) = match range.known {
+            Some(header) => (header.first_time, header.last_time),
+            None => around(&contents, range.offset, files),
+        };
+        let (kind, lane, frames) = (RecordKind::Damaged, files.name.lane, known.frames.into());
+        ledger.note(GapRecord { kind, lane, run, from, to, frames, bytes: range.bytes })?;
+    }
+    Ok(true)
+}
+
+/// Between which times a damaged range must lie: after the block before it and before the block behind it.
+fn around(
+    contents: &SegmentContents,
+    offset: u64,
+    files: &SegmentFiles,
+) -> (weir_common::time::Timestamp, weir_common::time::Timestamp) {
+    let before = contents.blocks.iter().rfind(|block| block.offset < offset).map(|block| block.header.last_time);
+    let behind = contents.blocks.iter().find(|block| block.offset > offset).map(|block| block.header.first_time);
+    let from = before.unwrap_or(files.name.first_time);
+    (from, behind.unwrap_or(from).max(from))
+}

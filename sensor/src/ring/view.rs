@@ -1,0 +1,289 @@
+//! What a compiled pcap-filter(7) program can see of a frame: the basis of the index.
+//!
+//! In: a frame. Out: the addresses, ports, protocols and VLANs at the places where libpcap's programs look
+//! for `host`, `net`, `port`, `proto` and `vlan`, whether or not the bytes there make sense. This is not the
+//! decoder: it follows libpcap's generator (gencode.c) and not the RFCs, because the index must never miss
+//! a frame that the program would match. It goes no deeper than VLAN tags; an expression that looks behind
+//! other headers (`mpls`, `pppoes`, `geneve`) is not planned at all.
+
+use crate::capture::{Frame, LinkType};
+
+/// Bits of [`View::flags`]: what the frame is, and which fields hold something.
+pub mod view_flags {
+    /// An IPv4 packet, as its link layer says.
+    pub const V4: u16 = 1;
+    /// An IPv6 packet, as its link layer says.
+    pub const V6: u16 = 2;
+    /// ARP or RARP.
+    pub const ARP: u16 = 4;
+    /// Nothing is known of what the frame holds; it may match anything.
+    pub const OPAQUE: u16 = 8;
+    /// A later fragment of an IP packet.
+    pub const FRAGMENT: u16 = 16;
+    /// `source` is captured.
+    pub const SOURCE: u16 = 32;
+    /// `destination` is captured.
+    pub const DESTINATION: u16 = 64;
+    /// The source port is captured.
+    pub const SOURCE_PORT: u16 = 128;
+    /// The destination port is captured.
+    pub const DESTINATION_PORT: u16 = 256;
+    /// `protocols[0]` is captured.
+    pub const PROTOCOL: u16 = 512;
+    /// `protocols[1]` holds the protocol behind an IPv6 fragment header.
+    pub const INNER_PROTOCOL: u16 = 1024;
+}
+use view_flags::*;
+
+/// VLAN tags that are read; a frame with more is opaque.
+const TAGS_MAX: usize = 2;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+const IPV6_FRAGMENT_HEADER: u8 = 44;
+
+/// The fields of a frame that filters look at. An IPv4 address stands in the first four bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Source address, or the sender of ARP.
+    pub source: [u8; 16],
+    /// Destination address, or the target of ARP.
+    pub destination: [u8; 16],
+    /// Source and destination port.
+    pub ports: [u16; 2],
+    /// VLAN identifiers, outermost first.
+    pub vlans: [u16; TAGS_MAX],
+    /// How many of `vlans` there are.
+    pub tags: u8,
+    /// Protocol number of the IP header; behind it, that of an IPv6 fragment header.
+    pub protocols: [u8; 2],
+    /// Bits of [`view_flags`].
+    pub flags: u16,
+}
+
+impl View {
+    /// Looks at a frame.
+    #[inline]
+    pub fn of(frame: &Frame<'_>) -> View {
+        let mut view = View::default();
+        match frame.link {
+            LinkType::ETHERNET => view.ethernet(frame.data),
+            LinkType::RAW => view.raw(frame.data),
+            LinkType::IPV4 => view.ipv4(frame.data),
+            LinkType::IPV6 => view.ipv6(frame.data),
+            LinkType::LINUX_SLL => view.network(be16(frame.data, 14), frame.data.get(16..)),
+            LinkType::LINUX_SLL2 => view.network(be16(frame.data, 0), frame.data.get(20..)),
+            LinkType::NULL | LinkType::LOOP => view.loopback(frame.data),
+            _ => view.flags |= OPAQUE,
+        }
+        view
+    }
+
+    #[inline]
+    fn ethernet(&mut self, data: &[u8]) {
+        let mut at = 12;
+        let mut ethertype = be16(data, at);
+        while let Some(0x8100 | 0x88a8 | 0x9100) = ethertype {
+            let Some(tag) = be16(data, at + 2) else { return };
+            let Some(slot) = self.vlans.get_mut(usize::from(self.tags)) else {
+                self.flags |= OPAQUE;
+                return;
+            };
+            *slot = tag & 0x0fff;
+            self.tags += 1;
+            at += 4;
+            ethertype = be16(data, at);
+        }
+        self.network(ethertype, data.get(at + 2..));
+    }
+
+    #[inline]
+    fn network(&mut self, ethertype: Option<u16>, data: Option<&[u8]>) {
+        let data = data.unwrap_or_default();
+        match ethertype {
+            Some(0x0800) => self.ipv4(data),
+            Some(0x86dd) => self.ipv6(data),
+            Some(0x0806 | 0x8035) => self.arp(data),
+            _ => {}
+        }
+    }
+
+    fn raw(&mut self, data: &[u8]) {
+        match data.first().map(|first| first >> 4) {
+            Some(4) => self.ipv4(data),
+            Some(6) => self.ipv6(data),
+            _ => {}
+        }
+    }
+
+    /// An address family in either byte order; which numbers mean IPv6 depends on the capturing system.
+    fn loopback(&mut self, data: &[u8]) {
+        let rest = data.get(4..).unwrap_or_default();
+        match data.first_chunk().map(|family| u32::from_be_bytes(*family)) {
+            Some(2 | 0x0200_0000) => self.ipv4(rest),
+            Some(10 | 24 | 28 | 30 | 0x0a00_0000 | 0x1800_0000 | 0x1c00_0000 | 0x1e00_0000) => self.ipv6(rest),
+            _ => self.flags |= OPAQUE,
+        }
+    }
+
+    fn arp(&mut self, data: &[u8]) {
+        self.flags |= ARP;
+        if let Some(sender) = data.get(14..18) {
+            self.source[..4].copy_from_slice(sender);
+            self.flags |= SOURCE;
+        }
+        if let Some(target) = data.get(24..28) {
+            self.destination[..4].copy_from_slice(target);
+            self.flags |= DESTINATION;
+        }
+    }
+
+    #[inline]
+    fn ipv4(&mut self, data: &[u8]) {
+        self.flags |= V4;
+        if let Some(header) = data.first_chunk::<20>() {
+            self.source[..4].copy_from_slice(&header[12..16]);
+            self.destination[..4].copy_from_slice(&header[16..20]);
+            self.protocols[0] = header[9];
+            self.flags |= SOURCE | DESTINATION | PROTOCOL;
+            if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_OFFSET != 0 {
+                self.flags |= FRAGMENT;
+            } else {
+                self.transport(header[9], data, usize::from(header[0] & 0x0f) * 4);
+            }
+        } else {
+            if let Some(protocol) = data.get(9) {
+                self.protocols[0] = *protocol;
+                self.flags |= PROTOCOL;
+            }
+            if let Some(source) = data.get(12..16) {
+                self.source[..4].copy_from_slice(source);
+                self.flags |= SOURCE;
+            }
+            // A header length below five words puts the ports where the capture still has bytes.
+            if be16(data, 6).is_some_and(|fragment| fragment & FRAGMENT_OFFSET == 0) {
+                let length = data.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+                self.transport(self.protocols[0], data, length);
+            }
+        }
+    }
+
+    #[inline]
+    fn ipv6(&mut self, data: &[u8]) {
+        self.flags |= V6;
+        if let Some(next) = data.get(6) {
+            self.protocols[0] = *next;
+            self.flags |= PROTOCOL;
+        }
+        if let Some(source) = data.get(8..24) {
+            self.source.copy_from_slice(source);
+            self.flags |= SOURCE;
+        }
+        if let Some(destination) = data.get(24..40) {
+            self.destination.copy_from_slice(destination);
+            self.flags |= DESTINATION;
+        }
+        if self.protocols[0] == IPV6_FRAGMENT_HEADER {
+            self.flags |= FRAGMENT;
+            if let Some(next) = data.get(40) {
+                self.protocols[1] = *next;
+                self.flags |= INNER_PROTOCOL;
+            }
+        }
+        self.transport(self.protocols[0], data, 40);
+    }
+
+    /// libpcap looks for ports behind TCP, UDP and SCTP, each where it is captured.
+    #[inline]
+    fn transport(&mut self, protocol: u8, data: &[u8], at: usize) {
+        if !matches!(protocol, 6 | 17 | 132) {
+            return;
+        }
+        if let Some(source) = be16(data, at) {
+            self.ports[0] = source;
+            self.flags |= SOURCE_PORT;
+        }
+        if let Some(destination) = be16(data, at + 2) {
+            self.ports[1] = destination;
+            self.flags |= DESTINATION_PORT;
+        }
+    }
+}
+
+#[inline]
+fn be16(data: &[u8], at: usize) -> Option<u16> {
+    data.get(at..at + 2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_common::time::Timestamp;
+
+    fn view(link: LinkType, data: &[u8]) -> View {
+        View::of(&Frame { time: Timestamp(0), link, interface: 0, wire_len: data.len() as u32, data })
+    }
+
+    const DNS: [u8; 42] = [
+        0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 8, 0, // Ethernet
+        0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+        3, 232, 0, 53, 0, 8, 0, 0, // UDP
+    ];
+
+    #[test]
+    fn the_same_packet_looks_the_same_behind_every_link_type() {
+        let plain = view(LinkType::ETHERNET, &DNS);
+        assert_eq!((&plain.source[..4], &plain.destination[..4]), (&[10, 0, 0, 1][..], &[10, 0, 0, 2][..]));
+        assert_eq!((plain.ports, plain.protocols[0]), ([1000, 53], 17));
+        let with = |header: &[u8]| [header, &DNS[14..]].concat();
+        let mut cooked = [0; 16];
+        cooked[14..].copy_from_slice(&[8, 0]);
+        let mut cooked2 = [0; 20];
+        cooked2[..2].copy_from_slice(&[8, 0]);
+        for (link, frame) in [
+            (LinkType::RAW, with(&[])),
+            (LinkType::IPV4, with(&[])),
+            (LinkType::NULL, with(&[2, 0, 0, 0])),
+            (LinkType::LOOP, with(&[0, 0, 0, 2])),
+            (LinkType::LINUX_SLL, with(&cooked)),
+            (LinkType::LINUX_SLL2, with(&cooked2)),
+        ] {
+            assert_eq!(view(link, &frame), plain, "{link:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_read_and_a_third_makes_the_frame_opaque() {
+        let tagged = |tags: &[[u8; 4]]| view(LinkType::ETHERNET, &[&DNS[..12], &tags.concat()[..], &DNS[12..]].concat());
+        let two = tagged(&[[0x88, 0xa8, 0xe0, 5], [0x81, 0, 0x0f, 0xff]]);
+        assert_eq!((two.vlans, two.tags, two.ports), ([5, 4095], 2, [1000, 53]));
+        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 3]).flags & OPAQUE, OPAQUE);
+    }
+
+    #[test]
+    fn arp_has_the_addresses_that_host_matches() {
+        let arp = [&[0; 12][..], &[8, 6], &[0; 14], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 9]].concat();
+        let view = view(LinkType::ETHERNET, &arp);
+        assert_eq!((view.source[3], view.destination[3], view.flags), (1, 9, ARP | SOURCE | DESTINATION));
+    }
+
+    #[test]
+    fn what_the_capture_cut_off_is_absent_and_what_it_left_is_there() {
+        assert_eq!(view(LinkType::ETHERNET, &DNS[..33]).flags, V4 | PROTOCOL | SOURCE);
+        assert_eq!(view(LinkType::ETHERNET, &DNS[..36]).flags & (SOURCE_PORT | DESTINATION_PORT), SOURCE_PORT);
+        for length in 0..DNS.len() {
+            view(LinkType::ETHERNET, &DNS[..length]);
+        }
+    }
+
+    #[test]
+    fn later_fragments_have_no_ports() {
+        let mut fragment = DNS;
+        fragment[21] = 185;
+        let view = view(LinkType::ETHERNET, &fragment);
+        assert_eq!(view.flags & (FRAGMENT | SOURCE_PORT), FRAGMENT);
+    }
+
+    #[test]
+    fn an_unknown_link_type_is_opaque() {
+        assert_eq!(view(LinkType(147), &DNS).flags, OPAQUE);
+    }
+}

@@ -1,0 +1,352 @@
+//! The ring thread: compresses blocks into segments and keeps index, retention and ledger in step.
+//!
+//! In: [`Work`] of the lanes that belong to this thread. Out: sealed blocks, in the lane's order, because a
+//! lane has one thread. A disk that is full or fails stops the writing, not the thread: it says so once,
+//! counts what is lost, tries again when a second of the frames' time has passed, and says so once when it
+//! works again. Never copies a compressed byte: zstd writes into the mapped segment.
+
+use super::block::Block;
+use super::format::{BLOCK_HEADER_BYTES, BlockHeader, SegmentHeader, SegmentName, block_flags};
+use super::gaps::{GapRecord, Ledger, LossKind, RecordKind};
+use super::index::IndexWriter;
+use super::lane::{Loss, Work};
+use super::retention::{Removed, Retention};
+use super::segment::Segment;
+use super::summary::Summarizer;
+use super::{RingMode, Sizes};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use weir_common::time::Timestamp;
+
+/// How long a thread waits for work before it looks whether the ring closes.
+const WORK_WAIT: Duration = Duration::from_millis(100);
+/// A disk that failed is tried again after this much of the frames' time.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What all threads of a ring share; locked once per segment and per gap, never per block.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    pub(super) mode: RingMode,
+    pub(super) sizes: Sizes,
+    pub(super) run: u32,
+    pub(super) opened: Timestamp,
+    pub(super) closing: AtomicBool,
+    pub(super) books: Mutex<Books>,
+    pub(super) counts: Counts,
+}
+
+/// The account of space and the ledger of gaps.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) retention: Retention,
+    pub(super) ledger: Ledger,
+}
+
+/// What the ring did so far; read by `status` and the summary.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) blocks: AtomicU64,
+    pub(super) frames: AtomicU64,
+    pub(super) raw_bytes: AtomicU64,
+    pub(super) stored_bytes: AtomicU64,
+    pub(super) index_bytes: AtomicU64,
+    pub(super) frames_failed: AtomicU64,
+    pub(super) segments_removed: AtomicU64,
+    pub(super) ledger_errors: AtomicU64,
+    pub(super) failing: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A ledger that cannot be written keeps its records in memory and is tried again with the next.
+    fn note(&self, record: GapRecord) {
+        let noted = self.books().ledger.note(record);
+        self.count_ledger(noted);
+    }
+
+    fn count_ledger(&self, result: io::Result<()>) {
+        if result.is_err() {
+            self.counts.ledger_errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn note_removed(&self, ledger: &mut Ledger, removed: &[Removed]) {
+        for removed in removed {
+            self.counts.segments_removed.fetch_add(1, Ordering::Relaxed);
+            let totals = removed.totals.unwrap_or_default();
+            let noted = ledger.note(GapRecord {
+                kind: RecordKind::Expired,
+                lane: removed.name.lane,
+                run: self.run,
+                from: totals.first_time.min(removed.name.first_time),
+                to: totals.last_time.max(removed.name.first_time),
+                frames: totals.frames,
+                bytes: totals.frame_bytes,
+            });
+            self.count_ledger(noted);
+        }
+    }
+
+    /// Removes the oldest segments until `bytes` fit, and writes down what has gone.
+    pub(super) fn make_room(&self, books: &mut Books, bytes: u64) -> io::Result<()> {
+        let mut removed = Vec::new();
+        let made = books.retention.make_room(bytes, &mut removed);
+        self.note_removed(&mut books.ledger, &removed);
+        made
+    }
+}
+
+/// One lane as its ring thread sees it.
+pub(super) struct LaneEnd {
+    pub(super) index: u16,
+    pub(super) recycle: Sender<Box<Block>>,
+    pub(super) segment: Option<Open>,
+    pub(super) blocks: u64,
+    pub(super) begun: bool,
+}
+
+/// A segment being written, with its index.
+pub(super) struct Open {
+    name: SegmentName,
+    segment: Segment,
+    index: IndexWriter,
+}
+
+/// A ring thread.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    inbox: Receiver<Work>,
+    lanes: Vec<LaneEnd>,
+    compressor: zstd::bulk::Compressor<'static>,
+    summarizer: Summarizer,
+    summary: Vec<u8>,
+    /// Since when the disk fails, in the frames' time.
+    failing: Option<Timestamp>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, inbox: Receiver<Work>, lanes: Vec<LaneEnd>) -> io::Result<Writer> {
+        let compressor = zstd::bulk::Compressor::new(shared.sizes.level)?;
+        let (summarizer, summary) = (Summarizer::default(), Vec::new());
+        Ok(Writer { shared, inbox, lanes, compressor, summarizer, summary, failing: None })
+    }
+
+    /// Works until every lane has closed, or the ring closes and nothing waits.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.inbox.recv_timeout(WORK_WAIT) {
+                Ok(work) => self.handle(work),
+                Err(RecvTimeoutError::Timeout) if !self.shared.closing.load(Ordering::Acquire) => {}
+                Err(_) => break,
+            }
+        }
+        for at in 0..self.lanes.len() {
+            self.finish_segment(at);
+        }
+        let flushed = self.shared.books().ledger.flush();
+        self.shared.count_ledger(flushed);
+    }
+
+    fn handle(&mut self, work: Work) {
+        match work {
+            Work::Block(block) => self.block(block),
+            Work::Loss(lane, kind, loss) => self.note_loss(lane, kind, loss),
+            Work::Alive(lane, time) => self.alive(lane, time),
+            Work::End(lane, time) => self.end(lane, time),
+        }
+    }
+
+    fn block(&mut self, mut block: Box<Block>) {
+        let Some(at) = self.lanes.iter().position(|lane| lane.index == block.lane) else { return };
+        self.begin_run(at, block.first_time);
+        match self.write(at, &block) {
+            Ok(()) => self.alive(block.lane, block.last_time),
+            Err(error) => self.lose(&block, &error),
+        }
+        block.clear();
+        if let Some(lane) = self.lanes.get(at) {
+            // A lane that has closed takes no block back, and the memory is freed here.
+            let _ = lane.recycle.try_send(block);
+        }
+    }
+
+    /// A replay's run begins with its first frame, a live one when the ring was opened.
+    fn begin_run(&mut self, at: usize, first: Timestamp) {
+        let Some(lane) = self.lanes.get_mut(at).filter(|lane| !lane.begun) else { return };
+        lane.begun = true;
+        let index = lane.index;
+        let from = match self.shared.mode {
+            RingMode::Live => self.shared.opened,
+            RingMode::Replay => first,
+        };
+        self.instant(RecordKind::RunStart, index, from);
+    }
+
+    fn instant(&self, kind: RecordKind, lane: u16, time: Timestamp) {
+        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from: time, to: time, frames: 0, bytes: 0 });
+    }
+
+    fn note_loss(&self, lane: u16, kind: LossKind, loss: Loss) {
+        let Loss { frames, from, to } = loss;
+        let kind = RecordKind::Loss(kind);
+        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from, to, frames, bytes: 0 });
+    }
+
+    fn alive(&mut self, lane: u16, time: Timestamp) {
+        if let Some(at) = self.lanes.iter().position(|known| known.index == lane) {
+            self.begin_run(at, time);
+        }
+        let told = self.shared.books().ledger.alive(lane, self.shared.run, time);
+        self.shared.count_ledger(told);
+    }
+
+    fn end(&mut self, lane: u16, time: Timestamp) {
+        let Some(at) = self.lanes.iter().position(|known| known.index == lane) else { return };
+        self.finish_segment(at);
+        // A replay's lane that saw no frame has neither begun nor ended.
+        if self.shared.mode == RingMode::Live || self.lanes.get(at).is_some_and(|lane| lane.begun) {
+            self.begin_run(at, time);
+            self.instant(RecordKind::RunEnd, lane, time);
+        }
+    }
+
+    fn write(&mut self, at: usize, block: &Block) -> io::Result<()> {
+        if let Some(since) = self.failing
+            && block.last_time.0.abs_diff(since.0) < RETRY_AFTER.as_nanos() as u64
+        {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.summary.clear();
+        self.summarizer.summarize(&block.seen, &mut self.summary);
+        self.ensure_segment(at, block)?;
+        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
+        let Some(open) = &mut lane.segment else { return Err(io::ErrorKind::NotFound.into()) };
+        let offset = open.segment.offset();
+        let body = open.segment.body();
+        let entries_stored = self.compressor.compress_to_buffer(&block.entries, body)?;
+        let data_stored = self.compressor.compress_to_buffer(&block.data, &mut body[entries_stored..])?;
+        let stored = entries_stored + data_stored;
+        let header = BlockHeader {
+            body_crc: crc32fast::hash(&body[..stored]),
+            lane: block.lane,
+            flags: if block.unordered { block_flags::UNORDERED } else { 0 },
+            frames: block.frames,
+            frames_cut_off: block.frames_cut_off,
+            segment: open.name.sequence,
+            number: lane.blocks,
+            first_time: block.first_time,
+            last_time: block.last_time,
+            entries_bytes: block.entries.len() as u32,
+            entries_stored: entries_stored as u32,
+            data_bytes: block.data.len() as u32,
+            data_stored: data_stored as u32,
+        };
+        open.segment.seal_block(&header)?;
+        lane.blocks += 1;
+        let counts = &self.shared.counts;
+        counts.blocks.fetch_add(1, Ordering::Relaxed);
+        counts.frames.fetch_add(block.frames.into(), Ordering::Relaxed);
+        counts.raw_bytes.fetch_add((block.entries.len() + block.data.len()) as u64, Ordering::Relaxed);
+        counts.stored_bytes.fetch_add(stored as u64 + BLOCK_HEADER_BYTES as u64, Ordering::Relaxed);
+        let before = open.index.len();
+        // The block is safe; an index that cannot take it is completed from the segment at the next start.
+        if open.index.append(offset, &header, &self.summary).is_err() {
+            self.finish_segment(at);
+        } else {
+            counts.index_bytes.fetch_add(open.index.len() - before, Ordering::Relaxed);
+        }
+        self.works_again();
+        Ok(())
+    }
+
+    /// A segment with room for the block even if it does not compress, and an index with room for its summary.
+    fn ensure_segment(&mut self, at: usize, block: &Block) -> io::Result<()> {
+        let bound = BLOCK_HEADER_BYTES
+            + zstd::zstd_safe::compress_bound(block.entries.len())
+            + zstd::zstd_safe::compress_bound(block.data.len());
+        let sizes = &self.shared.sizes;
+        let (segment_bytes, index_bytes) = (sizes.segment_bytes, sizes.index_bytes);
+        if let Some(open) = self.lanes.get(at).and_then(|lane| lane.segment.as_ref()) {
+            let room = segment_bytes - open.segment.offset();
+            if room >= bound as u64 && open.index.bytes_with(self.summary.len()) <= index_bytes {
+                return Ok(());
+            }
+            self.finish_segment(at);
+        }
+        let open = self.create_segment(block)?;
+        if open.index.bytes_with(self.summary.len()) > index_bytes {
+            // More was seen in this block than a whole index may hold: it is read for every question instead.
+            self.summary.clear();
+            Summarizer::opaque(&mut self.summary);
+        }
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.segment = Some(open);
+        }
+        Ok(())
+    }
+
+    fn create_segment(&self, block: &Block) -> io::Result<Open> {
+        let (shared, sizes) = (&self.shared, &self.shared.sizes);
+        let mut guard = shared.books();
+        let books = &mut *guard;
+        shared.make_room(books, sizes.segment_bytes + sizes.index_bytes)?;
+        let sequence = books.retention.take_sequence();
+        let name = SegmentName { sequence, lane: block.lane, first_time: block.first_time };
+        let header = SegmentHeader { name, run: shared.run };
+        let index_path = shared.directory.join(name.index_file());
+        let index = IndexWriter::create(&index_path, name)?;
+        let segment = Segment::create(&shared.directory, &header, sizes.segment_bytes).inspect_err(|_| {
+            // An index without its segment holds nothing; if it stays, the next start removes it.
+            let _ = std::fs::remove_file(&index_path);
+        })?;
+        books.retention.begin(name, sizes.segment_bytes + sizes.index_bytes);
+        Ok(Open { name, segment, index })
+    }
+
+    fn finish_segment(&mut self, at: usize) {
+        let Some(Open { name, segment, index }) = self.lanes.get_mut(at).and_then(|lane| lane.segment.take()) else {
+            return;
+        };
+        let path = segment.path().to_owned();
+        let segment_bytes = segment.finish().unwrap_or(self.shared.sizes.segment_bytes);
+        let index_len = index.len();
+        let (_, index_bytes) = index.seal().unwrap_or_else(|error| {
+            tracing::warn!(segment = %path.display(), %error, "cannot seal the segment's index; it is completed at the next start");
+            (super::index::Totals::default(), index_len)
+        });
+        self.shared.books().retention.finish(name, segment_bytes, index_bytes);
+    }
+
+    fn lose(&mut self, block: &Block, error: &io::Error) {
+        let frames = u64::from(block.frames);
+        self.shared.counts.frames_failed.fetch_add(frames, Ordering::Relaxed);
+        match self.failing {
+            None => {
+                tracing::error!(directory = %self.shared.directory.display(), %error, "the ring cannot write; frames are lost until it can");
+                self.shared.counts.failing.store(true, Ordering::Relaxed);
+                self.failing = Some(block.last_time);
+            }
+            Some(since) if block.last_time.0.abs_diff(since.0) >= RETRY_AFTER.as_nanos() as u64 => {
+                self.failing = Some(block.last_time);
+            }
+            Some(_) => {}
+        }
+        self.note_loss(block.lane, LossKind::Write, Loss { frames, from: block.first_time, to: block.last_time });
+    }
+
+    fn works_again(&mut self) {
+        if self.failing.take().is_some() {
+            self.shared.counts.failing.store(false, Ordering::Relaxed);
+            let lost = self.shared.counts.frames_failed.load(Ordering::Relaxed);
+            tracing::info!(directory = %self.shared.directory.display(), frames_lost = lost, "the ring writes again");
+        }
+    }
+}
