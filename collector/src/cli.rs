@@ -7,7 +7,9 @@
 mod show;
 
 use crate::config::CollectorConfig;
+use crate::detect::Detectors;
 use crate::enrich::Enricher;
+use crate::evidence::EvidenceError;
 use crate::ingest::clock;
 use crate::ingest::listen::Admission;
 use crate::pipeline::status::Status;
@@ -15,7 +17,7 @@ use crate::pipeline::{self, Imported};
 use crate::store::alerts;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -46,13 +48,17 @@ struct Settings {
 #[derive(Subcommand)]
 enum Command {
     /// Listen, detect, forward and store until SIGTERM.
-    #[command(after_help = "Example: weir-collector run --config /etc/weir/collector.toml --set ingest.admit='[\"10.0.0.0/8\"]'")]
+    #[command(
+        after_help = "Example: weir-collector run --config /etc/weir/collector.toml --set ingest.admit='[\"10.0.0.0/8\"]'"
+    )]
     Run {
         #[command(flatten)]
         settings: Settings,
     },
     /// Take files through the same path: IPFIX (RFC 5655) and EVE JSON.
-    #[command(after_help = "Example: weir-collector import --alerts alerts.json flows.ipfix eve.json\n\nA summary goes to standard error. Zeek logs, syslog and pcap are not in this version.")]
+    #[command(
+        after_help = "Example: weir-collector import --alerts alerts.json flows.ipfix eve.json\n\nA summary goes to standard error. Zeek logs, syslog and pcap are not in this version."
+    )]
     Import {
         /// Files; - is standard input.
         #[arg(required = true, value_name = "FILE")]
@@ -64,7 +70,9 @@ enum Command {
         settings: Settings,
     },
     /// Ask the store: tables flows and alerts.
-    #[command(after_help = "Example: weir-collector query \"SELECT dst_port, sum(bytes_toclient) AS bytes FROM flows GROUP BY 1 ORDER BY 2 DESC LIMIT 10\" --since '1h ago'\n\nColumns: weir-collector query 'DESCRIBE flows'")]
+    #[command(
+        after_help = "Example: weir-collector query \"SELECT dst_port, sum(bytes_toclient) AS bytes FROM flows GROUP BY 1 ORDER BY 2 DESC LIMIT 10\" --since '1h ago'\n\nColumns: weir-collector query 'DESCRIBE flows'"
+    )]
     Query {
         /// One SELECT.
         sql: String,
@@ -227,7 +235,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { settings } => run(&settings.load()?),
         Command::Import { files, alerts, settings } => import(&settings.load()?, &files, alerts.as_deref()),
-        Command::Query { sql, since, format, settings } => query(&settings.load()?, &sql, since.as_deref(), format),
+        Command::Query { sql, since, format, settings } => {
+            query(&settings.load()?, &sql, since.as_deref(), format)
+        }
         Command::Alerts { since, json, settings } => list_alerts(&settings.load()?, since.as_deref(), json),
         Command::Evidence { id, write, settings } => evidence(&settings.load()?, &id, &write),
         Command::Check { settings } => check(&settings),
@@ -310,7 +320,8 @@ fn import(config: &CollectorConfig, files: &[PathBuf], alerts: Option<&Path>) ->
         Some(error) => return Err(Failure::System(format!("alerts: {error}"))),
         None => {}
     }
-    let faults: Vec<String> = imported.faults.iter().map(|(file, fault)| format!("{}: {fault}", file.display())).collect();
+    let faults: Vec<String> =
+        imported.faults.iter().map(|(file, fault)| format!("{}: {fault}", file.display())).collect();
     if imported.counters.records.load(Ordering::Relaxed) == 0 && faults.len() == files.len() {
         let system = imported.faults.iter().any(|(_, fault)| fault.is_system());
         let message = faults.join("\n");
@@ -340,7 +351,9 @@ fn summarise(imported: &Imported) {
 fn since_of(text: Option<&str>) -> Result<Timestamp, Failure> {
     match text {
         None => Ok(Timestamp::MIN),
-        Some(text) => Timestamp::parse(text, clock()).map_err(|error| Failure::Input(format!("--since: {error}"))),
+        Some(text) => {
+            Timestamp::parse(text, clock()).map_err(|error| Failure::Input(format!("--since: {error}")))
+        }
     }
 }
 
@@ -352,8 +365,12 @@ fn query(_: &CollectorConfig, _: &str, since: Option<&str>, _: QueryFormat) -> R
 }
 
 #[cfg(feature = "sql")]
-fn query(config: &CollectorConfig, sql: &str, since: Option<&str>, format: QueryFormat) -> Result<(), Failure> {
-    use std::io::IsTerminal as _;
+fn query(
+    config: &CollectorConfig,
+    sql: &str,
+    since: Option<&str>,
+    format: QueryFormat,
+) -> Result<(), Failure> {
     use weir_collector_sql::{Format, SqlError};
     let since = since_of(since)?;
     let format = match format {
@@ -361,7 +378,9 @@ fn query(config: &CollectorConfig, sql: &str, since: Option<&str>, format: Query
         QueryFormat::Json => Format::Json,
         QueryFormat::Csv => Format::Csv,
         QueryFormat::Parquet if io::stdout().is_terminal() => {
-            return Err(Failure::Input("parquet is not for a terminal: send standard output to a file".into()));
+            return Err(Failure::Input(
+                "parquet is not for a terminal: send standard output to a file".into(),
+            ));
         }
         QueryFormat::Parquet => Format::Parquet,
     };
@@ -382,11 +401,8 @@ fn query(config: &CollectorConfig, sql: &str, since: Option<&str>, format: Query
 fn list_alerts(config: &CollectorConfig, since: Option<&str>, json: bool) -> Result<(), Failure> {
     let stored = alerts::read(&pipeline::store_directory(config), since_of(since)?)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = if json {
-        show::lines(&stored.alerts, &mut out)
-    } else {
-        show::alerts(&stored.alerts, &mut out)
-    };
+    let written =
+        if json { show::lines(&stored.alerts, &mut out) } else { show::alerts(&stored.alerts, &mut out) };
     written.and_then(|()| out.flush()).map_err(Failure::output)?;
     match stored.unreadable {
         0 => Ok(()),
@@ -394,20 +410,102 @@ fn list_alerts(config: &CollectorConfig, since: Option<&str>, json: bool) -> Res
     }
 }
 
+fn evidence(config: &CollectorConfig, id: &str, write: &Path) -> Result<(), Failure> {
+    let stored = alerts::read(&pipeline::store_directory(config), Timestamp::MIN)?;
+    let mut found = stored.alerts.iter().filter(|alert| !id.is_empty() && alert.id.starts_with(id));
+    let alert = found
+        .next()
+        .ok_or_else(|| Failure::Input(format!("no stored alert has an id that begins with `{id}`")))?;
+    if found.next().is_some() {
+        return Err(Failure::Input(format!(
+            "several alerts have an id that begins with `{id}`: give more of it"
+        )));
+    }
+    let to_output = write == Path::new("-");
+    if to_output && io::stdout().is_terminal() {
+        return Err(Failure::Input(
+            "packets are not for a terminal: send standard output to a program or a file".into(),
+        ));
+    }
+    let mut out: Box<dyn Write> =
+        if to_output { Box::new(io::stdout().lock()) } else { Box::new(LateFile::new(write)) };
+    let (fetched, failure) = crate::evidence::fetch(alert, &config.evidence, &mut out);
+    for statement in &fetched.statements {
+        eprintln!("{statement}");
+    }
+    match failure {
+        Some(EvidenceError::Pass(error)) => Err(Failure::output(error)),
+        Some(error) if fetched.flows > 0 => Err(Failure::Lost(error.to_string())),
+        Some(error @ (EvidenceError::Elsewhere { .. } | EvidenceError::NoFlows)) => {
+            Err(Failure::Input(error.to_string()))
+        }
+        Some(error) => Err(Failure::System(error.to_string())),
+        None => {
+            out.flush().map_err(Failure::output)?;
+            eprintln!("{} flows, {} bytes of pcapng", fetched.flows, fetched.octets);
+            if fetched.incomplete {
+                Err(Failure::Lost("some packets are not there any more".into()))
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A file that is made when the first byte is written, so that a failure leaves none behind.
+struct LateFile<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl LateFile<'_> {
+    fn new(path: &Path) -> LateFile<'_> {
+        LateFile { path, file: None }
+    }
+}
+
+impl Write for LateFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => self.file.insert(File::create(self.path)?).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn check_intel(files: &[String]) -> Result<(), Failure> {
+    let limit = crate::detect::config::DetectConfig::default().indicators_max as usize;
+    let (indicators, repeated, problems) = crate::detect::load::check_indicators(files, limit);
+    eprintln!("{indicators} indicators, {repeated} repeated");
+    tell(&problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
 fn status(config: &CollectorConfig, json: bool) -> Result<(), Failure> {
     let state = Path::new(&config.state_directory);
     let status = match Status::read(state) {
         Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Failure::Input(format!("{}: no collector has run with this state directory", state.display())));
+            return Err(Failure::Input(format!(
+                "{}: no collector has run with this state directory",
+                state.display()
+            )));
         }
         Err(error) => return Err(Failure::System(format!("{}: {error}", state.display()))),
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let live = status.is_live(clock());
-    let written = if json { show::lines(&[&status], &mut out) } else { show::status(&status, live, &mut out) };
+    let written =
+        if json { show::lines(&[&status], &mut out) } else { show::status(&status, live, &mut out) };
     written.and_then(|()| out.flush()).map_err(Failure::output)?;
-    if live { Ok(()) } else { Err(Failure::System(format!("the collector does not run; its last status is of {}", status.written))) }
+    if live {
+        Ok(())
+    } else {
+        Err(Failure::System(format!("the collector does not run; its last status is of {}", status.written)))
+    }
 }
 
 fn check(settings: &Settings) -> Result<(), Failure> {
@@ -417,6 +515,9 @@ fn check(settings: &Settings) -> Result<(), Failure> {
         Ok((_, wrong)) => problems.extend(wrong.iter().map(ToString::to_string)),
         Err(error) => problems.push(error.to_string()),
     }
+    // Without a state directory: what was learned is not the configuration's.
+    let (_, wrong) = Detectors::from_config(&config.detect, &config.enrich.home_networks, None);
+    problems.extend(wrong.iter().map(ToString::to_string));
     problems.extend(Admission::new(&config.ingest).err().map(|error| error.to_string()));
     problems.extend(crate::store::flows::check(&config.store).err().map(|error| error.to_string()));
     tell(&problems)?;

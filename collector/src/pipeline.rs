@@ -20,22 +20,28 @@ use crate::config::CollectorConfig;
 use crate::enrich::EnrichError;
 use crate::ingest::counters::IngestCounters;
 use crate::ingest::listen::{IngestError, Listeners};
+use crate::ingest::queue::{Batches, Next, queue};
 use crate::ingest::{self, Batch, clock};
 use crate::store::{self, StoreCounters, StoreError};
+use status::Status;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store_thread::StoreThread;
-use tokio::sync::mpsc;
-pub use worker::Worker;
+use tokio::sync::mpsc::WeakSender;
+use weir_common::time::Timestamp;
+use worker::Worker;
 
 /// Most batches waiting for the store's thread, each of about a thousand records at most.
 pub const STORE_QUEUE_BATCHES: usize = 128;
 /// How often the status is written.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
+/// How often incidents that have been quiet are closed.
+const EXPIRE_PERIOD: Duration = Duration::from_secs(10);
 /// How often what was learned is written.
 const LEARNED_PERIOD: Duration = Duration::from_secs(300);
 
@@ -97,55 +103,127 @@ pub struct Counters {
     pub batches_panicked: AtomicU64,
 }
 
-/// Runs until SIGTERM or SIGINT. `ready` is told the addresses when the collector takes records.
-pub fn run(config: &CollectorConfig, ready: impl FnOnce(&Listeners)) -> Result<Arc<Counters>, PipelineError> {
-    let state = PathBuf::from(&config.state_directory);
-    let _lock = lock(&state)?.ok_or_else(|| PipelineError::Taken(config.state_directory.clone()))?;
-    let counters = Arc::new(Counters::default());
-    let begun = clock();
-    let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
-    let mut worker = Worker::new(config, counters.clone(), Some(store.queue()), Some(&state))?;
-    worker.deliver(config, &state)?;
-    let (sender, mut batches) = mpsc::channel::<Batch>(config.ingest.queue_batches_max.max(1) as usize);
-    let queue = sender.downgrade();
-    let mut listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
-    let inspecting = spawn("worker", move || {
-        let mut saved = Instant::now();
-        while let Some(batch) = batches.blocking_recv() {
-            worker.process(batch);
-            if saved.elapsed() >= LEARNED_PERIOD {
-                worker.save();
-                saved = Instant::now();
+/// A collector that runs.
+pub struct Collector {
+    state: PathBuf,
+    counters: Arc<Counters>,
+    begun: Timestamp,
+    listeners: Listeners,
+    waiting: WeakSender<Batch>,
+    worker: JoinHandle<()>,
+    store: StoreThread,
+    status_failed: bool,
+    _lock: File,
+}
+
+impl Collector {
+    /// Starts every thread. Afterwards the collector takes records.
+    pub fn start(config: &CollectorConfig) -> Result<Collector, PipelineError> {
+        let state = PathBuf::from(&config.state_directory);
+        let lock = lock(&state)?.ok_or_else(|| PipelineError::Taken(config.state_directory.clone()))?;
+        let counters = Arc::new(Counters::default());
+        let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
+        let mut worker = Worker::new(config, counters.clone(), store.queue(), Some(&state))?;
+        worker.deliver(config, &state)?;
+        let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
+        let waiting = sender.downgrade();
+        let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
+        let worker = spawn("worker", move || inspect(worker, batches))?;
+        let begun = clock();
+        Ok(Collector {
+            state,
+            counters,
+            begun,
+            listeners,
+            waiting,
+            worker,
+            store,
+            status_failed: false,
+            _lock: lock,
+        })
+    }
+
+    /// What it listens on.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Waits for SIGTERM or SIGINT, keeping the status up to date.
+    pub fn wait(&mut self) {
+        while !self.listeners.wait(STATUS_PERIOD) {
+            self.write_status();
+            if self.worker.is_finished() || self.store.is_finished() {
+                tracing::error!("a thread ended before its time; the collector ends");
+                break;
+            }
+            notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+
+    fn write_status(&mut self) {
+        let waiting = self.waiting.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        match Status::of(&self.counters, self.begun, clock(), waiting).write(&self.state) {
+            Ok(()) => self.status_failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.status_failed, true) {
+                    tracing::error!("{}: {error}; the status is not up to date", self.state.display());
+                }
             }
         }
-        worker.finish();
-    })?;
-    ready(&listeners);
-    notify(&[sd_notify::NotifyState::Ready]);
-    let mut failed = false;
-    while !listeners.wait(STATUS_PERIOD) {
-        let waiting = queue.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
-        let status = status::Status::of(&counters, begun, clock(), waiting);
-        if let Err(error) = status.write(&state)
-            && !std::mem::replace(&mut failed, true)
-        {
+    }
+
+    /// Takes what has arrived, stores and gives out everything, and ends.
+    pub fn stop(self) -> Arc<Counters> {
+        let Collector { state, counters, begun, listeners, worker, store, .. } = self;
+        listeners.stop();
+        // A panic has told itself by its own message; the store is completed either way.
+        let _ = worker.join();
+        store.finish();
+        let last = Status::of(&counters, begun, clock(), 0).ended();
+        if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
         }
-        if inspecting.is_finished() || store.is_finished() {
-            tracing::error!("a thread ended before its time; the collector ends");
-            break;
-        }
-        notify(&[sd_notify::NotifyState::Watchdog]);
+        counters
     }
+}
+
+/// Runs until SIGTERM or SIGINT. `ready` is told the listeners when the collector takes records.
+pub fn run(config: &CollectorConfig, ready: impl FnOnce(&Listeners)) -> Result<Arc<Counters>, PipelineError> {
+    let mut collector = Collector::start(config)?;
+    ready(collector.listeners());
+    collector.write_status();
+    notify(&[sd_notify::NotifyState::Ready]);
+    collector.wait();
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: taking what has arrived");
-    listeners.stop();
-    // A panic of the worker is told by its own message; its queue is gone either way.
-    let _ = inspecting.join();
-    store.finish();
-    // The store is complete; an old status would only look alive.
-    let _ = status::Status::of(&counters, begun, clock(), 0).ended().write(&state);
-    Ok(counters)
+    Ok(collector.stop())
+}
+
+/// The worker's thread.
+fn inspect(mut worker: Worker, mut batches: Batches) {
+    let (mut saved, mut expired) = (Instant::now(), Instant::now());
+    loop {
+        match batches.next(EXPIRE_PERIOD) {
+            Next::Batch(batch) => worker.process(batch),
+            Next::Nothing => {}
+            Next::End => break,
+        }
+        if expired.elapsed() >= EXPIRE_PERIOD {
+            worker.expire(clock());
+            expired = Instant::now();
+        }
+        if saved.elapsed() >= LEARNED_PERIOD {
+            worker.save();
+            saved = Instant::now();
+        }
+    }
+    // Only an import has a copy of its alerts that could fail.
+    let _ = worker.finish();
 }
 
 fn wait_of(config: &CollectorConfig) -> Duration {
@@ -157,10 +235,7 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-fn spawn(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<std::thread::JoinHandle<()>, PipelineError> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, PipelineError> {
     let failed = |source| PipelineError::State { path: format!("thread {name}"), source };
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
 }
@@ -208,7 +283,7 @@ pub fn import(
     let store = StoreThread::start(config, counters.store.clone(), None)?;
     // What a running collector has learned is its own; an import learns from its files alone then.
     let mut worker =
-        Worker::new(config, counters.clone(), Some(store.queue()), lock.as_ref().map(|_| &*state))?;
+        Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
     if lock.is_some() {
         worker.deliver(config, &state)?;
     } else {
@@ -240,3 +315,6 @@ pub fn import(
 pub fn store_directory(config: &CollectorConfig) -> PathBuf {
     store::directory(&config.store, Path::new(&config.state_directory))
 }
+
+#[cfg(test)]
+mod tests;

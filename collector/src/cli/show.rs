@@ -34,7 +34,13 @@ pub(super) fn alerts(alerts: &[Alert], out: &mut dyn Write) -> io::Result<()> {
             targets(alert),
             alert.id
         )?;
-        writeln!(out, "    {} ({:.0} % sure, {} times)", alert.reason, alert.confidence * 100.0, alert.count)?;
+        writeln!(
+            out,
+            "    {} ({:.0} % sure, {} times)",
+            alert.reason,
+            alert.confidence * 100.0,
+            alert.count
+        )?;
     }
     writeln!(out, "{} alerts", alerts.len())
 }
@@ -51,9 +57,15 @@ fn targets(alert: &Alert) -> String {
 /// Every counter that is not zero, and the exporters.
 pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Result<()> {
     let state = if live { "runs" } else { "does not run" };
-    writeln!(out, "weir-collector {state} (process {}, since {}, status of {})", status.pid, status.started, status.written)?;
+    writeln!(
+        out,
+        "weir-collector {state} (process {}, since {}, status of {})",
+        status.pid, status.started, status.written
+    )?;
     writeln!(out, "queue_batches {}", status.queue_batches)?;
-    for (name, counters) in [("ingest", &status.ingest), ("detection", &status.detection), ("store", &status.store)] {
+    for (name, counters) in
+        [("ingest", &status.ingest), ("detection", &status.detection), ("store", &status.store)]
+    {
         writeln!(out, "{name}: {}", counted(counters))?;
     }
     for exporter in &status.exporters {
@@ -83,8 +95,11 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
 }
 
 fn counted(counters: &BTreeMap<String, u64>) -> String {
-    let parts: Vec<_> =
-        counters.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+    let parts: Vec<_> = counters
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
     if parts.is_empty() { "nothing yet".into() } else { parts.join(", ") }
 }
 

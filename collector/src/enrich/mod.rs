@@ -12,25 +12,11 @@ use crate::ingest::Exporter;
 use config::EnrichConfig;
 use legitimate::Legitimate;
 use lists::ListProblem;
-use prefix::{Networks, PrefixMap};
+use prefix::PrefixMap;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::sync::Arc;
 use weir_common::record::FlowRecord;
-
-/// What counts as the owner's where the configuration names no network: RFC 1918, RFC 4193, RFC 3927,
-/// RFC 4291 link-local and loopback, RFC 6598.
-const HOME_NETWORKS_DEFAULT: [&str; 9] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "127.0.0.0/8",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
 
 /// How much an asset matters to its owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,9 +73,6 @@ pub enum EnrichError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A home network is not a network.
-    #[error("enrich.home_networks: {0}")]
-    HomeNetworks(String),
 }
 
 /// The owner's knowledge, ready for look-ups.
@@ -97,7 +80,6 @@ pub enum EnrichError {
 pub struct Enricher {
     assets: PrefixMap<Asset>,
     legitimate: Legitimate,
-    home: Arc<Networks>,
 }
 
 impl Enricher {
@@ -114,22 +96,8 @@ impl Enricher {
             rules = lists::read_legitimate(&config.legitimate, file, &mut more);
             problems.append(&mut more);
         }
-        let home = if config.home_networks.is_empty() {
-            Networks::parse(&HOME_NETWORKS_DEFAULT)
-        } else {
-            Networks::parse(&config.home_networks)
-        };
-        let enricher = Enricher {
-            assets: PrefixMap::build(assets),
-            legitimate: Legitimate::build(rules),
-            home: Arc::new(home.map_err(EnrichError::HomeNetworks)?),
-        };
+        let enricher = Enricher { assets: PrefixMap::build(assets), legitimate: Legitimate::build(rules) };
         Ok((enricher, problems))
-    }
-
-    /// The owner's networks.
-    pub fn home(&self) -> &Arc<Networks> {
-        &self.home
     }
 
     /// Adds what is known to a record.
@@ -166,11 +134,7 @@ mod tests {
         let (enricher, problems) = Enricher::load(&config).unwrap();
         assert_eq!(problems.len(), 1);
         assert_eq!(enricher.assets.get("10.0.0.5".parse().unwrap()).unwrap().name, "web-1");
-        assert!(enricher.home().contains("192.168.1.1".parse().unwrap()));
-        assert!(!enricher.home().contains("192.0.2.1".parse().unwrap()));
         config.legitimate = "/nonexistent/legit.csv".into();
         assert!(Enricher::load(&config).unwrap_err().to_string().contains("enrich.legitimate"));
-        let config = EnrichConfig { home_networks: vec!["ten".into()], ..EnrichConfig::default() };
-        assert!(Enricher::load(&config).unwrap_err().to_string().contains("home_networks"));
     }
 }

@@ -7,6 +7,7 @@
 pub mod config;
 pub mod counters;
 pub mod session;
+pub mod queue;
 pub mod listen;
 pub mod file;
 pub mod eve;

@@ -3,26 +3,35 @@
 use super::store_thread::StoreQueue;
 use super::{Counters, PipelineError};
 use crate::config::CollectorConfig;
-use crate::detect::{Detector, Finding};
+use crate::correlate::{Correlator, Incident};
+use crate::detect::{Detectors, Finding};
 use crate::enrich::Enricher;
 use crate::ingest::Batch;
 use crate::ingest::counters::add;
 use crate::store::alerts::AlertLog;
+use crate::triage::Triage;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_common::alert::Alert;
+use weir_common::time::Timestamp;
+
+/// Most alerts whose last form is held back for the copy of an import; past it they are written as they are.
+const COPY_ALERTS_MAX: usize = 100_000;
 
 /// Everything that a batch passes, in this order.
-pub struct Worker {
+pub(super) struct Worker {
     enricher: Enricher,
-    detectors: Vec<Box<dyn Detector>>,
+    detectors: Detectors,
+    correlator: Correlator,
+    triage: Triage,
     findings: Vec<Finding>,
+    incidents: Vec<Incident>,
     log: AlertLog,
-    copy: Option<Box<dyn Write + Send>>,
-    copy_error: Option<io::Error>,
-    store: Option<StoreQueue>,
+    copy: Option<Copy>,
+    store: StoreQueue,
     state: Option<PathBuf>,
     counters: Arc<Counters>,
 }
@@ -33,21 +42,29 @@ impl Worker {
     pub(super) fn new(
         config: &CollectorConfig,
         counters: Arc<Counters>,
-        store: Option<StoreQueue>,
+        store: StoreQueue,
         state: Option<&Path>,
     ) -> Result<Worker, PipelineError> {
         let (enricher, problems) = Enricher::load(&config.enrich)?;
         for problem in problems {
             tracing::warn!("{problem}");
         }
+        // What is wrong with home networks was said as the configuration's.
+        let (detectors, problems) =
+            Detectors::from_config(&config.detect, &config.enrich.home_networks, state);
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
         let log = AlertLog::open(&super::store_directory(config), counters.store.clone())?;
         Ok(Worker {
             enricher,
-            detectors: Vec::new(),
+            detectors,
+            correlator: Correlator::new(&config.correlate),
+            triage: Triage::new(&config.triage),
             findings: Vec::new(),
+            incidents: Vec::new(),
             log,
             copy: None,
-            copy_error: None,
             store,
             state: state.map(Path::to_owned),
             counters,
@@ -59,71 +76,108 @@ impl Worker {
         Ok(())
     }
 
-    /// Alerts go there as well, one JSON object per line.
-    pub(super) fn copy_alerts(&mut self, copy: Option<Box<dyn Write + Send>>) {
-        self.copy = copy;
+    /// The last form of each alert goes there as well when all is read, one JSON object per line.
+    pub(super) fn copy_alerts(&mut self, out: Option<Box<dyn Write + Send>>) {
+        self.copy = out.map(|out| Copy { out, held: HashMap::new(), error: None });
     }
 
     /// Inspects a batch and hands its records to the store.
     pub(super) fn process(&mut self, batch: Batch) {
         add(&self.counters.records, batch.records.len() as u64);
         // A fault of a detector costs its batch's findings; the records are stored whatever happens.
-        let inspected = catch_unwind(AssertUnwindSafe(|| self.inspect(&batch)));
-        match inspected {
-            Ok(alerts) => self.give_out(&alerts),
-            Err(_) => add(&self.counters.batches_panicked, 1u64),
+        if catch_unwind(AssertUnwindSafe(|| self.inspect(&batch))).is_err() {
+            add(&self.counters.batches_panicked, 1u64);
         }
-        if let Some(store) = &self.store {
-            store.send(batch);
-        }
+        self.tell();
+        self.store.send(batch);
     }
 
-    fn inspect(&mut self, batch: &Batch) -> Vec<Alert> {
+    /// Closes what has been quiet; `now` is the clock's, for records that come live.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        self.correlator.expire(now, &mut self.incidents);
+        self.tell();
+    }
+
+    /// From records to incidents.
+    fn inspect(&mut self, batch: &Batch) {
         for record in &batch.records {
             let enriched = self.enricher.enrich(record, &batch.exporter);
-            for detector in &mut self.detectors {
-                detector.inspect(&enriched, &mut self.findings);
+            self.detectors.inspect(&enriched, &mut self.findings);
+        }
+        if !self.findings.is_empty() {
+            add(&self.counters.findings, self.findings.len() as u64);
+            for finding in self.findings.drain(..) {
+                self.correlator.fold(finding, &mut self.incidents);
             }
         }
-        add(&self.counters.findings, self.findings.len() as u64);
-        self.findings.clear();
-        Vec::new()
     }
 
-    fn give_out(&mut self, alerts: &[Alert]) {
-        if alerts.is_empty() {
+    /// From incidents to whoever wants alerts.
+    fn tell(&mut self) {
+        if self.incidents.is_empty() {
             return;
         }
+        let alerts: Vec<Alert> =
+            self.incidents.drain(..).filter_map(|incident| self.triage.assess(&incident)).collect();
         add(&self.counters.alerts, alerts.len() as u64);
-        self.log.append(alerts);
-        if let Some(copy) = &mut self.copy
-            && let Err(error) = write_lines(copy, alerts)
-        {
-            self.copy_error.get_or_insert(error);
-            self.copy = None;
+        self.log.append(&alerts);
+        if let Some(copy) = &mut self.copy {
+            copy.hold(alerts);
         }
     }
 
     /// Writes what was learned.
-    pub(super) fn save(&mut self) {}
+    pub(super) fn save(&mut self) {
+        if let Some(state) = &self.state
+            && let Err(error) = self.detectors.save(state)
+        {
+            tracing::error!("{}: {error}; what was learned since is lost at a restart", state.display());
+        }
+    }
 
     /// Gives out what is still held and writes what was learned; the first error of the alerts' copy.
     pub(super) fn finish(mut self) -> Option<io::Error> {
+        self.correlator.close_all(&mut self.incidents);
+        self.tell();
         self.save();
-        if let Some(copy) = &mut self.copy
-            && let Err(error) = copy.flush()
-        {
-            self.copy_error.get_or_insert(error);
-        }
-        self.copy_error
+        self.copy.and_then(Copy::finish)
     }
 }
 
-fn write_lines(copy: &mut dyn Write, alerts: &[Alert]) -> io::Result<()> {
-    for alert in alerts {
-        serde_json::to_writer(&mut *copy, alert)?;
-        copy.write_all(b"\n")?;
+/// Alerts on their way to a file of the user's.
+struct Copy {
+    out: Box<dyn Write + Send>,
+    /// The last form of each alert by id.
+    held: HashMap<String, Alert>,
+    error: Option<io::Error>,
+}
+
+impl Copy {
+    fn hold(&mut self, alerts: Vec<Alert>) {
+        for alert in alerts {
+            self.held.insert(alert.id.clone(), alert);
+        }
+        if self.held.len() > COPY_ALERTS_MAX {
+            self.write();
+        }
     }
-    // A reader at the other end of a pipe sees an alert when there is one.
-    copy.flush()
+
+    /// Writes what is held in order of time.
+    fn write(&mut self) {
+        let mut alerts: Vec<Alert> = self.held.drain().map(|(_, alert)| alert).collect();
+        alerts.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+        for alert in &alerts {
+            let mut line = serde_json::to_vec(alert).unwrap_or_default();
+            line.push(b'\n');
+            if self.error.is_none() {
+                self.error = self.out.write_all(&line).err();
+            }
+        }
+    }
+
+    fn finish(mut self) -> Option<io::Error> {
+        self.write();
+        let flushed = self.out.flush().err();
+        self.error.or(flushed)
+    }
 }
