@@ -1,8 +1,12 @@
 //! The collector's configuration: one section per stage, each the stage's own struct.
 
+use crate::correlate::config::CorrelateConfig;
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
+use crate::evidence::config::EvidenceConfig;
+use crate::forward::config::ForwardConfig;
 use crate::ingest::config::IngestConfig;
+use crate::triage::config::TriageConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +22,14 @@ pub struct CollectorConfig {
     pub enrich: EnrichConfig,
     #[allow(missing_docs)]
     pub detect: DetectConfig,
+    #[allow(missing_docs)]
+    pub correlate: CorrelateConfig,
+    #[allow(missing_docs)]
+    pub triage: TriageConfig,
+    #[allow(missing_docs)]
+    pub forward: ForwardConfig,
+    #[allow(missing_docs)]
+    pub evidence: EvidenceConfig,
 }
 
 impl Default for CollectorConfig {
@@ -27,6 +39,10 @@ impl Default for CollectorConfig {
             ingest: IngestConfig::default(),
             enrich: EnrichConfig::default(),
             detect: DetectConfig::default(),
+            correlate: CorrelateConfig::default(),
+            triage: TriageConfig::default(),
+            forward: ForwardConfig::default(),
+            evidence: EvidenceConfig::default(),
         }
     }
 }

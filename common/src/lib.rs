@@ -16,4 +16,6 @@ pub mod alert;
 pub mod ipfix;
 pub mod json;
 pub mod config;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod compiler_fault;
