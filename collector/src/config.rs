@@ -4,6 +4,7 @@ use crate::correlate::config::CorrelateConfig;
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
 use crate::evidence::config::EvidenceConfig;
+use crate::forward::config::ForwardConfig;
 use crate::ingest::config::IngestConfig;
 use crate::store::config::StoreConfig;
 use crate::triage::config::TriageConfig;
@@ -27,6 +28,8 @@ pub struct CollectorConfig {
     #[allow(missing_docs)]
     pub triage: TriageConfig,
     #[allow(missing_docs)]
+    pub forward: ForwardConfig,
+    #[allow(missing_docs)]
     pub store: StoreConfig,
     #[allow(missing_docs)]
     pub evidence: EvidenceConfig,
@@ -41,6 +44,7 @@ impl Default for CollectorConfig {
             detect: DetectConfig::default(),
             correlate: CorrelateConfig::default(),
             triage: TriageConfig::default(),
+            forward: ForwardConfig::default(),
             store: StoreConfig::default(),
             evidence: EvidenceConfig::default(),
         }
