@@ -328,6 +328,9 @@ fn import(config: &CollectorConfig, files: &[PathBuf], alerts: Option<&Path>) ->
         return Err(if system { Failure::System(message) } else { Failure::Input(message) });
     }
     let mut more = faults;
+    if imported.undelivered > 0 {
+        more.push(format!("{} alerts are not delivered yet and wait in the outboxes", imported.undelivered));
+    }
     if more.is_empty() && imported.malformed > 0 {
         more.push(format!("{} messages or sets were malformed", imported.malformed));
     }
@@ -518,6 +521,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     // Without a state directory: what was learned is not the configuration's.
     let (_, wrong) = Detectors::from_config(&config.detect, &config.enrich.home_networks, None);
     problems.extend(wrong.iter().map(ToString::to_string));
+    problems.extend(crate::forward::check(&config.forward).iter().map(ToString::to_string));
     problems.extend(Admission::new(&config.ingest).err().map(|error| error.to_string()));
     problems.extend(crate::store::flows::check(&config.store).err().map(|error| error.to_string()));
     tell(&problems)?;

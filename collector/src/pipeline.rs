@@ -18,6 +18,7 @@ mod worker;
 
 use crate::config::CollectorConfig;
 use crate::enrich::EnrichError;
+use crate::forward::{DestinationStatus, Forwarder};
 use crate::ingest::counters::IngestCounters;
 use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
@@ -42,6 +43,10 @@ pub const STORE_QUEUE_BATCHES: usize = 128;
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// How often incidents that have been quiet are closed.
 const EXPIRE_PERIOD: Duration = Duration::from_secs(10);
+/// Longest time that deliveries have when the collector stops; systemd waits 90 s.
+const DELIVERY_AT_STOP: Duration = Duration::from_secs(5);
+/// Longest time that deliveries have at the end of an import.
+const DELIVERY_AT_END: Duration = Duration::from_secs(30);
 /// How often what was learned is written.
 const LEARNED_PERIOD: Duration = Duration::from_secs(300);
 
@@ -112,6 +117,7 @@ pub struct Collector {
     waiting: WeakSender<Batch>,
     worker: JoinHandle<()>,
     store: StoreThread,
+    forwarder: Arc<Forwarder>,
     status_failed: bool,
     _lock: File,
 }
@@ -124,7 +130,8 @@ impl Collector {
         let counters = Arc::new(Counters::default());
         let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
         let mut worker = Worker::new(config, counters.clone(), store.queue(), Some(&state))?;
-        worker.deliver(config, &state)?;
+        let forwarder = Arc::new(forward(config, &state)?);
+        worker.deliver(forwarder.clone());
         let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
         let waiting = sender.downgrade();
         let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
@@ -138,6 +145,7 @@ impl Collector {
             waiting,
             worker,
             store,
+            forwarder,
             status_failed: false,
             _lock: lock,
         })
@@ -167,7 +175,9 @@ impl Collector {
 
     fn write_status(&mut self) {
         let waiting = self.waiting.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
-        match Status::of(&self.counters, self.begun, clock(), waiting).write(&self.state) {
+        let status = Status::of(&self.counters, self.begun, clock(), waiting)
+            .with_destinations(self.forwarder.status());
+        match status.write(&self.state) {
             Ok(()) => self.status_failed = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.status_failed, true) {
@@ -179,15 +189,18 @@ impl Collector {
 
     /// Takes what has arrived, stores and gives out everything, and ends.
     pub fn stop(self) -> Arc<Counters> {
-        let Collector { state, counters, begun, listeners, worker, store, .. } = self;
+        let Collector { state, counters, begun, listeners, worker, store, forwarder, _lock: lock, .. } = self;
         listeners.stop();
         // A panic has told itself by its own message; the store is completed either way.
         let _ = worker.join();
         store.finish();
-        let last = Status::of(&counters, begun, clock(), 0).ended();
+        let destinations = deliver_rest(forwarder, DELIVERY_AT_STOP);
+        let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations).ended();
         if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
         }
+        // Only now may another collector have the state directory.
+        drop(lock);
         counters
     }
 }
@@ -224,6 +237,22 @@ fn inspect(mut worker: Worker, mut batches: Batches) {
     }
     // Only an import has a copy of its alerts that could fail.
     let _ = worker.finish();
+}
+
+fn forward(config: &CollectorConfig, state: &Path) -> Result<Forwarder, PipelineError> {
+    Forwarder::start(&config.forward, state).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        PipelineError::Config(problems.join("\n"))
+    })
+}
+
+/// Gives deliveries their last chance; what is left is in the outboxes for the next start.
+fn deliver_rest(forwarder: Arc<Forwarder>, limit: Duration) -> Vec<DestinationStatus> {
+    match Arc::try_unwrap(forwarder) {
+        Ok(forwarder) => forwarder.stop(limit),
+        // The worker's thread panicked outside of its guard and took its share along.
+        Err(shared) => shared.status(),
+    }
 }
 
 fn wait_of(config: &CollectorConfig) -> Duration {
@@ -266,6 +295,8 @@ pub struct Imported {
     pub malformed: u64,
     /// Whether `--alerts` could be written.
     pub alerts_error: Option<std::io::Error>,
+    /// Alerts that no destination took in time; they are in the outboxes for the next run.
+    pub undelivered: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -282,11 +313,13 @@ pub fn import(
     let lock = lock(&state)?;
     let store = StoreThread::start(config, counters.store.clone(), None)?;
     // What a running collector has learned is its own; an import learns from its files alone then.
-    let mut worker =
-        Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
+    let mut worker = Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
+    let mut forwarder = None;
     if lock.is_some() {
-        worker.deliver(config, &state)?;
-    } else {
+        let started = Arc::new(forward(config, &state)?);
+        worker.deliver(started.clone());
+        forwarder = Some(started);
+    } else if !config.forward.destinations.is_empty() {
         tracing::warn!(
             "a collector runs with this state directory: alerts of the import are stored, not delivered"
         );
@@ -305,6 +338,9 @@ pub fn import(
     }
     imported.alerts_error = worker.finish();
     store.finish();
+    if let Some(forwarder) = forwarder {
+        imported.undelivered = deliver_rest(forwarder, DELIVERY_AT_END).iter().map(|lane| lane.waiting).sum();
+    }
     imported.exporters = exporters.len() as u64;
     imported.malformed = counters.ingest.malformed();
     imported.took = begun.elapsed();

@@ -68,6 +68,9 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
     {
         writeln!(out, "{name}: {}", counted(counters))?;
     }
+    for destination in &status.destinations {
+        writeln!(out, "destination {destination}")?;
+    }
     for exporter in &status.exporters {
         write!(
             out,

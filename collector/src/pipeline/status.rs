@@ -1,6 +1,7 @@
 //! What `status` shows: a snapshot of every counter, in a file that is replaced each second.
 
 use super::Counters;
+use crate::forward::DestinationStatus;
 use crate::ingest::counters::ExporterStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Status {
     pub detection: BTreeMap<String, u64>,
     #[allow(missing_docs)]
     pub store: BTreeMap<String, u64>,
+    /// One entry per destination of alerts.
+    pub destinations: Vec<serde_json::Value>,
     /// One entry per exporter.
     pub exporters: Vec<ExporterStatus>,
 }
@@ -75,8 +78,17 @@ impl Status {
                 ("alerts_stored", &store.alerts_stored),
                 ("alerts_lost", &store.alerts_lost),
             ]),
+            destinations: Vec::new(),
             exporters: counters.ingest.exporters(),
         }
+    }
+
+    /// The same with the destinations.
+    pub fn with_destinations(mut self, destinations: Vec<DestinationStatus>) -> Status {
+        // A status is made of numbers and texts, which JSON has.
+        self.destinations =
+            destinations.iter().filter_map(|status| serde_json::to_value(status).ok()).collect();
+        self
     }
 
     /// The same, as the last one of its process.

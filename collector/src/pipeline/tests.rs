@@ -183,8 +183,11 @@ fn a_full_disk_costs_records_and_not_the_collector() {
         // Distinct values, which do not compress away.
         some.iter_mut().for_each(|record| {
             number += 1;
-            record.community_id.0[..8]
-                .copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            for (part, factor) in
+                record.community_id.0.chunks_mut(8).zip([0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 3u64])
+            {
+                part.copy_from_slice(&number.wrapping_mul(factor).to_be_bytes()[..part.len()]);
+            }
             record.end = record.start;
         });
         stream.write_all(&exporting.records(&some)).unwrap();

@@ -6,6 +6,7 @@ use crate::config::CollectorConfig;
 use crate::correlate::{Correlator, Incident};
 use crate::detect::{Detectors, Finding};
 use crate::enrich::Enricher;
+use crate::forward::Forwarder;
 use crate::ingest::Batch;
 use crate::ingest::counters::add;
 use crate::store::alerts::AlertLog;
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     triage: Triage,
     findings: Vec<Finding>,
     incidents: Vec<Incident>,
+    forwarder: Option<Arc<Forwarder>>,
     log: AlertLog,
     copy: Option<Copy>,
     store: StoreQueue,
@@ -63,6 +65,7 @@ impl Worker {
             triage: Triage::new(&config.triage),
             findings: Vec::new(),
             incidents: Vec::new(),
+            forwarder: None,
             log,
             copy: None,
             store,
@@ -72,8 +75,8 @@ impl Worker {
     }
 
     /// Alerts go to the configured destinations as well.
-    pub(super) fn deliver(&mut self, _config: &CollectorConfig, _state: &Path) -> Result<(), PipelineError> {
-        Ok(())
+    pub(super) fn deliver(&mut self, forwarder: Arc<Forwarder>) {
+        self.forwarder = Some(forwarder);
     }
 
     /// The last form of each alert goes there as well when all is read, one JSON object per line.
@@ -120,6 +123,10 @@ impl Worker {
         let alerts: Vec<Alert> =
             self.incidents.drain(..).filter_map(|incident| self.triage.assess(&incident)).collect();
         add(&self.counters.alerts, alerts.len() as u64);
+        // Into the outboxes first: what a crash then repeats, a receiver can tell by its key.
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.send(&alerts);
+        }
         self.log.append(&alerts);
         if let Some(copy) = &mut self.copy {
             copy.hold(alerts);
