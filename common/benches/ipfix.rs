@@ -1,5 +1,4 @@
 //! What one flow record costs in IPFIX: encoded into a message, decoded from one.
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;

@@ -31,7 +31,10 @@ impl<'a> Object<'a> {
 
     /// A text value.
     pub fn text(&mut self, key: &'static str, value: &str) -> &mut Self {
-        string(self.key(key), value.as_bytes());
+        let out = self.key(key);
+        out.push(b'"');
+        escape(out, value);
+        out.push(b'"');
         self
     }
 
@@ -201,6 +204,11 @@ fn display(out: &mut Vec<u8>, value: impl fmt::Display) {
 /// Appends a JSON string; bytes that are not UTF-8 become U+FFFD.
 pub fn string(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
+    if let Ok(text) = std::str::from_utf8(value) {
+        escape(out, text);
+        out.push(b'"');
+        return;
+    }
     for chunk in value.utf8_chunks() {
         escape(out, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -210,10 +218,35 @@ pub fn string(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'"');
 }
 
+/// Whether a byte is escaped: what JSON forbids in strings, and DEL.
+fn is_escaped(byte: u8) -> bool {
+    matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f)
+}
+
+/// Where the first byte is that is escaped. Eight bytes are looked at together, because most text has
+/// none: of `x - n` the top bit of a byte tells that it was less than `n`, where it was not set before.
+fn escaped_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word & TOPS;
+    let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let (words, _) = bytes.as_chunks::<8>();
+    let clean = words.iter().take_while(|word| {
+        let word = u64::from_ne_bytes(**word);
+        below(word, 0x20) | is(word, b'"') | is(word, b'\\') | is(word, 0x7f) == 0
+    });
+    let from = clean.count() * 8;
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.iter().position(|byte| is_escaped(*byte)).map(|at| from + at)
+}
+
 fn escape(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut clean_from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
+    let mut rest = text.as_bytes();
+    while let Some(at) = escaped_at(rest) {
+        let (clean, escaped) = rest.split_at(at);
+        out.extend_from_slice(clean);
+        let Some((byte, after)) = escaped.split_first() else { return };
+        rest = after;
         let short = match byte {
             b'"' => b'"',
             b'\\' => b'\\',
@@ -222,18 +255,15 @@ fn escape(out: &mut Vec<u8>, text: &str) {
             b'\t' => b't',
             0x08 => b'b',
             0x0c => b'f',
-            0..=0x1f | 0x7f => 0,
-            _ => continue,
+            _ => {
+                let digit = |value: u8| b"0123456789abcdef"[usize::from(value & 15)];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(*byte)]);
+                continue;
+            }
         };
-        out.extend_from_slice(&bytes[clean_from..at]);
-        clean_from = at + 1;
-        if short != 0 {
-            out.extend_from_slice(&[b'\\', short]);
-        } else {
-            let _ = write!(Bytes(out), "\\u{byte:04x}");
-        }
+        out.extend_from_slice(&[b'\\', short]);
     }
-    out.extend_from_slice(&bytes[clean_from..]);
+    out.extend_from_slice(rest);
 }
 
 #[cfg(test)]
@@ -261,5 +291,19 @@ mod tests {
             "yes": true, "l": ["a", "b"], "inner": {"one": 1}, "empty": {}, "rows": [{"r": 1}, "7"], "m": 2,
         });
         assert_eq!(value, want);
+    }
+
+    #[test]
+    fn every_byte_is_escaped_wherever_it_stands() {
+        for byte in 0..=0x7f {
+            for at in 0..20 {
+                let mut text = vec![b'~'; 20];
+                text[at] = byte;
+                let mut out = Vec::new();
+                string(&mut out, &text);
+                assert_eq!(serde_json::from_slice::<String>(&out).unwrap().into_bytes(), text);
+                assert_eq!(out.len() > 22, is_escaped(byte), "{byte:#x}");
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod time;
 pub mod encode;
 pub mod options;
 pub mod error;
+mod ops;
 mod plan;
 pub mod decode;
 pub mod file;

@@ -16,8 +16,9 @@ pub fn to_ntp(time: Timestamp) -> u64 {
         Ok(seconds) => (seconds, u64::from(time.subsec_nanos())),
         Err(_) => (u32::MAX, NANOS_PER_SECOND - 1),
     };
-    // To the nearest fraction, so that the way back, also to the nearest, gives the same nanosecond.
-    let fraction = ((nanos << 32) + NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
+    // Rounded up, so that the way back gives the same nanosecond to those who cut (tshark, nfdump) as
+    // well as to those who round, as this file does.
+    let fraction = (nanos << 32).div_ceil(NANOS_PER_SECOND);
     u64::from(seconds.wrapping_add(NTP_TO_UNIX_S)) << 32 | fraction
 }
 
@@ -56,6 +57,8 @@ mod tests {
         fn every_nanosecond_survives(seconds in any::<u32>(), nanos in 0..1_000_000_000u32) {
             let time = Timestamp::from_parts(u64::from(seconds), nanos);
             prop_assert_eq!(from_ntp(to_ntp(time)), time);
+            let cut = ((to_ntp(time) & 0xffff_ffff) * 1_000_000_000) >> 32;
+            prop_assert_eq!(cut, u64::from(nanos));
         }
 
         #[test]

@@ -28,6 +28,8 @@ impl LinkType {
     pub const PPP_HDLC: LinkType = LinkType(50);
     /// Raw IPv4 or IPv6.
     pub const RAW: LinkType = LinkType(101);
+    /// Cisco HDLC: address and control, then an EtherType.
+    pub const CISCO_HDLC: LinkType = LinkType(104);
     /// OpenBSD loopback: a four-byte address family in network byte order.
     pub const LOOP: LinkType = LinkType(108);
     /// Linux cooked capture, version 1.

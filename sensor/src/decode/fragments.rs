@@ -388,8 +388,8 @@ impl Datagram {
         }
         let covered = self.ranges.covered(start, end);
         if covered > 0 {
-            let is_duplicate = covered as usize == payload.len()
-                && pool.matches(&self.buffer, usize::from(start), payload);
+            let is_duplicate =
+                covered as usize == payload.len() && pool.matches(&self.buffer, usize::from(start), payload);
             if !is_duplicate {
                 counters.fragments_bad += 1;
             }

@@ -2,8 +2,8 @@
 //!
 //! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
 //! 802.1Q identifiers. Ethernet II and 802.3 with SNAP, 802.1Q and 802.1ad tags, MPLS label stacks,
-//! PPPoE sessions, Linux cooked captures, BSD loopback, PPP and raw IP. Addresses of the link layer are not
-//! kept, and Ethernet inside Ethernet (pseudowires, 802.1ah) is not opened.
+//! PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC and raw IP. Addresses of the link
+//! layer are not kept, and Ethernet inside Ethernet (pseudowires, 802.1ah) is not opened.
 
 use super::error::Undecoded;
 use crate::capture::LinkType;
@@ -93,6 +93,10 @@ fn strip_other(link: LinkType, data: &[u8]) -> Result<Network<'_>, Undecoded> {
         LinkType::LINUX_SLL2 => {
             let header = data.first_chunk::<20>().ok_or(Undecoded::Truncated)?;
             by_ethertype(u16::from_be_bytes([header[0], header[1]]), &data[20..])
+        }
+        LinkType::CISCO_HDLC => {
+            let header = data.first_chunk::<4>().ok_or(Undecoded::Truncated)?;
+            by_ethertype(u16::from_be_bytes([header[2], header[3]]), &data[4..])
         }
         LinkType::PPP | LinkType::PPP_HDLC => by_ppp(data.strip_prefix(&[0xff, 0x03]).unwrap_or(data)),
         _ => Err(Undecoded::UnknownLink),

@@ -203,7 +203,9 @@ impl Transport {
     #[inline]
     pub fn ports(&self) -> (u16, u16) {
         match *self {
-            Transport::Tcp(Tcp { source, destination, .. }) | Transport::Ports { source, destination } => (source, destination),
+            Transport::Tcp(Tcp { source, destination, .. }) | Transport::Ports { source, destination } => {
+                (source, destination)
+            }
             Transport::Icmp { .. } | Transport::None => (0, 0),
         }
     }

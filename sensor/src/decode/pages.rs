@@ -13,6 +13,7 @@ const NONE: u32 = u32::MAX;
 
 /// The pool.
 pub(super) struct PagePool {
+    #[expect(clippy::vec_box, reason = "growing by a page must not copy the pages there are")]
     pages: Vec<Box<[u8; PAGE_BYTES]>>,
     free: Vec<u32>,
     pages_max: usize,

@@ -88,7 +88,7 @@ fn other<'a>(
         protocol::ICMP | protocol::ICMPV6 => {
             let kind = bytes.first_chunk::<2>().map(|b| Transport::Icmp { kind: b[0], code: b[1] });
             // Four bytes, and four more that most types define (RFC 792, RFC 4443).
-            (bytes.len().min(8).max(4), kind)
+            (bytes.len().clamp(4, 8), kind)
         }
         _ => return (Transport::None, bytes),
     };

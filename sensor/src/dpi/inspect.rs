@@ -8,8 +8,13 @@
 //! reordered. That is why bytes that no dissector wants are asked about again a few times, where the
 //! next segment begins, before the flow counts as unknown.
 
+#[cfg(test)]
+#[path = "inspect_tests.rs"]
+mod tests;
+
 use super::config::DpiConfig;
-use super::parser::{Candidates, Parser};
+use super::parser::Parser;
+use super::probing::{Probing, Verdict};
 use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, Event, Progress};
 use crate::counters::DpiCounters;
@@ -20,14 +25,6 @@ use weir_common::metadata::Metadata;
 use weir_common::net::{Direction, protocol};
 use weir_common::record::tcp_flags;
 use weir_common::time::Timestamp;
-
-/// Datagrams of a flow that are looked at before it stays unknown.
-const PROBE_DATAGRAMS_MAX: u8 = 8;
-/// Times that one direction of a TCP flow is looked at anew, each at the start of a segment, because
-/// it may have been picked up in the middle of a message.
-const PROBE_RESTARTS_MAX: u8 = 4;
-/// Bytes of one direction let pass, without a dissector, while the other side has not said anything.
-const ONE_SIDED_BYTES_MAX: u32 = 64 << 10;
 
 /// A worker's inspection: limits and stream memory shared by its flows.
 #[derive(Debug)]
@@ -57,26 +54,6 @@ enum Stage {
     Probing(Probing),
     Reading(Parser),
     Over,
-}
-
-/// The search for the dissector; arrays are by direction.
-#[derive(Debug)]
-struct Probing {
-    candidates: [Candidates; 2],
-    /// Bytes let pass without a dissector.
-    discarded: [u32; 2],
-    restarts_left: [u8; 2],
-    /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
-    is_tentative: [bool; 2],
-    datagrams: u8,
-}
-
-/// What the first bytes of a direction say.
-enum Verdict {
-    Recognised(Parser),
-    Wait,
-    Discard,
-    Unknown,
 }
 
 impl Inspector {
@@ -154,7 +131,14 @@ impl Inspection {
     fn new(carrier: Carrier) -> Inspection {
         let streams = (carrier == Carrier::Stream).then(Box::default);
         let stage = Stage::Probing(Probing::new());
-        Inspection { app: App::Unknown, is_swapped: false, is_waiting: false, stage, metadata: Metadata::EMPTY, streams }
+        Inspection {
+            app: App::Unknown,
+            is_swapped: false,
+            is_waiting: false,
+            stage,
+            metadata: Metadata::EMPTY,
+            streams,
+        }
     }
 
     /// The application, as far as it is known.
@@ -204,7 +188,7 @@ impl Inspection {
     fn datagram(&mut self, payload: &[u8], now: &mut Now<'_>) -> ControlFlow<()> {
         if let Stage::Probing(probing) = &mut self.stage {
             match probing.datagram(now.direction, payload) {
-                Verdict::Recognised(parser) => {
+                Verdict::Recognised(parser, _) => {
                     self.app = parser.app();
                     now.counters.recognised += 1;
                     self.stage = Stage::Reading(parser);
@@ -280,7 +264,12 @@ impl Inspection {
         streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation)
     }
 
-    fn conversation<'a>(&'a mut self, now: &'a mut Now<'_>, probe_bytes_max: usize, other: Vec<u8>) -> Conversation<'a> {
+    fn conversation<'a>(
+        &'a mut self,
+        now: &'a mut Now<'_>,
+        probe_bytes_max: usize,
+        other: Vec<u8>,
+    ) -> Conversation<'a> {
         Conversation {
             stage: &mut self.stage,
             app: &mut self.app,
@@ -325,74 +314,6 @@ impl Inspection {
     }
 }
 
-impl Probing {
-    fn new() -> Probing {
-        Probing {
-            candidates: [Parser::ALL; 2],
-            discarded: [0; 2],
-            restarts_left: [PROBE_RESTARTS_MAX; 2],
-            is_tentative: [false; 2],
-            datagrams: 0,
-        }
-    }
-
-    /// An earlier segment came: everything is asked about again.
-    fn begin_anew(&mut self, index: usize) {
-        self.candidates[index] = Parser::ALL;
-        self.restarts_left[index] = PROBE_RESTARTS_MAX;
-        self.is_tentative[index] = false;
-    }
-
-    /// Held bytes are nobody's after all: what follows is asked about.
-    fn restart(&mut self, index: usize, discarded: usize) {
-        self.candidates[index] = Parser::ALL;
-        self.is_tentative[index] = false;
-        self.discard(index, discarded);
-    }
-
-    fn discard(&mut self, index: usize, bytes: usize) {
-        self.discarded[index] = self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-    }
-
-    fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
-        let mut candidates = Parser::ALL;
-        if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
-            return Verdict::Recognised(parser);
-        }
-        self.datagrams += 1;
-        if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
-    }
-
-    fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
-        let index = direction.index();
-        if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
-            return Verdict::Recognised(parser);
-        }
-        if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
-            return Verdict::Wait;
-        }
-        self.is_tentative[index] = false;
-        let restarts_left = self.restarts_left[index];
-        if self.candidates[index] == 0 && restarts_left > 0 {
-            self.restarts_left[index] -= 1;
-            if restarts_left == PROBE_RESTARTS_MAX && self.discarded[index] == 0 {
-                self.is_tentative[index] = true;
-                return Verdict::Wait;
-            }
-            self.candidates[index] = Parser::ALL;
-        } else {
-            self.candidates[index] = 0;
-            self.restarts_left[index] = 0;
-        }
-        self.discard(index, bytes.len());
-        let is_given_up = |index: usize| self.candidates[index] == 0 && self.restarts_left[index] == 0;
-        if is_given_up(0) && is_given_up(1) || self.discarded[index] >= ONE_SIDED_BYTES_MAX {
-            return Verdict::Unknown;
-        }
-        Verdict::Discard
-    }
-}
-
 /// A flow's dissector, or the search for it, as the reader of a stream.
 struct Conversation<'a> {
     stage: &'a mut Stage,
@@ -417,11 +338,15 @@ impl Reader for Conversation<'_> {
     fn bytes(&mut self, bytes: &[u8]) -> Take {
         if let Stage::Probing(probing) = self.stage {
             match probing.stream(self.direction, bytes, self.probe_bytes_max) {
-                Verdict::Recognised(parser) => {
+                Verdict::Recognised(parser, from) => {
                     let discarded = probing.discarded;
                     if self.recognised(parser, discarded) == Take::Stop {
                         return Take::Stop;
                     }
+                    return match self.read(self.direction, bytes.get(from..).unwrap_or_default()) {
+                        Take::Used(used) => Take::Used(used.saturating_add(from)),
+                        Take::Stop => Take::Stop,
+                    };
                 }
                 Verdict::Wait => return Take::Used(0),
                 Verdict::Discard => return Take::Used(bytes.len()),

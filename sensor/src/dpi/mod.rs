@@ -9,6 +9,7 @@
 
 pub mod config;
 mod inspect;
+mod probing;
 mod stream;
 mod parser;
 mod digest;
@@ -16,6 +17,10 @@ mod dns;
 mod http;
 mod tls;
 mod ssh;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod trial;
 
 pub use inspect::{Inspection, Inspector};
 

@@ -18,8 +18,11 @@ use weir_common::net::Direction;
 const LINE_BYTES_MAX: usize = 255;
 /// Most bytes of other lines before the identification. With more, it is not SSH.
 const PREAMBLE_BYTES_MAX: usize = 8 << 10;
-/// Most bytes of a packet that is waited for: what an implementation must support (RFC 4253 section 6.1).
+/// Most bytes of a packet that is waited for: what an implementation must support (RFC 4253 section
+/// 6.1). A longer one counts as malformed and ends the looking at its side.
 const PACKET_BYTES_MAX: usize = 35_000;
+/// Most bytes that any implementation sends (OpenSSH's limit). With more, it is not a packet.
+const PACKET_BYTES_PLAUSIBLE: usize = 256 << 10;
 /// Bytes passed of one side after which a session counts as captured one-sidedly, when the other has
 /// sent nothing at all.
 const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
@@ -53,6 +56,8 @@ enum Phase {
 struct Side {
     phase: Phase,
     begun: bool,
+    /// The side speaks SSH 1 also.
+    old: bool,
     /// Bytes of other lines before the identification.
     preamble_bytes: usize,
     /// There is nothing new to see before so many bytes are offered.
@@ -221,7 +226,8 @@ impl Side {
         let used = line.len() + usize::from(self.phase == Phase::Packet);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         context.metadata.set_bytes(line_field(context.direction), line);
-        if is_ssh_1(line) {
+        self.old = line.starts_with(b"SSH-1.");
+        if self.old && !line.starts_with(b"SSH-1.99-") {
             self.phase = Phase::Over;
         }
         Ok(Step::Used(used))
@@ -250,9 +256,16 @@ impl Side {
             return Ok(Step::Wait(LENGTH_BYTES));
         };
         let bytes = LENGTH_BYTES.saturating_add(u32::from_be_bytes(*length) as usize);
-        // A packet has at least a byte of message and four of padding.
-        if !(LENGTH_BYTES + 6..=PACKET_BYTES_MAX).contains(&bytes) {
+        // A packet has at least a byte of message and four of padding. Whether a side of version 1.99
+        // goes on with SSH 1, whose packets look different, is up to the other.
+        let plausible = (LENGTH_BYTES + 6..=PACKET_BYTES_PLAUSIBLE).contains(&bytes);
+        if !plausible && !self.old {
             return Err("not an SSH packet");
+        }
+        if !plausible || bytes > PACKET_BYTES_MAX {
+            *context.malformed += u64::from(plausible);
+            self.phase = Phase::Over;
+            return Ok(Step::Used(0));
         }
         let Some(packet) = rest.get(LENGTH_BYTES..bytes) else {
             return Ok(Step::Wait(bytes));
@@ -360,14 +373,174 @@ fn split_identification(line: &str) -> Option<(&str, &str)> {
     Some((protocol, software.split(' ').next().unwrap_or_default()))
 }
 
-/// Whether the sender speaks only SSH 1, whose packets look different; 1.99 speaks 2 as well.
-fn is_ssh_1(line: &[u8]) -> bool {
-    line.starts_with(b"SSH-1.") && !line.starts_with(b"SSH-1.99-")
-}
-
 fn line_field(sender: Direction) -> Field {
     match sender {
         Direction::Forward => Field::SshClient,
         Direction::Reverse => Field::SshServer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
+
+    const KEX: &str = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,\
+        ecdh-sha2-nistp521,diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,\
+        diffie-hellman-group18-sha512,diffie-hellman-group-exchange-sha1,diffie-hellman-group14-sha256,\
+        diffie-hellman-group14-sha1";
+    const ENCRYPTION: &str = "chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,\
+        aes128-gcm@openssh.com,aes256-gcm@openssh.com";
+    const MAC: &str = "umac-64-etm@openssh.com,umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com,\
+        hmac-sha2-512-etm@openssh.com,hmac-sha1-etm@openssh.com,umac-64@openssh.com,umac-128@openssh.com,\
+        hmac-sha2-256,hmac-sha2-512,hmac-sha1";
+    const CLIENT_LINE: &[u8] = b"SSH-2.0-OpenSSH_7.6p1 Ubuntu-4ubuntu0.3\r\n";
+    const SERVER_LINE: &[u8] = b"SSH-2.0-OpenSSH_7.4\r\n";
+
+    fn packet(kind: u8, content: &[u8]) -> Vec<u8> {
+        let padding = [0; 6];
+        let length = (2 + content.len() + padding.len()) as u32;
+        [&length.to_be_bytes()[..], &[padding.len() as u8, kind], content, &padding].concat()
+    }
+
+    /// A KEXINIT whose lists are the initiator's for one direction and marked for the other.
+    fn kexinit(lists: [&str; 10]) -> Vec<u8> {
+        let mut content = vec![0xcc; 16];
+        for list in lists {
+            content.extend_from_slice(&(list.len() as u32).to_be_bytes());
+            content.extend_from_slice(list.as_bytes());
+        }
+        content.extend_from_slice(&[0; 5]);
+        packet(20, &content)
+    }
+
+    /// What OpenSSH 7.6 sends.
+    fn client() -> Vec<u8> {
+        let kex = format!("{KEX},ext-info-c");
+        let compression = "none,zlib@openssh.com,zlib";
+        let lists = [&kex, "ssh-rsa", ENCRYPTION, "back-e", MAC, "back-m", compression, "back-c", "", ""];
+        [CLIENT_LINE, &kexinit(lists)].concat()
+    }
+
+    fn server() -> Vec<u8> {
+        let lists = ["k", "ssh-rsa", "e", "E", "m", "M", "c", "C", "", ""];
+        [SERVER_LINE, &kexinit(lists)].concat()
+    }
+
+    fn trial() -> Trial<Ssh> {
+        Trial::new()
+    }
+
+    #[test]
+    fn both_sides_are_told_with_the_published_hassh() {
+        let trial = trial().client(&client()).server(&server());
+        assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+        assert_eq!(trial.text(Field::SshClient), "SSH-2.0-OpenSSH_7.6p1 Ubuntu-4ubuntu0.3");
+        assert_eq!(trial.text(Field::SshServer), "SSH-2.0-OpenSSH_7.4");
+        assert_eq!(trial.text(Field::SshHassh), "06046964c022c6407d15a27b12a6a4fb");
+        let event = trial.event();
+        assert_eq!(event["client"]["proto_version"], "2.0");
+        assert_eq!(event["client"]["software_version"], "OpenSSH_7.6p1");
+        assert_eq!(event["client"]["hassh"]["hash"], "06046964c022c6407d15a27b12a6a4fb");
+        assert_eq!(event["server"]["software_version"], "OpenSSH_7.4");
+        assert_eq!(event["server"]["hassh"]["string"], "k;E;M;C");
+        assert_eq!(event["server"]["hassh"]["hash"], trial.text(Field::SshHasshServer));
+    }
+
+    #[test]
+    fn where_segments_are_cut_does_not_matter() {
+        cuts_do_not_matter::<Ssh>(&client(), &server());
+        let server = [b"Welcome.\r\nSS, not quite\nSSH?\n", &server()[..]].concat();
+        cuts_do_not_matter::<Ssh>(&client(), &server);
+    }
+
+    #[test]
+    fn no_damage_panics() {
+        survives_damage::<Ssh>(&client(), &server());
+    }
+
+    #[test]
+    fn lines_before_the_identification_are_passed_over() {
+        let trial = trial().server(b"Authorised use only.\r\n\nSSH-2.0-x\n").close();
+        assert_eq!(trial.text(Field::SshServer), "SSH-2.0-x");
+        assert_eq!(
+            trial.event(),
+            serde_json::json!({"server": {"proto_version": "2.0", "software_version": "x"}})
+        );
+        let endless = Trial::<Ssh>::new().server(&[b'a'; PREAMBLE_BYTES_MAX]);
+        assert_eq!(endless.end, None);
+        assert_eq!(endless.server(b"a").end, Some(Progress::Broken("no SSH identification")));
+    }
+
+    #[test]
+    fn an_identification_past_the_limit_is_cut_and_counted() {
+        let line = |bytes: usize| [b"SSH-2.0-", &vec![b'x'; bytes - 9][..], b"\n"].concat();
+        let whole = trial().client(&line(LINE_BYTES_MAX)).close();
+        assert_eq!((whole.malformed, whole.text(Field::SshClient).len()), (0, LINE_BYTES_MAX - 1));
+        let long = [&line(LINE_BYTES_MAX + 1), &client()[CLIENT_LINE.len()..]].concat();
+        let long = trial().client(&long).close();
+        assert_eq!((long.malformed, long.text(Field::SshClient).len()), (1, LINE_BYTES_MAX));
+        assert_eq!(long.text(Field::SshHassh), "06046964c022c6407d15a27b12a6a4fb");
+    }
+
+    #[test]
+    fn of_ssh_1_only_the_identification_is_read() {
+        let trial =
+            trial().client(b"SSH-1.5-PuTTY\n\0\0\0\x0bnonsense").server(b"SSH-1.99-Cisco-1.25\n\0\0\0\x02ab");
+        assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+        assert_eq!(trial.event()["server"]["proto_version"], "1.99");
+        assert_eq!(trial.event()["client"].get("hassh"), None);
+    }
+
+    #[test]
+    fn a_packet_is_read_only_within_its_borders() {
+        let header = |bytes: usize| (bytes as u32 - 4).to_be_bytes();
+        let after_line = |bytes: &[u8]| trial().client(SERVER_LINE).client(bytes);
+        assert_eq!(after_line(&header(9)).end, Some(Progress::Broken("not an SSH packet")));
+        assert_eq!(
+            after_line(&header(PACKET_BYTES_PLAUSIBLE + 1)).end,
+            Some(Progress::Broken("not an SSH packet"))
+        );
+        assert_eq!(after_line(&header(PACKET_BYTES_MAX)).malformed, 0);
+        assert_eq!(after_line(&header(PACKET_BYTES_MAX + 1)).malformed, 1);
+        // Ignored messages may come first; another message in place of the KEXINIT ends the looking.
+        let ignored = [&packet(2, b"ignore me")[..], &client()[CLIENT_LINE.len()..]].concat();
+        assert_eq!(after_line(&ignored).text(Field::SshHassh), "06046964c022c6407d15a27b12a6a4fb");
+        assert_eq!(after_line(&packet(21, b"newkeys")).malformed, 1);
+        assert_eq!(after_line(&packet(20, b"too short")).malformed, 1);
+        assert_eq!(after_line(&packet(1, b"disconnect")).malformed, 0);
+    }
+
+    #[test]
+    fn a_gap_ends_the_looking_at_its_side_only() {
+        let trial =
+            trial().client(&client()[..60]).gap(Direction::Forward, 10).client(b"??").server(&server());
+        assert_eq!(trial.end, Some(Progress::Done));
+        assert_eq!(trial.event()["client"].get("hassh"), None);
+        assert_eq!(trial.event()["server"]["hassh"]["string"], "k;E;M;C");
+    }
+
+    #[test]
+    fn one_side_alone_is_done_after_enough_data() {
+        let trial = trial().client(&client()).client(&[0; ONE_SIDED_BYTES_MAX - 1]);
+        assert_eq!(trial.end, None);
+        assert_eq!(trial.client(&[0]).end, Some(Progress::Done));
+        let told = Trial::<Ssh>::new().client(CLIENT_LINE).close();
+        assert_eq!(told.event()["client"]["software_version"], "OpenSSH_7.6p1");
+        assert!(Trial::<Ssh>::new().client(b"SSH-").close().events.is_empty());
+    }
+
+    #[test]
+    fn only_the_identification_is_recognised() {
+        let probe = |bytes: &[u8]| Ssh::probe(Carrier::Stream, Direction::Forward, bytes);
+        for cut in 0..5 {
+            assert_eq!(probe(&CLIENT_LINE[..cut.min(4)]), Probe::Unsure);
+        }
+        assert_eq!(probe(b"SSH-2"), Probe::Certain);
+        assert_eq!(probe(b"SSH-1.99-x"), Probe::Certain);
+        for other in [&b"ssh-2.0"[..], b"SSH-x", b"SSX", b"GET / HTTP/1.1", b"\x16\x03\x01"] {
+            assert_eq!(probe(other), Probe::NotForUs);
+        }
+        assert_eq!(Ssh::probe(Carrier::Datagram, Direction::Forward, CLIENT_LINE), Probe::NotForUs);
     }
 }

@@ -219,7 +219,7 @@ impl Form {
             data.push(kind.id(), Tally::OPTION, templates, write);
         };
         push(OptionsKind::Metering, &|out| {
-            options::write_metering(self.domain, messages, flows, octets, out)
+            options::write_metering(self.domain, messages, flows, octets, out);
         });
         push(OptionsKind::MeteringReliability, &|out| {
             options::write_metering_reliability(self.domain, &metering.ignored, out);

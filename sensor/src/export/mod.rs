@@ -13,14 +13,16 @@ mod connect;
 mod tcp;
 mod udp;
 mod file;
+mod target;
 mod destination;
 mod thread;
 
 #[cfg(test)]
 mod tests;
 
-pub use destination::{DestinationState, DestinationStatus, Target};
+pub use destination::{DestinationState, DestinationStatus};
 pub use lines::OutputStatus;
+pub use target::Target;
 pub use thread::{Context, Exporting, Pace, start};
 
 use crate::dpi::Event;

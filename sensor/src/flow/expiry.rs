@@ -4,7 +4,7 @@
 //! [`QUEUE_GRANULE_MAX`], because moving writes to two other flows that are likely not in the cache. So the order
 //! is exact to that granule; timeouts themselves are exact, because they are judged by the flow's last packet.
 
-use super::flow::Flow;
+use super::live::Flow;
 use super::slab::Slab;
 use std::time::Duration;
 use weir_common::record::EndReason;

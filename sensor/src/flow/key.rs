@@ -63,9 +63,7 @@ fn icmp(source: Address, destination: Address, protocol: u8, kind: u8, code: u8)
     let counterpart =
         if protocol == protocol::ICMP { icmp_v4_counterpart(kind) } else { icmp_v6_counterpart(kind) };
     match counterpart {
-        Some(counterpart) => {
-            ordered(source, destination, u16::from(kind), u16::from(counterpart), protocol)
-        }
+        Some(counterpart) => ordered(source, destination, u16::from(kind), u16::from(counterpart), protocol),
         None => {
             let (a, b, c, d) = words(source, destination);
             let e = u64::from(kind) | u64::from(code) << 16 | u64::from(protocol) << 32 | ONE_WAY;

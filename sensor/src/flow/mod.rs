@@ -10,7 +10,7 @@
 
 pub mod config;
 mod key;
-mod flow;
+mod live;
 mod tcp;
 mod slab;
 mod index;
@@ -20,5 +20,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use flow::Flow;
+pub use live::Flow;
 pub use table::{FlowSlot, FlowTable, Observed};

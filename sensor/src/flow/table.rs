@@ -2,9 +2,9 @@
 
 use super::config::FlowConfig;
 use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_MAX, Queue, Verdict};
-use super::flow::{Flow, InitiatorBy, seen};
 use super::index::Index;
 use super::key::CanonicalKey;
+use super::live::{Flow, InitiatorBy, seen};
 use super::slab::Slab;
 use super::tcp;
 use crate::counters::FlowCounters;
@@ -267,7 +267,10 @@ impl<A: Default> FlowTable<A> {
         (direction, is_flipped)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what `observe` knows; a struct would be built to be taken apart")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what `observe` knows; a struct would be built to be taken apart"
+    )]
     fn create(
         &mut self,
         key: CanonicalKey,
@@ -288,7 +291,6 @@ impl<A: Default> FlowTable<A> {
             older: NONE,
             newer: NONE,
             queued_at: time,
-            hash,
             state: FlowState::New,
             initiator_by: InitiatorBy::First,
             initiator_is_first: source_is_first,
@@ -345,7 +347,7 @@ impl<A: Default> FlowTable<A> {
         let flow = self.flows.at_mut(slot);
         ended(flow, reason);
         flow.attachment = A::default();
-        let (hash, is_closed) = (flow.hash, flow.state == FlowState::Closed);
+        let (hash, is_closed) = (flow.key.hash(&self.hasher), flow.state == FlowState::Closed);
         let queue = if is_closed { &mut self.closed } else { &mut self.open };
         queue.remove(&mut self.flows, slot);
         self.index.remove(hash, slot);

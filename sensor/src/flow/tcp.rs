@@ -4,7 +4,7 @@
 //! Sequence numbers are looked at where ends are concerned only; windows are not, so a forged RST closes a flow.
 //! When the end that is said to have sent it goes on sending data, the flow is opened again.
 
-use super::flow::{Flow, InitiatorBy, seen};
+use super::live::{Flow, InitiatorBy, seen};
 use crate::decode::Tcp;
 use weir_common::net::Direction;
 use weir_common::record::{FlowState, tcp_flags};

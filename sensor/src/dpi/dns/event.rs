@@ -4,7 +4,7 @@
 //! [`RECORDS_MAX`] are left out.
 
 use super::message::{Message, NameBuffer, Record, name_offset, options, rdata_name, texts};
-use super::types::{rcode_name, rr, rr_name, text};
+use super::types::{hex, push_hex, rcode_name, rr, rr_name, text};
 use std::net::Ipv4Addr;
 use weir_common::json::{List, Object};
 
@@ -24,8 +24,11 @@ pub(super) fn write(message: &Message<'_>, transaction: u64, names: &mut NameBuf
     object.number("version", 3u8);
     object.text("type", if message.is_response() { "response" } else { "request" });
     object.number("tx_id", transaction).number("id", message.id());
-    object.display("flags", format_args!("{flags:x}"));
-    let bits = [("qr", 0x8000), ("aa", 0x0400), ("tc", 0x0200), ("rd", 0x0100), ("ra", 0x0080), ("z", 0x0040)];
+    let digits = hex(&flags.to_be_bytes(), "");
+    let digits = digits.trim_start_matches('0');
+    object.text("flags", if digits.is_empty() { "0" } else { digits });
+    let bits =
+        [("qr", 0x8000), ("aa", 0x0400), ("tc", 0x0200), ("rd", 0x0100), ("ra", 0x0080), ("z", 0x0040)];
     for (name, bit) in bits {
         if flags & bit != 0 {
             object.bool(name, true);
@@ -42,7 +45,7 @@ pub(super) fn write(message: &Message<'_>, transaction: u64, names: &mut NameBuf
             }
         });
     }
-    let sections = message.sections(names);
+    let sections = message.sections();
     for (key, records) in ["answers", "authorities", "additionals"].into_iter().zip(sections) {
         if records.clone().next().is_none() {
             continue;
@@ -111,7 +114,7 @@ fn write_data(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer
             let mut list = object.list("opt");
             for (code, value) in options(record.data).take(RECORDS_MAX) {
                 let value = value.get(..OPTION_BYTES_MAX).unwrap_or(value);
-                list.object().number("code", code).display("data", Hex(value, ""));
+                list.object().number("code", code).text("data", &hex(value, ""));
             }
         }
         rr::A | rr::AAAA | rr::NULL => with_value(message, record, names, |value| {
@@ -162,8 +165,12 @@ fn write_soa(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer,
     soa.text("mname", &text(name));
     let Some((name, next)) = message.name(next, names) else { return };
     soa.text("rname", &text(name));
-    let Some(numbers) = next.checked_sub(record.data_at).and_then(|from| record.data.get(from..)) else { return };
-    for (key, number) in ["serial", "refresh", "retry", "expire", "minimum"].into_iter().zip(numbers.chunks_exact(4)) {
+    let Some(numbers) = next.checked_sub(record.data_at).and_then(|from| record.data.get(from..)) else {
+        return;
+    };
+    for (key, number) in
+        ["serial", "refresh", "retry", "expire", "minimum"].into_iter().zip(numbers.chunks_exact(4))
+    {
         soa.number(key, number.try_into().map_or(0, u32::from_be_bytes));
     }
 }
@@ -180,27 +187,18 @@ fn write_srv(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer,
 fn write_sshfp(data: &[u8], sshfp: &mut Object<'_>) {
     if let [algorithm, kind, fingerprint @ ..] = data {
         let fingerprint = fingerprint.get(..OPTION_BYTES_MAX).unwrap_or(fingerprint);
-        sshfp.display("fingerprint", Hex(fingerprint, ":")).number("algo", *algorithm).number("type", *kind);
+        sshfp.text("fingerprint", &hex(fingerprint, ":")).number("algo", *algorithm).number("type", *kind);
     }
 }
 
 /// An IPv6 address with all its digits, as EVE has it in answers.
 fn full_ipv6(octets: &[u8; 16]) -> String {
-    let groups: Vec<String> = octets.chunks_exact(2).map(|pair| Hex(pair, "").to_string()).collect();
-    groups.join(":")
-}
-
-/// Bytes as hexadecimal digits, with something between them.
-struct Hex<'a>(&'a [u8], &'static str);
-
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(self.1)?;
-            }
-            write!(f, "{byte:02x}")?;
+    let mut text = String::with_capacity(39);
+    for pair in octets.chunks_exact(2) {
+        if !text.is_empty() {
+            text.push(':');
         }
-        Ok(())
+        pair.iter().for_each(|byte| push_hex(&mut text, *byte));
     }
+    text
 }

@@ -93,7 +93,11 @@ impl<'a> Message<'a> {
     }
 
     /// Visits name and type of each question; returns where the answers begin.
-    pub(super) fn questions(&self, names: &mut NameBuffer, mut visit: impl FnMut(&[u8], u16)) -> Option<usize> {
+    pub(super) fn questions(
+        &self,
+        names: &mut NameBuffer,
+        mut visit: impl FnMut(&[u8], u16),
+    ) -> Option<usize> {
         let mut at = HEADER_BYTES;
         for _ in 0..self.count(0) {
             let (name, next) = self.name(at, names)?;
@@ -106,24 +110,24 @@ impl<'a> Message<'a> {
     }
 
     /// Whether all questions are of assigned classes; the top bit is multicast DNS's.
-    pub(super) fn has_question_classes(&self, names: &mut NameBuffer) -> bool {
+    pub(super) fn has_question_classes(&self) -> bool {
         let mut at = HEADER_BYTES;
         (0..self.count(0)).all(|_| {
-            let Some((_, next)) = self.name(at, names) else { return false };
+            let Some(next) = self.name_end(at) else { return false };
             at = next + 4;
             self.u16(next + 2).is_some_and(|class| matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255))
         })
     }
 
     /// The answers, as far as they can be read.
-    pub(super) fn answers(&self, names: &mut NameBuffer) -> Records<'a> {
-        let at = self.questions(names, |_, _| {});
+    pub(super) fn answers(&self) -> Records<'a> {
+        let at = (0..self.count(0)).try_fold(HEADER_BYTES, |at, _| Some(self.name_end(at)? + 4));
         Records { message: *self, at: at.unwrap_or(usize::MAX), left: self.count(1) }
     }
 
     /// Calls for the records of each section in turn, as far as they can be read.
-    pub(super) fn sections(&self, names: &mut NameBuffer) -> [Records<'a>; 3] {
-        let answers = self.answers(names);
+    pub(super) fn sections(&self) -> [Records<'a>; 3] {
+        let answers = self.answers();
         let skip = |records: Records<'a>, section: usize| {
             let mut records = records;
             while records.next().is_some() {}

@@ -132,7 +132,7 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
     if metadata.list(Field::DnsAnswers).len() >= LIST_VALUES_MAX {
         return;
     }
-    for record in message.answers(names) {
+    for record in message.answers() {
         let mut add = |text: &str| metadata.add(Field::DnsAnswers, text);
         match record.rtype {
             rr::A => {
@@ -194,13 +194,15 @@ fn probe_message(bytes: &[u8], length: usize) -> Probe {
         is_netbios |= types::is_netbios_name(name);
         is_known &= types::is_question_type(rtype);
     });
-    let Some(end) = end else { return if is_cut { Probe::Unsure } else { Probe::NotForUs } };
-    if is_netbios || !is_known || !message.has_question_classes(&mut names) {
+    if end.is_none() {
+        return if is_cut { Probe::Unsure } else { Probe::NotForUs };
+    }
+    if is_netbios || !is_known || !message.has_question_classes() {
         return Probe::NotForUs;
     }
-    // One plain question and counts that fit are enough: 2^-40 of random bytes get here. The records
-    // after it may be cut off by the capture or damaged.
-    if questions == 1 && is_plain && (end == bytes.len()) == (records == 0) || message.is_whole(&mut names) {
+    // One plain question and counts that fit are enough: fewer than one in 2^40 random messages get
+    // here. What follows it may be cut off by the capture, damaged, or padded.
+    if questions == 1 && is_plain || message.is_whole(&mut names) {
         return Probe::Certain;
     }
     if is_cut { Probe::Unsure } else { Probe::NotForUs }

@@ -1,0 +1,208 @@
+//! Bytes of DNS in, metadata and events out.
+
+use super::message::{Message, NameBuffer};
+use super::{Dns, probe_message, types};
+use crate::dpi::testing::{CLIENT, SERVER, Talk};
+use crate::dpi::{Carrier, Dissector, Probe};
+use expect_test::expect;
+use proptest::prelude::*;
+use weir_common::app::App;
+use weir_common::metadata::Field;
+use weir_common::net::Direction;
+
+/// Bytes from hexadecimal digits; text after `;` up to the end of a line is said about them.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: String = text.lines().map(|line| line.split(';').next().unwrap_or("")).collect();
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// www.example.com A? with EDNS.
+fn query() -> Vec<u8> {
+    hex("1a2b 0120 0001 0000 0000 0001
+         03 777777 07 6578616d706c65 03 636f6d 00  0001 0001
+         00 0029 04d0 00000000 000c 000a 0008 0102030405060708 ; OPT with a cookie")
+}
+
+/// An alias with an IPv4 and an IPv6 address.
+fn response() -> Vec<u8> {
+    hex("1a2b 8180 0001 0003 0000 0000
+         03 777777 07 6578616d706c65 03 636f6d 00  0001 0001
+         c00c 0005 0001 0000003c 0005 02 6e73 c010
+         c02d 0001 0001 0000003c 0004 c0000201
+         c02d 001c 0001 0000003c 0010 20010db8000000000000000000000001")
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes()[..], message].concat()
+}
+
+#[test]
+fn a_query_and_its_response_are_told_as_messages() {
+    let told = Talk::udp().say(CLIENT, query()).say(SERVER, response()).end();
+    assert_eq!(told.app, App::Dns);
+    assert_eq!(told.events.iter().map(|event| event.direction).collect::<Vec<_>>(), [CLIENT, SERVER]);
+    assert_eq!(told.events.iter().map(|event| event.transaction).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    assert_eq!(told.counters.malformed, 0);
+    expect![[r#"
+        dns_query www.example.com
+        dns_qtype A
+        dns_rcode 0
+        dns_answers ns.example.com 192.0.2.1 2001:db8::1
+    "#]]
+    .assert_eq(&told.fields());
+    expect![[r#"
+        {"version":3,"type":"request","tx_id":0,"id":6699,"flags":"120","rd":true,"opcode":0,"rcode":"NOERROR","queries":[{"rrname":"www.example.com","rrtype":"A"}],"additionals":[{"rrname":"","rrtype":"OPT","ttl":0,"opt":[{"code":10,"data":"0102030405060708"}]}]}
+        {"version":3,"type":"response","tx_id":1,"id":6699,"flags":"8180","qr":true,"rd":true,"ra":true,"opcode":0,"rcode":"NOERROR","queries":[{"rrname":"www.example.com","rrtype":"A"}],"answers":[{"rrname":"www.example.com","rrtype":"CNAME","ttl":60,"rdata":"ns.example.com"},{"rrname":"ns.example.com","rrtype":"A","ttl":60,"rdata":"192.0.2.1"},{"rrname":"ns.example.com","rrtype":"AAAA","ttl":60,"rdata":"2001:0db8:0000:0000:0000:0000:0000:0001"}],"grouped":{"A":["192.0.2.1"],"AAAA":["2001:0db8:0000:0000:0000:0000:0000:0001"],"CNAME":["ns.example.com"]}}
+    "#]]
+    .assert_eq(&told.bodies());
+}
+
+#[test]
+fn records_are_written_by_their_kind() {
+    let message = hex("0001 8583 0001 0006 0001 0000
+         01 61 00 00ff 0001
+         c00c 000f 0001 00000001 0007 000a 02 6d78 c00c
+         c00c 0010 0001 00000001 0009 02 6869 05 7468657265
+         c00c 0021 0001 00000001 000a 0014 0001 13c4 01 62 c00c
+         c00c 000a 0001 00000001 0003 41c503
+         c00c 002c 0001 00000001 0004 0102 abcd
+         c00c 0030 0001 00000001 0001 00
+         c00c 0006 0001 00000001 001a c00c 01 72 c00c 00000001 00000002 00000003 00000004 00000005");
+    let told = Talk::udp().say(SERVER, message).end();
+    assert_eq!(told.counters.malformed, 0);
+    expect![[r#"
+        {"version":3,"type":"response","tx_id":0,"id":1,"flags":"8583","qr":true,"aa":true,"rd":true,"ra":true,"opcode":0,"rcode":"NXDOMAIN","queries":[{"rrname":"a","rrtype":"ANY"}],"answers":[{"rrname":"a","rrtype":"MX","ttl":1,"rdata":"mx.a"},{"rrname":"a","rrtype":"TXT","ttl":1,"rdata":"hi"},{"rrname":"a","rrtype":"TXT","ttl":1,"rdata":"there"},{"rrname":"a","rrtype":"SRV","ttl":1,"srv":{"priority":20,"weight":1,"port":5060,"name":"b.a"}},{"rrname":"a","rrtype":"NULL","ttl":1,"rdata":"A\\xc5\u0003"},{"rrname":"a","rrtype":"SSHFP","ttl":1,"sshfp":{"fingerprint":"ab:cd","algo":1,"type":2}},{"rrname":"a","rrtype":"DNSKEY","ttl":1}],"authorities":[{"rrname":"a","rrtype":"SOA","ttl":1,"soa":{"mname":"a","rname":"r.a","serial":1,"refresh":2,"retry":3,"expire":4,"minimum":5}}],"grouped":{"MX":["mx.a"],"TXT":["hi","there"],"NULL":["A\\xc5\u0003"],"SRV":[{"priority":20,"weight":1,"port":5060,"name":"b.a"}],"SSHFP":[{"fingerprint":"ab:cd","algo":1,"type":2}]}}
+    "#]].assert_eq(&told.bodies());
+}
+
+#[test]
+fn a_stream_carries_messages_with_their_lengths() {
+    let queries = [framed(&query()), framed(&query())].concat();
+    let (one, other) = queries.split_at(70);
+    let told = Talk::tcp().say(CLIENT, one).say(CLIENT, other).say(SERVER, framed(&response())).end();
+    assert_eq!((told.app, told.events.len()), (App::Dns, 3));
+    let told = queries.chunks(1).fold(Talk::tcp(), |talk, byte| talk.say(CLIENT, byte)).end();
+    assert_eq!(told.events.len(), 2);
+}
+
+#[test]
+fn after_a_gap_a_stream_goes_on_where_a_segment_begins_a_message() {
+    let message = framed(&query());
+    let told = Talk::tcp()
+        .say(CLIENT, &message)
+        .lose(CLIENT, 20)
+        .say(CLIENT, &message[20..])
+        .say(CLIENT, &message)
+        .acknowledge(SERVER)
+        .end();
+    assert_eq!((told.events.len(), told.counters.gaps), (1, 1), "what came behind the hole came as one run");
+    let told = Talk::tcp()
+        .say(CLIENT, &message)
+        .lose(CLIENT, 20)
+        .say(CLIENT, &message[20..])
+        .acknowledge(SERVER)
+        .say(CLIENT, &message)
+        .end();
+    assert_eq!(told.events.len(), 2);
+}
+
+#[test]
+fn a_damaged_record_leaves_what_came_before_it() {
+    let mut message = response();
+    let length = message.len();
+    message[length - 17] = 0xff;
+    let told = Talk::udp().say(SERVER, message).end();
+    assert_eq!((told.events.len(), told.counters.malformed), (1, 1));
+    assert_eq!(told.metadata.list(Field::DnsAnswers).len(), 2);
+    let told = Talk::udp().say(SERVER, response()).say(SERVER, "x").say(SERVER, [0; 40]).end();
+    assert_eq!((told.events.len(), told.counters.malformed), (2, 2));
+}
+
+#[test]
+fn a_name_cannot_lead_the_walk_astray() {
+    let at_question = |name: &str| {
+        let bytes = [hex("0000 0100 0001 0000 0000 0000"), hex(name), hex("0001 0001")].concat();
+        let message = Message::new(&bytes).unwrap();
+        message.name(12, &mut NameBuffer::default()).map(|(name, end)| (types::text(name).into_owned(), end))
+    };
+    assert_eq!(at_question("00"), Some((String::new(), 13)));
+    assert_eq!(at_question("01 61 01 62 00"), Some(("a.b".into(), 17)));
+    assert_eq!(at_question("c00c"), None, "to itself");
+    assert_eq!(at_question("01 61 c00c"), None, "in a circle");
+    assert_eq!(at_question("c0ff"), None, "forward");
+    assert_eq!(at_question("c004"), None, "into the header");
+    assert_eq!(at_question("40"), None, "an extended label");
+    assert_eq!(at_question("3f 61"), None, "beyond the end");
+    let label = |bytes: usize| format!("{bytes:02x}{}", "61".repeat(bytes));
+    // 255 octets with lengths and root: 63 + 63 + 63 + 61 and five more.
+    assert!(at_question(&format!("{0}{0}{0}{1}00", label(63), label(61))).is_some());
+    assert!(at_question(&format!("{0}{0}{0}{1}00", label(63), label(62))).is_none());
+}
+
+#[test]
+fn probing_knows_dns_and_nothing_else() {
+    let datagram = |bytes: &[u8]| probe_message(bytes, bytes.len());
+    assert_eq!(datagram(&query()), Probe::Certain);
+    assert_eq!(datagram(&response()), Probe::Certain);
+    let damaged = [&response()[..60], b"..."].concat();
+    assert_eq!(datagram(&damaged), Probe::Certain, "cut off");
+    let mut netbios = hex("0001 0110 0001 0000 0000 0000 20");
+    netbios.extend_from_slice(b"CKAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    netbios.extend_from_slice(&hex("00 0021 0001"));
+    assert_eq!(datagram(&netbios), Probe::NotForUs);
+    for (what, bytes) in [
+        ("zeros", vec![0; 48]),
+        ("an NTP request", [&hex("e3 00 04 fa 0001 0000 0001 0000 0000 0000")[..], &[0; 34]].concat()),
+        ("an unassigned type", hex("0001 0100 0001 0000 0000 0000 01 61 00 7fff 0001")),
+        ("an unassigned class", hex("0001 0100 0001 0000 0000 0000 01 61 00 0001 0007")),
+        ("more records than fit", hex("0001 0100 0001 0001 0000 0000 01 61 00 0001 0001")),
+        ("a header without anything", hex("0001 0100 0000 0000 0000 0000")),
+    ] {
+        assert_eq!(datagram(&bytes), Probe::NotForUs, "{what}");
+    }
+    // A multicast response has no question: it has to be right to its last byte.
+    let multicast =
+        hex("0000 8400 0000 0001 0000 0000 01 61 05 6c6f63616c 00 0001 8001 00000078 0004 c0000201");
+    assert_eq!(datagram(&multicast), Probe::Certain);
+    assert_eq!(datagram(&multicast[..multicast.len() - 1]), Probe::NotForUs);
+    assert_eq!(datagram(&[&multicast[..], &[0]].concat()), Probe::NotForUs);
+}
+
+#[test]
+fn probing_a_stream_waits_for_the_question() {
+    let probe = |bytes: &[u8]| Dns::probe(Carrier::Stream, Direction::Forward, bytes);
+    let message = framed(&response());
+    assert!((0..35).all(|end| probe(&message[..end]) == Probe::Unsure));
+    assert!((35..=message.len()).all(|end| probe(&message[..end]) == Probe::Certain));
+    assert_eq!(probe(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), Probe::NotForUs);
+    assert_eq!(probe(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 1, 2, 3, 4]), Probe::NotForUs);
+    assert_eq!(probe(&[0, 16]), Probe::NotForUs);
+}
+
+#[test]
+fn every_prefix_and_every_flipped_bit_is_survived() {
+    for message in [query(), response()] {
+        for end in 0..message.len() {
+            Talk::udp().say(CLIENT, query()).say(CLIENT, &message[..end]).end().bodies();
+            Talk::tcp().say(CLIENT, framed(&query())).say(CLIENT, framed(&message[..end])).end().bodies();
+        }
+        for bit in 0..message.len() * 8 {
+            let mut message = message.clone();
+            message[bit / 8] ^= 1 << (bit % 8);
+            Talk::udp().say(CLIENT, query()).say(CLIENT, &message).end().bodies();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_are_not_dns(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(probe_message(&bytes, bytes.len()) != Probe::Certain);
+    }
+
+    #[test]
+    fn random_messages_are_survived(bytes in prop::collection::vec(prop_oneof![0..20u8, 0xc0..=0xc1u8, any::<u8>()], 0..400)) {
+        Talk::udp().say(CLIENT, query()).say(SERVER, &bytes).end().bodies();
+    }
+}

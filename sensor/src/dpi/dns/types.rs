@@ -4,7 +4,6 @@
 //! System (DNS) Parameters".
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 macro_rules! record_types {
     ($($name:ident = $number:literal),* $(,)?) => {
@@ -72,13 +71,33 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.into();
     }
-    let mut text = String::with_capacity(bytes.len() * 2);
+    let mut text = String::with_capacity(bytes.len() * 4);
     for byte in bytes {
         if byte.is_ascii() {
             text.push(char::from(*byte));
         } else {
-            let _ = write!(text, "\\x{byte:02x}");
+            text.push_str("\\x");
+            push_hex(&mut text, *byte);
         }
     }
     text.into()
+}
+
+/// Appends the two hexadecimal digits of a byte.
+pub(super) fn push_hex(text: &mut String, byte: u8) {
+    for digit in [byte >> 4, byte & 15] {
+        text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+    }
+}
+
+/// The hexadecimal digits of bytes, with something between them.
+pub(super) fn hex(bytes: &[u8], between: &str) -> String {
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        push_hex(&mut text, *byte);
+    }
+    text
 }

@@ -51,7 +51,10 @@ fn write_host(request: &Head, object: &mut Object<'_>) {
     let colon = memchr::memchr(b':', host.get(from..).unwrap_or_default()).map(|at| from + at);
     let (name, port) = host.split_at(colon.unwrap_or(host.len()));
     object.bytes("hostname", name);
-    let port = port.get(1..).and_then(|port| std::str::from_utf8(port).ok()).and_then(|port| port.parse::<u16>().ok());
+    let port = port
+        .get(1..)
+        .and_then(|port| std::str::from_utf8(port).ok())
+        .and_then(|port| port.parse::<u16>().ok());
     if let Some(port) = port {
         object.number("http_port", port);
     }

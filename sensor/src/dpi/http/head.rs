@@ -10,6 +10,9 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes kept of one head; parts beyond are left out.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
+/// Largest body or chunk that is believed, in bytes; a larger size is an error in its line.
+const BODY_BYTES_MAX: u64 = 1 << 62;
+
 /// What is kept of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -154,7 +157,8 @@ impl Head {
             _ if self.get(Part::Method) == Some(b"CONNECT") && !target.starts_with(b"/") => target,
             _ => return None,
         };
-        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+        let end =
+            authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
         let authority = authority.get(..end)?;
         let user = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
         authority.get(user..).filter(|host| !host.is_empty())
@@ -164,11 +168,12 @@ impl Head {
     pub(super) fn framing(&self) -> Framing {
         let mut framing = Framing { is_bad: self.has_two_lengths, ..Framing::default() };
         if let Some(codings) = self.get(Part::TransferEncoding) {
-            framing.is_chunked =
-                codings.split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+            framing.is_chunked = codings
+                .split(|byte| *byte == b',')
+                .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
         }
         if let Some(text) = self.get(Part::ContentLength) {
-            framing.length = decimal(text);
+            framing.length = decimal(text).filter(|length| *length <= BODY_BYTES_MAX);
             framing.is_bad |= framing.length.is_none() || framing.is_chunked;
         }
         framing
@@ -252,7 +257,8 @@ impl<'a> RequestLine<'a> {
         let rest = rest.trim_ascii();
         let word = rest.iter().rposition(|byte| matches!(byte, b' ' | b'\t')).map_or(0, |at| at + 1);
         let (target, protocol) = rest.split_at(word);
-        let (target, protocol) = if is_protocol(protocol) { (target.trim_ascii(), protocol) } else { (rest, &b""[..]) };
+        let (target, protocol) =
+            if is_protocol(protocol) { (target.trim_ascii(), protocol) } else { (rest, &b""[..]) };
         // Without a version only a known method makes it a request.
         let is_request = protocol.starts_with(b"HTTP/") || protocol.is_empty() && probe::is_method(method);
         is_request.then_some(RequestLine { method, target, protocol })
@@ -294,7 +300,7 @@ pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     if !is_hexadecimal {
         return None;
     }
-    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok().filter(|size| *size <= BODY_BYTES_MAX)
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {

@@ -311,7 +311,11 @@ impl Http {
 
     fn chunk_size(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let Some((line, used)) = line(rest) else {
-            return if rest.len() > CHUNK_LINE_BYTES_MAX { self.malformed(rest.len(), context) } else { Step::Wait };
+            return if rest.len() > CHUNK_LINE_BYTES_MAX {
+                self.malformed(rest.len(), context)
+            } else {
+                Step::Wait
+            };
         };
         let Some(size) = head::chunk_size(line) else { return self.malformed(rest.len(), context) };
         let half = self.half(context);

@@ -1,0 +1,421 @@
+//! Bytes of HTTP in, metadata and events out.
+
+use crate::dpi::http::head::{Head, Part, RequestLine, chunk_size};
+use crate::dpi::http::{HEAD_BYTES_MAX, LINE_BYTES_MAX, REQUESTS_MAX, probe};
+use crate::dpi::testing::{CLIENT, SERVER, Talk, Told};
+use crate::dpi::{Probe, Progress};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use weir_common::app::App;
+use weir_common::net::Direction;
+
+const REQUEST: &str = "GET /index.html?x=1 HTTP/1.1\r\nHost: www.example.com:8080\r\nUser-Agent: curl/8\r\n\
+     Referer: http://example.com/\r\nX-Forwarded-For: 192.0.2.9\r\nAccept: */*\r\n\r\n";
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html; charset=utf-8\r\n\
+     Content-Length: 5\r\n\r\nhello";
+
+fn check(told: &Told, fields: Expect, bodies: Expect) {
+    assert_eq!(told.app, App::Http);
+    fields.assert_eq(&told.fields());
+    bodies.assert_eq(&told.bodies());
+}
+
+/// One request and one response, and the events they make.
+fn bodies(request: &str, response: &str) -> String {
+    Talk::tcp().say(CLIENT, request).say(SERVER, response).end().bodies()
+}
+
+#[test]
+fn a_request_and_its_response_are_one_transaction() {
+    let talk = Talk::tcp().say(CLIENT, REQUEST).say(SERVER, RESPONSE);
+    assert_eq!(talk.events.len(), 1, "told when the response is complete");
+    let event = &talk.events[0];
+    assert_eq!((event.direction, event.transaction, event.time.0), (CLIENT, Some(0), 2));
+    check(
+        &talk.end(),
+        expect![[r#"
+            http_method GET
+            http_uri /index.html?x=1
+            http_host www.example.com:8080
+            http_ua curl/8
+            http_status 200
+            http_content_type text/html; charset=utf-8
+            http_server nginx
+        "#]],
+        expect![[r#"
+            {"hostname":"www.example.com","http_port":8080,"url":"/index.html?x=1","http_user_agent":"curl/8","xff":"192.0.2.9","http_content_type":"text/html","http_refer":"http://example.com/","http_method":"GET","protocol":"HTTP/1.1","status":200,"length":5}
+        "#]],
+    );
+}
+
+#[test]
+fn pipelined_requests_meet_their_responses_in_order() {
+    let requests = "GET /1 HTTP/1.1\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcHEAD /3 HTTP/1.1\r\n\r\n\
+         GET /4 HTTP/1.1\r\n\r\n";
+    let responses = "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno\
+         HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nHTTP/1.1 302 Found\r\nLocation: /5\r\nContent-Length: 0\r\n\r\n";
+    expect![[r#"
+        {"url":"/1","http_method":"GET","protocol":"HTTP/1.1","status":204,"length":0}
+        {"url":"/2","http_method":"POST","protocol":"HTTP/1.1","status":404,"length":2}
+        {"url":"/3","http_method":"HEAD","protocol":"HTTP/1.1","status":200,"length":0}
+        {"url":"/4","http_method":"GET","protocol":"HTTP/1.1","status":302,"redirect":"/5","length":0}
+    "#]]
+    .assert_eq(&bodies(requests, responses));
+}
+
+#[test]
+fn a_chunked_body_ends_with_its_last_chunk() {
+    let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip,\r\n chunked\r\n\r\n5;name=value\r\nhello\r\n\
+         A\n0123456789\n0\r\nTrailer: x\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    // 14 + 5 + 2 + 2 + 10 + 1 + 3 bytes of chunks, as they are on the wire.
+    expect![[r#"
+        {"url":"/1","http_method":"GET","protocol":"HTTP/1.1","status":200,"length":37}
+        {"url":"/2","http_method":"GET","protocol":"HTTP/1.1","status":404,"length":0}
+    "#]]
+    .assert_eq(&bodies("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", response));
+}
+
+#[test]
+fn a_body_without_a_length_ends_with_the_flow() {
+    let told = Talk::tcp()
+        .say(CLIENT, "GET / HTTP/1.0\r\n\r\n")
+        .say(SERVER, "HTTP/1.0 200 OK\r\n\r\nhello")
+        .say(SERVER, " world")
+        .lose(SERVER, 100)
+        .say(SERVER, "!")
+        .end();
+    expect![[r#"
+        {"url":"/","http_method":"GET","protocol":"HTTP/1.0","status":200,"length":112}
+    "#]]
+    .assert_eq(&told.bodies());
+    assert_eq!(told.events[0].time.0, 5);
+}
+
+#[test]
+fn a_response_that_is_cut_off_counts_what_came() {
+    let told = Talk::tcp()
+        .say(CLIENT, REQUEST)
+        .say(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n0123456789")
+        .end();
+    assert!(told.bodies().ends_with("\"status\":200,\"length\":10}\n"));
+}
+
+#[test]
+fn continue_is_not_the_response() {
+    let request = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let told = Talk::tcp()
+        .say(CLIENT, request)
+        .say(SERVER, "HTTP/1.1 100 Continue\r\n\r\n")
+        .say(CLIENT, "ab")
+        .say(SERVER, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+        .end();
+    assert_eq!(
+        told.bodies(),
+        "{\"url\":\"/\",\"http_method\":\"POST\",\"protocol\":\"HTTP/1.1\",\"status\":201,\"length\":0}\n"
+    );
+}
+
+#[test]
+fn a_tunnel_ends_the_reading() {
+    let talk = Talk::tcp()
+        .say(CLIENT, "CONNECT mail.example:443 HTTP/1.1\r\nHost: mail.example:443\r\n\r\n")
+        .say(SERVER, "HTTP/1.1 200 Connection established\r\n\r\n");
+    assert!(talk.slot.as_ref().unwrap().is_over());
+    let bodies = talk.say(CLIENT, [22, 3, 1]).end().bodies();
+    expect![[r#"
+        {"hostname":"mail.example","http_port":443,"url":"mail.example:443","http_method":"CONNECT","protocol":"HTTP/1.1","status":200,"length":0}
+    "#]]
+    .assert_eq(&bodies);
+    let talk = Talk::tcp()
+        .say(CLIENT, REQUEST)
+        .say(SERVER, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+    assert!(talk.slot.as_ref().unwrap().is_over());
+    assert_eq!(talk.events.len(), 1);
+}
+
+#[test]
+fn one_side_is_enough() {
+    let told = Talk::tcp().say(CLIENT, REQUEST).say(CLIENT, "GET /2 HTTP/1.1\r\n\r\n").end();
+    assert_eq!(told.events.len(), 2);
+    assert_eq!(told.metadata.text(weir_common::metadata::Field::HttpUri), Some("/index.html?x=1"));
+    let told = Talk::tcp().say(SERVER, RESPONSE).say(SERVER, RESPONSE).end();
+    assert!(told.events.iter().all(|event| event.direction == CLIENT));
+    expect![[r#"
+        {"http_content_type":"text/html","status":200,"length":5}
+        {"http_content_type":"text/html","status":200,"length":5}
+    "#]]
+    .assert_eq(&told.bodies());
+}
+
+#[test]
+fn the_client_is_who_asks_whoever_began() {
+    let told = Talk::tcp().say(SERVER, REQUEST).say(CLIENT, RESPONSE).end();
+    assert_eq!(told.events[0].direction, SERVER);
+}
+
+#[test]
+fn an_answer_before_the_request_is_complete_answers_it() {
+    let told = Talk::tcp()
+        .say(CLIENT, "POST /slow HTTP/1.1\r\nHost: a\r\n")
+        .say(SERVER, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        .say(CLIENT, "X: y\r\n\r\n")
+        .end();
+    expect![[r#"
+        {"hostname":"a","url":"/slow","http_method":"POST","protocol":"HTTP/1.1","status":408,"length":0}
+    "#]]
+    .assert_eq(&told.bodies());
+}
+
+#[test]
+fn a_hole_in_a_body_is_no_loss() {
+    let told = Talk::tcp()
+        .say(CLIENT, "GET /1 HTTP/1.1\r\n\r\n")
+        .say(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
+        .lose(SERVER, 80)
+        .say(SERVER, "0123456789HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+        .end();
+    assert_eq!(told.counters.gaps, 0);
+    expect![[r#"
+        {"url":"/1","http_method":"GET","protocol":"HTTP/1.1","status":200,"length":100}
+        {"status":404,"length":0}
+    "#]]
+    .assert_eq(&told.bodies());
+}
+
+#[test]
+fn after_a_gap_reading_goes_on_where_a_segment_begins_a_message() {
+    let told = Talk::tcp()
+        .say(CLIENT, "GET /1 HTTP/1.1\r\nHo")
+        .lose(CLIENT, 30)
+        .say(CLIENT, "st of it\r\n\r\n")
+        .acknowledge(SERVER)
+        .say(CLIENT, "GET /2 HTTP/1.1\r\n\r\n")
+        .end();
+    assert_eq!(told.counters.gaps, 1);
+    expect![[r#"
+        {"url":"/1","http_method":"GET","protocol":"HTTP/1.1","length":0}
+        {"url":"/2","http_method":"GET","protocol":"HTTP/1.1","length":0}
+    "#]]
+    .assert_eq(&told.bodies());
+}
+
+#[test]
+fn old_and_odd_forms_are_read() {
+    // Line feeds alone, odd casing, folding, spaces around names and values, no reason.
+    expect![[r#"
+        {"hostname":"[2001:db8::1]","http_port":81,"url":"/","http_user_agent":"a b","http_method":"GET","protocol":"HTTP/1.0","status":200,"length":2}
+    "#]]
+    .assert_eq(&bodies(
+        "\r\nGET / HTTP/1.0\nhOST :  [2001:db8::1]:81 \nuser-AGENT:a\n\tb\n\n",
+        "HTTP/1.0 200\nCONTENT-LENGTH: 2\n\nok",
+    ));
+    // HTTP/0.9.
+    expect![[r#"
+        {"url":"/old","http_method":"GET","length":6}
+    "#]]
+    .assert_eq(&bodies("GET /old\r\n", "<html>"));
+    // The absolute form names the host; the target holds spaces.
+    expect![[r#"
+        {"hostname":"a.example","url":"http://u:p@a.example/a b","http_method":"GET","protocol":"HTTP/1.1","length":0}
+    "#]]
+    .assert_eq(&bodies("GET http://u:p@a.example/a b HTTP/1.1\r\nHost: b.example\r\n\r\n", ""));
+    // An unknown method, and parts of a content.
+    expect![[r#"
+        {"url":"*","content_range":{"raw":"bytes 0-4/*","start":0,"end":4},"http_method":"BREW","protocol":"HTTP/1.1","status":206,"length":0}
+    "#]]
+    .assert_eq(&bodies(
+        "BREW * HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/*\r\nContent-Length: 0\r\n\r\n",
+    ));
+}
+
+#[test]
+fn malformed_lines_are_counted_and_got_over() {
+    let told = Talk::tcp()
+        .say(CLIENT, "GET / HTTP/1.1\r\nnonsense\r\nHost: a\r\n\r\n")
+        .say(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n")
+        .end();
+    assert_eq!(told.counters.malformed, 2);
+    assert_eq!(told.events.len(), 1);
+    let told = Talk::tcp()
+        .say(CLIENT, REQUEST)
+        .say(SERVER, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+        .say(SERVER, "more of it")
+        .say(SERVER, RESPONSE)
+        .end();
+    assert_eq!(told.counters.malformed, 1);
+    assert_eq!(told.events.len(), 2);
+    for lengths in
+        ["Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nTransfer-Encoding: chunked"]
+    {
+        let told = Talk::tcp().say(CLIENT, format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\n")).end();
+        assert_eq!(told.counters.malformed, 1);
+    }
+}
+
+#[test]
+fn without_a_listener_the_first_answer_is_enough() {
+    let talk = Talk::tcp().without_events().say(CLIENT, REQUEST).say(SERVER, RESPONSE);
+    assert!(talk.slot.as_ref().unwrap().is_over());
+    assert_eq!(talk.inspector.held_bytes(), 0);
+    assert_eq!(talk.end().metadata.number(weir_common::metadata::Field::HttpStatus), Some(200));
+}
+
+#[test]
+fn lines_heads_and_waiting_requests_are_bounded() {
+    let long = |bytes: usize| format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(bytes));
+    let told = Talk::tcp().say(CLIENT, long(LINE_BYTES_MAX - 3)).say(CLIENT, "\r\n\r\n").end();
+    assert_eq!(told.counters.malformed, 0);
+    assert_eq!(Talk::tcp().say(CLIENT, long(LINE_BYTES_MAX + 1)).end().counters.malformed, 1);
+    let lines = |lines: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "X: 0123\r\n".repeat(lines));
+    assert_eq!(Talk::tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9)).end().counters.malformed, 0);
+    assert_eq!(Talk::tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9 + 1)).end().counters.malformed, 1);
+    let talk = Talk::tcp().say(CLIENT, "GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS_MAX));
+    assert!(talk.events.is_empty());
+    assert_eq!(talk.say(CLIENT, "GET / HTTP/1.1\r\n\r\n").events.len(), 1);
+    let talk = Talk::tcp().say(CLIENT, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(8000)).repeat(20));
+    assert!(talk.events.len() >= 10);
+}
+
+#[test]
+fn probing_knows_http_and_nothing_else() {
+    let is = |text: &str, want: Probe| assert_eq!(probe::probe(text.as_bytes()), want, "{text:?}");
+    for text in
+        [REQUEST, RESPONSE, "BREW x HTTP/1.1\r\n", "GET /\r\n", "\r\nGET / HTTP/1.1\r\n", "HTTP/1.0 404"]
+    {
+        is(text, Probe::Certain);
+        for end in 0..text.len().min(12) {
+            is(&text[..end], Probe::Unsure);
+        }
+    }
+    is(&format!("GET /{}", "x".repeat(58)), Probe::Unsure);
+    is(&format!("GET /{}", "x".repeat(59)), Probe::Certain);
+    for text in [
+        "PRI * HTTP/2.0\r\n",
+        "OPTIONS rtsp://a/b RTSP/1.0\r\n",
+        "OPTIONS sip:a SIP/2.0\r\n",
+        "HTTP/2 200 OK\r\n",
+        "HTTPS/1.1 200",
+        "EHLO a.example\r\n",
+        "GET x\r\n",
+        "220 ready\r\n",
+        "\x16\x03\x01",
+        "SSH-2.0-x\r\n",
+        "SOURCE /mount ICE/1.0\r\n",
+        "GET \x01",
+        "* OK IMAP4\r\n",
+        "thismethodisfartoolongtobeamethodofhttp x HTTP/1.1\r\n",
+    ] {
+        is(text, Probe::NotForUs);
+    }
+}
+
+#[test]
+fn heads_are_taken_apart() {
+    let parts = |line: &'static str| {
+        RequestLine::new(line.as_bytes()).map(|line| {
+            [line.method, line.target, line.protocol].map(|part| std::str::from_utf8(part).unwrap()).join("|")
+        })
+    };
+    assert_eq!(parts("GET / HTTP/1.1").as_deref(), Some("GET|/|HTTP/1.1"));
+    assert_eq!(parts("GET  /a  b\tHTTP/1.1 ").as_deref(), Some("GET|/a  b|HTTP/1.1"));
+    assert_eq!(parts("GET HTTP/1.1").as_deref(), Some("GET||HTTP/1.1"));
+    assert_eq!(parts("GET /x").as_deref(), Some("GET|/x|"));
+    assert_eq!(parts("FOO /x"), None);
+    assert_eq!(parts("G@T / HTTP/1.1"), None);
+    assert_eq!((chunk_size(b"1F;x"), chunk_size(b""), chunk_size(b"0x5")), (Some(31), None, None));
+    assert_eq!((chunk_size(b"ffffffffffffffff"), chunk_size(b"1ffffffffffffffff")), (None, None));
+    assert_eq!((chunk_size(b"4000000000000000"), chunk_size(b"4000000000000001")), (Some(1 << 62), None));
+    let mut head = Head::default();
+    assert!(head.begin(b"HTTP/1.1 abc"));
+    assert_eq!(head.status(), 0);
+    assert!(head.header(b"Content-Length: 99999999999999999999"));
+    assert!(head.framing().is_bad && head.framing().length.is_none());
+    assert!(!head.header(b": x") && !head.header(b"x"));
+    assert_eq!(head.get(Part::Protocol), Some(&b"HTTP/1.1"[..]));
+}
+
+#[test]
+fn sizes_that_overflow_are_survived() {
+    for length in [u64::MAX, (1 << 62) + 1, 1 << 62] {
+        let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nabc");
+        assert!(bodies(REQUEST, &response).ends_with("\"length\":3}\n"));
+        let chunk = format!("{length:x}\r\nabc\r\n").repeat(3);
+        let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
+        assert!(bodies(REQUEST, &response).contains("\"status\":200"));
+    }
+}
+
+fn say_all(pieces: &[(Direction, &[u8])]) -> Told {
+    pieces.iter().fold(Talk::tcp(), |talk, (direction, bytes)| talk.say(*direction, bytes)).end()
+}
+
+#[test]
+fn every_prefix_of_a_conversation_is_survived() {
+    for end in 0..=REQUEST.len() {
+        say_all(&[(CLIENT, &REQUEST.as_bytes()[..end])]);
+    }
+    for end in 0..=RESPONSE.len() {
+        let told = say_all(&[(CLIENT, REQUEST.as_bytes()), (SERVER, &RESPONSE.as_bytes()[..end])]);
+        assert_eq!(told.events.len(), 1);
+    }
+}
+
+proptest! {
+    #[test]
+    fn however_a_conversation_is_cut_it_reads_the_same(cuts in prop::collection::vec(1..40usize, 1..40)) {
+        let mut cuts = cuts.iter().cycle();
+        let mut pieces = Vec::new();
+        for (direction, text) in [(CLIENT, REQUEST), (SERVER, RESPONSE), (CLIENT, REQUEST), (SERVER, RESPONSE)] {
+            let mut rest = text.as_bytes();
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                pieces.push((direction, piece));
+                rest = after;
+            }
+        }
+        let (cut, whole) = (say_all(&pieces), say_all(&[
+            (CLIENT, REQUEST.as_bytes()), (SERVER, RESPONSE.as_bytes()),
+            (CLIENT, REQUEST.as_bytes()), (SERVER, RESPONSE.as_bytes()),
+        ]));
+        prop_assert_eq!(cut.fields(), whole.fields());
+        prop_assert_eq!(cut.bodies(), whole.bodies());
+    }
+
+    #[test]
+    fn damaged_conversations_are_survived(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(), lost in 0..50usize,
+    ) {
+        let mut bytes = [REQUEST, "GET / HTTP/1.1\r\n\r\n"].concat().into_bytes();
+        let mut answer = [RESPONSE, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"].concat().into_bytes();
+        for (at, value) in damage {
+            let at_answer = at.index(answer.len());
+            answer[at_answer] = value;
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let (one, other) = answer.split_at(cut.index(answer.len()));
+        Talk::tcp().say(CLIENT, &bytes).say(SERVER, one).lose(SERVER, lost).say(SERVER, other).acknowledge(CLIENT).end();
+    }
+}
+
+/// The dissector alone: a promise to skip is kept in its answer.
+#[test]
+fn a_body_is_skipped_not_read() {
+    use crate::dpi::{Carrier, Context, Dissector};
+    let mut http = super::Http::new();
+    let (mut metadata, mut malformed, mut events) = (Default::default(), 0, Vec::new());
+    let mut context = Context {
+        time: Default::default(),
+        direction: SERVER,
+        carrier: Carrier::Stream,
+        metadata: &mut metadata,
+        events: Some(&mut events),
+        malformed: &mut malformed,
+    };
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+    assert_eq!(http.inspect(head, &mut context), Progress::Used(head.len() + 1000));
+    assert_eq!(http.inspect(b"", &mut context), Progress::Used(0));
+    assert_eq!(events.len(), 1);
+}

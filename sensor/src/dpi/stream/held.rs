@@ -117,7 +117,9 @@ impl Held {
         };
         let start = offset(sequence);
         let end = start + bytes.len() as u64;
-        let slice = |from: u64, to: u64| bytes.get((from - start) as usize..(to - start) as usize).unwrap_or_default();
+        let slice = |from: u64, to: u64| {
+            bytes.get((from - start) as usize..(to - start) as usize).unwrap_or_default()
+        };
         let mut conflicts = 0;
         let mut at = start;
         let mut index = self.later.partition_point(|segment| span(segment).1 <= start);

@@ -83,7 +83,13 @@ type Outcome = ControlFlow<()>;
 impl Stream {
     /// Takes a segment. `sequence` is that of its first byte (one more than the header's under SYN).
     #[inline]
-    pub(super) fn segment<R: Reader>(&mut self, sequence: u32, bytes: &[u8], pool: &mut Pool, reader: &mut R) -> Outcome {
+    pub(super) fn segment<R: Reader>(
+        &mut self,
+        sequence: u32,
+        bytes: &[u8],
+        pool: &mut Pool,
+        reader: &mut R,
+    ) -> Outcome {
         if bytes.is_empty() {
             return ControlFlow::Continue(());
         }
@@ -217,7 +223,13 @@ impl Stream {
         }
     }
 
-    fn segment_out_of_line<R: Reader>(&mut self, sequence: u32, bytes: &[u8], pool: &mut Pool, reader: &mut R) -> Outcome {
+    fn segment_out_of_line<R: Reader>(
+        &mut self,
+        sequence: u32,
+        bytes: &[u8],
+        pool: &mut Pool,
+        reader: &mut R,
+    ) -> Outcome {
         let ahead = i64::from(signed(sequence, self.next));
         let skip = self.skip.min(i64::MAX as u64) as i64;
         if ahead.saturating_sub(skip) > DISTANCE_BYTES_MAX || ahead < -DISTANCE_BYTES_MAX {
@@ -233,10 +245,30 @@ impl Stream {
                 self.acknowledge(self.acknowledged, pool, reader)?;
             }
         } else {
+            let bytes = self.keep_overlap(sequence, bytes, pool, reader);
             self.take(sequence, bytes, pool, reader)?;
             self.pull(pool, reader)?;
         }
         self.enforce(pool, reader)
+    }
+
+    /// Of a segment that reaches over a run held behind the hole that it fills, holds what lies beyond
+    /// the run's beginning, so that the run's bytes stay the first; returns what lies before it.
+    fn keep_overlap<'b, R: Reader>(
+        &mut self,
+        sequence: u32,
+        bytes: &'b [u8],
+        pool: &mut Pool,
+        reader: &mut R,
+    ) -> &'b [u8] {
+        let Some(held) = &mut self.held else { return bytes };
+        let Some(first) = held.first_later() else { return bytes };
+        let before = usize::try_from(signed(first, sequence)).unwrap_or(0);
+        let Some((before, beyond)) = bytes.split_at_checked(before) else { return bytes };
+        if !beyond.is_empty() {
+            reader.counters().overlap_conflict_bytes += held.insert(self.next, first, beyond, pool);
+        }
+        before
     }
 
     /// An out-of-range segment: ignored, unless it is the last of a run that says the stream is there.

@@ -130,10 +130,10 @@ fn distinguished_name(name: &X509Name<'_>) -> Box<str> {
                 _ => " + ",
             });
             push_attribute(&mut text, attribute);
-        }
-        if text.len() > TEXT_BYTES_MAX {
-            // Metadata cuts it there and marks the cut.
-            break;
+            if text.len() > TEXT_BYTES_MAX {
+                // More is not kept anywhere: metadata cuts it there and marks the cut.
+                return text.into();
+            }
         }
     }
     text.into()
@@ -230,5 +230,78 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<Box<str>> {
             _ => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string().into()),
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &[u8] = include_bytes!("testdata/certificate.der");
+
+    #[test]
+    fn the_facts_are_written_as_eve_writes_them() {
+        let certificate = Certificate::parse(CERTIFICATE).unwrap();
+        assert_eq!(&*certificate.subject, "C=CZ, O=Weir, Inc., CN=www.example.com");
+        assert_eq!(certificate.issuer, certificate.subject);
+        assert_eq!(&*certificate.serial, "00:97:E6:47:09:8E:EA:C9:B4");
+        assert_eq!(&*certificate.fingerprint, "8d:8c:23:bb:4b:7d:5a:49:fe:0a:a9:17:56:11:77:0b:91:48:b9:56");
+        assert_eq!(
+            certificate.not_before,
+            Moment { seconds: 1_423_764_447, text: "2015-02-12T18:07:27".into() }
+        );
+        assert_eq!(&*certificate.not_after.text, "9999-12-31T23:59:59");
+        let names = ["www.example.com", "*.example.com", "192.0.2.1", "2001:db8::1", "root@example.com"];
+        assert_eq!(certificate.alternative_names, names.map(Box::from));
+    }
+
+    #[test]
+    fn a_certificate_seen_again_comes_from_memory() {
+        let first = Certificate::remembered(CERTIFICATE).unwrap();
+        let second = Certificate::remembered(CERTIFICATE).unwrap();
+        assert!(Rc::ptr_eq(&first, &second));
+        let mut other = CERTIFICATE.to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        assert_ne!(Certificate::remembered(&other).unwrap().fingerprint, first.fingerprint);
+    }
+
+    #[test]
+    fn damage_is_refused_or_read_but_never_panics() {
+        for cut in 0..CERTIFICATE.len() {
+            assert_eq!(Certificate::parse(&CERTIFICATE[..cut]), None, "{cut}");
+        }
+        let mut damaged = CERTIFICATE.to_vec();
+        for at in 0..damaged.len() {
+            for change in [0x01, 0x20, 0x80, 0xff] {
+                damaged[at] ^= change;
+                let _ = Certificate::parse(&damaged);
+                damaged[at] ^= change;
+            }
+        }
+    }
+
+    #[test]
+    fn every_type_of_string_is_read() {
+        for (tag, value, text) in [
+            (12, &b"caf\xc3\xa9"[..], "café"),
+            (12, b"caf\xff", "caf\u{fffd}"),
+            (19, b"a\0b", "a\0b"),
+            (20, b"caf\xe9", "café"),
+            (22, b"a@b", "a@b"),
+            (30, b"\0c\0\xe9\xd8", "cé"),
+            (28, b"\0\0\0c\0\x01\xf3\x0a", "c🌊"),
+            (3, b"\0\xab", "00AB"),
+        ] {
+            let mut out = String::new();
+            push_value(&mut out, tag, value);
+            assert_eq!(out, text, "{tag}");
+        }
+    }
+
+    #[test]
+    fn an_absurd_serial_number_is_cut() {
+        assert_eq!(&*serial(&[]), "");
+        assert_eq!(&*serial(&[0, 0xab]), "00:AB");
+        assert_eq!(serial(&[7; 1000]).len(), SERIAL_BYTES_MAX * 3 - 1);
     }
 }

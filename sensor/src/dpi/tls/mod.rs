@@ -5,23 +5,24 @@
 //! for the session. Nothing is decrypted; client certificates, renegotiations and everything after
 //! the first ChangeCipherSpec are passed over.
 //!
-//! The records are read by `record`, the messages by `handshake` and `certificate`; here is what a
-//! session is: which side is the client, what has been seen, what still may come. Either side may be
+//! The records are read by `record`, the messages by `handshake` and `certificate`; `side` knows how
+//! far each side is, `event` writes the event. Here is what a session is: which side is the client, what has been seen, what still may come. Either side may be
 //! missing, and after a gap reading goes on at the next record that can be found.
 
 pub mod certificate;
+mod event;
 pub mod fingerprint;
 pub mod handshake;
 pub mod record;
+mod side;
 
 use self::certificate::Certificate;
 use self::fingerprint::{Ja4, Transport};
 use self::handshake::{ClientHello, ServerHello, alpn_names, is_tls_1_3, leaf_certificate, version_name};
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
-use crate::dpi::digest::Hex;
-use crate::dpi::{Carrier, Context, Dissector, Event, Probe, Progress};
+use self::side::{Phase, Side, Step};
+use crate::dpi::{Carrier, Context, Dissector, Probe, Progress};
 use weir_common::app::App;
-use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
@@ -57,51 +58,6 @@ pub struct Tls {
     told: bool,
     /// The event's body as far as known: `{` and members, without the closing brace.
     body: Vec<u8>,
-}
-
-/// What is still looked for on one side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    /// Its hello.
-    #[default]
-    Hello,
-    /// The server's certificate.
-    Certificate,
-    /// Nothing.
-    Over,
-}
-
-/// Where one side's stream stands.
-#[derive(Clone, Copy, Debug, Default)]
-struct Side {
-    phase: Phase,
-    /// Any bytes or a gap came.
-    begun: bool,
-    /// There was a gap: what is no record may be in the middle of one.
-    gapped: bool,
-    /// The records cannot be found any more.
-    lost: bool,
-    /// A handshake message that is not whole was looked into already.
-    peeked: bool,
-    /// The record that is being read; what it has left follows.
-    content: Option<Content>,
-    record_left: usize,
-    /// Bytes left of a handshake message that is passed over.
-    message_left: usize,
-    /// There is nothing new to see before so many bytes are offered.
-    wait_bytes: usize,
-    /// Bytes offered last and not used.
-    pending_bytes: usize,
-    /// Bytes of application data passed.
-    application_bytes: usize,
-}
-
-/// What came of one look.
-enum Step {
-    /// So many bytes are done with.
-    Used(usize),
-    /// Nothing can be done before so many bytes are there.
-    Wait(usize),
 }
 
 impl Dissector for Tls {
@@ -159,47 +115,6 @@ impl Dissector for Tls {
     }
 }
 
-impl Side {
-    /// Goes on behind a gap, which also swallows what was offered before it and not used.
-    fn skip_gap(&mut self, missing: u64) {
-        let missing = usize::try_from(missing).unwrap_or(usize::MAX).saturating_add(self.pending_bytes);
-        (self.begun, self.gapped, self.wait_bytes, self.pending_bytes) = (true, true, 0, 0);
-        if missing > self.record_left {
-            // Perhaps a record begins behind the gap; if not, the side is given up.
-            (self.content, self.record_left, self.message_left) = (None, 0, 0);
-            return;
-        }
-        self.record_left -= missing;
-        if self.content == Some(Content::Handshake) {
-            // Where the next message begins is known only if the gap lies in one that is passed over.
-            self.message_left = self.message_left.checked_sub(missing).unwrap_or(self.record_left);
-        }
-    }
-
-    /// Passes over as much of the record as is there.
-    fn pass_record(&mut self, rest: &[u8]) -> usize {
-        let passed = rest.len().min(self.record_left);
-        self.record_left -= passed;
-        if self.content == Some(Content::ApplicationData) {
-            self.application_bytes = self.application_bytes.saturating_add(passed);
-        }
-        passed
-    }
-
-    fn is_settled(&self) -> bool {
-        self.lost || self.phase == Phase::Over
-    }
-
-    /// What contradicts the protocol is an error, unless a gap explains it.
-    fn give_up(&mut self, rest: &[u8], reason: &'static str) -> Result<Step, &'static str> {
-        if !self.gapped {
-            return Err(reason);
-        }
-        self.lost = true;
-        Ok(Step::Used(rest.len()))
-    }
-}
-
 impl Tls {
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
         &mut self.sides[context.direction.index()]
@@ -228,6 +143,9 @@ impl Tls {
                     self.side(context).wait_bytes = bytes;
                     break;
                 }
+            }
+            if self.is_finished() {
+                break;
             }
         }
         Ok(used)
@@ -258,6 +176,7 @@ impl Tls {
             Some(None) => return side.give_up(rest, "not a TLS record"),
             Some(Some(header)) => header,
         };
+        side.synchronised = true;
         side.content = Some(header.content);
         side.record_left = header.bytes;
         match header.content {
@@ -283,16 +202,15 @@ impl Tls {
     }
 
     fn read_ssl2_hello(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
-        match record::probe(rest) {
-            Probe::Unsure => return Ok(Step::Wait(rest.len() + 1)),
-            Probe::NotForUs => return Err("neither a TLS record nor an SSL 2.0 hello"),
-            Probe::Certain => {}
-        }
         let side = self.side(context);
+        if record::probe(rest) == Probe::Unsure {
+            return Ok(Step::Wait(rest.len() + 1));
+        }
         side.begun = true;
         let Some(hello) = Ssl2Hello::parse(rest) else {
-            return Err("neither a TLS record nor an SSL 2.0 hello");
+            return side.give_up(rest, "neither a TLS record nor an SSL 2.0 hello");
         };
+        side.synchronised = true;
         // The rest of it is passed over like a record.
         side.content = Some(Content::Alert);
         side.record_left = hello.bytes;
@@ -385,7 +303,8 @@ impl Tls {
             0..=6 | 8..=11 | 15..=17 | 20..=26 | 67 | 254 => 0,
             _ => return Interest::Unknown,
         };
-        if bytes > MESSAGE_BYTES_MAX {
+        // Neither a message past the limit nor a certificate longer than its message is waited for.
+        if bytes > MESSAGE_BYTES_MAX.min(message::HEADER_BYTES + length) {
             *context.malformed += 1;
             side.phase = Phase::Over;
             return Interest::Bytes(0);
@@ -446,13 +365,7 @@ impl Tls {
         let ja3 = fingerprint::ja3(&hello, text.as_mut());
         context.metadata.set_text(Field::TlsJa3, ja3.as_str());
         if let Some(text) = text {
-            self.describe(|object| {
-                hash_object(object, "ja3", &ja3, &text);
-                object.text("ja4", ja4.as_str());
-                if !hello.alpn.is_empty() {
-                    object.texts("client_alpns", alpn_names(hello.alpn));
-                }
-            });
+            self.describe_client(&ja3, &text, ja4.as_str(), hello.alpn);
         }
         Some(())
     }
@@ -485,12 +398,7 @@ impl Tls {
         let ja3s = fingerprint::ja3s(&hello, text.as_mut());
         context.metadata.set_text(Field::TlsJa3s, ja3s.as_str());
         if let Some(text) = text {
-            self.describe(|object| {
-                hash_object(object, "ja3s", &ja3s, &text);
-                if !hello.alpn.is_empty() {
-                    object.texts("server_alpns", alpn_names(hello.alpn));
-                }
-            });
+            self.describe_server(&ja3s, &text, hello.alpn);
         }
         Some(())
     }
@@ -518,49 +426,9 @@ impl Tls {
             }
         }
         if context.events.is_some() {
-            self.describe(|object| describe_certificate(object, &certificate));
+            self.describe_certificate(&certificate);
         }
         Some(())
-    }
-
-    /// Adds members to the event's body.
-    fn describe(&mut self, write: impl FnOnce(&mut Object<'_>)) {
-        let start = self.body.len();
-        write(&mut Object::begin(&mut self.body));
-        if self.body.len() == start + 2 {
-            self.body.truncate(start);
-            return;
-        }
-        self.body.pop();
-        if let Some(brace) = self.body.get_mut(start).filter(|_| start > 0) {
-            *brace = b',';
-        }
-    }
-
-    /// Writes the session's event, once, with what is known by now.
-    fn tell(&mut self, context: &mut Context<'_>) {
-        if context.events.is_none() || !self.notable || std::mem::replace(&mut self.told, true) {
-            return;
-        }
-        let (resumed, version) = (self.resumed, self.version);
-        let name = context.metadata.text(Field::TlsServerName);
-        self.describe(|object| {
-            if resumed {
-                object.bool("session_resumed", true);
-            }
-            object.text_if("sni", name);
-            object.text("version", &version.map_or("UNDETERMINED".into(), version_name));
-        });
-        self.body.push(b'}');
-        if let Some(events) = &mut context.events {
-            events.push(Event {
-                app: App::Tls,
-                time: context.time,
-                direction: self.client.unwrap_or(Direction::Forward),
-                transaction: None,
-                body: std::mem::take(&mut self.body),
-            });
-        }
     }
 }
 
@@ -574,20 +442,5 @@ enum Interest {
     Unknown,
 }
 
-/// `{"hash": ..., "string": ...}`.
-fn hash_object(object: &mut Object<'_>, key: &'static str, hash: &Hex<32>, text: &[u8]) {
-    object.object(key).text("hash", hash.as_str()).bytes("string", text);
-}
-
-fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {
-    object
-        .text("subject", &certificate.subject)
-        .text("issuerdn", &certificate.issuer)
-        .text("serial", &certificate.serial)
-        .text("fingerprint", &certificate.fingerprint)
-        .text("notbefore", &certificate.not_before.text)
-        .text("notafter", &certificate.not_after.text);
-    if !certificate.alternative_names.is_empty() {
-        object.texts("subjectaltname", certificate.alternative_names.iter().map(|name| name.as_bytes()));
-    }
-}
+#[cfg(test)]
+mod tests;

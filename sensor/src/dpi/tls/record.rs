@@ -270,3 +270,41 @@ impl<'a> Iterator for Pieces<'a> {
         Some(Ok(content.get(..header.bytes).unwrap_or(content)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_one_only_within_its_borders() {
+        let parse = |header| Header::parse(header);
+        let handshake = |bytes| Some(Header { content: Content::Handshake, bytes });
+        assert_eq!(parse([22, 3, 0, 0, 1]), handshake(1));
+        assert_eq!(parse([22, 3, 4, 0x48, 0]), handshake(CONTENT_BYTES_MAX));
+        for wrong in
+            [[22, 3, 4, 0x48, 1], [22, 3, 5, 0, 1], [22, 2, 0, 0, 1], [19, 3, 3, 0, 1], [24, 3, 3, 0, 1]]
+        {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+        // Only application data may be empty.
+        assert_eq!(parse([23, 3, 3, 0, 0]), Some(Header { content: Content::ApplicationData, bytes: 0 }));
+        assert_eq!(parse([22, 3, 3, 0, 0]), None);
+    }
+
+    #[test]
+    fn a_message_within_a_record_is_not_copied() {
+        assert_eq!(gather(b"abcdef", 6, 4), Gathered::Whole(Cow::Borrowed(b"abcd")));
+        assert!(matches!(gather(b"abcdef", 6, 4), Gathered::Whole(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_message_over_records_is_put_together() {
+        let stream = b"abc\x16\x03\x03\x00\x02de\x16\x03\x03\x00\x04fghi";
+        assert_eq!(gather(stream, 3, 7), Gathered::Whole(Cow::Borrowed(b"abcdefg")));
+        assert_eq!(gather(&stream[..3], 3, 7), Gathered::Missing(4));
+        assert_eq!(gather(&stream[..9], 3, 7), Gathered::Missing(3));
+        assert_eq!(gather(&stream[..15], 3, 7), Gathered::Missing(2));
+        assert_eq!(gather(b"abc\x15\x03\x03\x00\x02de", 3, 4), Gathered::Interrupted);
+        assert_eq!(gather(b"ab", 3, 3), Gathered::Missing(1));
+    }
+}

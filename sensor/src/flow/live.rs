@@ -19,7 +19,6 @@ pub struct Flow<A> {
     pub(super) newer: u32,
     /// When it was put at the end of that list.
     pub(super) queued_at: Timestamp,
-    pub(super) hash: u32,
     pub(super) state: FlowState,
     /// How the initiator is known.
     pub(super) initiator_by: InitiatorBy,

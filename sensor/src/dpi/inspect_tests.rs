@@ -1,0 +1,187 @@
+//! Packets in; what a flow came to, and what it held, out.
+
+use super::*;
+use crate::dpi::probing::{ONE_SIDED_BYTES_MAX, PROBE_DATAGRAMS_MAX, PROBE_RESTARTS_MAX};
+use crate::dpi::testing::{CLIENT, SERVER, Talk};
+use weir_common::metadata::Field;
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn is_over(talk: &Talk) -> bool {
+    talk.slot.as_ref().is_some_and(|inspection| inspection.is_over())
+}
+
+#[test]
+fn a_flow_costs_nothing_before_its_first_payload() {
+    let mut talk = Talk::tcp();
+    talk.packet(CLIENT, 999, tcp_flags::SYN, b"");
+    talk.packet(SERVER, 4, tcp_flags::SYN | tcp_flags::ACK, b"");
+    let talk = talk.acknowledge(CLIENT);
+    assert!(talk.slot.is_none());
+    assert!(talk.say(CLIENT, "x").slot.is_some());
+    let config = DpiConfig { enabled: false, ..DpiConfig::default() };
+    assert!(Talk::tcp().with(config).say(CLIENT, REQUEST).slot.is_none());
+}
+
+#[test]
+fn a_flow_stays_small() {
+    assert!(size_of::<Inspection>() <= 112, "{}", size_of::<Inspection>());
+    assert!(size_of::<[Stream; 2]>() <= 80, "{}", size_of::<[Stream; 2]>());
+}
+
+#[test]
+fn data_in_a_syn_is_read() {
+    let mut talk = Talk::tcp();
+    let sequence = talk.sequence(CLIENT);
+    talk.packet(CLIENT, sequence.wrapping_sub(1), tcp_flags::SYN, REQUEST.as_bytes());
+    let told = talk.lose(CLIENT, REQUEST.len()).say(CLIENT, REQUEST).end();
+    assert_eq!((told.app, told.events.len()), (App::Http, 2));
+}
+
+#[test]
+fn what_a_reset_says_is_not_the_streams() {
+    let mut talk = Talk::tcp().say(CLIENT, REQUEST);
+    let sequence = talk.sequence(CLIENT);
+    talk.packet(CLIENT, sequence, tcp_flags::RST, REQUEST.as_bytes());
+    assert_eq!(talk.end().events.len(), 1);
+}
+
+#[test]
+fn first_segments_in_the_wrong_order_are_put_right() {
+    let bytes = REQUEST.as_bytes();
+    for cut in 1..bytes.len() {
+        let mut talk = Talk::tcp();
+        let begin = talk.sequence(CLIENT);
+        talk.packet(CLIENT, begin.wrapping_add(cut as u32), tcp_flags::ACK, &bytes[cut..]);
+        talk.packet(CLIENT, begin, tcp_flags::ACK, &bytes[..cut]);
+        let told = talk.lose(CLIENT, bytes.len()).say(SERVER, RESPONSE).end();
+        assert_eq!(told.metadata.text(Field::HttpHost), Some("a.example"), "cut at {cut}");
+        assert_eq!(told.events.len(), 1);
+    }
+}
+
+#[test]
+fn the_first_segments_of_an_answer_may_come_in_any_order() {
+    let bytes = RESPONSE.as_bytes();
+    let mut talk = Talk::tcp().say(CLIENT, REQUEST);
+    let begin = talk.sequence(SERVER);
+    for (from, to) in [(20, 30), (30, bytes.len()), (10, 20), (0, 10)] {
+        talk.packet(SERVER, begin.wrapping_add(from as u32), tcp_flags::ACK, &bytes[from..to]);
+    }
+    assert_eq!(talk.events.len(), 1);
+    assert_eq!(talk.end().counters.gaps, 0);
+}
+
+#[test]
+fn a_flow_is_picked_up_in_its_middle() {
+    let told = Talk::tcp()
+        .say(SERVER, "the rest of a body that began before the capture")
+        .say(SERVER, "and more of it")
+        .say(SERVER, RESPONSE)
+        .end();
+    assert_eq!((told.app, told.events.len()), (App::Http, 1));
+    let told = Talk::tcp().say(SERVER, "rest of a body").say(CLIENT, REQUEST).say(SERVER, RESPONSE).end();
+    assert_eq!((told.app, told.events.len()), (App::Http, 1));
+}
+
+#[test]
+fn what_one_side_said_is_read_when_the_other_is_recognised() {
+    let told = Talk::tcp().say(CLIENT, "GET x").say(SERVER, RESPONSE).say(CLIENT, " HTTP/1.1\r\n\r\n").end();
+    assert_eq!(told.app, App::Http);
+    assert_eq!(told.metadata.text(Field::HttpUri), Some("x"));
+}
+
+#[test]
+fn a_flow_of_no_known_application_is_let_go() {
+    let mut talk = Talk::tcp();
+    for _ in 0..=PROBE_RESTARTS_MAX {
+        assert!(!is_over(&talk));
+        talk = talk.say(CLIENT, "\x00\x02binary").say(SERVER, "\x00\x02binary");
+    }
+    assert!(is_over(&talk));
+    assert_eq!(talk.inspector.held_bytes(), 0);
+    assert!(talk.slot.as_ref().unwrap().streams.is_none());
+    let told = talk.say(CLIENT, REQUEST).end();
+    assert_eq!((told.app, told.metadata.is_empty()), (App::Unknown, true));
+}
+
+#[test]
+fn one_side_of_no_known_application_is_let_go_after_a_while() {
+    let piece = "\x01".repeat(1000);
+    let mut talk = Talk::tcp();
+    for _ in 0..ONE_SIDED_BYTES_MAX / 1000 {
+        talk = talk.say(CLIENT, &piece);
+    }
+    assert!(!is_over(&talk));
+    assert_eq!(talk.inspector.held_bytes(), 0);
+    assert!(is_over(&talk.say(CLIENT, &piece).say(CLIENT, &piece)));
+}
+
+#[test]
+fn bytes_that_nobody_is_sure_of_are_held_up_to_the_limit() {
+    let config = DpiConfig { probe_bytes_max: 50, ..DpiConfig::default() };
+    let talk = Talk::tcp().with(config).say(CLIENT, "GET ").say(CLIENT, "x".repeat(45));
+    assert_eq!(talk.inspector.held_bytes(), 49);
+    let talk = talk.say(CLIENT, "x");
+    assert_eq!(talk.inspector.held_bytes(), 0);
+    assert_eq!(talk.say(CLIENT, " HTTP/1.1\r\n\r\n").end().app, App::Unknown);
+}
+
+#[test]
+fn datagrams_are_looked_at_one_by_one_up_to_the_limit() {
+    let query = b"\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01";
+    let junk = |count: u8| (0..count).fold(Talk::udp(), |talk, _| talk.say(CLIENT, "junk"));
+    assert_eq!(junk(PROBE_DATAGRAMS_MAX - 1).say(CLIENT, query).end().app, App::Dns);
+    assert!(is_over(&junk(PROBE_DATAGRAMS_MAX)));
+}
+
+#[test]
+fn directions_may_turn_out_to_be_the_other_way_round() {
+    let mut talk = Talk::tcp().say(SERVER, REQUEST);
+    talk.slot.as_mut().unwrap().swap_directions();
+    // From here on the flow calls the client's direction Forward, as it should be.
+    let sequence = talk.sequence(SERVER);
+    talk.packet(CLIENT, sequence, tcp_flags::ACK, b"GET /2 HTTP/1.1\r\n\r\n");
+    let told = talk.end();
+    assert_eq!(told.events.len(), 2);
+    assert!(told.events.iter().all(|event| event.direction == CLIENT));
+}
+
+#[test]
+fn a_hole_before_anything_was_recognised_is_got_over() {
+    let talk = Talk::tcp().say(CLIENT, "GET /lon").lose(CLIENT, 10).say(CLIENT, REQUEST);
+    assert!(talk.slot.as_ref().unwrap().is_waiting);
+    let talk = talk.acknowledge(SERVER);
+    assert!(!talk.slot.as_ref().unwrap().is_waiting);
+    assert_eq!(talk.end().app, App::Http);
+}
+
+#[test]
+fn acknowledged_bytes_of_nobody_are_not_kept() {
+    let talk = Talk::tcp().say(CLIENT, "\x00\x02binary");
+    assert_eq!(talk.inspector.held_bytes(), 8);
+    assert_eq!(talk.acknowledge(SERVER).inspector.held_bytes(), 0);
+}
+
+#[test]
+fn other_transports_are_left_alone() {
+    let mut talk = Talk::tcp();
+    let mut packet = |transport, protocol| {
+        let ip = crate::decode::Ip {
+            source: Default::default(),
+            destination: Default::default(),
+            protocol,
+            octets: 0,
+            ttl: 0,
+            tos: 0,
+            is_fragment: false,
+        };
+        let packet = Packet { vlans: [0; 2], ip, transport, payload: REQUEST.as_bytes() };
+        talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
+        assert!(talk.slot.is_none());
+    };
+    packet(Transport::None, protocol::TCP);
+    packet(Transport::Icmp { kind: 8, code: 0 }, protocol::ICMP);
+    packet(Transport::Ports { source: 1, destination: 2 }, protocol::SCTP);
+}

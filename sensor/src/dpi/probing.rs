@@ -1,0 +1,127 @@
+//! The search for a flow's dissector.
+//!
+//! In: the first bytes of each direction, as far as they are in order. Out: the dissector that is
+//! certain, or what to do with the bytes meanwhile. Holds no bytes itself; the streams do.
+
+use super::Carrier;
+use super::parser::{Candidates, Parser};
+use weir_common::net::Direction;
+
+/// Datagrams of a flow that are looked at before it stays unknown.
+pub(super) const PROBE_DATAGRAMS_MAX: u8 = 8;
+/// Times that one direction of a TCP flow is looked at anew, each at the start of a segment, because
+/// it may have been picked up in the middle of a message.
+pub(super) const PROBE_RESTARTS_MAX: u8 = 4;
+/// Bytes of one direction let pass, without a dissector, while the other side has not said anything.
+pub(super) const ONE_SIDED_BYTES_MAX: u32 = 64 << 10;
+
+/// The search for the dissector; arrays are by direction.
+#[derive(Debug)]
+pub(super) struct Probing {
+    candidates: [Candidates; 2],
+    /// Bytes let pass without a dissector.
+    pub(super) discarded: [u32; 2],
+    restarts_left: [u8; 2],
+    /// Bytes held because somebody is unsure.
+    unsure_bytes: [u32; 2],
+    /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
+    pub(super) is_tentative: [bool; 2],
+    datagrams: u8,
+}
+
+/// What the first bytes of a direction say.
+pub(super) enum Verdict {
+    /// A dissector is certain, from so many bytes on.
+    Recognised(Parser, usize),
+    /// More bytes are needed.
+    Wait,
+    /// These bytes are nobody's; the next may be somebody's.
+    Discard,
+    /// The flow is nobody's.
+    Unknown,
+}
+
+impl Probing {
+    /// Nothing was seen yet.
+    pub(super) fn new() -> Probing {
+        Probing {
+            candidates: [Parser::ALL; 2],
+            discarded: [0; 2],
+            restarts_left: [PROBE_RESTARTS_MAX; 2],
+            unsure_bytes: [0; 2],
+            is_tentative: [false; 2],
+            datagrams: 0,
+        }
+    }
+
+    /// An earlier segment came: everything is asked about again.
+    pub(super) fn begin_anew(&mut self, index: usize) {
+        self.candidates[index] = Parser::ALL;
+        self.restarts_left[index] = PROBE_RESTARTS_MAX;
+        self.unsure_bytes[index] = 0;
+        self.is_tentative[index] = false;
+    }
+
+    /// Held bytes are nobody's after all: what follows is asked about.
+    pub(super) fn restart(&mut self, index: usize, discarded: usize) {
+        self.candidates[index] = Parser::ALL;
+        self.is_tentative[index] = false;
+        self.discard(index, discarded);
+    }
+
+    fn discard(&mut self, index: usize, bytes: usize) {
+        self.unsure_bytes[index] = 0;
+        self.discarded[index] =
+            self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// A datagram came.
+    pub(super) fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
+        let mut candidates = Parser::ALL;
+        if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
+            return Verdict::Recognised(parser, 0);
+        }
+        self.datagrams += 1;
+        if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
+    }
+
+    /// A direction goes on: `bytes` is all that is held of it.
+    pub(super) fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
+        let index = direction.index();
+        if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
+            return Verdict::Recognised(parser, 0);
+        }
+        if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
+            self.unsure_bytes[index] = bytes.len() as u32;
+            return Verdict::Wait;
+        }
+        // What made some unsure was perhaps the end of a message, and this segment begins the next.
+        let unsure_bytes = self.unsure_bytes[index] as usize;
+        if unsure_bytes > 0
+            && let Some(fresh) = bytes.get(unsure_bytes..)
+            && let Some(parser) = Parser::probe(&mut { Parser::ALL }, Carrier::Stream, direction, fresh)
+        {
+            self.discard(index, unsure_bytes);
+            return Verdict::Recognised(parser, unsure_bytes);
+        }
+        self.is_tentative[index] = false;
+        let restarts_left = self.restarts_left[index];
+        if self.candidates[index] == 0 && restarts_left > 0 {
+            self.restarts_left[index] -= 1;
+            if restarts_left == PROBE_RESTARTS_MAX && self.discarded[index] == 0 {
+                self.is_tentative[index] = true;
+                return Verdict::Wait;
+            }
+            self.candidates[index] = Parser::ALL;
+        } else {
+            self.candidates[index] = 0;
+            self.restarts_left[index] = 0;
+        }
+        self.discard(index, bytes.len());
+        let is_given_up = |index: usize| self.candidates[index] == 0 && self.restarts_left[index] == 0;
+        if is_given_up(0) && is_given_up(1) || self.discarded[index] >= ONE_SIDED_BYTES_MAX {
+            return Verdict::Unknown;
+        }
+        Verdict::Discard
+    }
+}

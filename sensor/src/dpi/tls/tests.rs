@@ -1,0 +1,331 @@
+//! Sessions recorded between OpenSSL 3.0's `s_client` and `s_server` with a certificate made for it,
+//! and what is made of them: whole, cut, damaged, one-sided, with gaps.
+
+use super::*;
+use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
+use expect_test::expect;
+
+const TLS12_CLIENT: &[u8] = include_bytes!("testdata/tls12_client.bin");
+const TLS12_SERVER: &[u8] = include_bytes!("testdata/tls12_server.bin");
+const TLS13_CLIENT: &[u8] = include_bytes!("testdata/tls13_client.bin");
+const TLS13_SERVER: &[u8] = include_bytes!("testdata/tls13_server.bin");
+const RETRY_CLIENT: &[u8] = include_bytes!("testdata/retry_client.bin");
+const RETRY_SERVER: &[u8] = include_bytes!("testdata/retry_server.bin");
+const RESUMED_CLIENT: &[u8] = include_bytes!("testdata/resumed_client.bin");
+const RESUMED_SERVER: &[u8] = include_bytes!("testdata/resumed_server.bin");
+/// A ClientHello of SSL 2.0 with one cipher, and a server's answer with an empty certificate.
+const SSL2_CLIENT: &[u8] = b"\x80\x1c\x01\x00\x02\x00\x03\x00\x00\x00\x10\x07\x00\xc00123456789abcdef";
+const SSL2_SERVER: &[u8] =
+    b"\x80\x1e\x04\x00\x01\x00\x02\x00\x00\x00\x03\x00\x10\x07\x00\xc00123456789abcdef";
+
+fn trial() -> Trial<Tls> {
+    Trial::new()
+}
+
+fn session(client: &[u8], server: &[u8]) -> Trial<Tls> {
+    trial().client(client).server(server).close()
+}
+
+/// The handshake records at the front of a stream, cut anew into records of so many bytes.
+fn fragmented(stream: &[u8], record_bytes: usize) -> Vec<u8> {
+    let (mut messages, mut rest) = (Vec::new(), stream);
+    while let [22, _, _, high, low, after @ ..] = rest {
+        let (content, behind) = after.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        messages.extend_from_slice(content);
+        rest = behind;
+    }
+    let mut out = Vec::new();
+    for piece in messages.chunks(record_bytes) {
+        out.extend_from_slice(&[22, 3, 3]);
+        out.extend_from_slice(&(piece.len() as u16).to_be_bytes());
+        out.extend_from_slice(piece);
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+#[test]
+fn tls_1_2_tells_hellos_and_certificate() {
+    let trial = session(TLS12_CLIENT, TLS12_SERVER);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+    expect![[r#"
+        sni www.example.com
+        tls_version TLS 1.2
+        alpn h2,http/1.1
+        tls_cipher 49196
+        ja3 22558766122974704364c9c75c5cce0a
+        ja3s e195432758194ce2d482396b82e0d48e
+        ja4 t12d2808h2_d943125447b4_e7e480e5a997
+        tls_subject C=CZ, O=Weir, Inc., CN=www.example.com
+        tls_issuer C=CZ, O=Weir, Inc., CN=www.example.com
+        tls_serial 00:97:E6:47:09:8E:EA:C9:B4
+        tls_fingerprint 8d:8c:23:bb:4b:7d:5a:49:fe:0a:a9:17:56:11:77:0b:91:48:b9:56
+        tls_notbefore 1423764447
+        tls_notafter 253402300799
+        tls {"ja3":{"hash":"22558766122974704364c9c75c5cce0a","string":"771,49196-49200-159-52393-52392-52394-49195-49199-158-49188-49192-107-49187-49191-103-49162-49172-57-49161-49171-51-157-156-61-60-53-47-255,0-11-10-35-16-22-23-13,29-23-30-25-24,0-1-2"},"ja4":"t12d2808h2_d943125447b4_e7e480e5a997","client_alpns":["h2","http/1.1"],"ja3s":{"hash":"e195432758194ce2d482396b82e0d48e","string":"771,49196,65281-11-35-16-23"},"server_alpns":["http/1.1"],"subject":"C=CZ, O=Weir, Inc., CN=www.example.com","issuerdn":"C=CZ, O=Weir, Inc., CN=www.example.com","serial":"00:97:E6:47:09:8E:EA:C9:B4","fingerprint":"8d:8c:23:bb:4b:7d:5a:49:fe:0a:a9:17:56:11:77:0b:91:48:b9:56","notbefore":"2015-02-12T18:07:27","notafter":"9999-12-31T23:59:59","subjectaltname":["www.example.com","*.example.com","192.0.2.1","2001:db8::1","root@example.com"],"sni":"www.example.com","version":"TLS 1.2"}
+    "#]]
+    .assert_eq(&trial.learned());
+}
+
+#[test]
+fn tls_1_3_tells_hellos_and_hides_the_certificate() {
+    let trial = session(TLS13_CLIENT, TLS13_SERVER);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+    expect![[r#"
+        sni www.example.com
+        tls_version TLS 1.3
+        alpn h2,http/1.1
+        tls_cipher 4866
+        ja3 9dffdb8b608a430b774a2ff7d36c1a0c
+        ja3s 15af977ce25de452b96affa2addb1036
+        ja4 t13d0411h2_16476d049b0b_78f1d400d464
+        tls {"ja3":{"hash":"9dffdb8b608a430b774a2ff7d36c1a0c","string":"771,4866-4867-4865-255,0-11-10-35-16-22-23-13-43-45-51,29-23-30-25-24-256-257-258-259-260,0-1-2"},"ja4":"t13d0411h2_16476d049b0b_78f1d400d464","client_alpns":["h2","http/1.1"],"ja3s":{"hash":"15af977ce25de452b96affa2addb1036","string":"771,4866,43-51"},"sni":"www.example.com","version":"TLS 1.3"}
+    "#]]
+    .assert_eq(&trial.learned());
+}
+
+#[test]
+fn a_hello_retry_request_is_not_the_servers_answer() {
+    let retry_bytes = 5 + usize::from(u16::from_be_bytes([RETRY_SERVER[3], RETRY_SERVER[4]]));
+    let (retry, answer) = RETRY_SERVER.split_at(retry_bytes);
+    let trial = trial().client(RETRY_CLIENT).server(retry);
+    assert_eq!(trial.end, None);
+    assert_eq!(trial.text(Field::TlsJa3s), "");
+    let trial = trial.server(answer);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.text(Field::TlsVersion), "TLS 1.3");
+    assert_eq!(trial.text(Field::TlsJa3), "c7119c89c1ce9ff0787b6752d9523ba0");
+    assert_eq!(trial.event()["version"], "TLS 1.3");
+}
+
+#[test]
+fn an_old_session_continued_has_no_certificate_and_says_so() {
+    let trial = session(RESUMED_CLIENT, RESUMED_SERVER);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.event()["session_resumed"], true);
+    assert_eq!(trial.event().get("subject"), None);
+    assert_eq!(trial.text(Field::TlsJa3s), "f14f2862ee2df5d0f63a88b60c8eee56");
+}
+
+#[test]
+fn where_segments_and_records_are_cut_does_not_matter() {
+    for (client, server) in [
+        (TLS12_CLIENT, TLS12_SERVER),
+        (TLS13_CLIENT, TLS13_SERVER),
+        (RETRY_CLIENT, RETRY_SERVER),
+        (RESUMED_CLIENT, RESUMED_SERVER),
+        (SSL2_CLIENT, SSL2_SERVER),
+    ] {
+        cuts_do_not_matter::<Tls>(client, server);
+    }
+    let whole = session(TLS12_CLIENT, TLS12_SERVER).learned();
+    for record_bytes in [1, 2, 3, 5, 7, 50, 333, 2000] {
+        let (client, server) =
+            (fragmented(TLS12_CLIENT, record_bytes), fragmented(TLS12_SERVER, record_bytes));
+        assert_eq!(session(&client, &server).learned(), whole, "records of {record_bytes} bytes");
+        assert_eq!(record::probe(&client), Probe::Certain, "records of {record_bytes} bytes");
+    }
+    cuts_do_not_matter::<Tls>(&fragmented(TLS12_CLIENT, 40), &fragmented(TLS12_SERVER, 40));
+}
+
+#[test]
+fn no_damage_panics() {
+    survives_damage::<Tls>(TLS12_CLIENT, TLS12_SERVER);
+    survives_damage::<Tls>(TLS13_CLIENT, &TLS13_SERVER[..200]);
+    survives_damage::<Tls>(RETRY_CLIENT, &RETRY_SERVER[..400]);
+    survives_damage::<Tls>(SSL2_CLIENT, SSL2_SERVER);
+    survives_damage::<Tls>(&fragmented(TLS12_CLIENT, 3), &fragmented(TLS12_SERVER, 100));
+}
+
+#[test]
+fn ssl_2_has_a_name_and_a_version() {
+    let trial = session(SSL2_CLIENT, SSL2_SERVER);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.event(), serde_json::json!({"version": "SSLv2"}));
+    assert_eq!(record::probe(SSL2_CLIENT), Probe::Certain);
+    assert_eq!(record::probe(SSL2_SERVER), Probe::Certain);
+}
+
+#[test]
+fn a_client_may_wrap_a_newer_hello_in_the_form_of_ssl_2() {
+    let client = [&SSL2_CLIENT[..3], &[3, 1], &SSL2_CLIENT[5..]].concat();
+    let trial = session(&client, TLS12_SERVER);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.text(Field::TlsVersion), "TLS 1.2");
+    assert_eq!(trial.text(Field::TlsSubject), "C=CZ, O=Weir, Inc., CN=www.example.com");
+}
+
+#[test]
+fn one_side_alone_is_told_at_the_end() {
+    let client_only = trial().client(TLS12_CLIENT);
+    assert_eq!(client_only.end, None);
+    let client_only = client_only.close();
+    assert_eq!(client_only.event()["version"], "UNDETERMINED");
+    assert_eq!(client_only.event()["sni"], "www.example.com");
+    let server_only = trial().server(TLS12_SERVER).close();
+    assert_eq!(server_only.event()["serial"], "00:97:E6:47:09:8E:EA:C9:B4");
+    assert_eq!(server_only.event().get("sni"), None);
+    assert_eq!(server_only.events[0].direction, Direction::Forward);
+}
+
+#[test]
+fn one_side_alone_is_done_after_enough_data() {
+    let record = [&[23, 3, 3, 0x10, 0][..], &[0; 0x1000]].concat();
+    let mut server_only = trial().server(TLS12_SERVER);
+    for _ in 0..3 {
+        server_only = server_only.server(&record);
+    }
+    assert_eq!(server_only.end, None);
+    assert_eq!(server_only.server(&record).end, Some(Progress::Done));
+}
+
+#[test]
+fn a_flow_taken_backwards_tells_who_the_client_is() {
+    let trial = trial().server(TLS12_CLIENT).client(TLS12_SERVER).close();
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.events[0].direction, Direction::Reverse);
+    assert_eq!(trial.event()["subject"], "C=CZ, O=Weir, Inc., CN=www.example.com");
+}
+
+#[test]
+fn a_hello_cut_off_by_a_gap_still_gives_its_server_name() {
+    let trial = trial().client(&TLS12_CLIENT[..200]).gap(Direction::Forward, 154).server(TLS12_SERVER);
+    assert_eq!(trial.text(Field::TlsServerName), "www.example.com");
+    assert_eq!(trial.text(Field::TlsJa3), "");
+    let trial = trial.client(&[20, 3, 3, 0, 1, 1]);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.event()["sni"], "www.example.com");
+}
+
+#[test]
+fn after_a_gap_reading_goes_on_at_a_record() {
+    // The first record, the ServerHello, is lost as a whole.
+    let hello_bytes = 5 + usize::from(u16::from_be_bytes([TLS12_SERVER[3], TLS12_SERVER[4]]));
+    let trial = trial()
+        .client(TLS12_CLIENT)
+        .gap(Direction::Reverse, hello_bytes as u64)
+        .server(&TLS12_SERVER[hello_bytes..]);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.text(Field::TlsVersion), "");
+    assert_eq!(
+        trial.text(Field::TlsFingerprint),
+        "8d:8c:23:bb:4b:7d:5a:49:fe:0a:a9:17:56:11:77:0b:91:48:b9:56"
+    );
+    // Nor is it taken for a resumed session.
+    assert_eq!(trial.event().get("session_resumed"), None);
+}
+
+#[test]
+fn a_gap_inside_a_record_keeps_its_end() {
+    // Lost in the certificate: the messages cannot be found in that record, the next record can.
+    let trial = trial()
+        .client(TLS12_CLIENT)
+        .server(&TLS12_SERVER[..150])
+        .gap(Direction::Reverse, 100)
+        .server(&TLS12_SERVER[250..]);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+    assert_eq!(trial.text(Field::TlsVersion), "TLS 1.2");
+    assert_eq!(trial.event().get("session_resumed"), None);
+}
+
+#[test]
+fn a_side_that_begins_in_the_middle_of_a_record_is_given_up() {
+    let trial = trial().client(&TLS12_CLIENT[100..]).server(TLS12_SERVER);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.event()["version"], "TLS 1.2");
+}
+
+#[test]
+fn what_contradicts_the_records_breaks_the_session_after_telling_it() {
+    let trial = trial().client(TLS12_CLIENT).client(b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(trial.end, Some(Progress::Broken("not a TLS record")));
+    assert_eq!(trial.event()["sni"], "www.example.com");
+    let trial = Trial::<Tls>::new().client(&[22, 3, 1, 0, 8, 99, 0, 0, 4, 1, 2, 3, 4]);
+    assert_eq!(trial.end, Some(Progress::Broken("not a handshake message")));
+}
+
+#[test]
+fn a_message_past_the_limit_is_passed_over_and_counted() {
+    let oversize = |length: usize| {
+        let message = [&[1][..], &(length as u32).to_be_bytes()[1..], &vec![0; length]].concat();
+        message
+            .chunks(16384)
+            .flat_map(|piece| [&[22, 3, 1][..], &(piece.len() as u16).to_be_bytes(), piece].concat())
+            .collect::<Vec<u8>>()
+    };
+    let trial = trial().client(&oversize(MESSAGE_BYTES_MAX)).server(TLS12_SERVER);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 1));
+    assert_eq!(trial.text(Field::TlsVersion), "TLS 1.2");
+}
+
+#[test]
+fn a_malformed_certificate_is_counted_and_the_rest_is_told() {
+    let mut server = TLS12_SERVER.to_vec();
+    let at = server.windows(2).position(|pair| pair == [0x30, 0x82]).unwrap();
+    server[at] = 0x31;
+    let trial = session(TLS12_CLIENT, &server);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 1));
+    assert_eq!(trial.event().get("subject"), None);
+    assert_eq!(trial.event()["version"], "TLS 1.2");
+}
+
+#[test]
+fn a_certificate_longer_than_its_message_is_not_waited_for() {
+    let mut server = TLS12_SERVER.to_vec();
+    let at = server.windows(2).position(|pair| pair == [0x30, 0x82]).unwrap();
+    server[at - 2] = 0xf0;
+    let trial = session(TLS12_CLIENT, &server);
+    assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 1));
+    let empty = [&TLS12_SERVER[..at - 15], &[22, 3, 3, 0, 7, 11, 0, 0, 3, 0, 0, 0]].concat();
+    assert_eq!(session(TLS12_CLIENT, &empty).text(Field::TlsSubject), "");
+}
+
+#[test]
+fn what_follows_the_end_of_interest_is_not_judged() {
+    let trial = trial().client(TLS13_CLIENT).server(&[TLS13_SERVER, b"anything"].concat());
+    assert_eq!(trial.end, Some(Progress::Done));
+}
+
+#[test]
+fn a_malformed_hello_is_counted_and_gives_no_fingerprint() {
+    let mut client = TLS12_CLIENT.to_vec();
+    // The last extension, signature_algorithms, says it has one byte more than there is.
+    let last = client.windows(3).rposition(|start| start == [0, 13, 0]).unwrap();
+    client[last + 3] += 1;
+    let trial = session(&client, TLS12_SERVER);
+    assert_eq!(trial.text(Field::TlsJa4), "");
+    assert_eq!(trial.malformed, 1);
+}
+
+#[test]
+fn first_bytes_are_told_from_other_protocols() {
+    for stream in [TLS12_CLIENT, TLS12_SERVER, TLS13_CLIENT, TLS13_SERVER, RETRY_SERVER, RESUMED_SERVER] {
+        assert_eq!(record::probe(stream), Probe::Certain);
+        for cut in 0..=10 {
+            assert_eq!(record::probe(&stream[..cut]), Probe::Unsure, "{cut}");
+        }
+        assert_eq!(record::probe(&stream[..11]), Probe::Certain);
+        assert_eq!(Tls::probe(Carrier::Datagram, Direction::Forward, stream), Probe::NotForUs);
+    }
+    for other in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x16\x03\x09\x00\x05hello",
+        b"\x16\x03\x01\xff\xff\x01\x00",
+        b"\x16\x03\x01\x00\x40\x10\x00\x00\x3c\x03\x03",
+        b"\x16\x03\x01\x00\x40\x01\x00\x00\x0c\x03\x03",
+        b"\x16\x03\x01\x00\x40\x01\x00\x00\x3c\x09\x03",
+        b"\x80\x1c\x01\x00\x05\x00\x03\x00\x00\x00\x10",
+        b"\x80\x1c\x01\x00\x02\x00\x04\x00\x00\x00\x10",
+        b"\x17\x03\x03\x00\x03abcHTTP/",
+        &[0; 20],
+        &[0xff; 20],
+    ] {
+        assert_eq!(record::probe(other), Probe::NotForUs, "{other:02x?}");
+    }
+    // A refusal, and a session picked up in the middle.
+    assert_eq!(record::probe(&[21, 3, 1, 0, 2, 2, 40]), Probe::Certain);
+    assert_eq!(record::probe(b"\x17\x03\x03\x00\x03abc\x17\x03\x03\x01\x00"), Probe::Certain);
+    assert_eq!(record::probe(b"\x17\x03\x03\x00\x03abc\x17\x03"), Probe::Unsure);
+    assert_eq!(record::probe(b"\x14\x03\x03\x00\x01\x01\x16\x03\x03\x00\x28"), Probe::Certain);
+}

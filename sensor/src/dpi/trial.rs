@@ -1,0 +1,186 @@
+//! Tries a dissector on bytes as the core would offer them. For tests only.
+//!
+//! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
+//! not used, as the seam promises, and checks that no dissector uses more than it was offered.
+
+use super::{Carrier, Context, Dissector, Event, Progress};
+use weir_common::metadata::{Field, Metadata, Value};
+use weir_common::net::Direction;
+use weir_common::time::Timestamp;
+
+/// One conversation.
+pub(crate) struct Trial<D> {
+    dissector: D,
+    held: [Vec<u8>; 2],
+    pub(crate) metadata: Metadata,
+    pub(crate) events: Vec<Event>,
+    pub(crate) malformed: u64,
+    /// What ended it: `Done` or `Broken`.
+    pub(crate) end: Option<Progress>,
+    time: Timestamp,
+}
+
+impl<D: Dissector> Trial<D> {
+    pub(crate) fn new() -> Self {
+        Trial {
+            dissector: D::new(),
+            held: [Vec::new(), Vec::new()],
+            metadata: Metadata::default(),
+            events: Vec::new(),
+            malformed: 0,
+            end: None,
+            time: Timestamp::MIN,
+        }
+    }
+
+    /// One side says more.
+    pub(crate) fn say(mut self, direction: Direction, bytes: &[u8]) -> Self {
+        let mut held = std::mem::take(&mut self.held[direction.index()]);
+        held.extend_from_slice(bytes);
+        if let Some(used) = self.with(direction, |dissector, context| dissector.inspect(&held, context)) {
+            held.drain(..used);
+        }
+        self.held[direction.index()] = held;
+        self
+    }
+
+    /// The initiator says more.
+    pub(crate) fn client(self, bytes: &[u8]) -> Self {
+        self.say(Direction::Forward, bytes)
+    }
+
+    /// The responder says more.
+    pub(crate) fn server(self, bytes: &[u8]) -> Self {
+        self.say(Direction::Reverse, bytes)
+    }
+
+    /// Bytes were never seen; what was held before them goes with them.
+    pub(crate) fn gap(mut self, direction: Direction, missing: u64) -> Self {
+        self.held[direction.index()].clear();
+        self.with(direction, |dissector, context| dissector.gap(missing, context));
+        self
+    }
+
+    /// The flow ends.
+    pub(crate) fn close(mut self) -> Self {
+        if self.end.is_none() {
+            self.with(Direction::Forward, |dissector, context| {
+                dissector.close(context);
+                Progress::Used(0)
+            });
+        }
+        self
+    }
+
+    fn with(
+        &mut self,
+        direction: Direction,
+        act: impl FnOnce(&mut D, &mut Context<'_>) -> Progress,
+    ) -> Option<usize> {
+        if self.end.is_some() {
+            return None;
+        }
+        self.time = Timestamp(self.time.0 + 1);
+        let mut context = Context {
+            time: self.time,
+            direction,
+            carrier: Carrier::Stream,
+            metadata: &mut self.metadata,
+            events: Some(&mut self.events),
+            malformed: &mut self.malformed,
+        };
+        match act(&mut self.dissector, &mut context) {
+            Progress::Used(used) => Some(used),
+            end => {
+                self.end = Some(end);
+                None
+            }
+        }
+    }
+
+    /// What was learned, one line each: metadata, then the bodies of the events.
+    pub(crate) fn learned(&self) -> String {
+        let mut text = String::new();
+        let mut values: Vec<_> = self.metadata.iter().collect();
+        values.sort_by_key(|(field, _)| *field);
+        for (field, value) in values {
+            let value = match value {
+                Value::Text(value) => value.to_string(),
+                Value::Number(value) => value.to_string(),
+                Value::TextList(values) => values.join(" "),
+            };
+            text += &format!("{} {value}\n", field.key());
+        }
+        for event in &self.events {
+            text += &format!("{} {}\n", event.app.name(), String::from_utf8_lossy(&event.body));
+        }
+        text
+    }
+
+    /// The text of a field, empty without one.
+    pub(crate) fn text(&self, field: Field) -> &str {
+        self.metadata.text(field).unwrap_or_default()
+    }
+
+    /// The body of the only event.
+    pub(crate) fn event(&self) -> serde_json::Value {
+        assert_eq!(self.events.len(), 1, "one event");
+        serde_json::from_slice(&self.events[0].body).expect("an event is JSON")
+    }
+}
+
+/// Every prefix of both sides, and every byte of them changed: nothing may panic.
+pub(crate) fn survives_damage<D: Dissector>(client: &[u8], server: &[u8]) {
+    for cut in 0..client.len().max(server.len()) {
+        let (client, server) = (client.get(..cut).unwrap_or(client), server.get(..cut).unwrap_or(server));
+        D::probe(Carrier::Stream, Direction::Forward, client);
+        D::probe(Carrier::Stream, Direction::Reverse, server);
+        Trial::<D>::new().client(client).server(server).close();
+        Trial::<D>::new()
+            .client(client)
+            .gap(Direction::Forward, 7)
+            .client(client)
+            .server(server)
+            .gap(Direction::Reverse, cut as u64)
+            .server(server)
+            .close();
+    }
+    let (mut damaged_client, mut damaged_server) = (client.to_vec(), server.to_vec());
+    for (damaged, other, is_client) in
+        [(&mut damaged_client, server, true), (&mut damaged_server, client, false)]
+    {
+        for at in 0..damaged.len() {
+            let whole = damaged[at];
+            for change in [0x01, 0x80, 0xff, whole] {
+                damaged[at] = whole ^ change;
+                D::probe(Carrier::Stream, Direction::Forward, damaged);
+                let trial = Trial::<D>::new();
+                if is_client {
+                    trial.client(damaged).server(other)
+                } else {
+                    trial.client(other).server(damaged)
+                }
+                .close();
+            }
+            damaged[at] = whole;
+        }
+    }
+}
+
+/// Wherever the segments are cut, the same is learned.
+pub(crate) fn cuts_do_not_matter<D: Dissector>(client: &[u8], server: &[u8]) {
+    let whole = Trial::<D>::new().client(client).server(server).close();
+    for cut in 0..=client.len() {
+        let (first, second) = client.split_at(cut);
+        let trial = Trial::<D>::new().client(first).client(second).server(server).close();
+        assert_eq!(trial.learned(), whole.learned(), "client cut at {cut}");
+    }
+    for cut in 0..=server.len() {
+        let (first, second) = server.split_at(cut);
+        let trial = Trial::<D>::new().client(client).server(first).server(second).close();
+        assert_eq!(trial.learned(), whole.learned(), "server cut at {cut}");
+    }
+    let trial = client.iter().fold(Trial::<D>::new(), |trial, byte| trial.client(&[*byte]));
+    let trial = server.iter().fold(trial, |trial, byte| trial.server(&[*byte])).close();
+    assert_eq!(trial.learned(), whole.learned(), "byte by byte");
+}

@@ -1,0 +1,251 @@
+//! A writer of pcapng (draft-ietf-opsawg-pcapng): what tshark and tcpdump open.
+//!
+//! In: frames, and a statement in words. Out: one section: its header, an interface block per interface and
+//! link type when its first frame comes, enhanced packet blocks with nanosecond time, and interface statistics
+//! at the end whose comment carries the statement of completeness, which is known only then. Knows nothing
+//! of the ring; needs no seeking, so it writes to a pipe.
+
+use crate::capture::{Frame, LinkType};
+use std::io::{self, Write};
+use weir_common::time::Timestamp;
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+
+const OPT_END: u16 = 0;
+const OPT_COMMENT: u16 = 1;
+const SHB_USERAPPL: u16 = 4;
+const IF_NAME: u16 = 2;
+const IF_TSRESOL: u16 = 9;
+const ISB_STARTTIME: u16 = 2;
+const ISB_ENDTIME: u16 = 3;
+const ISB_FILTERACCEPT: u16 = 6;
+const ISB_OSDROP: u16 = 7;
+
+/// Nanoseconds, as a power of ten.
+const RESOLUTION: u8 = 9;
+/// Most interfaces of a section; frames of further ones are written under the last.
+const INTERFACES_MAX: usize = 4096;
+/// An option's length is sixteen bits; a comment is cut to this many bytes.
+const COMMENT_BYTES_MAX: usize = 60_000;
+
+#[derive(Debug)]
+struct Interface {
+    number: u32,
+    link: LinkType,
+    frames: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Writes one section.
+#[derive(Debug)]
+pub struct PcapngWriter<W: Write> {
+    out: W,
+    block: Vec<u8>,
+    interfaces: Vec<Interface>,
+}
+
+impl<W: Write> PcapngWriter<W> {
+    /// Writes the section header, with a comment.
+    pub fn begin(out: W, comment: &str) -> io::Result<PcapngWriter<W>> {
+        let mut writer = PcapngWriter { out, block: Vec::new(), interfaces: Vec::new() };
+        writer.start(SECTION_HEADER);
+        writer.u32(BYTE_ORDER_MAGIC);
+        writer.u16(1);
+        writer.u16(0);
+        // The section's length is not known.
+        writer.block.extend_from_slice(&u64::MAX.to_le_bytes());
+        writer.comment(comment);
+        writer.option(SHB_USERAPPL, concat!("weir-sensor ", env!("CARGO_PKG_VERSION")).as_bytes());
+        writer.option(OPT_END, &[]);
+        writer.end()?;
+        Ok(writer)
+    }
+
+    /// Writes a frame.
+    pub fn frame(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        let id = self.interface(frame.interface, frame.link)?;
+        if let Some(interface) = self.interfaces.get_mut(id) {
+            interface.frames += 1;
+            interface.first = interface.first.min(frame.time);
+            interface.last = interface.last.max(frame.time);
+        }
+        self.start(ENHANCED_PACKET);
+        self.u32(id as u32);
+        self.time(frame.time);
+        self.u32(frame.data.len() as u32);
+        self.u32(frame.wire_len);
+        self.block.extend_from_slice(frame.data);
+        self.pad();
+        self.end()
+    }
+
+    /// Writes the statistics of each interface, the statement in the first, and flushes.
+    ///
+    /// `dropped`: frames the kernel dropped in the range; written where there is one interface to blame.
+    pub fn finish(mut self, comment: &str, dropped: Option<u64>) -> io::Result<W> {
+        if self.interfaces.is_empty() {
+            // A statement needs an interface to stand in.
+            self.interface(0, LinkType::ETHERNET)?;
+        }
+        let interfaces = std::mem::take(&mut self.interfaces);
+        for (id, interface) in interfaces.iter().enumerate() {
+            self.start(INTERFACE_STATISTICS);
+            self.u32(id as u32);
+            self.time(interface.last);
+            if id == 0 {
+                self.comment(comment);
+            }
+            if interface.frames > 0 {
+                self.option(ISB_STARTTIME, &split_time(interface.first));
+                self.option(ISB_ENDTIME, &split_time(interface.last));
+            }
+            self.option(ISB_FILTERACCEPT, &interface.frames.to_le_bytes());
+            if let (Some(dropped), 1) = (dropped, interfaces.len()) {
+                self.option(ISB_OSDROP, &dropped.to_le_bytes());
+            }
+            self.option(OPT_END, &[]);
+            self.end()?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    /// The number in this section of an interface and link type, described when it is new.
+    fn interface(&mut self, number: u32, link: LinkType) -> io::Result<usize> {
+        let known = self.interfaces.iter().position(|known| (known.number, known.link) == (number, link));
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        if self.interfaces.len() >= INTERFACES_MAX {
+            return Ok(INTERFACES_MAX - 1);
+        }
+        self.start(INTERFACE_DESCRIPTION);
+        self.u16(link.0);
+        self.u16(0);
+        // No limit on the length of frames.
+        self.u32(0);
+        self.option(IF_NAME, format!("interface-{number}").as_bytes());
+        self.option(IF_TSRESOL, &[RESOLUTION]);
+        self.option(OPT_END, &[]);
+        self.end()?;
+        self.interfaces.push(Interface { number, link, frames: 0, first: Timestamp::MAX, last: Timestamp::MIN });
+        Ok(self.interfaces.len() - 1)
+    }
+
+    fn start(&mut self, kind: u32) {
+        self.block.clear();
+        self.u32(kind);
+        self.u32(0);
+    }
+
+    /// Puts the block's length in both of its places and writes it.
+    fn end(&mut self) -> io::Result<()> {
+        let length = (self.block.len() + 4) as u32;
+        self.u32(length);
+        self.block[4..8].copy_from_slice(&length.to_le_bytes());
+        self.out.write_all(&self.block)
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.block.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.block.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn time(&mut self, time: Timestamp) {
+        self.block.extend_from_slice(&split_time(time));
+    }
+
+    fn comment(&mut self, text: &str) {
+        self.option(OPT_COMMENT, &text.as_bytes()[..text.floor_char_boundary(COMMENT_BYTES_MAX)]);
+    }
+
+    fn option(&mut self, code: u16, value: &[u8]) {
+        self.u16(code);
+        self.u16(value.len() as u16);
+        self.block.extend_from_slice(value);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.block.resize(self.block.len().next_multiple_of(4), 0);
+    }
+}
+
+/// A time as pcapng has it: the upper half first, each half in the section's byte order.
+fn split_time(time: Timestamp) -> [u8; 8] {
+    let (high, low) = (((time.0 >> 32) as u32).to_le_bytes(), (time.0 as u32).to_le_bytes());
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&high);
+    bytes[4..].copy_from_slice(&low);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(interface: u32, link: LinkType, data: &[u8]) -> Frame<'_> {
+        Frame { time: Timestamp(0x0000_0001_0000_0002), link, interface, wire_len: 100, data }
+    }
+
+    /// Types and lengths of the blocks, each length found at both ends.
+    fn blocks(bytes: &[u8]) -> Vec<(u32, usize)> {
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let (mut out, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let length = u32_at(at + 4) as usize;
+            assert_eq!((length % 4, u32_at(at + length - 4) as usize), (0, length));
+            out.push((u32_at(at), length));
+            at += length;
+        }
+        out
+    }
+
+    #[test]
+    fn a_packet_block_is_laid_out_as_the_draft_says() {
+        let mut writer = PcapngWriter::begin(Vec::new(), "why").unwrap();
+        writer.frame(&frame(3, LinkType::RAW, b"hello")).unwrap();
+        assert_eq!(
+            writer.block,
+            [
+                6, 0, 0, 0, 40, 0, 0, 0, // type and length
+                0, 0, 0, 0, // interface
+                1, 0, 0, 0, 2, 0, 0, 0, // time, high half first
+                5, 0, 0, 0, 100, 0, 0, 0, // captured and wire length
+                b'h', b'e', b'l', b'l', b'o', 0, 0, 0, 40, 0, 0, 0,
+            ]
+        );
+    }
+
+    #[test]
+    fn each_interface_and_link_type_is_described_once_and_accounted_for() {
+        let mut writer = PcapngWriter::begin(Vec::new(), "").unwrap();
+        for (interface, link) in [(0, LinkType::ETHERNET), (1, LinkType::ETHERNET), (0, LinkType::RAW), (0, LinkType::ETHERNET)] {
+            writer.frame(&frame(interface, link, &[])).unwrap();
+        }
+        let bytes = writer.finish("complete", None).unwrap();
+        let kinds: Vec<u32> = blocks(&bytes).iter().map(|block| block.0).collect();
+        assert_eq!(kinds, [SECTION_HEADER, 1, 6, 1, 6, 1, 6, 6, 5, 5, 5]);
+    }
+
+    #[test]
+    fn nothing_found_is_a_file_with_its_statement() {
+        let bytes = PcapngWriter::begin(Vec::new(), "").unwrap().finish("nothing matched", Some(3)).unwrap();
+        assert_eq!(blocks(&bytes).iter().map(|block| block.0).collect::<Vec<_>>(), [SECTION_HEADER, 1, 5]);
+        assert!(bytes.windows(15).any(|window| window == b"nothing matched"));
+    }
+
+    #[test]
+    fn a_comment_that_is_too_long_is_cut_between_characters() {
+        let bytes = PcapngWriter::begin(Vec::new(), &"é".repeat(50_000)).unwrap().finish("", None).unwrap();
+        assert!(blocks(&bytes)[0].1 < 61_000);
+    }
+}

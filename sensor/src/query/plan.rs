@@ -1,0 +1,165 @@
+//! From a question to the blocks that may hold its answer.
+//!
+//! In: the ring's directory, a time range, what the expression needs, a flow. Out: the candidate blocks, how
+//! much is read of how much there is, and what is already known to be unreadable. Looks into one index at a
+//! time, so memory does not grow with the ring but for the list of candidates. Reads no frame.
+
+use super::completeness::Unreadable;
+use super::expression::Need;
+use crate::ring::format::{BLOCK_HEADER_BYTES, BlockHeader};
+use crate::ring::index::{Totals, sealed_totals};
+use crate::ring::reader::{BlockError, SegmentContents, SegmentFiles, segments};
+use crate::ring::summary::Summary;
+use serde::Serialize;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use weir_common::time::Timestamp;
+
+/// What blocks are looked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Earliest time.
+    pub since: Timestamp,
+    /// Latest time.
+    pub until: Timestamp,
+    /// What the expression needs.
+    pub need: Need,
+    /// Tag of a flow, when one is asked for.
+    pub flow_tag: Option<u64>,
+}
+
+/// A block that may hold matches.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Which of the plan's segments.
+    pub segment: usize,
+    /// Where the block begins.
+    pub offset: u64,
+    /// Its header.
+    pub header: BlockHeader,
+}
+
+/// How much is read of how much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Segments in the ring.
+    pub segments: u64,
+    /// Sealed blocks in the ring.
+    pub blocks: u64,
+    /// Their compressed bytes.
+    pub bytes: u64,
+    /// Blocks that are read.
+    pub blocks_to_read: u64,
+    /// Their compressed bytes.
+    pub bytes_to_read: u64,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = 100.0 * self.bytes_to_read as f64 / (self.bytes.max(1)) as f64;
+        write!(
+            f,
+            "reads {} of {} blocks, {:.1} of {:.1} MB ({percent:.1} %), in {} segments",
+            self.blocks_to_read,
+            self.blocks,
+            self.bytes_to_read as f64 / 1e6,
+            self.bytes as f64 / 1e6,
+            self.segments
+        )
+    }
+}
+
+/// What will be read.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Segments that candidates lie in.
+    pub segments: Vec<SegmentFiles>,
+    /// Candidates by the time of their first frame.
+    pub candidates: Vec<Candidate>,
+    /// How much that is.
+    pub cost: Cost,
+    /// What cannot be read, as far as planning found out.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Plan {
+    /// Plans over every segment of a ring.
+    pub fn make(directory: &Path, wanted: &Wanted) -> io::Result<Plan> {
+        let mut plan = Plan::default();
+        for files in segments(directory)? {
+            plan.cost.segments += 1;
+            let sealed = sealed_totals(&files.index)?;
+            if let Some(totals) = sealed.filter(|totals| !wanted.overlaps(totals.first_time, totals.last_time)) {
+                plan.count(&totals);
+                continue;
+            }
+            match SegmentContents::read(&files) {
+                Ok(contents) => plan.add(files, &contents, wanted),
+                Err(error) => plan.unreadable(&files, sealed, &error),
+            }
+        }
+        // Blocks of one time stay in the order in which they were written.
+        plan.candidates.sort_by_key(|candidate| candidate.header.first_time);
+        Ok(plan)
+    }
+
+    fn count(&mut self, totals: &Totals) {
+        self.cost.blocks += totals.blocks;
+        self.cost.bytes += totals.used_bytes;
+    }
+
+    fn add(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted) {
+        let segment = self.segments.len();
+        let before = self.candidates.len();
+        for block in &contents.blocks {
+            let bytes = block.header.stored_bytes() + BLOCK_HEADER_BYTES as u64;
+            self.cost.blocks += 1;
+            self.cost.bytes += bytes;
+            if wanted.may_be_in(&block.header, contents.summary(block)) {
+                self.cost.blocks_to_read += 1;
+                self.cost.bytes_to_read += bytes;
+                self.candidates.push(Candidate { segment, offset: block.offset, header: block.header });
+            }
+        }
+        for damaged in &contents.damaged {
+            let known = damaged.known;
+            let from = known.map_or(files.name.first_time, |header| header.first_time);
+            let to = known.map_or(Timestamp::MAX, |header| header.last_time);
+            let what = format!("{}: {} bytes at {}", files.segment.display(), damaged.bytes, damaged.offset);
+            let frames = known.map(|header| header.frames.into());
+            self.unreadable.push(Unreadable { from, to, frames, removed: false, what });
+        }
+        if self.candidates.len() > before {
+            self.segments.push(files);
+        }
+    }
+
+    fn unreadable(&mut self, files: &SegmentFiles, sealed: Option<Totals>, error: &BlockError) {
+        self.unreadable.push(Unreadable {
+            from: sealed.map_or(files.name.first_time, |totals| totals.first_time),
+            to: sealed.map_or(Timestamp::MAX, |totals| totals.last_time),
+            frames: sealed.map(|totals| totals.frames),
+            removed: matches!(error, BlockError::Removed),
+            what: match error {
+                BlockError::Removed => "removed to make room while this was asked".into(),
+                error => format!("{}: {error}", files.segment.display()),
+            },
+        });
+    }
+}
+
+impl Wanted {
+    fn overlaps(&self, first: Timestamp, last: Timestamp) -> bool {
+        first <= self.until && last >= self.since
+    }
+
+    /// A block whose summary is missing or damaged may hold anything.
+    fn may_be_in(&self, header: &BlockHeader, summary: Option<&[u8]>) -> bool {
+        if !self.overlaps(header.first_time, header.last_time) {
+            return false;
+        }
+        let Some(summary) = summary.and_then(|bytes| Summary::parse(bytes).ok()) else { return true };
+        self.need.may_match(&summary) && self.flow_tag.is_none_or(|tag| summary.may_hold_flow(tag))
+    }
+}
