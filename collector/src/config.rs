@@ -1,8 +1,13 @@
 //! The collector's configuration: one section per stage, each the stage's own struct.
 
+use crate::correlate::config::CorrelateConfig;
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
+use crate::evidence::config::EvidenceConfig;
+use crate::forward::config::ForwardConfig;
 use crate::ingest::config::IngestConfig;
+use crate::store::config::StoreConfig;
+use crate::triage::config::TriageConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +23,16 @@ pub struct CollectorConfig {
     pub enrich: EnrichConfig,
     #[allow(missing_docs)]
     pub detect: DetectConfig,
+    #[allow(missing_docs)]
+    pub correlate: CorrelateConfig,
+    #[allow(missing_docs)]
+    pub triage: TriageConfig,
+    #[allow(missing_docs)]
+    pub forward: ForwardConfig,
+    #[allow(missing_docs)]
+    pub store: StoreConfig,
+    #[allow(missing_docs)]
+    pub evidence: EvidenceConfig,
 }
 
 impl Default for CollectorConfig {
@@ -27,6 +42,11 @@ impl Default for CollectorConfig {
             ingest: IngestConfig::default(),
             enrich: EnrichConfig::default(),
             detect: DetectConfig::default(),
+            correlate: CorrelateConfig::default(),
+            triage: TriageConfig::default(),
+            forward: ForwardConfig::default(),
+            store: StoreConfig::default(),
+            evidence: EvidenceConfig::default(),
         }
     }
 }

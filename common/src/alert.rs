@@ -10,7 +10,9 @@ pub const TARGETS_MAX: usize = 32;
 pub const FLOWS_MAX: usize = 32;
 
 /// How bad it is if it is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -108,6 +110,9 @@ pub struct AlertFlow {
 pub struct Alert {
     /// Stable: the same input gives the same id.
     pub id: String,
+    /// 1 for the alert's first form, one more for each update of the same id; the highest one holds.
+    #[serde(default = "first_version")]
+    pub version: u32,
     /// Begin of what was seen.
     #[serde(serialize_with = "rfc3339", deserialize_with = "read_rfc3339")]
     pub time: Timestamp,
@@ -143,6 +148,10 @@ pub struct Alert {
     /// The signature's identifier, for alerts of kind `signature`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signature: Option<String>,
+}
+
+fn first_version() -> u32 {
+    1
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

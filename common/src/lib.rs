@@ -17,4 +17,6 @@ pub mod ipfix;
 pub mod json;
 pub mod config;
 pub mod log;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod compiler_fault;

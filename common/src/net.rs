@@ -349,7 +349,8 @@ mod tests {
     fn text_reads_back_and_other_text_is_refused() {
         let text = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
         assert_eq!(text.parse::<CommunityId>().unwrap().to_string(), text);
-        for wrong in ["", "1:", "2:LQU9qZlK+B5F3KDmev6m5PMibrg=", "1:LQU9", "1:*QU9qZlK+B5F3KDmev6m5PMibrg="] {
+        for wrong in ["", "1:", "2:LQU9qZlK+B5F3KDmev6m5PMibrg=", "1:LQU9", "1:*QU9qZlK+B5F3KDmev6m5PMibrg="]
+        {
             assert!(wrong.parse::<CommunityId>().is_err(), "{wrong}");
         }
     }

@@ -1,1 +1,277 @@
 //! Evidence: the packets behind an alert.
+//!
+//! In: an alert. Out: for each flow it rests on the `weir-sensor query` command that gives its packets;
+//! and where the sensor's ring is on this machine, the packets themselves as pcapng, one section per flow
+//! (sections may follow one another in a pcapng file, and readers take them as one). Fetching from another
+//! machine over the control connection is not part of this version.
+
+pub mod config;
+
+use config::EvidenceConfig;
+use std::io::{self, Read, Write};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use weir_common::alert::{Alert, AlertFlow};
+use weir_common::net::CommunityId;
+use weir_common::time::Timestamp;
+
+/// What is asked of one sensor: one flow's packets in a time range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The sensor's name.
+    pub sensor: String,
+    /// The flow.
+    pub community_id: CommunityId,
+    /// Begin of the range.
+    pub since: Timestamp,
+    /// End of the range, inclusive.
+    pub until: Timestamp,
+}
+
+/// Why evidence could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The ring is on another machine.
+    #[error("the ring of sensor `{sensor}` is not on this machine; run there: {command}")]
+    Elsewhere {
+        /// The sensor.
+        sensor: String,
+        /// What to run.
+        command: String,
+    },
+    /// The alert names no flow.
+    #[error("the alert rests on no flow, so that there are no packets to fetch")]
+    NoFlows,
+    /// The program could not be started.
+    #[error("cannot start `{program}`: {error}; set evidence.query_command to the program's path")]
+    Start {
+        /// What was to be started.
+        program: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The query did not end well.
+    #[error("the query of sensor `{sensor}` for flow {flow} failed ({status}): {message}")]
+    Query {
+        /// The sensor.
+        sensor: String,
+        /// The flow.
+        flow: CommunityId,
+        /// How the program ended.
+        status: ExitStatus,
+        /// The last of what it said.
+        message: String,
+    },
+    /// The query took too long.
+    #[error("the query of sensor `{sensor}` took more than {seconds} s and was ended")]
+    Timeout {
+        /// The sensor.
+        sensor: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The packets could not be read or written.
+    #[error("the packets could not be passed on: {0}")]
+    Pass(#[from] io::Error),
+}
+
+/// What was fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Octets of pcapng written.
+    pub octets: u64,
+    /// Flows whose query ended well.
+    pub flows: usize,
+    /// What each query said about its completeness, as it said it.
+    pub statements: Vec<String>,
+    /// Whether a query said that something of its flow is lost.
+    pub incomplete: bool,
+}
+
+/// Most bytes kept of what a query says on standard error.
+const STATEMENT_BYTES_MAX: u64 = 16 * 1024;
+/// The exit code with which a query says that something was lost.
+const EXIT_INCOMPLETE: i32 = 3;
+
+/// The command that gives one flow's packets on its sensor, as it can be pasted into a shell.
+pub fn command(flow: &AlertFlow, alert_id: &str) -> String {
+    shell(&query_of(flow), &format!("{alert_id}.pcapng"))
+}
+
+/// What to ask for an alert: one query per flow, those of one flow joined.
+pub fn queries(alert: &Alert) -> Vec<Query> {
+    let mut queries: Vec<Query> = Vec::new();
+    for flow in &alert.flows {
+        let query = query_of(flow);
+        let known = queries
+            .iter_mut()
+            .find(|known| known.community_id == query.community_id && known.sensor == query.sensor);
+        match known {
+            Some(known) => {
+                known.since = known.since.min(query.since);
+                known.until = known.until.max(query.until);
+            }
+            None => queries.push(query),
+        }
+    }
+    queries
+}
+
+/// The commands that give all packets of an alert, with the sensor to run each on.
+pub fn commands(alert: &Alert) -> Vec<(String, String)> {
+    let queries = queries(alert);
+    let one = queries.len() == 1;
+    let name = |n: usize| {
+        if one { format!("{}.pcapng", alert.id) } else { format!("{}-{}.pcapng", alert.id, n + 1) }
+    };
+    queries.iter().enumerate().map(|(n, query)| (query.sensor.clone(), shell(query, &name(n)))).collect()
+}
+
+/// Fetches an alert's packets from rings on this machine and writes them as pcapng.
+///
+/// Every flow is asked for, also after one failed; the first failure is then returned with what was
+/// fetched. Nothing is written for a flow whose sensor is elsewhere.
+pub fn fetch(
+    alert: &Alert,
+    config: &EvidenceConfig,
+    out: &mut dyn Write,
+) -> (Fetched, Option<EvidenceError>) {
+    let mut fetched = Fetched::default();
+    let queries = queries(alert);
+    let mut failure = queries.is_empty().then_some(EvidenceError::NoFlows);
+    for query in &queries {
+        match fetch_one(query, config, out, &mut fetched) {
+            Ok(()) => {}
+            // Without a reader, asking on is of no use.
+            Err(EvidenceError::Pass(error)) => return (fetched, Some(EvidenceError::Pass(error))),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    (fetched, failure)
+}
+
+fn fetch_one(
+    query: &Query,
+    config: &EvidenceConfig,
+    out: &mut dyn Write,
+    fetched: &mut Fetched,
+) -> Result<(), EvidenceError> {
+    let sensor = query.sensor.clone();
+    let Some(ring) = config.local_sensors.get(&sensor) else {
+        return Err(EvidenceError::Elsewhere { sensor, command: shell(query, "evidence.pcapng") });
+    };
+    let mut process = Command::new(&config.query_command)
+        .args(arguments(query, "-"))
+        .args(["--ring", ring])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| EvidenceError::Start { program: config.query_command.clone(), error })?;
+    let (packets, said) = (process.stdout.take(), process.stderr.take());
+    let said = std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut pipe) = said {
+            let _ = pipe.by_ref().take(STATEMENT_BYTES_MAX).read_to_string(&mut text);
+            // The rest is read and dropped, so that the program never waits for a reader.
+            let _ = io::copy(&mut pipe, &mut io::sink());
+        }
+        text
+    });
+    let passed = match packets {
+        Some(packets) => pass(packets, out, Duration::from_secs(config.query_timeout_s)),
+        None => Ok(Some(0)),
+    };
+    if !matches!(passed, Ok(Some(_))) {
+        let _ = process.kill();
+    }
+    let status = process.wait()?;
+    let message = said.join().unwrap_or_default();
+    let Some(octets) = passed? else {
+        return Err(EvidenceError::Timeout { sensor, seconds: config.query_timeout_s });
+    };
+    fetched.octets += octets;
+    fetched.incomplete |= status.code() == Some(EXIT_INCOMPLETE);
+    if !status.success() && status.code() != Some(EXIT_INCOMPLETE) {
+        let message = message.trim().lines().last().unwrap_or("it said nothing").to_owned();
+        return Err(EvidenceError::Query { sensor, flow: query.community_id, status, message });
+    }
+    fetched.flows += 1;
+    fetched.statements.extend(message.trim().lines().last().map(str::to_owned));
+    Ok(())
+}
+
+/// Copies to the end; None when the time is over first.
+fn pass(
+    mut from: impl Read + Send + 'static,
+    out: &mut dyn Write,
+    limit: Duration,
+) -> io::Result<Option<u64>> {
+    // A pipe has no read timeout: a thread reads, and the queue to here has one.
+    let (sender, chunks) = mpsc::sync_channel::<io::Result<Vec<u8>>>(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut chunk = vec![0; 64 * 1024];
+            let read = from.read(&mut chunk).map(|length| {
+                chunk.truncate(length);
+                chunk
+            });
+            let ends = !matches!(&read, Ok(chunk) if !chunk.is_empty());
+            if sender.send(read).is_err() || ends {
+                return;
+            }
+        }
+    });
+    let begin = std::time::Instant::now();
+    let mut octets = 0;
+    loop {
+        match chunks.recv_timeout(limit.saturating_sub(begin.elapsed())) {
+            Ok(Ok(chunk)) if chunk.is_empty() => break,
+            Ok(chunk) => {
+                let chunk = chunk?;
+                out.write_all(&chunk)?;
+                octets += chunk.len() as u64;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => return Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    out.flush()?;
+    Ok(Some(octets))
+}
+
+/// The range of a flow, up to whole seconds around it: exporters round times, and a range that is a
+/// little wide costs nothing, since the flow's identity decides.
+fn query_of(flow: &AlertFlow) -> Query {
+    Query {
+        sensor: flow.sensor.clone(),
+        community_id: flow.community_id,
+        since: Timestamp::from_parts(flow.start.seconds(), 0),
+        until: Timestamp::from_parts(flow.end.seconds().saturating_add(1), 0),
+    }
+}
+
+fn arguments(query: &Query, file: &str) -> Vec<String> {
+    let time = |time: Timestamp| time.to_string().replace(".000000000Z", "Z");
+    vec![
+        "query".into(),
+        "--flow".into(),
+        query.community_id.to_string(),
+        "--since".into(),
+        time(query.since),
+        "--until".into(),
+        time(query.until),
+        "-w".into(),
+        file.into(),
+    ]
+}
+
+/// A Community ID holds only letters, digits, `:`, `+`, `/` and `=`, which a shell takes as they are.
+fn shell(query: &Query, file: &str) -> String {
+    format!("weir-sensor {}", arguments(query, file).join(" "))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

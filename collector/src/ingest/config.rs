@@ -7,21 +7,30 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IngestConfig {
-    /// Addresses that take IPFIX over TCP. Exporters are admitted from loopback only unless the
-    /// address is opened here.
+    /// Addresses that take IPFIX over TCP, as `ADDRESS:PORT`; `0.0.0.0:4739` for every IPv4 address of
+    /// the machine. Who may send is decided by `admit`.
     pub ipfix_tcp: Vec<String>,
     /// Addresses that take IPFIX over UDP.
     pub ipfix_udp: Vec<String>,
+    /// Networks that exporters are admitted from, as CIDR, besides the machine itself. Others are refused
+    /// and counted. IPFIX over TCP and UDP proves nothing about its sender: name only networks you trust.
+    pub admit: Vec<String>,
     /// Receive buffer asked of the kernel for each UDP socket, in KiB. When it is full the kernel drops
     /// datagrams; they show as sequence gaps.
     pub udp_buffer_kib: u32,
-    /// Most batches waiting for the detection worker. At the limit TCP exporters wait and UDP datagrams
-    /// are dropped and counted.
+    /// Most batches waiting for the detection worker, each of about a thousand records at most. At the
+    /// limit TCP exporters wait and UDP datagrams stay in the kernel's buffer; what the kernel then drops
+    /// shows as sequence gaps.
     pub queue_batches_max: u32,
-    /// Most TCP sessions at once; a further one is refused and counted.
+    /// Most TCP sessions at once; a further one is refused and counted. For UDP, most exporting addresses
+    /// remembered; a further one takes the place of the one that was silent longest.
     pub sessions_max: u32,
+    /// Seconds after which a silent TCP session is closed. 0: never.
+    pub session_idle_s: u32,
     /// Most templates kept per session; at the limit a further one is refused and counted.
     pub templates_max: u32,
+    /// Private enterprise number that Weir's own elements have; the sensors' `export.enterprise_number`.
+    pub enterprise_number: u32,
 }
 
 impl Default for IngestConfig {
@@ -29,10 +38,13 @@ impl Default for IngestConfig {
         IngestConfig {
             ipfix_tcp: vec!["127.0.0.1:4739".into()],
             ipfix_udp: vec!["127.0.0.1:4739".into()],
+            admit: Vec::new(),
             udp_buffer_kib: 8192,
-            queue_batches_max: 1024,
+            queue_batches_max: 256,
             sessions_max: 1024,
+            session_idle_s: 3600,
             templates_max: 4096,
+            enterprise_number: weir_common::metadata::WEIR_PEN,
         }
     }
 }

@@ -1,0 +1,127 @@
+//! Lists for people, and lines for machines.
+
+use crate::pipeline::status::Status;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use weir_common::alert::{Alert, Route};
+
+/// One JSON object per line.
+pub(super) fn lines<T: Serialize>(objects: &[T], out: &mut dyn Write) -> io::Result<()> {
+    for object in objects {
+        serde_json::to_writer(&mut *out, object)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// One alert per two lines: what and who, then why.
+pub(super) fn alerts(alerts: &[Alert], out: &mut dyn Write) -> io::Result<()> {
+    for alert in alerts {
+        let route = match alert.route {
+            Route::Pager => "pager",
+            Route::Ticket => "ticket",
+            Route::Digest => "digest",
+        };
+        let time = alert.time.to_string();
+        let seconds = time.get(..19).unwrap_or(&time);
+        let severity = alert.severity.name();
+        writeln!(
+            out,
+            "{seconds}Z  {severity:8}  {route:6}  {}  {} -> {}  {}",
+            alert.kind,
+            alert.actor.as_deref().unwrap_or("-"),
+            targets(alert),
+            alert.id
+        )?;
+        writeln!(
+            out,
+            "    {} ({:.0} % sure, {} times)",
+            alert.reason,
+            alert.confidence * 100.0,
+            alert.count
+        )?;
+    }
+    writeln!(out, "{} alerts", alerts.len())
+}
+
+fn targets(alert: &Alert) -> String {
+    match (alert.targets.first(), alert.target_count) {
+        (None, 0) => "-".into(),
+        (None, count) => format!("{count} targets"),
+        (Some(first), 0 | 1) => first.clone(),
+        (Some(first), count) => format!("{first} and {} more", count - 1),
+    }
+}
+
+/// Every counter that is not zero, and the exporters.
+pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Result<()> {
+    let state = if live { "runs" } else { "does not run" };
+    writeln!(
+        out,
+        "weir-collector {state} (process {}, since {}, status of {})",
+        status.pid, status.started, status.written
+    )?;
+    writeln!(out, "queue_batches {}", status.queue_batches)?;
+    for (name, counters) in
+        [("ingest", &status.ingest), ("detection", &status.detection), ("store", &status.store)]
+    {
+        writeln!(out, "{name}: {}", counted(counters))?;
+    }
+    for destination in &status.destinations {
+        writeln!(out, "destination {destination}")?;
+    }
+    for exporter in &status.exporters {
+        write!(
+            out,
+            "exporter {} ({}): last seen {}, messages {}, records {}",
+            exporter.exporter, exporter.name, exporter.last_seen, exporter.messages, exporter.records
+        )?;
+        for (name, count) in [
+            ("malformed", exporter.malformed),
+            ("missing", exporter.missing),
+            ("out of order", exporter.out_of_order),
+            ("unknown templates", exporter.unknown_templates),
+            ("templates refused", exporter.templates_refused),
+            ("without addresses", exporter.without_addresses),
+        ] {
+            if count > 0 {
+                write!(out, ", {name} {count}")?;
+            }
+        }
+        if !exporter.last_fault.is_empty() {
+            write!(out, "; last fault: {}", exporter.last_fault)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn counted(counters: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<_> = counters
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if parts.is_empty() { "nothing yet".into() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::alerts::tests::alert;
+
+    #[test]
+    fn an_alert_is_two_lines_for_people_and_one_for_machines() {
+        let mut out = Vec::new();
+        alerts(&[alert("a1", 0, 3)], &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "2026-11-20T12:00:00Z  medium    ticket  scan.horizontal  10.0.0.5 -> 192.0.2.7  a1\n    r (50 % sure, 3 times)\n1 alerts\n"
+        );
+        let mut out = Vec::new();
+        lines(&[alert("a1", 0, 3)], &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().lines().count(), 1);
+    }
+}

@@ -1,0 +1,5 @@
+//! Signatures over records: what is known to be bad, by name or by rule.
+
+pub mod indicator;
+pub mod prefix;
+pub mod condition;

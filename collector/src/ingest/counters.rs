@@ -1,0 +1,231 @@
+//! What ingest counts: per exporter, and for the listeners as a whole.
+//!
+//! In: events. Out: numbers that `status` shows. Everything refused, malformed or missing is here.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use weir_common::ipfix::decode::Summary;
+use weir_common::time::Timestamp;
+
+/// Most exporters counted apart; further ones share one entry.
+pub const EXPORTERS_MAX: usize = 4096;
+/// The entry of the exporters past [`EXPORTERS_MAX`].
+const OTHERS: &str = "others";
+
+/// Counters of one exporter: an address and an observation domain.
+#[derive(Debug, Default)]
+pub struct ExporterCounters {
+    /// Messages read.
+    pub messages: AtomicU64,
+    /// Flow records.
+    pub records: AtomicU64,
+    /// Options records.
+    pub options: AtomicU64,
+    /// Messages and sets that were malformed.
+    pub malformed: AtomicU64,
+    /// Data records that sequence numbers say are missing.
+    pub missing: AtomicU64,
+    /// Messages whose sequence number goes back.
+    pub out_of_order: AtomicU64,
+    /// Data sets that came before their template, or without one.
+    pub unknown_templates: AtomicU64,
+    /// Templates refused: too many, or malformed.
+    pub templates_refused: AtomicU64,
+    /// Data records without addresses.
+    pub without_addresses: AtomicU64,
+    /// When the last message came.
+    pub last_seen: AtomicU64,
+    text: Mutex<ExporterText>,
+}
+
+#[derive(Debug, Default)]
+struct ExporterText {
+    name: String,
+    fault: String,
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, number: impl Into<u64>) {
+    counter.fetch_add(number.into(), Ordering::Relaxed);
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl ExporterCounters {
+    /// Counts a message that was read.
+    pub fn message(&self, summary: &Summary, now: Timestamp) {
+        add(&self.messages, 1u64);
+        add(&self.records, summary.flows);
+        add(&self.options, summary.options);
+        self.last_seen.store(now.0, Ordering::Relaxed);
+        let rare = [
+            (&self.malformed, summary.malformed_sets),
+            (&self.missing, summary.missing),
+            (&self.out_of_order, u32::from(summary.out_of_order)),
+            (&self.unknown_templates, summary.unknown_sets),
+            (&self.templates_refused, summary.templates_refused),
+            (&self.without_addresses, summary.without_addresses),
+        ];
+        for (counter, number) in rare {
+            if number > 0 {
+                add(counter, number);
+            }
+        }
+        if let Some(fault) = &summary.fault {
+            self.fault(fault);
+        }
+    }
+
+    /// Counts a message that could not be read.
+    pub fn malformed(&self, fault: &dyn std::fmt::Display) {
+        add(&self.malformed, 1u64);
+        self.fault(fault);
+    }
+
+    fn fault(&self, fault: &dyn std::fmt::Display) {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).fault = fault.to_string();
+    }
+
+    /// Notes the name that the exporter goes by.
+    pub fn name(&self, name: &str) {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).name = name.to_owned();
+    }
+}
+
+/// Counters of ingest as a whole.
+#[derive(Debug, Default)]
+pub struct IngestCounters {
+    /// TCP sessions accepted.
+    pub sessions: AtomicU64,
+    /// TCP sessions open now.
+    pub sessions_open: AtomicU64,
+    /// TCP sessions refused because of `sessions_max`.
+    pub sessions_refused_full: AtomicU64,
+    /// TCP sessions refused because of `admit`.
+    pub sessions_refused_address: AtomicU64,
+    /// TCP sessions that ended inside a message.
+    pub sessions_cut: AtomicU64,
+    /// TCP sessions closed because they were silent.
+    pub sessions_idle: AtomicU64,
+    /// Connections that could not be accepted.
+    pub accept_errors: AtomicU64,
+    /// Datagrams refused because of `admit`.
+    pub datagrams_refused_address: AtomicU64,
+    /// UDP exporters forgotten in favour of others.
+    pub exporters_forgotten: AtomicU64,
+    /// Lines of EVE JSON that are no event.
+    pub lines_malformed: AtomicU64,
+    exporters: Mutex<BTreeMap<String, Arc<ExporterCounters>>>,
+}
+
+/// Counters of one exporter, as `status` shows them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExporterStatus {
+    /// Address and observation domain.
+    pub exporter: String,
+    /// The name that the exporter goes by.
+    pub name: String,
+    /// When its last message came, RFC 3339.
+    pub last_seen: String,
+    /// See [`ExporterCounters`].
+    pub messages: u64,
+    /// See [`ExporterCounters`].
+    pub records: u64,
+    /// See [`ExporterCounters`].
+    pub options: u64,
+    /// See [`ExporterCounters`].
+    pub malformed: u64,
+    /// See [`ExporterCounters`].
+    pub missing: u64,
+    /// See [`ExporterCounters`].
+    pub out_of_order: u64,
+    /// See [`ExporterCounters`].
+    pub unknown_templates: u64,
+    /// See [`ExporterCounters`].
+    pub templates_refused: u64,
+    /// See [`ExporterCounters`].
+    pub without_addresses: u64,
+    /// The last fault, with its place in the message; empty without one.
+    pub last_fault: String,
+}
+
+impl IngestCounters {
+    /// The counters of an exporter, by address and domain.
+    pub fn exporter(&self, address: &str, domain: u32) -> Arc<ExporterCounters> {
+        let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = format!("{address}/{domain}");
+        if let Some(known) = exporters.get(&key) {
+            return known.clone();
+        }
+        let key = if exporters.len() < EXPORTERS_MAX { key } else { OTHERS.to_owned() };
+        exporters.entry(key).or_default().clone()
+    }
+
+    /// Every exporter's numbers, by address and domain.
+    pub fn exporters(&self) -> Vec<ExporterStatus> {
+        let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |(exporter, counters): (&String, &Arc<ExporterCounters>)| {
+            let text = counters.text.lock().unwrap_or_else(PoisonError::into_inner);
+            ExporterStatus {
+                exporter: exporter.clone(),
+                name: text.name.clone(),
+                last_seen: Timestamp(get(&counters.last_seen)).to_string(),
+                messages: get(&counters.messages),
+                records: get(&counters.records),
+                options: get(&counters.options),
+                malformed: get(&counters.malformed),
+                missing: get(&counters.missing),
+                out_of_order: get(&counters.out_of_order),
+                unknown_templates: get(&counters.unknown_templates),
+                templates_refused: get(&counters.templates_refused),
+                without_addresses: get(&counters.without_addresses),
+                last_fault: text.fault.clone(),
+            }
+        };
+        exporters.iter().map(status).collect()
+    }
+
+    /// Messages, sets and lines that were malformed, of all exporters together.
+    pub fn malformed(&self) -> u64 {
+        let exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
+        get(&self.lines_malformed) + exporters.values().map(|exporter| get(&exporter.malformed)).sum::<u64>()
+    }
+
+    /// The listeners' own numbers, by name.
+    pub fn listeners(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("sessions", get(&self.sessions)),
+            ("sessions_open", get(&self.sessions_open)),
+            ("sessions_refused_full", get(&self.sessions_refused_full)),
+            ("sessions_refused_address", get(&self.sessions_refused_address)),
+            ("sessions_cut", get(&self.sessions_cut)),
+            ("sessions_idle", get(&self.sessions_idle)),
+            ("accept_errors", get(&self.accept_errors)),
+            ("datagrams_refused_address", get(&self.datagrams_refused_address)),
+            ("exporters_forgotten", get(&self.exporters_forgotten)),
+            ("lines_malformed", get(&self.lines_malformed)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exporters_past_the_limit_share_one_entry() {
+        let counters = IngestCounters::default();
+        for domain in 0..EXPORTERS_MAX as u32 + 10 {
+            add(&counters.exporter("192.0.2.1", domain).messages, 1u64);
+        }
+        let exporters = counters.exporters();
+        assert_eq!(exporters.len(), EXPORTERS_MAX + 1);
+        let others = exporters.iter().find(|exporter| exporter.exporter == OTHERS).unwrap();
+        assert_eq!(others.messages, 10);
+    }
+}
