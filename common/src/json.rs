@@ -85,7 +85,11 @@ impl<'a> Object<'a> {
     }
 
     /// A list of texts.
-    pub fn texts<T: AsRef<[u8]>>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>) -> &mut Self {
+    pub fn texts<T: AsRef<[u8]>>(
+        &mut self,
+        key: &'static str,
+        values: impl IntoIterator<Item = T>,
+    ) -> &mut Self {
         let mut list = self.list(key);
         for value in values {
             list.bytes(value.as_ref());

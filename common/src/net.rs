@@ -330,8 +330,22 @@ mod tests {
             (1, "192.168.0.1", 0, "192.168.0.89", 0, "1:X0snYXpgwiv9TZtqg64sgzUn6Dk="),
             (1, "192.168.0.89", 20, "192.168.0.1", 0, "1:3o2RFccXzUgjl7zDpqmY7yJi8rI="),
             (1, "192.168.0.89", 20, "192.168.0.1", 1, "1:tz/fHIDUHs19NkixVVoOZywde+I="),
-            (58, "fe80::200:86ff:fe05:80da", 135, "fe80::260:97ff:fe07:69ea", 0, "1:dGHyGvjMfljg6Bppwm3bg0LO8TY="),
-            (58, "3ffe:507:0:1:200:86ff:fe05:80da", 3, "3ffe:507:0:1:260:97ff:fe07:69ea", 0, "1:+TW+HtLHvV1xnGhV1lv7XoJrqQg="),
+            (
+                58,
+                "fe80::200:86ff:fe05:80da",
+                135,
+                "fe80::260:97ff:fe07:69ea",
+                0,
+                "1:dGHyGvjMfljg6Bppwm3bg0LO8TY=",
+            ),
+            (
+                58,
+                "3ffe:507:0:1:200:86ff:fe05:80da",
+                3,
+                "3ffe:507:0:1:260:97ff:fe07:69ea",
+                0,
+                "1:+TW+HtLHvV1xnGhV1lv7XoJrqQg=",
+            ),
         ] {
             assert_eq!(id(protocol, source, source_port, destination, destination_port), want);
         }
@@ -341,7 +355,8 @@ mod tests {
     fn text_reads_back_and_other_text_is_refused() {
         let text = "1:LQU9qZlK+B5F3KDmev6m5PMibrg=";
         assert_eq!(text.parse::<CommunityId>().unwrap().to_string(), text);
-        for wrong in ["", "1:", "2:LQU9qZlK+B5F3KDmev6m5PMibrg=", "1:LQU9", "1:*QU9qZlK+B5F3KDmev6m5PMibrg="] {
+        for wrong in ["", "1:", "2:LQU9qZlK+B5F3KDmev6m5PMibrg=", "1:LQU9", "1:*QU9qZlK+B5F3KDmev6m5PMibrg="]
+        {
             assert!(wrong.parse::<CommunityId>().is_err(), "{wrong}");
         }
     }

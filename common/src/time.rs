@@ -17,7 +17,9 @@ pub struct Timestamp(pub u64);
 
 /// Why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a time: expected RFC 3339 (2026-11-20T12:00:00Z), a Unix time (1763640000.5) or `10m ago`")]
+#[error(
+    "`{text}` is not a time: expected RFC 3339 (2026-11-20T12:00:00Z), a Unix time (1763640000.5) or `10m ago`"
+)]
 pub struct TimeError {
     text: String,
 }
@@ -271,7 +273,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in ["", "yesterday", "2025-13-01T00:00:00Z", "12:00", "10x ago", "-5", "2025-11-20T12:00:00+9", "é"] {
+        for text in
+            ["", "yesterday", "2025-13-01T00:00:00Z", "12:00", "10x ago", "-5", "2025-11-20T12:00:00+9", "é"]
+        {
             assert!(Timestamp::parse(text, NOW).is_err(), "{text}");
         }
     }

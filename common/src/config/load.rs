@@ -30,7 +30,8 @@ pub enum ConfigError {
 pub fn load<T: DeserializeOwned>(file: Option<(&str, &str)>, overrides: &[String]) -> Result<T, ConfigError> {
     let mut table = Table::new();
     if let Some((name, text)) = file {
-        let wrong = |error: toml::de::Error| ConfigError::File { file: name.to_owned(), message: explain(&error) };
+        let wrong =
+            |error: toml::de::Error| ConfigError::File { file: name.to_owned(), message: explain(&error) };
         // The file alone first: errors then point into the user's text.
         toml::from_str::<T>(text).map_err(wrong)?;
         table = text.parse::<Table>().map_err(wrong)?;
@@ -40,7 +41,9 @@ pub fn load<T: DeserializeOwned>(file: Option<(&str, &str)>, overrides: &[String
         apply(&mut table, text).map_err(wrong)?;
         table.clone().try_into::<T>().map_err(|error| wrong(explain(&error)))?;
     }
-    table.try_into().map_err(|error| ConfigError::Override { text: overrides.join(" "), message: explain(&error) })
+    table
+        .try_into()
+        .map_err(|error| ConfigError::Override { text: overrides.join(" "), message: explain(&error) })
 }
 
 fn apply(table: &mut Table, text: &str) -> Result<(), String> {
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn overrides_win_over_the_file_and_strings_need_no_quotes() {
-        let config = read("[flow]\nflows_max = 5\n", &["flow.idle_timeout_ms=30", "name=edge-1", "flow.flows_max=7"]);
+        let config =
+            read("[flow]\nflows_max = 5\n", &["flow.idle_timeout_ms=30", "name=edge-1", "flow.flows_max=7"]);
         let flow = Flow { idle_timeout_ms: 30, flows_max: 7 };
         assert_eq!(config, Ok(Config { flow, name: "edge-1".into() }));
     }
@@ -127,9 +131,17 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
         let error = read("[flow]\nflow_max = 5\n", &[]).unwrap_err();
-        assert!(error.contains("weir.toml") && error.contains("line 2") && error.contains("did you mean `flows_max`?"), "{error}");
+        assert!(
+            error.contains("weir.toml")
+                && error.contains("line 2")
+                && error.contains("did you mean `flows_max`?"),
+            "{error}"
+        );
         let error = read("", &["flow.idle_timeout=5"]).unwrap_err();
-        assert!(error.contains("--set flow.idle_timeout=5") && error.contains("`idle_timeout_ms`"), "{error}");
+        assert!(
+            error.contains("--set flow.idle_timeout=5") && error.contains("`idle_timeout_ms`"),
+            "{error}"
+        );
     }
 
     #[test]

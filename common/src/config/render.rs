@@ -10,7 +10,9 @@ use std::fmt::Write as _;
 
 /// The default configuration as TOML: every key with its doc as a comment, commented out.
 pub fn to_toml<T: JsonSchema + Serialize + Default>(title: &str) -> String {
-    let mut out = format!("# {title}\n# Every key has a working default, shown here. Remove the `#` before a key to change it.\n");
+    let mut out = format!(
+        "# {title}\n# Every key has a working default, shown here. Remove the `#` before a key to change it.\n"
+    );
     visit::<T>(&mut |entry| match entry {
         Entry::Section { path, doc } => {
             out.push('\n');
@@ -28,7 +30,9 @@ pub fn to_toml<T: JsonSchema + Serialize + Default>(title: &str) -> String {
 
 /// The configuration reference as Markdown.
 pub fn reference_markdown<T: JsonSchema + Serialize + Default>(title: &str) -> String {
-    let mut out = format!("# {title}\n\nGenerated from the program's own definitions by `cargo xtask docs`; do not edit.\n");
+    let mut out = format!(
+        "# {title}\n\nGenerated from the program's own definitions by `cargo xtask docs`; do not edit.\n"
+    );
     visit::<T>(&mut |entry| match entry {
         Entry::Section { path, doc } => {
             let _ = writeln!(out, "\n## `[{path}]`\n\n{}", doc.trim());
@@ -53,7 +57,13 @@ fn visit<T: JsonSchema + Serialize + Default>(each: &mut dyn FnMut(Entry<'_>)) {
 }
 
 /// Keys of a table before its sub-tables, as TOML wants them.
-fn visit_table(path: &str, schema: &Value, defaults: &Value, definitions: &Map<String, Value>, each: &mut dyn FnMut(Entry<'_>)) {
+fn visit_table(
+    path: &str,
+    schema: &Value,
+    defaults: &Value,
+    definitions: &Map<String, Value>,
+    each: &mut dyn FnMut(Entry<'_>),
+) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     let mut tables = Vec::new();
     for (name, property) in properties {
@@ -94,7 +104,8 @@ fn toml_value(value: &Value) -> String {
         Value::Null => "\"\"".into(),
         Value::Array(values) => format!("[{}]", values.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => {
-            let members: Vec<_> = map.iter().map(|(key, value)| format!("{key} = {}", toml_value(value))).collect();
+            let members: Vec<_> =
+                map.iter().map(|(key, value)| format!("{key} = {}", toml_value(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),
