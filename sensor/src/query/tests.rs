@@ -234,9 +234,9 @@ fn made(number: u32) -> Owned {
     };
     let epoch = number / 4000;
     let mut data = vec![2; 12];
-    // Only the last frames have three tags, which no index opens.
-    let tags_max = if epoch == 7 { 4 } else { 3 };
-    for _ in 0..[0, 0, 1, 2, 3][next(2 + tags_max - 1) as usize] {
+    // Only the last frames have five tags, which no index opens.
+    let choices = if epoch == 7 { 5 } else { 4 };
+    for _ in 0..[0, 0, 1, 2, 5][next(choices) as usize] {
         data.extend_from_slice(&[[0x81, 0x00], [0x88, 0xa8]][next(2) as usize]);
         data.extend_from_slice(&[next(16) as u8 * 16, [10, 20, 30][next(3) as usize]]);
     }
@@ -391,7 +391,7 @@ fn the_planner_loses_no_frame_of_random_questions() {
     let frames: Vec<Owned> = (0..32_000).map(made).collect();
     write(directory.path(), LinkType::ETHERNET, &frames);
     let (mut asked, mut spared, mut found) = (0, 0, 0);
-    for seed in 0..600u64 {
+    for seed in 0..300u64 {
         let expression = random_expression(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // libpcap refuses what can never match, and so does the query.
         if Filter::compile(&expression, LinkType::ETHERNET).is_err() {
@@ -409,7 +409,7 @@ fn the_planner_loses_no_frame_of_random_questions() {
         found += got.len();
         spared += answer.cost.blocks - answer.cost.blocks_to_read;
     }
-    assert!(asked > 400 && spared > 2000 && found > 100_000, "{asked} {spared} {found}");
+    assert!(asked > 200 && spared > 1000 && found > 50_000, "{asked} {spared} {found}");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(super) struct Block {
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
     pub(super) unordered: bool,
+    /// Losses of the lane before this time have been told.
+    pub(super) told_until: Timestamp,
     pub(super) seen: Vec<Seen>,
     cache: Box<[u32]>,
     previous: Entry,
@@ -57,6 +59,7 @@ impl Block {
             first_time: Timestamp::MAX,
             last_time: Timestamp::MIN,
             unordered: false,
+            told_until: Timestamp::MAX,
             seen: Vec::new(),
             cache: vec![EMPTY; CACHE_SLOTS].into(),
             previous: Entry::default(),

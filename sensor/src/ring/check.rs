@@ -5,7 +5,7 @@
 
 use super::format::SEGMENT_HEADER_BYTES;
 use super::gaps::Gaps;
-use super::index::{Index, Totals, sealed_totals};
+use super::index::{Totals, sealed_totals};
 use super::lock;
 use super::reader::{BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segments};
 use super::summary::Summary;
@@ -237,10 +237,11 @@ impl Check {
             let frames = range.known.map(|header| header.frames.into());
             self.damage(Damage { offset: Some(range.offset), ..Damage::whole(&file, what, frames) });
         }
-        let index = Index::parse(contents.index_bytes.clone());
-        if index.damaged_records > 0 {
-            let what =
-                format!("{} records are damaged; its blocks are found all the same", index.damaged_records);
+        if contents.index_records_damaged > 0 {
+            let what = format!(
+                "{} records are damaged; its blocks are found all the same",
+                contents.index_records_damaged
+            );
             self.damage(Damage::whole(&files.name.index_file(), what, Some(0)));
         }
     }

@@ -85,8 +85,16 @@ const fn unzigzag(value: u64) -> u64 {
     value >> 1 ^ (value & 1).wrapping_neg()
 }
 
+/// Two and three bytes, which times and lengths mostly take, are put at once.
 #[inline]
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    let bytes = [value as u8, (value >> 7) as u8, (value >> 14) as u8];
+    match value {
+        0..0x80 => return out.push(bytes[0]),
+        0x80..0x4000 => return out.extend_from_slice(&[bytes[0] | 0x80, bytes[1]]),
+        0x4000..0x20_0000 => return out.extend_from_slice(&[bytes[0] | 0x80, bytes[1] | 0x80, bytes[2]]),
+        _ => {}
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -97,6 +97,8 @@ pub struct SegmentContents {
     pub index_bytes: Vec<u8>,
     /// What is damaged.
     pub damaged: Vec<DamagedRange>,
+    /// Records of the index that do not match their checksum.
+    pub index_records_damaged: u64,
     /// Present when the segment takes no more blocks.
     pub sealed: Option<Totals>,
 }
@@ -117,6 +119,7 @@ impl SegmentContents {
             });
             contents.blocks = blocks.collect();
         }
+        contents.index_records_damaged = index.damaged_records;
         contents.index_bytes = index.bytes;
         Ok(contents)
     }

@@ -465,3 +465,51 @@ proptest! {
         check::check(directory.path(), &mut |_, _| {}).unwrap();
     }
 }
+
+#[test]
+fn a_live_lane_waits_for_nobody_and_every_frame_left_out_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let slow = RingConfig { zstd_level: 19, queue_blocks: 2, ..config(directory.path()) };
+    let mut ring = Ring::open(&slow, 1, RingMode::Live, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    let mut counters = RingCounters::default();
+    let frames = noise(5000, 1000, 11);
+    for frame in &frames {
+        lane.append(&frame.frame(), None, &mut counters);
+        lane.tick(Timestamp(frame.time));
+    }
+    lane.close(Timestamp(2_000_000_000));
+    let status = ring.close();
+    assert!(counters.frames_dropped > 1000, "{counters:?}");
+    assert_eq!((counters.frames + counters.frames_dropped, status.frames), (5000, counters.frames));
+    let gaps = Gaps::read(directory.path()).unwrap();
+    let queue = gaps.records.iter().filter(|record| record.kind == RecordKind::Loss(LossKind::Queue));
+    assert_eq!(queue.map(|record| record.frames).sum::<u64>(), counters.frames_dropped);
+    assert_eq!(read(directory.path(), 1).0[0].len() as u64, counters.frames);
+}
+
+#[test]
+fn a_reader_stays_well_while_the_ring_turns_under_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = RingConfig { budget_mib: 6, ..config(directory.path()) };
+    let mut ring = Ring::open(&small, 1, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(Ordering::Relaxed) {
+                let check = check::check(directory.path(), &mut |_, _| {}).unwrap();
+                assert!(check.is_sound(), "{check}");
+                rounds += 1;
+            }
+            rounds
+        });
+        let mut counters = RingCounters::default();
+        noise(40_000, 1000, 12).iter().for_each(|frame| lane.append(&frame.frame(), None, &mut counters));
+        lane.close(Timestamp(0));
+        assert!(ring.close().segments_removed > 10);
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+}

@@ -36,7 +36,7 @@ pub(super) mod view_flags {
 use view_flags::*;
 
 /// VLAN tags that are read; a frame with more is opaque.
-const TAGS_MAX: usize = 2;
+const TAGS_MAX: usize = 4;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
 
@@ -253,13 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_read_and_a_third_makes_the_frame_opaque() {
+    fn tags_are_read_and_a_fifth_makes_the_frame_opaque() {
         let tagged = |tags: &[[u8; 4]]| {
             view(LinkType::ETHERNET, &[&DNS[..12], &tags.concat()[..], &DNS[12..]].concat())
         };
         let two = tagged(&[[0x88, 0xa8, 0xe0, 5], [0x81, 0, 0x0f, 0xff]]);
-        assert_eq!((two.vlans, two.tags, two.ports), ([5, 4095], 2, [1000, 53]));
-        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 3]).flags & OPAQUE, OPAQUE);
+        assert_eq!((two.vlans, two.tags, two.ports), ([5, 4095, 0, 0], 2, [1000, 53]));
+        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 4]).flags & OPAQUE, 0);
+        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 5]).flags & OPAQUE, OPAQUE);
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl Writer {
         let Some(at) = self.lanes.iter().position(|lane| lane.index == block.lane) else { return };
         self.begin_run(at, block.first_time);
         match self.write(at, &block) {
-            Ok(()) => self.alive(block.lane, block.last_time),
+            Ok(()) => self.alive(block.lane, block.last_time.min(block.told_until)),
             Err(error) => self.lose(&block, &error),
         }
         block.clear();
