@@ -9,7 +9,7 @@
 
 mod output;
 
-pub use output::Format;
+pub use output::{Format, TABLE_ROWS_MAX};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;

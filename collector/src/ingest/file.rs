@@ -55,7 +55,7 @@ mod tests {
         let counters = Arc::new(IngestCounters::default());
         let mut records = 0;
         let outcome = read("f.ipfix", bytes, &IngestConfig::default(), counters.clone(), |batch| {
-            records += batch.records.len()
+            records += batch.records.len();
         });
         (records, counters, outcome)
     }

@@ -137,7 +137,7 @@ mod tests {
         let mut records = 0;
         let counters = Arc::new(IngestCounters::default());
         let outcome = read_from("f", bytes, &IngestConfig::default(), &counters, |batch| {
-            records += batch.records.len()
+            records += batch.records.len();
         });
         outcome.map(|()| records).map_err(|error| error.to_string())
     }

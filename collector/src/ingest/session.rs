@@ -200,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_byte_anywhere_is_an_outcome_and_not_a_panic() {
+        let mut exporting = Exporting::new(1);
+        let (templates, records) = (exporting.templates(), exporting.records(&[record(1), record(2)]));
+        let whole: Vec<u8> = [templates.clone(), records.clone()].concat();
+        for at in 0..whole.len() {
+            let (mut session, _) = session();
+            let mut changed = whole.clone();
+            changed[at] ^= 0x55;
+            let (first, second) = changed.split_at(templates.len());
+            // What is told does not matter here; that it is told does.
+            let _ = session.message(first, NOON);
+            let _ = session.message(second, NOON);
+            session.take();
+        }
+    }
+
+    #[test]
     fn endless_domains_share_one_entry() {
         let (mut session, counters) = session();
         for domain in 0..DOMAINS_MAX as u32 + 50 {

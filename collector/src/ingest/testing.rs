@@ -56,7 +56,7 @@ impl Exporting {
         let kind = OptionsKind::Sensor;
         let scope = Some(kind.scope_fields());
         self.builder.push(OPTIONS_TEMPLATE_SET, |out| {
-            write_template(kind.id(), scope, &kind.fields(), WEIR_PEN, out)
+            write_template(kind.id(), scope, &kind.fields(), WEIR_PEN, out);
         });
         let sensor = Sensor { name: name.into(), ..Sensor::default() };
         assert_eq!(self.builder.push(kind.id(), |out| sensor.write(7, out)), Pushed::In);

@@ -65,6 +65,7 @@ impl Status {
                 ("records", &counters.records),
                 ("findings", &counters.findings),
                 ("alerts", &counters.alerts),
+                ("alert_updates", &counters.alert_updates),
                 ("batches_panicked", &counters.batches_panicked),
             ]),
             store: named(&[

@@ -122,7 +122,9 @@ impl Worker {
         }
         let alerts: Vec<Alert> =
             self.incidents.drain(..).filter_map(|incident| self.triage.assess(&incident)).collect();
-        add(&self.counters.alerts, alerts.len() as u64);
+        let new = alerts.iter().filter(|alert| alert.version == 1).count();
+        add(&self.counters.alerts, new as u64);
+        add(&self.counters.alert_updates, (alerts.len() - new) as u64);
         // Into the outboxes first: what a crash then repeats, a receiver can tell by its key.
         if let Some(forwarder) = &self.forwarder {
             forwarder.send(&alerts);

@@ -267,10 +267,10 @@ impl FieldColumn {
         self.pad(row);
         match (self, value) {
             (FieldColumn::Text(column), Value::Text(text)) if column.len() == row => {
-                column.append_value(text)
+                column.append_value(text);
             }
             (FieldColumn::Number(column), Value::Number(number)) if column.len() == row => {
-                column.append_value(*number)
+                column.append_value(*number);
             }
             (FieldColumn::TextList(column), Value::TextList(texts)) if column.len() == row => {
                 column.append_value(texts.iter().map(|text| Some(&**text)));

@@ -43,6 +43,8 @@ pub struct FlowStore {
     rows_max: usize,
     open: Vec<OpenFile>,
     files_made: u64,
+    /// Counts changes from one hour to another, to know which hour was used last.
+    turn: u64,
     counters: Arc<StoreCounters>,
     /// Set while writing fails: when to try again.
     failing_until: Option<Timestamp>,
@@ -54,7 +56,7 @@ type Hour = Option<u64>;
 struct OpenFile {
     hour: Hour,
     opened: Timestamp,
-    /// When a row came last, as a count of appends.
+    /// The turn in which a row came last.
     used: u64,
     rows: Rows,
     rows_encoded: usize,
@@ -81,6 +83,7 @@ impl FlowStore {
             rows_max: (config.rows_max.max(1)) as usize,
             open: Vec::new(),
             files_made: 0,
+            turn: 0,
             counters,
             failing_until: None,
             directory,
@@ -139,7 +142,8 @@ impl FlowStore {
 
     /// The index of the file that takes records of an hour.
     fn file_of(&mut self, hour: u64, now: Timestamp) -> Result<usize, StoreError> {
-        let used = self.files_made.wrapping_add(now.0);
+        self.turn += 1;
+        let used = self.turn;
         if let Some(index) = self.open.iter().position(|file| file.hour == Some(hour)) {
             self.open[index].used = used;
             return Ok(index);

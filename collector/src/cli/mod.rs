@@ -4,170 +4,26 @@
 //! when all is done, 1 when the input or the configuration is wrong, 2 when the system failed, 3 when it
 //! finished and something was lost. A reader that goes away is a quiet end.
 
+mod arguments;
+mod evidence;
 mod show;
 
 use crate::config::CollectorConfig;
 use crate::detect::Detectors;
 use crate::enrich::Enricher;
-use crate::evidence::EvidenceError;
 use crate::ingest::clock;
 use crate::ingest::listen::Admission;
 use crate::pipeline::status::Status;
 use crate::pipeline::{self, Imported};
 use crate::store::alerts;
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use arguments::{Arguments, Command, Intel, QueryFormat, Settings};
+use clap::{CommandFactory as _, Parser as _};
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use weir_common::time::Timestamp;
-
-/// Takes in what sensors measured, finds what is wrong, proves it and tells the right person.
-#[derive(Parser)]
-#[command(
-    name = "weir-collector",
-    version,
-    after_help = "Example: try it on a file of flow records, alerts on the screen:\n  weir-collector import --alerts - --set state_directory=/tmp/weir flows.ipfix\n\nExit codes: 0 done, 1 wrong input or configuration, 2 the system failed, 3 finished but something was lost."
-)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Args)]
-struct Settings {
-    /// Configuration file (TOML); every key has a working default.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// One configuration key, over the file: section.key=value.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Listen, detect, forward and store until SIGTERM.
-    #[command(
-        after_help = "Example: weir-collector run --config /etc/weir/collector.toml --set ingest.admit='[\"10.0.0.0/8\"]'"
-    )]
-    Run {
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// Take files through the same path: IPFIX (RFC 5655) and EVE JSON.
-    #[command(
-        after_help = "Example: weir-collector import --alerts alerts.json flows.ipfix eve.json\n\nA summary goes to standard error. Zeek logs, syslog and pcap are not in this version."
-    )]
-    Import {
-        /// Files; - is standard input.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Also write alerts there, one JSON object per line; - is standard output.
-        #[arg(long, value_name = "FILE")]
-        alerts: Option<PathBuf>,
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// Ask the store: tables flows and alerts.
-    #[command(
-        after_help = "Example: weir-collector query \"SELECT dst_port, sum(bytes_toclient) AS bytes FROM flows GROUP BY 1 ORDER BY 2 DESC LIMIT 10\" --since '1h ago'\n\nColumns: weir-collector query 'DESCRIBE flows'"
-    )]
-    Query {
-        /// One SELECT.
-        sql: String,
-        /// Only what ended then or later: RFC 3339, a Unix time, or `10m ago`.
-        #[arg(long, value_name = "T")]
-        since: Option<String>,
-        /// How rows are written.
-        #[arg(long, value_enum, default_value_t = QueryFormat::Table)]
-        format: QueryFormat,
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// The alert list.
-    #[command(after_help = "Example: weir-collector alerts --since '1d ago' --json | jq -r .reason")]
-    Alerts {
-        /// Only what ended then or later: RFC 3339, a Unix time, or `10m ago`.
-        #[arg(long, value_name = "T")]
-        since: Option<String>,
-        /// One JSON object per line.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// An analyst's verdict on an alert (not in this version).
-    Verdict {
-        /// The alert.
-        id: String,
-        /// Whether it was true.
-        verdict: Verdict,
-        /// Why.
-        #[arg(long)]
-        note: Option<String>,
-    },
-    /// The packets behind an alert.
-    #[command(after_help = "Example: weir-collector evidence 4f1c0e -w - | tshark -r -")]
-    Evidence {
-        /// The alert.
-        id: String,
-        /// Where the packets go, as pcapng; - is standard output.
-        #[arg(short = 'w', value_name = "FILE")]
-        write: PathBuf,
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// A one-time pairing token for a sensor (not in this version).
-    Enroll {
-        /// The sensor's name.
-        name: String,
-    },
-    /// Work on threat intelligence.
-    Intel {
-        #[command(subcommand)]
-        command: Intel,
-    },
-    /// Check the configuration and every list it names, and do nothing else.
-    Check {
-        #[command(flatten)]
-        settings: Settings,
-    },
-    /// Counters of the collector that runs with this state directory.
-    Status {
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        settings: Settings,
-    },
-}
-
-#[derive(Subcommand)]
-enum Intel {
-    /// Name every line of indicator lists that cannot be used.
-    #[command(after_help = "Example: weir-collector intel check feeds/*.csv")]
-    Check {
-        /// Indicator lists (CSV).
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<String>,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Verdict {
-    True,
-    False,
-    Benign,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum QueryFormat {
-    Table,
-    Json,
-    Csv,
-    Parquet,
-}
 
 /// Why a command ends without success; the variant is the exit code.
 enum Failure {
@@ -239,7 +95,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
             query(&settings.load()?, &sql, since.as_deref(), format)
         }
         Command::Alerts { since, json, settings } => list_alerts(&settings.load()?, since.as_deref(), json),
-        Command::Evidence { id, write, settings } => evidence(&settings.load()?, &id, &write),
+        Command::Evidence { id, write, settings } => evidence::evidence(&settings.load()?, &id, &write),
         Command::Check { settings } => check(&settings),
         Command::Status { json, settings } => status(&settings.load()?, json),
         Command::Intel { command: Intel::Check { files } } => check_intel(&files),
@@ -334,6 +190,12 @@ fn import(config: &CollectorConfig, files: &[PathBuf], alerts: Option<&Path>) ->
     if more.is_empty() && imported.malformed > 0 {
         more.push(format!("{} messages or sets were malformed", imported.malformed));
     }
+    if imported.unknown_templates > 0 {
+        more.push(format!(
+            "{} data sets came before their template or without one",
+            imported.unknown_templates
+        ));
+    }
     lost(&imported.counters, &more)
 }
 
@@ -374,6 +236,7 @@ fn query(
     since: Option<&str>,
     format: QueryFormat,
 ) -> Result<(), Failure> {
+    use std::io::IsTerminal as _;
     use weir_collector_sql::{Format, SqlError};
     let since = since_of(since)?;
     let format = match format {
@@ -410,73 +273,6 @@ fn list_alerts(config: &CollectorConfig, since: Option<&str>, json: bool) -> Res
     match stored.unreadable {
         0 => Ok(()),
         lines => Err(Failure::Lost(format!("{lines} stored lines are no alert"))),
-    }
-}
-
-fn evidence(config: &CollectorConfig, id: &str, write: &Path) -> Result<(), Failure> {
-    let stored = alerts::read(&pipeline::store_directory(config), Timestamp::MIN)?;
-    let mut found = stored.alerts.iter().filter(|alert| !id.is_empty() && alert.id.starts_with(id));
-    let alert = found
-        .next()
-        .ok_or_else(|| Failure::Input(format!("no stored alert has an id that begins with `{id}`")))?;
-    if found.next().is_some() {
-        return Err(Failure::Input(format!(
-            "several alerts have an id that begins with `{id}`: give more of it"
-        )));
-    }
-    let to_output = write == Path::new("-");
-    if to_output && io::stdout().is_terminal() {
-        return Err(Failure::Input(
-            "packets are not for a terminal: send standard output to a program or a file".into(),
-        ));
-    }
-    let mut out: Box<dyn Write> =
-        if to_output { Box::new(io::stdout().lock()) } else { Box::new(LateFile::new(write)) };
-    let (fetched, failure) = crate::evidence::fetch(alert, &config.evidence, &mut out);
-    for statement in &fetched.statements {
-        eprintln!("{statement}");
-    }
-    match failure {
-        Some(EvidenceError::Pass(error)) => Err(Failure::output(error)),
-        Some(error) if fetched.flows > 0 => Err(Failure::Lost(error.to_string())),
-        Some(error @ (EvidenceError::Elsewhere { .. } | EvidenceError::NoFlows)) => {
-            Err(Failure::Input(error.to_string()))
-        }
-        Some(error) => Err(Failure::System(error.to_string())),
-        None => {
-            out.flush().map_err(Failure::output)?;
-            eprintln!("{} flows, {} bytes of pcapng", fetched.flows, fetched.octets);
-            if fetched.incomplete {
-                Err(Failure::Lost("some packets are not there any more".into()))
-            } else {
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A file that is made when the first byte is written, so that a failure leaves none behind.
-struct LateFile<'a> {
-    path: &'a Path,
-    file: Option<File>,
-}
-
-impl LateFile<'_> {
-    fn new(path: &Path) -> LateFile<'_> {
-        LateFile { path, file: None }
-    }
-}
-
-impl Write for LateFile<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => self.file.insert(File::create(self.path)?).write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

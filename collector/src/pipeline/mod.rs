@@ -102,8 +102,10 @@ pub struct Counters {
     pub records: AtomicU64,
     /// Findings of the detectors.
     pub findings: AtomicU64,
-    /// Alerts given out, updates included.
+    /// Alerts given out.
     pub alerts: AtomicU64,
+    /// Alerts given out again because they grew or became worse.
+    pub alert_updates: AtomicU64,
     /// Batches whose inspection panicked; their records are stored.
     pub batches_panicked: AtomicU64,
 }
@@ -293,6 +295,8 @@ pub struct Imported {
     pub faults: Vec<(PathBuf, ingest::import::ImportError)>,
     /// Lines and messages that were malformed.
     pub malformed: u64,
+    /// Data sets without a template.
+    pub unknown_templates: u64,
     /// Whether `--alerts` could be written.
     pub alerts_error: Option<std::io::Error>,
     /// Alerts that no destination took in time; they are in the outboxes for the next run.
@@ -343,6 +347,8 @@ pub fn import(
     }
     imported.exporters = exporters.len() as u64;
     imported.malformed = counters.ingest.malformed();
+    imported.unknown_templates =
+        counters.ingest.exporters().iter().map(|exporter| exporter.unknown_templates).sum();
     imported.took = begun.elapsed();
     Ok(imported)
 }

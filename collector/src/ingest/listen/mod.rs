@@ -1,0 +1,157 @@
+//! The listeners: IPFIX over TCP and UDP, on a runtime of their own.
+//!
+//! In: sockets. Out: batches into one bounded queue. A TCP session's task waits while the queue is full, so
+//! that the exporter waits; the UDP task waits as well, and the kernel's buffer takes what comes meanwhile.
+//! When told to stop, listeners take what has already arrived and end.
+
+mod tcp;
+mod udp;
+
+use super::Batch;
+use super::config::IngestConfig;
+use super::counters::IngestCounters;
+use crate::enrich::prefix::Networks;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use weir_common::net::Address;
+
+/// Threads of the runtime: one can decode while another waits for the kernel.
+const THREADS: usize = 2;
+/// Longest time that listeners take for what has already arrived when they are told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Why the listeners cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// An address cannot be listened on.
+    #[error("ingest.{key}: cannot listen on {address}: {source}")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// The address as configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `admit` holds something that is not a network.
+    #[error("ingest.admit: {0}")]
+    Admit(String),
+    /// Threads or signals are not to be had.
+    #[error("ingest: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Who may send: the machine itself and the networks of `admit`.
+pub struct Admission(Networks);
+
+impl Admission {
+    /// Reads the configured networks.
+    pub fn new(config: &IngestConfig) -> Result<Admission, IngestError> {
+        Networks::parse(&config.admit).map(Admission).map_err(IngestError::Admit)
+    }
+
+    fn admits(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.0.contains(Address::from(ip))
+    }
+}
+
+struct Shared {
+    config: IngestConfig,
+    admission: Admission,
+    counters: Arc<IngestCounters>,
+    out: mpsc::Sender<Batch>,
+    stop: watch::Receiver<bool>,
+}
+
+/// The running listeners.
+pub struct Listeners {
+    runtime: Runtime,
+    stop: watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+    terminate: Signal,
+    interrupt: Signal,
+    /// What each TCP address became, in the order of the configuration.
+    pub tcp: Vec<SocketAddr>,
+    /// What each UDP address became.
+    pub udp: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Opens every configured address and begins.
+    pub fn start(
+        config: &IngestConfig,
+        counters: Arc<IngestCounters>,
+        out: mpsc::Sender<Batch>,
+    ) -> Result<Listeners, IngestError> {
+        let admission = Admission::new(config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("weir-ingest")
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = watch::channel(false);
+        // Every task holds a sender; the receiver learns when the last one has ended.
+        let (alive, ended) = mpsc::channel(1);
+        let shared = Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped });
+        let guard = runtime.enter();
+        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        for address in &config.ipfix_tcp {
+            let failed = listen_failed("ipfix_tcp", address);
+            let listener = tcp::listener(address).map_err(failed)?;
+            tcp.push(listener.local_addr()?);
+            tokio::spawn(tcp::accept(listener, shared.clone(), alive.clone()));
+        }
+        for address in &config.ipfix_udp {
+            let failed = listen_failed("ipfix_udp", address);
+            let socket = udp::socket(address, config.udp_buffer_kib).map_err(failed)?;
+            udp.push(socket.local_addr()?);
+            tokio::spawn(udp::datagrams(socket, shared.clone(), alive.clone()));
+        }
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(guard);
+        Ok(Listeners { runtime, stop, ended, terminate, interrupt, tcp, udp })
+    }
+
+    /// Waits for SIGTERM or SIGINT, at most `period`; whether one came.
+    pub fn wait(&mut self, period: Duration) -> bool {
+        let (terminate, interrupt) = (&mut self.terminate, &mut self.interrupt);
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = tokio::time::sleep(period) => false,
+            }
+        })
+    }
+
+    /// Takes what has arrived and ends. The queue's receiver sees its end when this is done.
+    pub fn stop(mut self) {
+        // Without a receiver every task has ended already.
+        let _ = self.stop.send(true);
+        let ended = &mut self.ended;
+        let _ = self.runtime.block_on(async { tokio::time::timeout(DRAIN_MAX, ended.recv()).await });
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+fn listen_failed(key: &'static str, address: &str) -> impl FnOnce(std::io::Error) -> IngestError {
+    move |source| IngestError::Listen { key, address: address.to_owned(), source }
+}
+
+/// That a task has nothing more to do.
+struct Over;
+
+/// Hands a batch on, waiting while the queue is full.
+async fn send(shared: &Shared, batch: Option<Batch>) -> Result<(), Over> {
+    match batch {
+        Some(batch) => shared.out.send(batch).await.map_err(|_| Over),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! IPFIX over TCP: who is let in, and messages cut out of each stream.
+//!
+//! In: connections. Out: batches. A stream that is not IPFIX is closed; a session that ends inside a message
+//! is counted, and what was whole is kept.
+
+use super::{Over, Shared, send};
+use crate::ingest::counters::add;
+use crate::ingest::session::Session;
+use crate::ingest::{BATCH_RECORDS, clock};
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use weir_common::ipfix::MESSAGE_HEADER_BYTES;
+use weir_common::ipfix::decode::message_length;
+
+/// Bytes that a session's buffer begins with; it grows to hold one message of at most 65,535.
+pub(super) const BUFFER_BYTES: usize = 16 << 10;
+/// Most bytes of a session's buffer.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Pause after a connection could not be accepted, as when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens an address.
+pub(super) fn listener(address: &str) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Takes connections until the listeners stop.
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
+    let mut stop = shared.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(stream, peer, &shared, &alive),
+            Err(error) => {
+                if shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(
+                        "a connection could not be accepted: {error}; further ones are only counted"
+                    );
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Connections that the kernel had already taken bring what their exporter believes delivered. Asked
+    // directly: the runtime may not have heard of them yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            admit(stream, peer, &shared, &alive);
+        }
+    }
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
+    let counters = &shared.counters;
+    let ip = peer.ip().to_canonical();
+    if !shared.admission.admits(ip) {
+        if counters.sessions_refused_address.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                "{ip} is refused: no network of ingest.admit holds it; further ones are only counted"
+            );
+        }
+        return;
+    }
+    if counters.sessions_open.load(Ordering::Relaxed) >= u64::from(shared.config.sessions_max) {
+        if counters.sessions_refused_full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("{ip} is refused: ingest.sessions_max are open; further ones are only counted");
+        }
+        return;
+    }
+    add(&counters.sessions, 1u64);
+    add(&counters.sessions_open, 1u64);
+    let (shared, alive) = (shared.clone(), alive.clone());
+    tokio::spawn(async move {
+        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone());
+        TcpSession { session, shared: &shared, buffer: vec![0; BUFFER_BYTES], begin: 0, end: 0 }
+            .run(stream)
+            .await;
+        shared.counters.sessions_open.fetch_sub(1, Ordering::Relaxed);
+        drop(alive);
+    });
+}
+
+struct TcpSession<'a> {
+    session: Session,
+    shared: &'a Shared,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are not decoded yet.
+    begin: usize,
+    end: usize,
+}
+
+impl TcpSession<'_> {
+    async fn run(&mut self, stream: TcpStream) {
+        let idle = match self.shared.config.session_idle_s {
+            0 => Duration::MAX,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        let mut stop = self.shared.stop.clone();
+        loop {
+            tokio::select! {
+                ready = stream.readable() => {
+                    if ready.is_err() || self.take_arrived(|room| stream.try_read(room)).await.is_err() {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep(idle) => {
+                    add(&self.shared.counters.sessions_idle, 1u64);
+                    break;
+                }
+                _ = stop.changed() => {
+                    // Asked directly: the runtime may not have heard of what has arrived yet.
+                    if let Ok(mut stream) = stream.into_std() {
+                        let _ = self.take_arrived(|room| stream.read(room)).await;
+                    }
+                    break;
+                }
+            }
+        }
+        if self.begin < self.end {
+            add(&self.shared.counters.sessions_cut, 1u64);
+            self.session
+                .malformed(&format!("the session ended {} bytes into a message", self.end - self.begin));
+        }
+    }
+
+    /// Reads and decodes until nothing more is there.
+    async fn take_arrived(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
+    ) -> Result<(), Over> {
+        loop {
+            let outcome = match self.buffer.get_mut(self.end..).map(&mut read) {
+                Some(Ok(0)) => Err(Over),
+                Some(Ok(read)) => {
+                    self.end += read;
+                    self.decode().await
+                }
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return self.hand_on().await;
+                }
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+                Some(Err(_)) | None => Err(Over),
+            };
+            if outcome.is_err() {
+                // What was decoded before the fault is as good as ever.
+                let _ = self.hand_on().await;
+                return Err(Over);
+            }
+        }
+    }
+
+    /// Decodes the whole messages in the buffer and makes room for the next read.
+    async fn decode(&mut self) -> Result<(), Over> {
+        let now = clock();
+        while let Some(rest) = self.buffer.get(self.begin..self.end)
+            && rest.len() >= MESSAGE_HEADER_BYTES
+        {
+            let length = match message_length(rest) {
+                Ok(length) => length,
+                Err(fault) => {
+                    // Without a length there is no next message in a stream.
+                    self.session.malformed(&fault);
+                    self.begin = self.end;
+                    return Err(Over);
+                }
+            };
+            let Some(message) = rest.get(..length) else {
+                if length > self.buffer.len() {
+                    self.buffer.resize(BUFFER_BYTES_MAX, 0);
+                }
+                break;
+            };
+            let closed = self.session.message(message, now);
+            self.begin += length;
+            send(self.shared, closed.unwrap_or_default()).await?;
+            if self.session.pending() >= BATCH_RECORDS {
+                self.hand_on().await?;
+            }
+        }
+        self.buffer.copy_within(self.begin..self.end, 0);
+        self.end -= self.begin;
+        self.begin = 0;
+        Ok(())
+    }
+
+    async fn hand_on(&mut self) -> Result<(), Over> {
+        send(self.shared, self.session.take()).await
+    }
+}

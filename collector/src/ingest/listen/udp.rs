@@ -1,0 +1,154 @@
+//! IPFIX over UDP: each datagram is one message; templates are kept per address.
+//!
+//! In: datagrams. Out: batches. A malformed datagram costs itself alone.
+
+use super::{DRAIN_MAX, Over, Shared, send};
+use crate::ingest::counters::add;
+use crate::ingest::session::Session;
+use crate::ingest::{BATCH_RECORDS, clock};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use weir_common::time::Timestamp;
+
+/// Most datagrams taken before their batches are handed on and other tasks get their turn.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// Opens an address with the buffer that is asked for, as far as the kernel grants it.
+pub(super) fn socket(address: &str, buffer_kib: u32) -> std::io::Result<UdpSocket> {
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+    let socket = std::net::UdpSocket::bind(address)?;
+    let wanted = (buffer_kib as usize).saturating_mul(1024);
+    // The first takes a privilege and passes net.core.rmem_max; the second is cut to it without a word.
+    if setsockopt(&socket, sockopt::RcvBufForce, &wanted).is_err() {
+        setsockopt(&socket, sockopt::RcvBuf, &wanted)?;
+    }
+    // The kernel doubles what is asked, for its own bookkeeping.
+    let granted = getsockopt(&socket, sockopt::RcvBuf)? / 2;
+    if granted < wanted {
+        tracing::warn!(
+            "UDP {address}: the kernel grants a buffer of {} KiB of {buffer_kib}; raise net.core.rmem_max",
+            granted / 1024
+        );
+    }
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+struct UdpExporter {
+    session: Session,
+    /// The turn in which its last datagram came.
+    used: u64,
+}
+
+/// Takes datagrams until the listeners stop.
+pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
+    let mut state = Datagrams {
+        shared: &shared,
+        exporters: HashMap::new(),
+        buffer: vec![0; usize::from(u16::MAX)],
+        turn: 0,
+    };
+    let mut stop = shared.stop.clone();
+    loop {
+        tokio::select! {
+            ready = socket.readable() => {
+                if let Err(error) = ready {
+                    tracing::error!("a UDP socket failed and is closed: {error}");
+                    break;
+                }
+                if state.take_turn(|room| socket.try_recv_from(room)).await.is_err() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            _ = stop.changed() => {
+                // Asked directly: the runtime may not have heard of what has arrived yet.
+                let Ok(socket) = socket.into_std() else { break };
+                let begun = Instant::now();
+                while begun.elapsed() < DRAIN_MAX && matches!(state.take_turn(|room| socket.recv_from(room)).await, Ok(true)) {}
+                break;
+            }
+        }
+    }
+    drop(alive);
+}
+
+/// The exporters of one UDP socket.
+struct Datagrams<'a> {
+    shared: &'a Shared,
+    exporters: HashMap<IpAddr, UdpExporter>,
+    buffer: Vec<u8>,
+    turn: u64,
+}
+
+impl Datagrams<'_> {
+    /// Takes one turn's datagrams and hands their batches on; whether there may be more.
+    async fn take_turn(
+        &mut self,
+        mut receive: impl FnMut(&mut [u8]) -> std::io::Result<(usize, SocketAddr)>,
+    ) -> Result<bool, Over> {
+        let now = clock();
+        self.turn += 1;
+        let mut more = true;
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match receive(&mut self.buffer) {
+                Ok((length, peer)) => self.datagram(length, peer.ip().to_canonical(), now).await?,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
+                // An interruption, or an ICMP error of an earlier answer, which concerns nobody here.
+                Err(_) => {}
+            }
+        }
+        let turn = self.turn;
+        for exporter in self.exporters.values_mut().filter(|exporter| exporter.used == turn) {
+            send(self.shared, exporter.session.take()).await?;
+        }
+        Ok(more)
+    }
+
+    /// Decodes one datagram, which is in the buffer.
+    async fn datagram(&mut self, length: usize, ip: IpAddr, now: Timestamp) -> Result<(), Over> {
+        let shared = self.shared;
+        if !shared.admission.admits(ip) {
+            if shared.counters.datagrams_refused_address.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    "{ip} is refused: no network of ingest.admit holds it; further ones are only counted"
+                );
+            }
+            return Ok(());
+        }
+        if !self.exporters.contains_key(&ip)
+            && self.exporters.len() >= shared.config.sessions_max.max(1) as usize
+        {
+            self.forget_one().await?;
+        }
+        let exporter = self.exporters.entry(ip).or_insert_with(|| UdpExporter {
+            session: Session::new(ip.to_string(), &shared.config, shared.counters.clone()),
+            used: 0,
+        });
+        exporter.used = self.turn;
+        // A malformed datagram is counted by the session and costs no other.
+        let closed = exporter.session.message(self.buffer.get(..length).unwrap_or_default(), now);
+        send(shared, closed.unwrap_or_default()).await?;
+        if exporter.session.pending() >= BATCH_RECORDS {
+            send(shared, exporter.session.take()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for another exporter.
+    async fn forget_one(&mut self) -> Result<(), Over> {
+        let longest_silent =
+            self.exporters.iter().min_by_key(|(_, exporter)| exporter.used).map(|(ip, _)| *ip);
+        let forgotten = longest_silent.and_then(|ip| self.exporters.remove(&ip));
+        add(&self.shared.counters.exporters_forgotten, 1u64);
+        send(self.shared, forgotten.and_then(|mut exporter| exporter.session.take())).await
+    }
+}
