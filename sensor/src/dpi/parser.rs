@@ -5,7 +5,6 @@
 //! the compiler sees the whole set.
 
 use super::{Carrier, Context, Dissector, Probe, Progress};
-use super::{dns, http, ssh, tls};
 use std::fmt;
 use weir_common::app::App;
 use weir_common::net::Direction;
