@@ -47,7 +47,8 @@ struct Compared {
 fn main() {
     let arguments = Arguments::from_args();
     let cases = e2e::folder().join("cases");
-    let folders = std::fs::read_dir(&cases).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+    let folders =
+        std::fs::read_dir(&cases).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
     let mut trials: Vec<Trial> = folders
         .map(|entry| {
             let path = entry.path();
@@ -64,12 +65,24 @@ fn check(folder: &Path) -> anyhow::Result<()> {
     let case: Case = toml::from_str(&text).context("case.toml")?;
     ensure!(folder.join("README.md").exists(), "README.md is missing: where is the traffic from?");
     let work = tempfile::tempdir()?;
-    let (eve, records, flows) = (work.path().join("eve.json"), work.path().join("records.json"), work.path().join("flows.ipfix"));
+    let (eve, records, flows) =
+        (work.path().join("eve.json"), work.path().join("records.json"), work.path().join("flows.ipfix"));
     let mut sensor = process::command("weir-sensor")?;
     sensor.arg("replay").arg(folder.join(&case.capture)).args(&case.arguments);
-    sensor.arg("--eve").arg(&eve).arg("--records").arg(&records).arg("--export").arg(format!("file:{}", flows.display()));
+    sensor
+        .arg("--eve")
+        .arg(&eve)
+        .arg("--records")
+        .arg(&records)
+        .arg("--export")
+        .arg(format!("file:{}", flows.display()));
     let output = process::run(&mut sensor)?;
-    ensure!(output.status.code() == Some(case.exit), "replay ended with {:?}:\n{}", output.status, process::stderr(&output));
+    ensure!(
+        output.status.code() == Some(case.exit),
+        "replay ended with {:?}:\n{}",
+        output.status,
+        process::stderr(&output)
+    );
     if let Some(compared) = &case.records {
         compare(folder, "records", compared, &json::lines(&records)?)?;
     }
@@ -84,14 +97,23 @@ fn check(folder: &Path) -> anyhow::Result<()> {
         let place = folder.display().to_string();
         collector.args(case.collector.iter().map(|argument| argument.replace("{case}", &place)));
         let output = process::run(&mut collector)?;
-        ensure!(output.status.success(), "import ended with {:?}:\n{}", output.status, process::stderr(&output));
+        ensure!(
+            output.status.success(),
+            "import ended with {:?}:\n{}",
+            output.status,
+            process::stderr(&output)
+        );
         compare(folder, "alerts", compared, &json::lines(&alerts)?)?;
     }
     Ok(())
 }
 
 fn compare(folder: &Path, what: &str, compared: &Compared, lines: &[Value]) -> anyhow::Result<()> {
-    let wanted: Vec<(String, Value)> = compared.only.iter().map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?))).collect::<anyhow::Result<_>>()?;
+    let wanted: Vec<(String, Value)> = compared
+        .only
+        .iter()
+        .map(|(key, value)| Ok((key.clone(), serde_json::to_value(value)?)))
+        .collect::<anyhow::Result<_>>()?;
     let of_interest = |line: &&Value| wanted.iter().all(|(key, value)| json::at(line, key) == Some(value));
     let kept: Vec<Value> = lines.iter().filter(of_interest).cloned().collect();
     let got = json::projected(&kept, &compared.keys);
@@ -104,6 +126,11 @@ fn compare(folder: &Path, what: &str, compared: &Compared, lines: &[Value]) -> a
     let want = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let missing: Vec<&str> = want.lines().filter(|line| !got.lines().any(|have| have == *line)).collect();
     let extra: Vec<&str> = got.lines().filter(|line| !want.lines().any(|have| have == *line)).collect();
-    ensure!(got == want, "{what} differ; missing:\n{}\nnot expected:\n{}", missing.join("\n"), extra.join("\n"));
+    ensure!(
+        got == want,
+        "{what} differ; missing:\n{}\nnot expected:\n{}",
+        missing.join("\n"),
+        extra.join("\n")
+    );
     Ok(())
 }

@@ -26,7 +26,13 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn commands_of_later_versions_say_so() -> anyhow::Result<()> {
-    let later = [vec!["hunt", "--rules", "x"], vec!["rules", "check", "x"], vec!["top"], vec!["pair", "x"], vec!["ring", "pin", "x"]];
+    let later = [
+        vec!["hunt", "--rules", "x"],
+        vec!["rules", "check", "x"],
+        vec!["top"],
+        vec!["pair", "x"],
+        vec!["ring", "pin", "x"],
+    ];
     for arguments in later {
         let error = exits(&sensor(&arguments)?, 1)?;
         ensure!(error.contains("not in this version"), "{arguments:?}: {error}");
@@ -86,7 +92,19 @@ fn the_same_input_gives_the_same_output() -> anyhow::Result<()> {
         let [eve, records, ipfix] = &paths;
         let file = format!("file:{}", ipfix.display());
         let input = text(&capture("attack-story.pcap"));
-        exits(&sensor(&["replay", &input, "--eve", &text(eve), "--records", &text(records), "--export", &file])?, 0)?;
+        exits(
+            &sensor(&[
+                "replay",
+                &input,
+                "--eve",
+                &text(eve),
+                "--records",
+                &text(records),
+                "--export",
+                &file,
+            ])?,
+            0,
+        )?;
         Ok(paths.iter().map(std::fs::read).collect::<Result<_, _>>()?)
     };
     let (first, second) = (run(1)?, run(2)?);
@@ -105,23 +123,34 @@ fn a_flows_packets_come_back_from_the_ring_exactly() -> anyhow::Result<()> {
     let records = json::lines(&records)?;
     let largest = records.iter().filter(|r| r["proto"] == 6).max_by_key(|r| r["pkts_toclient"].as_u64());
     let Some(largest) = largest else { anyhow::bail!("no TCP flow in the capture") };
-    let packets = largest["pkts_toserver"].as_u64().unwrap_or(0) + largest["pkts_toclient"].as_u64().unwrap_or(0);
+    let packets =
+        largest["pkts_toserver"].as_u64().unwrap_or(0) + largest["pkts_toclient"].as_u64().unwrap_or(0);
     let id = largest["community_id"].as_str().unwrap_or_default();
     let proof = text(&work.path().join("proof.pcapng"));
     let answer = sensor(&["query", "--ring", &ring, "--flow", id, "-w", &proof])?;
     ensure!(exits(&answer, 0)?.contains("complete"), "the answer must say whether it is complete");
-    let listed = process::run(std::process::Command::new("tshark").args(["-r", &proof, "-T", "fields", "-e", "ip.src", "-e", "tcp.port"]))?;
+    let listed = process::run(
+        std::process::Command::new("tshark")
+            .args(["-r", &proof, "-T", "fields", "-e", "ip.src", "-e", "tcp.port"]),
+    )?;
     let listed = process::stdout(&listed);
     assert_eq!(listed.lines().count() as u64, packets);
     let port = largest["src_port"].to_string();
-    ensure!(listed.lines().all(|line| line.split([',', '\t']).any(|word| word == port)), "another flow's packet is in the answer");
+    ensure!(
+        listed.lines().all(|line| line.split([',', '\t']).any(|word| word == port)),
+        "another flow's packet is in the answer"
+    );
     Ok(())
 }
 
 #[test]
 fn a_reader_that_goes_away_is_a_quiet_end() -> anyhow::Result<()> {
     let program = process::program("weir-sensor");
-    let script = format!("{} replay {} --eve - | head -n 1", program.display(), capture("attack-story.pcap").display());
+    let script = format!(
+        "{} replay {} --eve - | head -n 1",
+        program.display(),
+        capture("attack-story.pcap").display()
+    );
     let output = process::run(std::process::Command::new("bash").args(["-o", "pipefail", "-c", &script]))?;
     assert_eq!(process::stdout(&output).lines().count(), 1);
     ensure!(!process::stderr(&output).contains("panicked"), "{}", process::stderr(&output));

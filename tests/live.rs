@@ -43,7 +43,8 @@ fn number(value: &Value, path: &str) -> u64 {
 
 /// Flow keys with the packets of both directions, as text that sorts.
 fn flows(records: &[Value]) -> String {
-    let keys = ["src_ip", "src_port", "dst_ip", "dst_port", "proto", "pkts_toserver", "pkts_toclient", "app_proto"];
+    let keys =
+        ["src_ip", "src_port", "dst_ip", "dst_port", "proto", "pkts_toserver", "pkts_toclient", "app_proto"];
     json::projected(records, &keys.map(String::from))
 }
 

@@ -51,7 +51,9 @@ impl Place {
         command.args(["alerts", "--json"]).args(self.settings());
         let Ok(output) = process::run(&mut command) else { return Vec::new() };
         let lines = process::stdout(&output);
-        let kind = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("kind")?.as_str().map(str::to_owned);
+        let kind = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).ok()?.get("kind")?.as_str().map(str::to_owned)
+        };
         lines.lines().filter_map(kind).collect()
     }
 }
@@ -76,7 +78,9 @@ fn a_collector_that_comes_late_gets_everything() -> anyhow::Result<()> {
     let collector = place.collector()?;
     let output = sensor.join().map_err(|_| anyhow::anyhow!("the replay's thread panicked"))??;
     ensure!(output.status.code() == Some(0), "replay: {}", process::stderr(&output));
-    wait_until("the listed host is flagged", Duration::from_secs(20), || place.alerts().iter().any(|kind| kind.starts_with("intel.")))?;
+    wait_until("the listed host is flagged", Duration::from_secs(20), || {
+        place.alerts().iter().any(|kind| kind.starts_with("intel."))
+    })?;
     assert_eq!(collector.terminate()?, Some(0));
     ensure!(!json::lines(&records)?.is_empty(), "no records were written");
     Ok(())
@@ -95,7 +99,10 @@ fn a_collector_killed_in_the_middle_keeps_its_alerts_and_takes_more() -> anyhow:
     ensure!(replay(&capture("attack-story.pcap"), place.port, &records)?.status.success(), "second replay");
     wait_until("more alerts", Duration::from_secs(20), || place.alerts().len() > before.len())?;
     let after = place.alerts();
-    ensure!(before.iter().all(|kind| after.contains(kind)), "an alert from before the crash is gone: {before:?} {after:?}");
+    ensure!(
+        before.iter().all(|kind| after.contains(kind)),
+        "an alert from before the crash is gone: {before:?} {after:?}"
+    );
     assert_eq!(collector.terminate()?, Some(0));
     Ok(())
 }

@@ -55,7 +55,9 @@ impl StatusSocket {
             let text = format!("another sensor answers on {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
         }
-        if std::fs::symlink_metadata(path).is_ok_and(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type())) {
+        if std::fs::symlink_metadata(path)
+            .is_ok_and(|m| std::os::unix::fs::FileTypeExt::is_socket(&m.file_type()))
+        {
             std::fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;

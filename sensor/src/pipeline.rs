@@ -85,7 +85,8 @@ pub fn start(
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
-        let outbox = Outbox { batch: Batch::default(), begun: Instant::now(), sender: exporting.sender(), mode };
+        let outbox =
+            Outbox { batch: Batch::default(), begun: Instant::now(), sender: exporting.sender(), mode };
         let worker = Worker {
             decoder: Decoder::new(
                 config.flow.fragment_bytes_max,
@@ -217,7 +218,14 @@ impl Worker {
             return;
         };
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+            outbox.end(
+                flow,
+                reason,
+                inspector.as_mut(),
+                events.as_mut(),
+                &mut counters.dpi,
+                &mut counters.export,
+            );
         };
         let observed = flows.observe(&packet, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
@@ -225,7 +233,9 @@ impl Worker {
             lane.append(frame, Some(flow.community_id().tag()), &mut counters.ring);
         }
         let Some(inspector) = inspector else { return };
-        if observed.is_flipped && let Some(inspection) = &mut flow.attachment {
+        if observed.is_flipped
+            && let Some(inspection) = &mut flow.attachment
+        {
             inspection.swap_directions();
         }
         if packet.is_partial {
@@ -239,7 +249,9 @@ impl Worker {
             events.as_mut(),
             &mut counters.dpi,
         );
-        if let Some(events) = events && !events.is_empty() {
+        if let Some(events) = events
+            && !events.is_empty()
+        {
             outbox.events(flow, events, &mut counters.dpi, &mut counters.export);
         }
     }
@@ -250,7 +262,14 @@ impl Worker {
         self.meter_given_up_fragments(false);
         let Worker { flows, inspector, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+            outbox.end(
+                flow,
+                reason,
+                inspector.as_mut(),
+                events.as_mut(),
+                &mut counters.dpi,
+                &mut counters.export,
+            );
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
         if let Some(lane) = &mut self.lane {
@@ -295,7 +314,14 @@ impl Worker {
         self.meter_given_up_fragments(true);
         let Worker { flows, inspector, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), &mut counters.dpi, &mut counters.export);
+            outbox.end(
+                flow,
+                reason,
+                inspector.as_mut(),
+                events.as_mut(),
+                &mut counters.dpi,
+                &mut counters.export,
+            );
         };
         flows.drain(&mut counters.flow, &mut ended);
         outbox.send(&mut counters.export);
@@ -332,7 +358,8 @@ impl Outbox {
             if reason == EndReason::ActiveTimeout {
                 describe_slice(&mut record, &flow.attachment);
             } else if let Some(inspection) = flow.attachment.take() {
-                let (app, metadata) = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
+                let (app, metadata) =
+                    inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
                 (record.app, record.metadata) = (app, metadata);
                 if let Some(events) = events.filter(|events| !events.is_empty()) {
                     self.events(flow, events, dpi, export);

@@ -57,13 +57,16 @@ fn drop_root(user: &str, writable: &[PathBuf]) -> Result<(), SandboxError> {
     }
     let wrong = |why: String| SandboxError { what: "root", why };
     let find = |name: &str| User::from_name(name).ok().flatten();
-    let user = find(user).or_else(|| find("nobody")).ok_or_else(|| wrong(format!("neither user `{user}` nor `nobody` exists")))?;
+    let user = find(user)
+        .or_else(|| find("nobody"))
+        .ok_or_else(|| wrong(format!("neither user `{user}` nor `nobody` exists")))?;
     if user.uid.is_root() {
         tracing::warn!("sandbox.user is root: the sensor keeps root's rights");
         return Ok(());
     }
     for directory in writable {
-        hand_over(directory, user.uid, user.gid).map_err(|e| wrong(format!("{}: {e}", directory.display())))?;
+        hand_over(directory, user.uid, user.gid)
+            .map_err(|e| wrong(format!("{}: {e}", directory.display())))?;
     }
     let system = |error: nix::errno::Errno| wrong(error.to_string());
     nix::sys::prctl::set_keepcaps(true).map_err(system)?;
@@ -111,7 +114,9 @@ fn confine_files(writable: &[PathBuf]) -> Result<(), SandboxError> {
         Ok(status.ruleset)
     };
     match restrict().map_err(|error| wrong(error.to_string()))? {
-        RulesetStatus::NotEnforced => tracing::warn!("this kernel has no Landlock: file access is not confined"),
+        RulesetStatus::NotEnforced => {
+            tracing::warn!("this kernel has no Landlock: file access is not confined")
+        }
         status => tracing::debug!(?status, "file access is confined"),
     }
     Ok(())

@@ -21,7 +21,11 @@ pub fn program(name: &str) -> PathBuf {
 /// A command for one of the programs; fails with what to do when it was not built.
 pub fn command(name: &str) -> anyhow::Result<Command> {
     let path = program(name);
-    ensure!(path.exists(), "{} is missing: build the programs of the same profile first (scripts/test does)", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing: build the programs of the same profile first (scripts/test does)",
+        path.display()
+    );
     Ok(Command::new(path))
 }
 
@@ -36,7 +40,8 @@ pub fn run(command: &mut Command) -> anyhow::Result<Output> {
         }
     });
     let output = child.wait_with_output()?;
-    drop(done.send(()));
+    // The watchdog is gone when it has killed the program.
+    let _ = done.send(());
     drop(watchdog.join());
     Ok(output)
 }

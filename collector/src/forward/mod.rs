@@ -124,7 +124,7 @@ impl Forwarder {
                 match Lane::start(destination, ready, &directory, config) {
                     Ok(lane) => lanes.push(lane),
                     Err(error) => {
-                        problems.push(Problem::in_file(&directory.display().to_string(), error.to_string()))
+                        problems.push(Problem::in_file(&directory.display().to_string(), error.to_string()));
                     }
                 }
             }
@@ -409,14 +409,15 @@ impl Worker {
             }
         };
         // At the limit the segment may have been dropped meanwhile; then there is nothing to mark.
-        if !again && state.outbox.position() == position {
-            if let Err(error) = state.outbox.done(bytes) {
-                fail(
-                    self.destination.name(),
-                    &mut state.status,
-                    &format!("the outbox cannot be written: {error}"),
-                );
-            }
+        if !again
+            && state.outbox.position() == position
+            && let Err(error) = state.outbox.done(bytes)
+        {
+            fail(
+                self.destination.name(),
+                &mut state.status,
+                &format!("the outbox cannot be written: {error}"),
+            );
         }
         drop(guard);
         self.shared.changed.notify_all();

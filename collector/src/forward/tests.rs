@@ -14,8 +14,7 @@ fn numbered(count: u32) -> Vec<Alert> {
 fn file(directory: &Path) -> ForwardConfig {
     let path = directory.join("alerts.json");
     config(&format!(
-        "retry_min_ms = 5\nretry_max_ms = 20\n[[destinations]]\nname = \"file\"\ntype = \"json\"\npath = {:?}\n",
-        path
+        "retry_min_ms = 5\nretry_max_ms = 20\n[[destinations]]\nname = \"file\"\ntype = \"json\"\npath = {path:?}\n"
     ))
 }
 

@@ -40,7 +40,10 @@ pub fn check_file(arrows: &Arrows, crate_source: &Path, file: &Path, text: &str)
         return Vec::new();
     }
     let Some(allowed) = arrows.get(&module) else {
-        return vec![format!("{}: module `{module}` has no row in ARCHITECTURE.md's table of arrows", file.display())];
+        return vec![format!(
+            "{}: module `{module}` has no row in ARCHITECTURE.md's table of arrows",
+            file.display()
+        )];
     };
     let mut problems = Vec::new();
     for (number, line) in code_lines(text) {
@@ -70,7 +73,8 @@ fn targets(line: &str) -> Vec<&str> {
         let list = inner.unwrap_or(rest);
         let take = if inner.is_some() { usize::MAX } else { 1 };
         for part in list.split(',').take(take) {
-            let name = part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            let name =
+                part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
             if name.starts_with(|c: char| c.is_lowercase()) && name != "self" {
                 found.push(name);
             }
@@ -99,6 +103,12 @@ mod tests {
 
     #[test]
     fn comments_and_tests_draw_no_arrows() {
-        assert_eq!(check("src/decode/mod.rs", "//! [`crate::flow`]\n#[cfg(test)]\nmod tests { use crate::flow::X; }\n"), 0);
+        assert_eq!(
+            check(
+                "src/decode/mod.rs",
+                "//! [`crate::flow`]\n#[cfg(test)]\nmod tests { use crate::flow::X; }\n"
+            ),
+            0
+        );
     }
 }

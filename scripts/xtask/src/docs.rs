@@ -12,8 +12,14 @@ use weir_sensor::config::SensorConfig;
 /// Every generated document: its path below the root, and its text.
 pub fn documents() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut documents = vec![
-        (PathBuf::from("firmware-config/etc/sensor.toml"), to_toml::<SensorConfig>("Configuration of weir-sensor.")),
-        (PathBuf::from("firmware-config/etc/collector.toml"), to_toml::<CollectorConfig>("Configuration of weir-collector.")),
+        (
+            PathBuf::from("firmware-config/etc/sensor.toml"),
+            to_toml::<SensorConfig>("Configuration of weir-sensor."),
+        ),
+        (
+            PathBuf::from("firmware-config/etc/collector.toml"),
+            to_toml::<CollectorConfig>("Configuration of weir-collector."),
+        ),
         (
             PathBuf::from("firmware-config/reference/sensor.md"),
             reference_markdown::<SensorConfig>("Configuration of weir-sensor"),
@@ -69,7 +75,8 @@ fn completions(command: Command, documents: &mut Vec<(PathBuf, String)>) -> anyh
     for (shell, folder) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
         let mut text = Vec::new();
         generate(shell, &mut command.clone(), &name, &mut text);
-        documents.push((format!("firmware-config/completions/{folder}/{name}").into(), String::from_utf8(text)?));
+        documents
+            .push((format!("firmware-config/completions/{folder}/{name}").into(), String::from_utf8(text)?));
     }
     Ok(())
 }

@@ -21,21 +21,30 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<String>> {
         for name in CRATES {
             let source = Path::new(name).join("src");
             if shown.starts_with(&source) {
-                problems.extend(arrows::check_file(&arrows::table(&architecture, name), &source, &shown, &text));
+                problems.extend(arrows::check_file(
+                    &arrows::table(&architecture, name),
+                    &source,
+                    &shown,
+                    &text,
+                ));
             }
         }
     }
     let changelog = std::fs::read_to_string(root.join("CHANGELOG.md")).context("CHANGELOG.md")?;
     problems.extend(check_changelog(&changelog));
     for path in docs::stale(root)? {
-        problems.push(format!("{}: not what the programs' definitions give; run `cargo xtask docs`", path.display()));
+        problems.push(format!(
+            "{}: not what the programs' definitions give; run `cargo xtask docs`",
+            path.display()
+        ));
     }
     Ok(problems)
 }
 
 fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut pending: Vec<PathBuf> = ["common", "sensor", "collector", "tests", "scripts"].map(|name| root.join(name)).into();
+    let mut pending: Vec<PathBuf> =
+        ["common", "sensor", "collector", "tests", "scripts"].map(|name| root.join(name)).into();
     while let Some(directory) = pending.pop() {
         for entry in std::fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
             let path = entry?.path();
@@ -62,9 +71,16 @@ fn check_source(path: &Path, text: &str) -> Vec<String> {
     }
     let has_unsafe = text.lines().any(|line| {
         let code = line.split("//").next().unwrap_or_default();
-        code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("unsafe extern")
+        code.contains("unsafe {")
+            || code.contains("unsafe fn")
+            || code.contains("unsafe impl")
+            || code.contains("unsafe extern")
     });
-    if has_unsafe && !text.contains("#![allow(unsafe_code)]") && !text.contains("#![expect(unsafe_code") && !path.ends_with("tidy.rs") {
+    if has_unsafe
+        && !text.contains("#![allow(unsafe_code)]")
+        && !text.contains("#![expect(unsafe_code")
+        && !path.ends_with("tidy.rs")
+    {
         say("unsafe outside a file that says so in its head");
     }
     problems
@@ -78,5 +94,8 @@ fn check_changelog(text: &str) -> Vec<String> {
         (_, Some(kind)) => !kinds.contains(&kind.trim()),
         _ => false,
     };
-    text.lines().filter(wrong).map(|line| format!("CHANGELOG.md: `{line}` is no heading of Keep a Changelog")).collect()
+    text.lines()
+        .filter(wrong)
+        .map(|line| format!("CHANGELOG.md: `{line}` is no heading of Keep a Changelog"))
+        .collect()
 }

@@ -94,7 +94,11 @@ impl FrameSource for LiveSource {
         });
         match read {
             Ok(0) => {
-                if wait(&open.capture) { Ok(BatchEnd::More) } else { Ok(BatchEnd::Quiet { now: now() }) }
+                if wait(&open.capture) {
+                    Ok(BatchEnd::More)
+                } else {
+                    Ok(BatchEnd::Quiet { now: now() })
+                }
             }
             Ok(_) => Ok(BatchEnd::More),
             Err(pcap::Error::TimeoutExpired) => Ok(BatchEnd::Quiet { now: now() }),
@@ -112,8 +116,10 @@ impl FrameSource for LiveSource {
         let mut loss = self.loss_before;
         if let Some(open) = &mut self.open {
             if let Ok(stat) = open.capture.stats() {
-                open.loss =
-                    SourceLoss { kernel_dropped: stat.dropped.into(), interface_dropped: stat.if_dropped.into() };
+                open.loss = SourceLoss {
+                    kernel_dropped: stat.dropped.into(),
+                    interface_dropped: stat.if_dropped.into(),
+                };
             }
             loss.kernel_dropped += open.loss.kernel_dropped;
             loss.interface_dropped += open.loss.interface_dropped;

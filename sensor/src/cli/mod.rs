@@ -132,7 +132,9 @@ struct ReplayArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  weir-sensor query --since '10m ago' 'tcp port 443 and net 10.0.0.0/8' -w tls.pcapng")]
+#[command(
+    after_help = "Example:\n  weir-sensor query --since '10m ago' 'tcp port 443 and net 10.0.0.0/8' -w tls.pcapng"
+)]
 struct QueryArguments {
     /// pcap-filter(7) expression; without one, every packet
     #[arg(value_name = "EXPR")]
@@ -285,7 +287,8 @@ fn load(arguments: &ConfigArguments) -> Result<SensorConfig, Failure> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| Failure::Input(anyhow::anyhow!("{}: {error}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Input(anyhow::anyhow!("{}: {error}", path.display())))
 }
 
 /// What the types of the configuration cannot say.
@@ -294,8 +297,13 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
     if config.flow.flows_max == 0 {
         return wrong("flow.flows_max", "0 flows is no table; expected 1 or more".into());
     }
-    if config.ring.block_kib == 0 || u64::from(config.ring.block_kib) > u64::from(config.ring.segment_mib) * 1024 {
-        return wrong("ring.block_kib", format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024));
+    if config.ring.block_kib == 0
+        || u64::from(config.ring.block_kib) > u64::from(config.ring.segment_mib) * 1024
+    {
+        return wrong(
+            "ring.block_kib",
+            format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024),
+        );
     }
     for url in &config.export.destinations {
         if let Err(error) = export::Target::parse(url) {
@@ -355,7 +363,12 @@ fn open_export(
 }
 
 /// Opens the ring, when one is configured.
-fn open_ring(config: &SensorConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Option<Ring>, Failure> {
+fn open_ring(
+    config: &SensorConfig,
+    lanes: u16,
+    mode: RingMode,
+    now: Timestamp,
+) -> Result<Option<Ring>, Failure> {
     if config.ring.directory.is_empty() {
         return Ok(None);
     }

@@ -64,18 +64,21 @@ fn output(arguments: &QueryArguments) -> Result<Option<Box<dyn Write>>, Failure>
         None if std::io::stdout().is_terminal() || arguments.json => Ok(None),
         None | Some("-") => {
             if arguments.json {
-                return Err(Failure::Input(anyhow::anyhow!("packets and --json cannot both go to standard output")));
+                return Err(Failure::Input(anyhow::anyhow!(
+                    "packets and --json cannot both go to standard output"
+                )));
             }
             Ok(Some(Box::new(BufWriter::new(std::io::stdout().lock()))))
         }
         Some(path) => {
-            let file = File::create(path).map_err(|error| Failure::System(anyhow::anyhow!("{path}: {error}")))?;
+            let file =
+                File::create(path).map_err(|error| Failure::System(anyhow::anyhow!("{path}: {error}")))?;
             Ok(Some(Box::new(BufWriter::with_capacity(1 << 20, file))))
         }
     }
 }
 
-/// Says what the answer came to. Something missing is no failure of the query, but it is said.
+/// Says what the answer came to; an answer that is not complete ends with the code for something lost.
 fn conclude(arguments: &QueryArguments, answer: &Answer) -> Result<Outcome, Failure> {
     if arguments.json {
         print(format!("{}\n", json!(answer)).as_bytes())?;
@@ -83,7 +86,7 @@ fn conclude(arguments: &QueryArguments, answer: &Answer) -> Result<Outcome, Fail
         print(format!("{}\n", answer.frames).as_bytes())?;
     }
     eprintln!("{answer}");
-    Ok(Outcome::Done)
+    Ok(if answer.completeness.complete { Outcome::Done } else { Outcome::Lost })
 }
 
 /// A decoder that says to which flow a frame belongs, fragments included as long as they come in order.

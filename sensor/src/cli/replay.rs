@@ -27,7 +27,8 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
         }
         files.extend(found);
     }
-    let bytes_total: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
+    let bytes_total: u64 =
+        files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
     let source = filtered(Box::new(FileSequence::new(files)), &config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let started = Instant::now();
@@ -45,7 +46,8 @@ fn filtered(source: Box<dyn FrameSource>, config: &SensorConfig) -> Result<Box<d
     if config.capture.bpf.is_empty() {
         return Ok(source);
     }
-    let filtered = Filtered::new(source, &config.capture.bpf).map_err(|error: CaptureError| Failure::Input(error.into()))?;
+    let filtered = Filtered::new(source, &config.capture.bpf)
+        .map_err(|error: CaptureError| Failure::Input(error.into()))?;
     Ok(Box::new(filtered))
 }
 
@@ -62,7 +64,10 @@ fn show_progress(running: &Running, bytes_total: u64, started: Instant) {
             let read = counters.capture.bytes + 16 * counters.capture.frames;
             let percent = (read * 100).checked_div(bytes_total).unwrap_or(0).min(99);
             let seconds = started.elapsed().as_secs();
-            eprint!("\r{percent:3} %  {} packets, {} flows, {seconds} s ", counters.capture.frames, counters.flow.created);
+            eprint!(
+                "\r{percent:3} %  {} packets, {} flows, {seconds} s ",
+                counters.capture.frames, counters.flow.created
+            );
         }
     }
     if watched {
@@ -85,7 +90,10 @@ pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Fail
         lost = true;
     }
     if report.workers_failed > 0 {
-        return Err(Failure::System(anyhow::anyhow!("{} workers ended by a fault of ours; please report it", report.workers_failed)));
+        return Err(Failure::System(anyhow::anyhow!(
+            "{} workers ended by a fault of ours; please report it",
+            report.workers_failed
+        )));
     }
     if report.counters.capture.errors > 0 && report.counters.capture.frames == 0 {
         return Err(Failure::Input(anyhow::anyhow!("nothing could be read")));

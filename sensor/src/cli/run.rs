@@ -75,7 +75,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
 fn open_sources(config: &SensorConfig) -> Result<Vec<Box<dyn FrameSource>>, Failure> {
     let capture = &config.capture;
     if capture.interfaces.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("no interface: name one with -i IFACE or capture.interfaces")));
+        return Err(Failure::Input(anyhow::anyhow!(
+            "no interface: name one with -i IFACE or capture.interfaces"
+        )));
     }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let per_interface = match capture.workers_per_interface {
@@ -88,10 +90,11 @@ fn open_sources(config: &SensorConfig) -> Result<Vec<Box<dyn FrameSource>>, Fail
         let group = (std::process::id() as u16).wrapping_mul(31).wrapping_add(index as u16);
         for _ in 0..per_interface {
             let group = (per_interface > 1).then_some(group);
-            let source = LiveSource::open(interface, index as u32, group, capture).map_err(|error| match error {
-                CaptureError::Filter { .. } => Failure::Input(error.into()),
-                _ => Failure::System(error.into()),
-            })?;
+            let source =
+                LiveSource::open(interface, index as u32, group, capture).map_err(|error| match error {
+                    CaptureError::Filter { .. } => Failure::Input(error.into()),
+                    _ => Failure::System(error.into()),
+                })?;
             sources.push(Box::new(source));
         }
     }

@@ -9,7 +9,10 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<Outcome, Failure> {
     let config = load(&arguments.config)?;
     let path = arguments.socket.clone().unwrap_or_else(|| PathBuf::from(&config.control_socket));
     let status = control::ask(&path).map_err(|error| {
-        Failure::System(anyhow::anyhow!("{}: {error}; is a sensor running, and may you ask it?", path.display()))
+        Failure::System(anyhow::anyhow!(
+            "{}: {error}; is a sensor running, and may you ask it?",
+            path.display()
+        ))
     })?;
     let text = if arguments.json { format!("{status}\n") } else { table(&status) };
     super::print(text.as_bytes())?;

@@ -17,7 +17,8 @@ pub(super) fn text(counters: &WorkerCounters, elapsed: Duration) -> String {
         grouped(counters.dpi.events),
         grouped(rate as u64),
     );
-    let dropped: Vec<String> = losses(counters).into_iter().map(|(what, n)| format!("{} {what}", grouped(n))).collect();
+    let dropped: Vec<String> =
+        losses(counters).into_iter().map(|(what, n)| format!("{} {what}", grouped(n))).collect();
     let _ = match dropped.is_empty() {
         true => write!(out, "; nothing lost"),
         false => write!(out, "; lost: {}", dropped.join(", ")),
@@ -61,7 +62,10 @@ mod tests {
         let mut counters = WorkerCounters::default();
         counters.capture.frames = 1_234_567;
         let good = text(&counters, Duration::from_secs(2));
-        assert!(good.starts_with("1,234,567 packets") && good.ends_with("(617,283 packets/s); nothing lost"), "{good}");
+        assert!(
+            good.starts_with("1,234,567 packets") && good.ends_with("(617,283 packets/s); nothing lost"),
+            "{good}"
+        );
         counters.capture.kernel_dropped = 5;
         assert!(text(&counters, Duration::ZERO).ends_with("lost: 5 frames dropped by the kernel"));
     }

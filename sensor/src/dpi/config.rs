@@ -21,6 +21,11 @@ pub struct DpiConfig {
 
 impl Default for DpiConfig {
     fn default() -> Self {
-        DpiConfig { enabled: true, probe_bytes_max: 2048, stream_bytes_max: 256 << 10, streams_bytes_max: 128 << 20 }
+        DpiConfig {
+            enabled: true,
+            probe_bytes_max: 2048,
+            stream_bytes_max: 256 << 10,
+            streams_bytes_max: 128 << 20,
+        }
     }
 }

@@ -12,6 +12,7 @@ use sha2::Sha256;
 const SORTED_INLINE: usize = 256;
 
 /// What carries the handshake: JA4's first letter.
+#[allow(dead_code, reason = "DTLS and QUIC carry the same hello; their dissectors come with their protocols")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// TLS over TCP.
