@@ -170,7 +170,7 @@ fn nothing_but_reading_is_allowed() {
 fn a_long_table_is_cut_and_says_so() {
     let sql = "SELECT * FROM generate_series(1, 30000)";
     let (_, answer) = ask(sql, Vec::new(), Format::Table).unwrap();
-    assert_eq!(answer, Answer { rows: output::TABLE_ROWS_MAX, cut: true });
+    assert_eq!(answer, Answer { rows: TABLE_ROWS_MAX, cut: true });
     let (text, answer) = ask(sql, Vec::new(), Format::Csv).unwrap();
     assert_eq!((text.lines().count(), answer.rows), (30_001, 30_000));
 }

@@ -21,8 +21,9 @@ use weir_common::net::Address;
 
 /// Threads of the runtime: one can decode while another waits for the kernel.
 const THREADS: usize = 2;
-/// Longest time that listeners take for what has already arrived when they are told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Longest time that listeners are waited for when they are told to stop: each takes what has arrived for
+/// at most two seconds, and the queue may have to empty meanwhile.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Why the listeners cannot begin.
 #[derive(Debug, thiserror::Error)]

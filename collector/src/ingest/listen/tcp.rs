@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use weir_common::ipfix::MESSAGE_HEADER_BYTES;
@@ -21,6 +21,8 @@ use weir_common::ipfix::decode::message_length;
 pub(super) const BUFFER_BYTES: usize = 16 << 10;
 /// Most bytes of a session's buffer.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Longest time that a session takes for what has already arrived when the listeners stop.
+const DRAIN_SESSION_MAX: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted, as when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -123,7 +125,13 @@ impl TcpSession<'_> {
                 _ = stop.changed() => {
                     // Asked directly: the runtime may not have heard of what has arrived yet.
                     if let Ok(mut stream) = stream.into_std() {
-                        let _ = self.take_arrived(|room| stream.read(room)).await;
+                        let begun = Instant::now();
+                        // An exporter that does not stop sending must not keep the collector from stopping.
+                        let read = |room: &mut [u8]| match begun.elapsed() {
+                            spent if spent < DRAIN_SESSION_MAX => stream.read(room),
+                            _ => Err(std::io::ErrorKind::WouldBlock.into()),
+                        };
+                        let _ = self.take_arrived(read).await;
                     }
                     break;
                 }
