@@ -196,16 +196,12 @@ impl Open {
         self.findings = self.findings.saturating_add(1);
         incident.count = self.findings.max(incident.count).max(finding.seen.events);
         if let Some(target) = finding.target {
-            if self.told_apart.len() < TARGETS_TOLD_APART
-                && self.told_apart.insert(target)
-                && incident.targets.len() < TARGETS_MAX
-            {
+            let new = self.told_apart.len() < TARGETS_TOLD_APART && self.told_apart.insert(target);
+            if new && incident.targets.len() < TARGETS_MAX {
                 incident.targets.push(target);
             }
-        }
-        incident.target_count = incident.target_count.max(self.told_apart.len() as u64);
-        if finding.target.is_some() {
-            incident.target_count = incident.target_count.max(finding.seen.targets);
+            incident.target_count =
+                incident.target_count.max(self.told_apart.len() as u64).max(finding.seen.targets);
         }
         incident.time = incident.time.min(finding.time);
         incident.end = incident.end.max(finding.end);

@@ -148,6 +148,9 @@ pub trait Detector: Send {
 }
 
 #[cfg(test)]
+mod story_tests;
+
+#[cfg(test)]
 pub(crate) mod testing {
     //! Runs a detector over records that a test builds.
 

@@ -63,9 +63,10 @@ fn udp(record: &FlowRecord) -> Outcome {
     }
     let (from, to) = (record.key.initiator_port, record.key.responder_port);
     // A late answer of a server looks like a contact from its port to the client's high one; browsers try
-    // QUIC wherever TLS works and take silence for a no; traceroute counts up from 33434 expecting none.
+    // QUIC wherever TLS works and take silence for a no; a time client that is cut off tries one server of
+    // its pool after the other; traceroute counts up from 33434 expecting no answer.
     let answer = from < 1024 && to >= 1024;
-    let expects_none = to == 443 || (33_434..=33_534).contains(&to);
+    let expects_none = to == 443 || to == 123 || (33_434..=33_534).contains(&to);
     if answer || expects_none || record.forward.packets > UDP_PROBE_PACKETS_MAX {
         Outcome::Unknown
     } else {
@@ -129,6 +130,7 @@ mod tests {
         let lone = |from: &str, to: &str| Outcome::of(&RecordBuilder::udp(from, to).unanswered().build());
         assert_eq!(lone("10.0.0.5:40000", "10.0.0.6:161"), Outcome::Failure);
         assert_eq!(lone("10.0.0.5:40000", "10.0.0.6:443"), Outcome::Unknown);
+        assert_eq!(lone("10.0.0.5:40000", "10.0.0.6:123"), Outcome::Unknown);
         assert_eq!(lone("10.0.0.5:40000", "10.0.0.6:33434"), Outcome::Unknown);
         assert_eq!(lone("10.0.0.5:53", "10.0.0.6:40000"), Outcome::Unknown);
         let stream = RecordBuilder::udp("10.0.0.5:40000", "10.0.0.6:514").unanswered();

@@ -35,7 +35,10 @@ impl Filter {
     pub fn compile(expression: &str, link: LinkType) -> Result<Filter, CaptureError> {
         let wrong = |message: String| CaptureError::Filter { expression: expression.to_owned(), message };
         if expression.len() > EXPRESSION_BYTES_MAX {
-            return Err(wrong(format!("{} bytes, at most {EXPRESSION_BYTES_MAX} are taken", expression.len())));
+            return Err(wrong(format!(
+                "{} bytes, at most {EXPRESSION_BYTES_MAX} are taken",
+                expression.len()
+            )));
         }
         if expression.contains('\0') {
             return Err(wrong("contains a NUL byte".into()));

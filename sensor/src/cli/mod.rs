@@ -298,7 +298,7 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
         return wrong("ring.block_kib", format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024));
     }
     for url in &config.export.destinations {
-        if let Err(error) = crate::export::Target::parse(url) {
+        if let Err(error) = export::Target::parse(url) {
             return wrong("export.destinations", error.to_string());
         }
     }

@@ -6,7 +6,7 @@
 use md5::Digest;
 
 /// Where the pieces of a text go.
-pub trait Sink {
+pub(super) trait Sink {
     /// Appends a piece.
     fn put(&mut self, piece: &[u8]);
 
@@ -31,7 +31,7 @@ impl Sink for Vec<u8> {
 const GATHERED_BYTES: usize = 256;
 
 /// A digest over the pieces.
-pub struct Hashing<D: Digest> {
+pub(super) struct Hashing<D: Digest> {
     digest: D,
     gathered: [u8; GATHERED_BYTES],
     used: usize,
@@ -39,12 +39,12 @@ pub struct Hashing<D: Digest> {
 
 impl<D: Digest> Hashing<D> {
     /// A digest over nothing yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Hashing { digest: D::new(), gathered: [0; GATHERED_BYTES], used: 0 }
     }
 
     /// The first `DIGITS / 2` bytes of the digest in hexadecimal.
-    pub fn finish<const DIGITS: usize>(mut self) -> Hex<DIGITS> {
+    pub(super) fn finish<const DIGITS: usize>(mut self) -> Hex<DIGITS> {
         self.flush();
         Hex::of(&self.digest.finalize())
     }
@@ -80,11 +80,11 @@ impl<D: Digest> Sink for Hashing<D> {
 
 /// Bytes as text: `DIGITS` hexadecimal digits in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hex<const DIGITS: usize>(pub [u8; DIGITS]);
+pub(super) struct Hex<const DIGITS: usize>(pub [u8; DIGITS]);
 
 impl<const DIGITS: usize> Hex<DIGITS> {
     /// The first `DIGITS / 2` bytes; zeros stand for bytes that are not there.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         let mut text = [b'0'; DIGITS];
         for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
             pair[0] = digit(byte >> 4);
@@ -94,13 +94,13 @@ impl<const DIGITS: usize> Hex<DIGITS> {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 /// The lower-case hexadecimal digit of a nibble.
-pub fn digit(nibble: u8) -> u8 {
+pub(super) fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'a' + (nibble & 0xf) - 10 }
 }
 

@@ -177,7 +177,7 @@ fn other_transports_are_left_alone() {
             tos: 0,
             is_fragment: false,
         };
-        let packet = Packet { vlans: [0; 2], ip, transport, payload: REQUEST.as_bytes() };
+        let packet = Packet { vlans: [0; 2], ip, transport, payload: REQUEST.as_bytes(), early: None, is_partial: false };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());
     };

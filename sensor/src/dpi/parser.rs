@@ -5,7 +5,6 @@
 //! the compiler sees the whole set.
 
 use super::{Carrier, Context, Dissector, Probe, Progress};
-use super::{dns, http, ssh, tls};
 use std::fmt;
 use weir_common::app::App;
 use weir_common::net::Direction;
@@ -19,7 +18,7 @@ macro_rules! dissectors {
         enum Place { $($name,)* }
 
         /// A dissector at work on one flow.
-        pub(super) enum Parser { $($name(Box<$module::$name>),)* }
+        pub(super) enum Parser { $($name(Box<super::$module::$name>),)* }
 
         impl fmt::Debug for Parser {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,9 +38,9 @@ macro_rules! dissectors {
                 $(
                     let bit: Candidates = 1 << Place::$name as u8;
                     if *candidates & bit != 0 {
-                        match <$module::$name as Dissector>::probe(carrier, direction, bytes) {
+                        match <super::$module::$name as Dissector>::probe(carrier, direction, bytes) {
                             Probe::Certain => {
-                                return Some(Parser::$name(Box::new(<$module::$name as Dissector>::new())));
+                                return Some(Parser::$name(Box::new(<super::$module::$name as Dissector>::new())));
                             }
                             Probe::Unsure => {}
                             Probe::NotForUs => *candidates &= !bit,
@@ -53,7 +52,7 @@ macro_rules! dissectors {
 
             /// The application it reads.
             pub(super) const fn app(&self) -> App {
-                match self { $(Parser::$name(_) => <$module::$name as Dissector>::APP,)* }
+                match self { $(Parser::$name(_) => <super::$module::$name as Dissector>::APP,)* }
             }
 
             /// [`Dissector::inspect`].
@@ -75,7 +74,8 @@ macro_rules! dissectors {
     };
 }
 
-// In the order in which they are asked: what is told apart by its first bytes comes first.
+// In the order in which they are asked: what is told apart by its first bytes comes first. A protocol
+// is one line here, besides the `mod` line of its file.
 dissectors! {
     tls::Tls,
     ssh::Ssh,

@@ -31,7 +31,7 @@ const IDENTIFICATION: &[u8] = b"SSH-";
 
 /// The dissector of one SSH session.
 #[derive(Debug)]
-pub struct Ssh {
+pub(super) struct Ssh {
     sides: [Side; 2],
     told: bool,
 }

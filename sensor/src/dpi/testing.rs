@@ -110,7 +110,7 @@ impl Talk {
             tos: 0,
             is_fragment: false,
         };
-        let packet = Packet { vlans: [0; 2], ip, transport, payload };
+        let packet = Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false };
         let events = self.has_events.then_some(&mut self.events);
         let time = Timestamp(self.packets);
         self.inspector.inspect(&mut self.slot, &packet, direction, time, events, &mut self.counters);

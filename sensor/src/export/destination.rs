@@ -225,7 +225,6 @@ impl Destination {
         if matches!(self.transport, Transport::Udp(_)) {
             self.udp_recovered(at, now);
         }
-        self.limit_backlog(now);
         progress
     }
 
@@ -417,7 +416,7 @@ impl Destination {
     }
 
     /// Drops the oldest messages beyond the limit, but not the one that is half out.
-    fn limit_backlog(&mut self, now: Timestamp) {
+    pub(super) fn limit_backlog(&mut self, now: Timestamp) {
         while self.data.finished_bytes() > self.backlog_bytes_max {
             let under_way = matches!(self.sending, Some((Sending::Data, 1..)));
             if matches!(self.sending, Some((Sending::Data, 0))) {

@@ -196,6 +196,7 @@ impl Export {
             }
             self.pump(at);
             self.wait_for_slow(at);
+            self.limit_backlogs();
             if self.published_at.is_none_or(|last| at.duration_since(last) >= STATUS_INTERVAL) {
                 self.publish(at);
             }
@@ -277,6 +278,15 @@ impl Export {
             } else {
                 std::thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Keeps backlogs within their limit. A replay that still waits with success loses nothing here: its
+    /// backlogs hold half their limit and the batch that came last.
+    fn limit_backlogs(&mut self) {
+        if self.pace == Pace::Live || self.impatient {
+            let now = self.now;
+            self.destinations.iter_mut().for_each(|destination| destination.limit_backlog(now));
         }
     }
 

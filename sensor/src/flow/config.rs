@@ -12,7 +12,8 @@ pub struct FlowConfig {
     pub flows_max: u32,
     /// A flow without packets for this long ends, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// A flow that is still going is exported and counted anew after this long, in milliseconds.
+    /// A flow that is still going is exported and counted anew after this long, in milliseconds, with its
+    /// next packet.
     pub active_timeout_ms: u64,
     /// A TCP flow that FIN or RST has closed is kept this long for stragglers, in milliseconds.
     pub closed_timeout_ms: u64,

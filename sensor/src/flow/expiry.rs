@@ -1,33 +1,39 @@
 //! In which order flows leave: one list per timeout, least recently seen first.
 //!
 //! A flow moves to the end of its list when it is seen, but not more often than once per
-//! [`QUEUE_GRANULE_MAX`], because moving writes to two other flows that are likely not in the cache. So the order
+//! [`QUEUE_GRANULE_NS_MAX`], because moving writes to two other flows that are likely not in the cache. So the order
 //! is exact to that granule; timeouts themselves are exact, because they are judged by the flow's last packet.
 
 use super::live::Flow;
 use super::slab::Slab;
-use std::time::Duration;
 use weir_common::record::EndReason;
 use weir_common::time::Timestamp;
 
-/// Longest time for which a flow that is seen again stays where it is in its list.
-pub(super) const QUEUE_GRANULE_MAX: Duration = Duration::from_millis(100);
+/// Longest time for which a flow that is seen again stays where it is in its list, in nanoseconds.
+pub(super) const QUEUE_GRANULE_NS_MAX: u64 = 100_000_000;
 /// Most flows that one call of `expire` looks at, so that a worker is soon back at its packets.
 pub(super) const EXPIRED_PER_CALL_MAX: usize = 4096;
 
 /// No neighbour.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// Nanoseconds from `earlier` to `now`, 0 when time went back. A plain number, because a `Duration` costs two
+/// divisions, for every packet.
+#[inline]
+pub(super) fn ns_since(now: Timestamp, earlier: Timestamp) -> u64 {
+    now.0.saturating_sub(earlier.0)
+}
+
 /// A list of flows with one timeout.
 pub(super) struct Queue {
-    pub(super) timeout: Duration,
+    pub(super) timeout_ns: u64,
     oldest: u32,
     newest: u32,
 }
 
 impl Queue {
-    pub(super) fn new(timeout: Duration) -> Queue {
-        Queue { timeout, oldest: NONE, newest: NONE }
+    pub(super) fn new(timeout_ns: u64) -> Queue {
+        Queue { timeout_ns, oldest: NONE, newest: NONE }
     }
 
     /// The flow least recently seen.
@@ -78,11 +84,11 @@ impl Queue {
     /// What is to be done with the oldest flow of the list at `now`; `None` when neither its timeout has passed
     /// nor that of any flow behind it, but for the granule. `reason` is what this list's timeout means.
     pub(super) fn verdict<A>(&self, flow: &Flow<A>, now: Timestamp, reason: EndReason) -> Option<Verdict> {
-        if flow.queued_at.since(now) > self.timeout {
+        if ns_since(flow.queued_at, now) > self.timeout_ns {
             return Some(Verdict::Requeue);
         }
         let seen = if flow.end > now { flow.queued_at } else { flow.end.max(flow.queued_at) };
-        (now.since(seen) >= self.timeout).then_some(Verdict::Expired(reason))
+        (ns_since(now, seen) >= self.timeout_ns).then_some(Verdict::Expired(reason))
     }
 }
 

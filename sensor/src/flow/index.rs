@@ -4,6 +4,8 @@
 //! then the entry); with a million flows that is the largest cost there is. The hash is keyed, so
 //! whoever chooses flow keys cannot choose where they land.
 
+use super::huge_pages;
+
 /// Buckets of a new index; a power of two.
 const BUCKETS_MIN: usize = 1024;
 /// An empty bucket; occupied ones hold the slot plus one.
@@ -78,7 +80,9 @@ impl Index {
 
     #[cold]
     fn grow(&mut self) {
-        let mut buckets = vec![EMPTY; self.buckets.len() * 2];
+        let mut buckets = Vec::with_capacity(self.buckets.len() * 2);
+        huge_pages::advise(&mut buckets);
+        buckets.resize(self.buckets.len() * 2, EMPTY);
         for entry in self.buckets.iter().filter(|entry| **entry != EMPTY) {
             place(&mut buckets, *entry);
         }

@@ -12,6 +12,7 @@ pub mod config;
 mod key;
 mod live;
 mod tcp;
+mod huge_pages;
 mod slab;
 mod index;
 mod expiry;

@@ -1,7 +1,7 @@
 //! The table of live flows of one worker.
 
 use super::config::FlowConfig;
-use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_MAX, Queue, Verdict};
+use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_NS_MAX, Queue, Verdict, ns_since};
 use super::index::Index;
 use super::key::CanonicalKey;
 use super::live::{Flow, InitiatorBy, seen};
@@ -10,14 +10,13 @@ use super::tcp;
 use crate::counters::FlowCounters;
 use crate::decode::{Packet, Transport};
 use foldhash::quality::RandomState;
-use std::time::Duration;
 use weir_common::net::{CommunityId, Direction};
 use weir_common::record::{EndReason, FlowState};
 use weir_common::time::Timestamp;
 
 /// Quiet time after which a SYN with another sequence number begins a new flow although the old one was not seen
-/// to end: longer than SYNs are repeated quickly, shorter than ports are used again.
-const REUSE_QUIET: Duration = Duration::from_secs(10);
+/// to end, in nanoseconds: longer than SYNs are repeated quickly, shorter than ports are used again.
+const REUSE_QUIET_NS: u64 = 10_000_000_000;
 
 /// A flow's place in its table, until it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +52,8 @@ pub struct FlowTable<A> {
     /// Flows that go on, and TCP flows that ended.
     open: Queue,
     closed: Queue,
-    queue_granule: Duration,
-    active_timeout: Duration,
+    queue_granule_ns: u64,
+    active_timeout_ns: u64,
     community_id_seed: u16,
     /// Flows begun so far, and the worker's number.
     created: u64,
@@ -64,8 +63,8 @@ pub struct FlowTable<A> {
 impl<A: Default> FlowTable<A> {
     /// An empty table for at most `flows_max` flows: this worker's share of `config.flows_max`.
     pub fn new(config: &FlowConfig, flows_max: u32, worker: u16) -> FlowTable<A> {
-        let idle_timeout = Duration::from_millis(config.idle_timeout_ms);
-        let closed_timeout = Duration::from_millis(config.closed_timeout_ms);
+        let ns = |ms: u64| ms.saturating_mul(1_000_000);
+        let (idle_timeout_ns, closed_timeout_ns) = (ns(config.idle_timeout_ms), ns(config.closed_timeout_ms));
         FlowTable {
             flows: Slab::new(),
             index: Index::new(),
@@ -74,10 +73,10 @@ impl<A: Default> FlowTable<A> {
             // The highest numbers are taken: one says "no slot".
             flows_max: flows_max.clamp(1, u32::MAX - 2),
             free: NONE,
-            open: Queue::new(idle_timeout),
-            closed: Queue::new(closed_timeout),
-            queue_granule: QUEUE_GRANULE_MAX.min(idle_timeout.min(closed_timeout) / 16),
-            active_timeout: Duration::from_millis(config.active_timeout_ms),
+            open: Queue::new(idle_timeout_ns),
+            closed: Queue::new(closed_timeout_ns),
+            queue_granule_ns: QUEUE_GRANULE_NS_MAX.min(idle_timeout_ns.min(closed_timeout_ns) / 16),
+            active_timeout_ns: ns(config.active_timeout_ms),
             community_id_seed: config.community_id_seed,
             created: 0,
             worker,
@@ -184,19 +183,19 @@ impl<A: Default> FlowTable<A> {
     /// Why the packet belongs to a new flow, if it does.
     #[inline]
     fn superseded(&self, flow: &Flow<A>, packet: &Packet<'_>, time: Timestamp) -> Option<EndReason> {
-        let quiet = time.since(flow.end);
+        let quiet_ns = ns_since(time, flow.end);
         let is_closed = flow.state == FlowState::Closed;
-        if is_closed && quiet >= self.closed.timeout {
+        if is_closed && quiet_ns >= self.closed.timeout_ns {
             return Some(EndReason::EndOfFlow);
         }
-        if quiet >= self.open.timeout {
+        if quiet_ns >= self.open.timeout_ns {
             return Some(EndReason::IdleTimeout);
         }
         if let Transport::Tcp(tcp) = &packet.transport
             && tcp::is_opening(tcp)
         {
             let is_repeated = flow.initiator_by == InitiatorBy::Syn && flow.syn_sequence == tcp.sequence;
-            if !is_repeated && (is_closed || quiet >= REUSE_QUIET) {
+            if !is_repeated && (is_closed || quiet_ns >= REUSE_QUIET_NS) {
                 return Some(EndReason::EndOfFlow);
             }
         }
@@ -213,13 +212,13 @@ impl<A: Default> FlowTable<A> {
         ended: &mut impl FnMut(&mut Flow<A>, EndReason),
     ) {
         let flow = self.flows.at_mut(slot);
-        if time.since(flow.start) >= self.active_timeout {
+        if ns_since(time, flow.start) >= self.active_timeout_ns {
             counters.records += 1;
             counters.ended_active += 1;
             ended(flow, EndReason::ActiveTimeout);
             flow.begin_slice(time);
         }
-        if time.since(flow.queued_at) >= self.queue_granule {
+        if ns_since(time, flow.queued_at) >= self.queue_granule_ns {
             self.requeue(slot, time);
         }
     }

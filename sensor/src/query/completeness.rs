@@ -6,15 +6,18 @@
 
 use crate::ring::gaps::{GapRecord, Gaps, LossKind, RecordKind};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::time::Duration;
 use weir_common::time::Timestamp;
 
 /// Most gaps listed one by one; beyond, those of one kind and reason are told as one.
 pub const GAPS_LISTED_MAX: usize = 64;
+/// Losses for one reason that are this close are told as one.
+const CLOSE: Duration = Duration::from_secs(1);
 
 /// Why frames of the range may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapState {
     /// No sensor was writing this ring.
@@ -55,7 +58,8 @@ pub struct Gap {
     /// End.
     #[serde(serialize_with = "text")]
     pub to: Timestamp,
-    /// Frames missing or cut off; none where that is not known.
+    /// Frames missing or cut off in the whole interval, also where only a part of it is in the range; none
+    /// where that is not known.
     pub frames: Option<u64>,
     /// Why, in words.
     pub reason: String,
@@ -133,26 +137,39 @@ impl Completeness {
             gaps.push(Gap { state, from, to, frames, reason: what.clone() });
         }
         if evidence.gaps.damaged_records > 0 {
-            let reason = format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
+            let reason =
+                format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
             gaps.push(Gap { state: GapState::Damaged, from, to: until, frames: None, reason });
         }
         if evidence.frames_cut_off > 0 {
             let (state, frames) = (GapState::CutOff, Some(evidence.frames_cut_off));
-            gaps.push(Gap { state, from, to: until, frames, reason: "captured shorter than on the wire".into() });
+            gaps.push(Gap {
+                state,
+                from,
+                to: until,
+                frames,
+                reason: "captured shorter than on the wire".into(),
+            });
         }
         let complete = gaps.is_empty();
         // What is not written yet lies behind the end of an open range: it is told, and nothing is missing.
         if evidence.being_written && evidence.until.is_none() && evidence.now > until {
             let reason = "what came last is still in the sensor's memory".into();
-            gaps.push(Gap { state: GapState::NotYetWritten, from: until, to: evidence.now, frames: None, reason });
+            gaps.push(Gap {
+                state: GapState::NotYetWritten,
+                from: until,
+                to: evidence.now,
+                frames: None,
+                reason,
+            });
         }
         Completeness { complete, from, until, gaps: condense(gaps) }
     }
 
-    /// Frames dropped by kernel, interface, queue or disk in the range.
-    pub fn frames_dropped(&self) -> u64 {
-        let dropped = self.gaps.iter().filter(|gap| gap.state == GapState::Dropped);
-        dropped.filter_map(|gap| gap.frames).sum()
+    /// Frames that the kernel dropped in the range.
+    pub fn frames_dropped_by_kernel(&self) -> u64 {
+        let by_kernel = |gap: &&Gap| gap.state == GapState::Dropped && gap.reason == reason(LossKind::Kernel);
+        self.gaps.iter().filter(by_kernel).filter_map(|gap| gap.frames).sum()
     }
 }
 
@@ -195,7 +212,8 @@ fn covered(gaps: &Gaps) -> Vec<Run> {
         let run = runs.entry(record.run);
         match record.kind {
             RecordKind::RunStart => {
-                let ends = run.or_insert(Ends { from: record.from, ended: None, killed: None, begun: 0, closed: 0 });
+                let ends =
+                    run.or_insert(Ends { from: record.from, ended: None, killed: None, begun: 0, closed: 0 });
                 ends.from = ends.from.min(record.from);
                 ends.begun += 1;
             }
@@ -228,7 +246,13 @@ fn covered(gaps: &Gaps) -> Vec<Run> {
 }
 
 /// The parts of the range in which no run was writing.
-fn not_captured(evidence: &Evidence<'_>, covered: &[Run], from: Timestamp, until: Timestamp, gaps: &mut Vec<Gap>) {
+fn not_captured(
+    evidence: &Evidence<'_>,
+    covered: &[Run],
+    from: Timestamp,
+    until: Timestamp,
+    gaps: &mut Vec<Gap>,
+) {
     let mut push = |state, from: Timestamp, to: Timestamp, reason: &str| {
         gaps.push(Gap { state, from, to, frames: None, reason: reason.into() });
     };
@@ -283,21 +307,15 @@ fn reason(kind: LossKind) -> &'static str {
     }
 }
 
-/// In order of time; what expired as one, and all else too where there is too much of it.
-fn condense(gaps: Vec<Gap>) -> Vec<Gap> {
-    let many = gaps.len() > GAPS_LISTED_MAX;
-    let mut out: Vec<Gap> = Vec::new();
-    for gap in gaps {
-        let merges = many || gap.state == GapState::Expired;
-        let mut same = out.iter_mut().filter(|held| merges && (held.state, &held.reason) == (gap.state, &gap.reason));
-        match same.next() {
-            Some(held) => {
-                held.from = held.from.min(gap.from);
-                held.to = held.to.max(gap.to);
-                held.frames = held.frames.zip(gap.frames).map(|(a, b)| a.saturating_add(b)).or(held.frames).or(gap.frames);
-            }
-            None => out.push(gap),
-        }
+/// In order of time. What follows closely for the same reason is told as one, as is everything that expired,
+/// and all else too where there is too much of it.
+fn condense(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.sort_by_key(|gap| (gap.from, gap.to, gap.state));
+    let mut out = merge_where(gaps, |held, gap| {
+        gap.state == GapState::Expired || (gap.state == GapState::Dropped && gap.from <= held.to.plus(CLOSE))
+    });
+    if out.len() > GAPS_LISTED_MAX {
+        out = merge_where(out, |_, _| true);
     }
     if out.len() > GAPS_LISTED_MAX {
         // Each has a reason of its own, as damaged blocks have: the rest is told in sum.
@@ -306,9 +324,38 @@ fn condense(gaps: Vec<Gap>) -> Vec<Gap> {
         let to = rest.iter().map(|gap| gap.to).max().unwrap_or_default();
         let frames = rest.iter().filter_map(|gap| gap.frames).reduce(u64::saturating_add);
         let reason = format!("{} further gaps, `ring check` lists damage", rest.len());
-        out.push(Gap { state: rest.first().map_or(GapState::Damaged, |gap| gap.state), from, to, frames, reason });
+        out.push(Gap {
+            state: rest.first().map_or(GapState::Damaged, |gap| gap.state),
+            from,
+            to,
+            frames,
+            reason,
+        });
     }
-    out.sort_by_key(|gap| (gap.from, gap.to, gap.state));
+    out
+}
+
+/// Merges each gap into the last one of its state and reason, where `merges` says so.
+fn merge_where(gaps: Vec<Gap>, merges: impl Fn(&Gap, &Gap) -> bool) -> Vec<Gap> {
+    let mut out: Vec<Gap> = Vec::new();
+    let mut last: HashMap<(GapState, String), usize> = HashMap::new();
+    for gap in gaps {
+        let key = (gap.state, gap.reason.clone());
+        match last.get(&key).and_then(|at| out.get_mut(*at)) {
+            Some(held) if merges(held, &gap) => {
+                held.from = held.from.min(gap.from);
+                held.to = held.to.max(gap.to);
+                held.frames = match (held.frames, gap.frames) {
+                    (Some(a), Some(b)) => Some(a.saturating_add(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            _ => {
+                last.insert(key, out.len());
+                out.push(gap);
+            }
+        }
+    }
     out
 }
 
@@ -324,7 +371,12 @@ mod tests {
         Gaps { records: records.to_vec(), ..Gaps::default() }
     }
 
-    fn state(gaps: &Gaps, since: Option<u64>, until: Option<u64>, being_written: bool) -> (bool, Vec<(GapState, u64, u64)>) {
+    fn state(
+        gaps: &Gaps,
+        since: Option<u64>,
+        until: Option<u64>,
+        being_written: bool,
+    ) -> (bool, Vec<(GapState, u64, u64)>) {
         let evidence = Evidence {
             gaps,
             being_written,
@@ -407,13 +459,32 @@ mod tests {
         let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
         let mut records = vec![start(0), start(1), killed(0, 150), killed(1, 160)];
         records.extend(run(2, 300, 400));
-        assert_eq!(state(&ledger(&records), None, None, false), (false, vec![(GapState::NotCaptured, 150, 300)]));
+        assert_eq!(
+            state(&ledger(&records), None, None, false),
+            (false, vec![(GapState::NotCaptured, 150, 300)])
+        );
+    }
+
+    #[test]
+    fn losses_that_follow_each_other_are_one_and_others_are_not() {
+        let mut records = run(1, 0, 10_000_000_000).to_vec();
+        for from in [0, 1_000_000_000, 2_500_000_000] {
+            records.push(record(RecordKind::Loss(LossKind::Write), 1, from, from + 100, 5));
+        }
+        let (_, gaps) = state(&ledger(&records), None, None, false);
+        let dropped = |from, to| (GapState::Dropped, from, to);
+        assert_eq!(gaps, [dropped(0, 1_000_000_100), dropped(2_500_000_000, 2_500_000_100)]);
     }
 
     #[test]
     fn many_gaps_are_told_in_sum() {
-        let mut records = run(1, 0, 100_000).to_vec();
-        records.extend((0..500).map(|n| record(RecordKind::Loss(LossKind::Queue), 1, n * 10, n * 10 + 1, 2)));
+        const SECOND: u64 = 1_000_000_000;
+        let mut records = run(1, 0, 10_000 * SECOND).to_vec();
+        records.extend(
+            (0..500).map(|n| {
+                record(RecordKind::Loss(LossKind::Kernel), 1, n * 10 * SECOND, n * 10 * SECOND + 1, 2)
+            }),
+        );
         let evidence = Evidence {
             gaps: &ledger(&records),
             being_written: false,
@@ -424,7 +495,7 @@ mod tests {
             frames_cut_off: 3,
         };
         let stated = Completeness::state(&evidence);
-        assert_eq!((stated.gaps.len(), stated.frames_dropped()), (2, 1000));
+        assert_eq!((stated.gaps.len(), stated.frames_dropped_by_kernel()), (2, 1000));
         let json = serde_json::to_value(&stated).unwrap();
         assert_eq!((&json["complete"], &json["gaps"][0]["state"]), (&false.into(), &"dropped".into()));
     }

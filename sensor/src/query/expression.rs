@@ -114,7 +114,8 @@ impl Property {
 
 /// Words, `&&`, `||` and single symbols; none when there are too many.
 fn tokens(expression: &str) -> Option<Vec<&str>> {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '/' | '\\' | '-' | '_' | '@' | '$' | ',');
+    let is_word =
+        |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '/' | '\\' | '-' | '_' | '@' | '$' | ',');
     let (mut tokens, mut rest) = (Vec::new(), expression.trim_start());
     while let Some(first) = rest.chars().next() {
         let length = if is_word(first) {

@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 use weir_common::time::Timestamp;
 
 /// Most memory of blocks that are open at once, in bytes.
-pub const OPEN_BYTES_MAX: usize = 256 << 20;
+pub(super) const OPEN_BYTES_MAX: usize = 256 << 20;
 /// Most empty buffers kept for the next block.
 const SPARE_MAX: usize = 8;
 
@@ -101,7 +101,8 @@ impl<'p> Merge<'p> {
         let Some(files) = self.plan.segments.get(candidate.segment) else { return };
         let (mut frames, mut found) = self.spare.pop().unwrap_or_default();
         found.clear();
-        if let Err(error) = self.reader.read(&files.segment, candidate.offset, &candidate.header, &mut frames) {
+        if let Err(error) = self.reader.read(&files.segment, candidate.offset, &candidate.header, &mut frames)
+        {
             self.read.unreadable.push(unreadable(candidate, &files.segment.display(), &error));
             self.spare.push((frames, found));
             return;
@@ -141,7 +142,9 @@ impl<'p> Merge<'p> {
         each: &mut dyn FnMut(&Frame<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(Some(open)) = self.open.get_mut(slot) else { return Ok(()) };
-        if let Some(placed) = open.matches.get(open.next).and_then(|index| open.frames.placed().get(*index as usize)) {
+        if let Some(placed) =
+            open.matches.get(open.next).and_then(|index| open.frames.placed().get(*index as usize))
+        {
             each(&open.frames.frame(placed))?;
         }
         open.next += 1;

@@ -32,6 +32,9 @@ use std::path::PathBuf;
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
+/// Bytes of answer that are written at once.
+const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
+
 /// What is asked of a ring.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
@@ -129,7 +132,7 @@ pub type FlowOf<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Option<CommunityId>;
 impl Query {
     /// Says what answering would read, without reading it.
     pub fn explain(&self, now: Timestamp) -> Result<Explanation, QueryError> {
-        let (need, plan, gaps) = self.plan(now)?;
+        let (need, plan, gaps) = self.plan()?;
         let completeness = self.state(now, &gaps, &plan, 0);
         Ok(Explanation { cost: plan.cost, need: format!("{need:?}"), completeness })
     }
@@ -141,7 +144,7 @@ impl Query {
         flow_of: FlowOf<'_>,
         each: &mut dyn FnMut(&Frame<'_>) -> io::Result<()>,
     ) -> Result<Answer, QueryError> {
-        let (_, plan, gaps) = self.plan(now)?;
+        let (_, plan, gaps) = self.plan()?;
         self.answer(now, plan, &gaps, flow_of, each)
     }
 
@@ -150,21 +153,29 @@ impl Query {
         self.run(now, flow_of, &mut |_| Ok(()))
     }
 
-    /// Writes the matching frames as pcapng, the statement in its comments.
-    pub fn write_pcapng(&self, now: Timestamp, flow_of: FlowOf<'_>, out: impl Write) -> Result<Answer, QueryError> {
-        let (_, plan, gaps) = self.plan(now)?;
+    /// Writes the matching frames as pcapng, the statement in its comments. `out` need not be buffered.
+    pub fn write_pcapng(
+        &self,
+        now: Timestamp,
+        flow_of: FlowOf<'_>,
+        out: impl Write,
+    ) -> Result<Answer, QueryError> {
+        let (_, plan, gaps) = self.plan()?;
         let before = self.state(now, &gaps, &plan, 0);
         let comment = format!("weir-sensor query: {}\nknown before reading: {before}", self.words());
-        let mut writer = PcapngWriter::begin(out, &comment).map_err(QueryError::Output)?;
+        let mut writer =
+            PcapngWriter::begin(io::BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, out), &comment)
+                .map_err(QueryError::Output)?;
         let answer = self.answer(now, plan, &gaps, flow_of, &mut |frame| writer.frame(frame))?;
-        let dropped = answer.completeness.frames_dropped();
+        let dropped = answer.completeness.frames_dropped_by_kernel();
         writer.finish(&answer.to_string(), Some(dropped)).map_err(QueryError::Output)?;
         Ok(answer)
     }
 
     /// The question in words.
     fn words(&self) -> String {
-        let mut words = if self.expression.is_empty() { "everything".to_owned() } else { self.expression.clone() };
+        let mut words =
+            if self.expression.is_empty() { "everything".to_owned() } else { self.expression.clone() };
         for (name, value) in [
             ("flow", self.flow.map(|flow| flow.to_string())),
             ("since", self.since.map(|time| time.to_string())),
@@ -177,14 +188,13 @@ impl Query {
         words
     }
 
-    fn plan(&self, _now: Timestamp) -> Result<(Need, Plan, Gaps), QueryError> {
+    fn plan(&self) -> Result<(Need, Plan, Gaps), QueryError> {
         let (since, until) = (self.since.unwrap_or(Timestamp::MIN), self.until.unwrap_or(Timestamp::MAX));
         if since > until {
             return Err(QueryError::Range { since, until });
         }
         // An expression that is wrong for the commonest link type may be right for another: the frames decide.
-        let mut filters = Filters::new(&self.expression);
-        filters.check_somewhere()?;
+        Filters::new(&self.expression).check_somewhere()?;
         let unreadable = |source| QueryError::Ring { path: self.directory.clone(), source };
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
@@ -266,7 +276,7 @@ impl<'e> Filters<'e> {
     }
 
     /// An expression that compiles for none of the usual link types is the asker's mistake.
-    fn check_somewhere(&mut self) -> Result<(), CaptureError> {
+    fn check_somewhere(&self) -> Result<(), CaptureError> {
         let mut wrong = None;
         for link in TRIED {
             match Filter::compile(self.expression, link) {

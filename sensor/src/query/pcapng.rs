@@ -133,7 +133,13 @@ impl<W: Write> PcapngWriter<W> {
         self.option(IF_TSRESOL, &[RESOLUTION]);
         self.option(OPT_END, &[]);
         self.end()?;
-        self.interfaces.push(Interface { number, link, frames: 0, first: Timestamp::MAX, last: Timestamp::MIN });
+        self.interfaces.push(Interface {
+            number,
+            link,
+            frames: 0,
+            first: Timestamp::MAX,
+            last: Timestamp::MIN,
+        });
         Ok(self.interfaces.len() - 1)
     }
 
@@ -228,7 +234,9 @@ mod tests {
     #[test]
     fn each_interface_and_link_type_is_described_once_and_accounted_for() {
         let mut writer = PcapngWriter::begin(Vec::new(), "").unwrap();
-        for (interface, link) in [(0, LinkType::ETHERNET), (1, LinkType::ETHERNET), (0, LinkType::RAW), (0, LinkType::ETHERNET)] {
+        for (interface, link) in
+            [(0, LinkType::ETHERNET), (1, LinkType::ETHERNET), (0, LinkType::RAW), (0, LinkType::ETHERNET)]
+        {
             writer.frame(&frame(interface, link, &[])).unwrap();
         }
         let bytes = writer.finish("complete", None).unwrap();

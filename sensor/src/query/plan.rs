@@ -90,7 +90,9 @@ impl Plan {
         for files in segments(directory)? {
             plan.cost.segments += 1;
             let sealed = sealed_totals(&files.index)?;
-            if let Some(totals) = sealed.filter(|totals| !wanted.overlaps(totals.first_time, totals.last_time)) {
+            if let Some(totals) =
+                sealed.filter(|totals| !wanted.overlaps(totals.first_time, totals.last_time))
+            {
                 plan.count(&totals);
                 continue;
             }

@@ -5,7 +5,8 @@
 //! frames; the list of packets seen grows to the most that a block ever had. Nothing is sorted here: that is
 //! the ring thread's work.
 
-use super::format::{ENTRY_BYTES_MAX, Entry, FRAMES_MAX};
+use super::entry::{ENTRY_BYTES_MAX, Entry};
+use super::format::FRAMES_MAX;
 use super::view::View;
 use crate::capture::Frame;
 use weir_common::time::Timestamp;
@@ -37,6 +38,8 @@ pub(super) struct Block {
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
     pub(super) unordered: bool,
+    /// Losses of the lane before this time have been told.
+    pub(super) told_until: Timestamp,
     pub(super) seen: Vec<Seen>,
     cache: Box<[u32]>,
     previous: Entry,
@@ -56,6 +59,7 @@ impl Block {
             first_time: Timestamp::MAX,
             last_time: Timestamp::MIN,
             unordered: false,
+            told_until: Timestamp::MAX,
             seen: Vec::new(),
             cache: vec![EMPTY; CACHE_SLOTS].into(),
             previous: Entry::default(),
@@ -138,7 +142,8 @@ fn hash(seen: &Seen) -> u64 {
     let ports = u64::from(view.ports[0]) << 16 | u64::from(view.ports[1]);
     let rest = u64::from(view.flags) << 8 | u64::from(view.protocols[0]);
     let mixed = (half(&view.source, 0) ^ half(&view.destination, 0).rotate_left(32)).wrapping_mul(K)
-        ^ (half(&view.source, 8) ^ half(&view.destination, 8).rotate_left(29)).wrapping_mul(K.rotate_left(17))
+        ^ (half(&view.source, 8) ^ half(&view.destination, 8).rotate_left(29))
+            .wrapping_mul(K.rotate_left(17))
         ^ (ports << 24 ^ rest ^ seen.flow_tag.unwrap_or(0)).wrapping_mul(K.rotate_left(31));
     (mixed ^ mixed >> 32).wrapping_mul(K) >> 40
 }
@@ -149,7 +154,13 @@ mod tests {
     use crate::capture::LinkType;
 
     fn frame(time: u64, data: &[u8]) -> Frame<'_> {
-        Frame { time: Timestamp(time), link: LinkType::ETHERNET, interface: 0, wire_len: data.len() as u32, data }
+        Frame {
+            time: Timestamp(time),
+            link: LinkType::ETHERNET,
+            interface: 0,
+            wire_len: data.len() as u32,
+            data,
+        }
     }
 
     #[test]

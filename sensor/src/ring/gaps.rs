@@ -208,10 +208,7 @@ impl Gaps {
         let key = |record: &GapRecord| (record.lane, record.run);
         let ended: std::collections::HashSet<_> = self.records.iter().filter(is_end).map(key).collect();
         let begun = self.records.iter().filter(|record| record.kind == RecordKind::RunStart);
-        begun
-            .filter(|start| !ended.contains(&key(start)))
-            .map(key)
-            .collect()
+        begun.filter(|start| !ended.contains(&key(start))).map(key).collect()
     }
 }
 
@@ -253,7 +250,8 @@ impl Ledger {
             _ => self.pending.push(record),
         }
         let waits = |held: &GapRecord| {
-            matches!(held.kind, RecordKind::Loss(_)) && held.to.since(held.from).as_millis() < u128::from(MERGE_WITHIN_MS)
+            matches!(held.kind, RecordKind::Loss(_))
+                && held.to.since(held.from).as_millis() < u128::from(MERGE_WITHIN_MS)
         };
         if self.pending.iter().all(waits) { Ok(()) } else { self.flush() }
     }
@@ -268,15 +266,22 @@ impl Ledger {
         if self.len > LEDGER_BYTES_MAX { self.compact() } else { Ok(()) }
     }
 
-    /// Says that everything a lane captured up to `time` is on disk.
+    /// Says that everything a lane captured up to `time` is on disk, or up to the first loss that is not.
     pub(super) fn alive(&mut self, lane: u16, run: u32, time: Timestamp) -> io::Result<()> {
-        let slot = GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
-        self.alive.write_all_at(&slot.encode(), u64::from(lane) * RECORD_BYTES as u64)
+        let waited = |held: &GapRecord| time.since(held.from).as_millis() >= u128::from(MERGE_WITHIN_MS);
+        let flushed = if self.pending.iter().any(waited) { self.flush() } else { Ok(()) };
+        let waiting = self.pending.iter().filter(|held| held.lane == lane);
+        let time = waiting.map(|held| held.from).fold(time, Timestamp::min);
+        let slot =
+            GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
+        self.alive.write_all_at(&slot.encode(), u64::from(lane) * RECORD_BYTES as u64)?;
+        flushed
     }
 
     /// Bytes of both files.
     pub(super) fn bytes(&self) -> u64 {
-        self.len.max(self.file.metadata().map_or(0, |meta| meta.len())) + self.alive.metadata().map_or(0, |meta| meta.len())
+        self.len.max(self.file.metadata().map_or(0, |meta| meta.len()))
+            + self.alive.metadata().map_or(0, |meta| meta.len())
     }
 
     /// Rewrites the ledger with neighbours merged, at most half as large as the limit.
@@ -396,6 +401,21 @@ mod tests {
         let gaps = Gaps::read(directory.path()).unwrap();
         assert_eq!(gaps.records, [run(RecordKind::RunStart, 1), loss(0, 100, 1_000_000_100, 7)]);
         assert_eq!((gaps.alive, gaps.damaged_records), (vec![(2, 1, Timestamp(77))], 0));
+    }
+
+    #[test]
+    fn a_lane_is_whole_only_up_to_the_first_loss_that_is_not_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        ledger.note(loss(0, 100, 200, 3)).unwrap();
+        let mut alive = |time| {
+            ledger.alive(0, 1, Timestamp(time)).unwrap();
+            let gaps = Gaps::read(directory.path()).unwrap();
+            (gaps.alive[0].2.0, gaps.records.len())
+        };
+        assert_eq!(alive(50), (50, 0));
+        assert_eq!(alive(1_000_000_099), (100, 0));
+        assert_eq!(alive(1_000_000_100), (1_000_000_100, 1));
     }
 
     #[test]

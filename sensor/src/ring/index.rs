@@ -93,7 +93,12 @@ impl IndexWriter {
         let checksum = crc32fast::hash(&header[..INDEX_HEADER_BYTES - 4]);
         Put::at(&mut header, INDEX_HEADER_BYTES - 4).u32(checksum);
         file.write_all_at(&header, 0)?;
-        Ok(IndexWriter { file, len: INDEX_HEADER_BYTES as u64, totals: Totals::default(), record: Vec::new() })
+        Ok(IndexWriter {
+            file,
+            len: INDEX_HEADER_BYTES as u64,
+            totals: Totals::default(),
+            record: Vec::new(),
+        })
     }
 
     /// Bytes that a block with a summary of this size adds, the sealing record to come included.
@@ -321,7 +326,14 @@ mod tests {
     const NAME: SegmentName = SegmentName { sequence: 1, lane: 0, first_time: Timestamp(5) };
 
     fn header(number: u64) -> BlockHeader {
-        BlockHeader { number, frames: 2, data_bytes: 10, data_stored: 8, first_time: Timestamp(number), ..Default::default() }
+        BlockHeader {
+            number,
+            frames: 2,
+            data_bytes: 10,
+            data_stored: 8,
+            first_time: Timestamp(number),
+            ..Default::default()
+        }
     }
 
     fn written(seal: bool) -> Vec<u8> {
@@ -355,7 +367,9 @@ mod tests {
         for length in 0..whole.len() {
             let index = Index::parse(whole[..length].to_vec());
             assert!(index.sealed.is_none() && index.blocks.len() <= 2, "{length}");
-            assert!(index.blocks.iter().zip([header(1), header(2)]).all(|(block, want)| block.header == want));
+            assert!(
+                index.blocks.iter().zip([header(1), header(2)]).all(|(block, want)| block.header == want)
+            );
         }
     }
 

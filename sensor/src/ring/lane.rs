@@ -4,20 +4,20 @@
 //! bounded queue. Costs about a copy per frame; allocates only while the lane's blocks are first made.
 //! At the limit a live lane leaves frames out and counts them, while a replay waits. Never touches a file.
 
-use super::RingMode;
 use super::block::Block;
 use super::gaps::LossKind;
 use super::writer::Shared;
+use super::{QUEUE_SPARE, RingMode};
 use crate::capture::Frame;
 use crate::counters::RingCounters;
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use weir_common::time::Timestamp;
 
-/// How often a lane without frames says that it is alive.
-const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a lane tells what was lost, and one without frames that it is alive.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a lane hands to its ring thread.
 #[derive(Debug)]
@@ -77,12 +77,17 @@ impl Lane {
     /// Called once per batch and whenever a batch is empty; `now` is the clock of the frames.
     pub fn tick(&mut self, now: Timestamp) {
         self.now = now;
-        if self.block.as_ref().is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush) {
+        if self
+            .block
+            .as_ref()
+            .is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush)
+        {
             self.hand_over();
         }
         self.tell_losses();
         let empty = self.block.as_ref().is_none_or(|block| block.is_empty());
-        if empty && now.since(self.alive) >= ALIVE_INTERVAL && self.to_thread.try_send(Work::Alive(self.index, now)).is_ok() {
+        if empty && now.since(self.alive) >= TELL_INTERVAL && has_room_for_small(&self.to_thread) {
+            let _ = self.to_thread.send(Work::Alive(self.index, now.min(self.told_until())));
             self.alive = now;
         }
     }
@@ -128,8 +133,8 @@ impl Lane {
 
     /// The queue holds every block of the lane, so handing over never waits; it fails when the thread is gone.
     fn hand_over(&mut self) {
-        let Some(block) = self.block.take_if(|block| !block.is_empty()) else { return };
-        self.tell_losses();
+        let Some(mut block) = self.block.take_if(|block| !block.is_empty()) else { return };
+        block.told_until = self.told_until();
         if let Err(error) = self.to_thread.send(Work::Block(block))
             && let Work::Block(block) = error.into_inner()
         {
@@ -155,24 +160,41 @@ impl Lane {
         }
     }
 
+    /// Before which time nothing was lost that is not handed over yet: up to here the ring may claim to be whole.
+    fn told_until(&self) -> Timestamp {
+        self.losses.iter().flatten().map(|loss| loss.from).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Hands losses over once a second at most, so that a second of overload is one message; until the queue
+    /// has room they wait in the lane, with what else is lost meanwhile.
     fn tell_losses(&mut self) {
         for (slot, kind) in self.losses.iter_mut().zip(LossKind::ALL) {
-            let Some(loss) = *slot else { continue };
-            match self.to_thread.try_send(Work::Loss(self.index, kind, loss)) {
-                Ok(()) => *slot = None,
-                // It waits in the lane, with what else is lost meanwhile.
-                Err(TrySendError::Full(_)) => return,
-                Err(TrySendError::Disconnected(_)) => *slot = None,
+            let due = slot.is_some_and(|loss| self.now.since(loss.from) >= TELL_INTERVAL);
+            if due
+                && has_room_for_small(&self.to_thread)
+                && let Some(loss) = slot.take()
+            {
+                // A thread that is gone takes its part of the ledger with it.
+                let _ = self.to_thread.send(Work::Loss(self.index, kind, loss));
             }
         }
     }
 }
 
+/// Small messages leave the places of the blocks free, so that handing over a block never waits.
+fn has_room_for_small(to_thread: &Sender<Work>) -> bool {
+    to_thread.len() < QUEUE_SPARE / 2
+}
+
 impl Drop for Lane {
     fn drop(&mut self) {
         self.hand_over();
-        self.tell_losses();
         // Waits when the queue is full: the thread is working on it, or gone, which is no wait.
+        for (slot, kind) in self.losses.iter_mut().zip(LossKind::ALL) {
+            if let Some(loss) = slot.take() {
+                let _ = self.to_thread.send(Work::Loss(self.index, kind, loss));
+            }
+        }
         let _ = self.to_thread.send(Work::End(self.index, self.now));
     }
 }

@@ -5,6 +5,7 @@
 //! a query never stands in the way of a sensor that starts.
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -20,11 +21,17 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock; `WouldBlock` when another process has it.
     pub(super) fn take(directory: &Path) -> io::Result<Lock> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(LOCK_FILE))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join(LOCK_FILE))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
             Ok(_) => Ok(Lock { _file: file }),
-            Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -35,14 +42,20 @@ pub(super) fn is_held(directory: &Path) -> bool {
     let Ok(file) = OpenOptions::new().read(true).open(directory.join(LOCK_FILE)) else { return false };
     let mut lock = whole_file();
     match fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)) {
-        Ok(_) => i32::from(lock.l_type) != nix::libc::F_UNLCK,
+        Ok(_) => i32::from(lock.l_type) != libc::F_UNLCK,
         Err(_) => false,
     }
 }
 
 /// An exclusive lock from the first byte to the last.
-fn whole_file() -> nix::libc::flock {
-    nix::libc::flock { l_type: nix::libc::F_WRLCK as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
 }
 
 #[cfg(test)]

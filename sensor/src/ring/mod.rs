@@ -63,6 +63,7 @@
 
 pub mod config;
 pub mod format;
+pub mod entry;
 mod view;
 mod block;
 pub mod summary;
@@ -75,6 +76,7 @@ mod recovery;
 mod lane;
 mod writer;
 pub mod reader;
+pub mod check;
 
 pub use lane::Lane;
 
@@ -129,7 +131,9 @@ pub enum RingError {
         expected: String,
     },
     /// The budget does not hold two segments per lane.
-    #[error("ring.budget_mib is {found}; {lanes} workers with blocks of {block_kib} KiB need at least {needed}")]
+    #[error(
+        "ring.budget_mib is {found}; {lanes} workers with blocks of {block_kib} KiB need at least {needed}"
+    )]
     Budget {
         /// The budget, in MiB.
         found: u64,
@@ -187,14 +191,20 @@ impl Sizes {
         let smallest = (SEGMENT_HEADER_BYTES + block_bound).next_multiple_of(4096) as u64;
         let budget = config.budget_mib.saturating_mul(1 << 20);
         let budget_bytes = budget.saturating_sub(LEDGER_SHARE_BYTES);
-        let with_index = |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
+        let with_index =
+            |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
         let fair = budget_bytes / (4 * u64::from(lanes.max(1))) / (INDEX_SHARE + 1) * INDEX_SHARE;
         let wanted = u64::from(config.segment_mib) << 20;
         let segment_bytes = wanted.min(fair / 4096 * 4096).max(smallest);
         let needed = 2 * u64::from(lanes.max(1)) * with_index(segment_bytes);
         if needed > budget_bytes {
             let needed = (needed + LEDGER_SHARE_BYTES).div_ceil(1 << 20);
-            return Err(RingError::Budget { found: config.budget_mib, lanes, block_kib: config.block_kib, needed });
+            return Err(RingError::Budget {
+                found: config.budget_mib,
+                lanes,
+                block_kib: config.block_kib,
+                needed,
+            });
         }
         let index_bytes = with_index(segment_bytes) - segment_bytes;
         Ok(Sizes { block_bytes, segment_bytes, index_bytes, budget_bytes, level: config.zstd_level })
@@ -208,7 +218,11 @@ where
     if range.contains(&value) {
         return Ok(());
     }
-    Err(RingError::Config { key, found: value.into(), expected: format!("{:?} to {:?}", range.start(), range.end()) })
+    Err(RingError::Config {
+        key,
+        found: value.into(),
+        expected: format!("{:?} to {:?}", range.start(), range.end()),
+    })
 }
 
 /// What a ring did since it was opened.
@@ -326,7 +340,8 @@ impl Ring {
         }
         for (number, (inbox, ends)) in inboxes.into_iter().zip(ends).enumerate() {
             let writer = Writer::new(Arc::clone(&self.shared), inbox, ends)?;
-            let thread = std::thread::Builder::new().name(format!("ring-{number}")).spawn(move || writer.run())?;
+            let thread =
+                std::thread::Builder::new().name(format!("ring-{number}")).spawn(move || writer.run())?;
             self.threads.push(thread);
         }
         Ok(())

@@ -4,8 +4,9 @@
 //! descriptors and never maps, so that a segment that is shortened or removed meanwhile is an error that
 //! can be told. Deliberately absent: any writing; a reader needs no lock and never disturbs the sensor.
 
+use super::entry::Entry;
 use super::format::{
-    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, Entry, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader,
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader,
     SegmentName, block_flags,
 };
 use super::index::{Index, Totals};
@@ -15,7 +16,6 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use weir_common::time::Timestamp;
 
 /// Bytes read at once while looking for the next sound block behind a damaged one.
 const SEARCH_BYTES: usize = 1 << 20;
@@ -97,6 +97,8 @@ pub struct SegmentContents {
     pub index_bytes: Vec<u8>,
     /// What is damaged.
     pub damaged: Vec<DamagedRange>,
+    /// Records of the index that do not match their checksum.
+    pub index_records_damaged: u64,
     /// Present when the segment takes no more blocks.
     pub sealed: Option<Totals>,
 }
@@ -117,6 +119,7 @@ impl SegmentContents {
             });
             contents.blocks = blocks.collect();
         }
+        contents.index_records_damaged = index.damaged_records;
         contents.index_bytes = index.bytes;
         Ok(contents)
     }
@@ -138,7 +141,11 @@ impl SegmentContents {
             if let Some(header) = block_at(&file, at, length, files.name.sequence)? {
                 while indexed.next_if(|block| block.offset < at).is_some() {}
                 let known = indexed.next_if(|block| block.offset == at && block.header == header);
-                contents.blocks.push(SegmentBlock { offset: at, header, summary: known.map(|block| block.summary.clone()) });
+                contents.blocks.push(SegmentBlock {
+                    offset: at,
+                    header,
+                    summary: known.map(|block| block.summary.clone()),
+                });
                 at = header.next_offset(at);
                 continue;
             }
@@ -337,8 +344,14 @@ fn decompress(
 ) -> Result<(), BlockError> {
     out.clear();
     out.reserve(bytes as usize);
-    let got = decompressor.decompress_to_buffer(stored, out).map_err(|_| BlockError::Contents("not a zstd frame"))?;
-    if got == bytes as usize { Ok(()) } else { Err(BlockError::Contents("other length than the header says")) }
+    let got = decompressor
+        .decompress_to_buffer(stored, out)
+        .map_err(|_| BlockError::Contents("not a zstd frame"))?;
+    if got == bytes as usize {
+        Ok(())
+    } else {
+        Err(BlockError::Contents("other length than the header says"))
+    }
 }
 
 fn place(mut entries: &[u8], header: &BlockHeader, placed: &mut Vec<Placed>) -> Result<(), BlockError> {
@@ -347,7 +360,8 @@ fn place(mut entries: &[u8], header: &BlockHeader, placed: &mut Vec<Placed>) -> 
     for _ in 0..header.frames {
         let entry = Entry::decode(&previous, &mut entries)?;
         placed.push(Placed { entry, offset });
-        offset = offset.checked_add(entry.captured_len).ok_or(BlockError::Contents("frames exceed the data"))?;
+        offset =
+            offset.checked_add(entry.captured_len).ok_or(BlockError::Contents("frames exceed the data"))?;
         previous = entry;
     }
     if offset != header.data_bytes || !entries.is_empty() {
@@ -362,9 +376,4 @@ fn place(mut entries: &[u8], header: &BlockHeader, placed: &mut Vec<Placed>) -> 
 /// Whether a sensor writes this ring now.
 pub fn is_being_written(directory: &Path) -> bool {
     super::lock::is_held(directory)
-}
-
-/// The time range of a block as (first, last).
-pub fn times(header: &BlockHeader) -> (Timestamp, Timestamp) {
-    (header.first_time, header.last_time)
 }

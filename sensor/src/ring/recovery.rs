@@ -15,7 +15,12 @@ use std::io;
 use std::path::Path;
 
 /// Makes the directory whole and returns its segments, oldest first.
-pub(super) fn recover(directory: &Path, ledger: &mut Ledger, gaps: &Gaps, run: u32) -> io::Result<Vec<SegmentFiles>> {
+pub(super) fn recover(
+    directory: &Path,
+    ledger: &mut Ledger,
+    gaps: &Gaps,
+    run: u32,
+) -> io::Result<Vec<SegmentFiles>> {
     remove_leftovers(directory)?;
     let mut kept = Vec::new();
     for files in segments(directory)? {
@@ -24,7 +29,8 @@ pub(super) fn recover(directory: &Path, ledger: &mut Ledger, gaps: &Gaps, run: u
         }
     }
     for (lane, open_run) in gaps.open_runs() {
-        let alive = gaps.alive.iter().find(|alive| (alive.0, alive.1) == (lane, open_run)).map(|alive| alive.2);
+        let alive =
+            gaps.alive.iter().find(|alive| (alive.0, alive.1) == (lane, open_run)).map(|alive| alive.2);
         let starts = gaps.records.iter().filter(|record| (record.lane, record.run) == (lane, open_run));
         if let Some(time) = alive.or_else(|| starts.map(|record| record.to).max()) {
             let (kind, run) = (RecordKind::RunKilled, open_run);
@@ -38,7 +44,8 @@ pub(super) fn recover(directory: &Path, ledger: &mut Ledger, gaps: &Gaps, run: u
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let orphan = path.extension().is_some_and(|ending| ending == "idx") && !path.with_extension("seg").exists();
+        let orphan =
+            path.extension().is_some_and(|ending| ending == "idx") && !path.with_extension("seg").exists();
         if orphan || path.extension().is_some_and(|ending| ending == "tmp") {
             fs::remove_file(&path)?;
         }
@@ -93,8 +100,10 @@ fn around(
     offset: u64,
     files: &SegmentFiles,
 ) -> (weir_common::time::Timestamp, weir_common::time::Timestamp) {
-    let before = contents.blocks.iter().rfind(|block| block.offset < offset).map(|block| block.header.last_time);
-    let behind = contents.blocks.iter().find(|block| block.offset > offset).map(|block| block.header.first_time);
+    let before =
+        contents.blocks.iter().rfind(|block| block.offset < offset).map(|block| block.header.last_time);
+    let behind =
+        contents.blocks.iter().find(|block| block.offset > offset).map(|block| block.header.first_time);
     let from = before.unwrap_or(files.name.first_time);
     (from, behind.unwrap_or(from).max(from))
 }

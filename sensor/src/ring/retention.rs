@@ -73,7 +73,10 @@ impl Retention {
         while self.total.saturating_add(needed) > self.budget_bytes {
             let oldest = self.held.values().find(|held| !held.writing).map(|held| held.name);
             let Some(name) = oldest else {
-                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "the ring's budget holds no further segment"));
+                return Err(io::Error::new(
+                    io::ErrorKind::QuotaExceeded,
+                    "the ring's budget holds no further segment",
+                ));
             };
             removed.push(self.remove(name)?);
         }
@@ -112,7 +115,8 @@ impl Retention {
     }
 
     fn remove(&mut self, name: SegmentName) -> io::Result<Removed> {
-        let (segment, index) = (self.directory.join(name.segment_file()), self.directory.join(name.index_file()));
+        let (segment, index) =
+            (self.directory.join(name.segment_file()), self.directory.join(name.index_file()));
         let totals = sealed_totals(&index).unwrap_or(None);
         // The segment first: an index without its segment is removed at the next start, and holds nothing.
         for path in [segment, index] {

@@ -49,7 +49,9 @@ impl Segment {
         // SAFETY: the file is new, has `bytes` bytes reserved, and belongs to this process: the ring's
         // directory is locked, and nothing of ours shortens a segment while it is mapped.
         let mut map = unsafe { MmapMut::map_mut(&file)? };
-        map.get_mut(..SEGMENT_HEADER_BYTES).ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(&header.encode());
+        map.get_mut(..SEGMENT_HEADER_BYTES)
+            .ok_or(io::ErrorKind::InvalidInput)?
+            .copy_from_slice(&header.encode());
         Ok((file, map))
     }
 

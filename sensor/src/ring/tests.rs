@@ -50,7 +50,8 @@ fn config(directory: &Path) -> RingConfig {
 }
 
 fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
-    let mut ring = Ring::open(&config(directory), lanes.len() as u16, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut ring =
+        Ring::open(&config(directory), lanes.len() as u16, RingMode::Replay, Timestamp(0)).unwrap();
     for (index, frames) in lanes.iter().enumerate() {
         let mut lane = ring.lane(index as u16).unwrap();
         let mut counters = RingCounters::default();
@@ -70,7 +71,9 @@ fn read(directory: &Path, lanes: usize) -> (Vec<Vec<Owned>>, usize) {
         damaged += contents.damaged.len();
         for block in &contents.blocks {
             match reader.read(&files.segment, block.offset, &block.header, &mut frames) {
-                Ok(()) => out[usize::from(files.name.lane)].extend(frames.frames().map(|frame| Owned::of(&frame))),
+                Ok(()) => {
+                    out[usize::from(files.name.lane)].extend(frames.frames().map(|frame| Owned::of(&frame)));
+                }
                 Err(_) => damaged += 1,
             }
         }
@@ -87,7 +90,9 @@ fn noise(count: usize, bytes: usize, seed: u64) -> Vec<Owned> {
         state ^= state << 17;
         state as u8
     };
-    (0..count).map(|at| Owned::new(1_000_000_000 + at as u64 * 1000, (0..bytes).map(|_| next()).collect())).collect()
+    (0..count)
+        .map(|at| Owned::new(1_000_000_000 + at as u64 * 1000, (0..bytes).map(|_| next()).collect()))
+        .collect()
 }
 
 fn owned_frame() -> impl Strategy<Value = Owned> {
@@ -197,7 +202,9 @@ fn a_flipped_byte_costs_its_block_alone() {
             bytes[at] ^= 0x40;
             fs::write(&files.segment, bytes).unwrap();
             let (read, damaged) = read(directory.path(), 1);
-            let hit = blocks.iter().find(|b| (b.offset..b.offset + 128 + b.header.stored_bytes()).contains(&(at as u64)));
+            let hit = blocks
+                .iter()
+                .find(|b| (b.offset..b.offset + 128 + b.header.stored_bytes()).contains(&(at as u64)));
             let lost = hit.map_or(0, |block| block.header.frames as usize);
             assert_eq!((read[0].len(), damaged), (900 - lost, usize::from(lost > 0)), "{at} {with_index}");
         }
@@ -237,7 +244,11 @@ fn the_budget_holds_exactly_and_the_oldest_leaves() {
 }
 
 fn size_of(directory: &Path) -> u64 {
-    fs::read_dir(directory).unwrap().flatten().map(|entry| entry.metadata().map_or(0, |meta| meta.len())).sum()
+    fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.metadata().map_or(0, |meta| meta.len()))
+        .sum()
 }
 
 #[test]
@@ -293,8 +304,13 @@ fn a_second_writer_is_refused_and_bad_sizes_are_named() {
     let ring = Ring::open(&good, 1, RingMode::Live, Timestamp(0)).unwrap();
     assert!(matches!(Ring::open(&good, 1, RingMode::Live, Timestamp(0)), Err(RingError::Locked { .. })));
     drop(ring);
-    let error = |config: RingConfig, lanes| Ring::open(&config, lanes, RingMode::Live, Timestamp(0)).unwrap_err().to_string();
-    assert_eq!(error(RingConfig { block_kib: 255, ..good.clone() }, 1), "ring.block_kib is 255, expected 256 to 16384");
+    let error = |config: RingConfig, lanes| {
+        Ring::open(&config, lanes, RingMode::Live, Timestamp(0)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(RingConfig { block_kib: 255, ..good.clone() }, 1),
+        "ring.block_kib is 255, expected 256 to 16384"
+    );
     let small = error(RingConfig { budget_mib: 3, ..good.clone() }, 4);
     assert!(small.starts_with("ring.budget_mib is 3; 4 workers"), "{small}");
 }
@@ -331,4 +347,169 @@ fn a_disk_that_fails_is_counted_and_recovers_by_itself() {
     let lost: u64 =
         gaps.records.iter().filter(|r| r.kind == RecordKind::Loss(LossKind::Write)).map(|r| r.frames).sum();
     assert_eq!(lost, status.frames_failed);
+}
+
+#[test]
+fn listing_and_checking_tell_what_is_there_and_what_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[noise(900, 1000, 7), noise(900, 1000, 8)]);
+    let listing = check::list(directory.path()).unwrap();
+    assert_eq!((listing.segments.len(), listing.frames, listing.frame_bytes), (2, 1800, 1_800_000));
+    assert!(listing.to_string().contains("2 segments, 1800 frames, 1.8 MB captured"));
+    let mut seen = 0;
+    let sound = check::check(directory.path(), &mut |done, _| seen = done).unwrap();
+    assert_eq!((sound.is_sound(), sound.frames_sound, sound.segments, seen), (true, 1800, 2, 2));
+    let files = segments(directory.path()).unwrap();
+    let block = SegmentContents::read(&files[0]).unwrap().blocks[1].clone();
+    let flip = |path: &Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    flip(&files[0].segment, block.offset as usize + 500);
+    flip(&files[1].index, 100);
+    let check = check::check(directory.path(), &mut |_, _| {}).unwrap();
+    assert_eq!((check.damages, check.frames_sound), (2, 1800 - u64::from(block.header.frames)));
+    let damage = &check.damaged[0];
+    assert_eq!((damage.offset, damage.frames), (Some(block.offset), Some(block.header.frames.into())));
+    assert!(check.to_string().contains("compressed bytes do not match their checksum"), "{check}");
+    assert!(serde_json::to_value(&check).unwrap()["damaged"][0]["first_time"].is_string());
+}
+
+/// What `a_ring_whose_writer_is_killed_keeps_all_sealed_blocks` starts and kills.
+#[test]
+fn writes_until_it_is_killed_when_asked_to() {
+    let Ok(directory) = std::env::var("WEIR_TEST_KILLED_RING") else { return };
+    let mut ring = Ring::open(&config(Path::new(&directory)), 2, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lanes: Vec<Lane> = (0..2).map(|index| ring.lane(index).unwrap()).collect();
+    let mut counters = RingCounters::default();
+    let mut frame = noise(1, 1000, 9).remove(0);
+    for number in 0u64.. {
+        frame.data[..8].copy_from_slice(&number.to_be_bytes());
+        frame.time = 1_000_000_000 + number;
+        lanes[(number % 2) as usize].append(&frame.frame(), None, &mut counters);
+    }
+}
+
+#[test]
+fn a_ring_whose_writer_is_killed_keeps_all_sealed_blocks_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..6u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ring::tests::writes_until_it_is_killed_when_asked_to"])
+            .env("WEIR_TEST_KILLED_RING", directory.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = std::time::Instant::now();
+        while !reader::is_being_written(directory.path()) && started.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(40 + round * 37));
+        // Readers while it writes: only whole blocks, and nothing looks damaged.
+        let sound = check::check(directory.path(), &mut |_, _| {}).unwrap();
+        assert!(sound.is_sound(), "{sound}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (lanes, damaged) = read(directory.path(), 2);
+        assert_eq!(damaged, 0);
+        for (lane, frames) in lanes.iter().enumerate() {
+            let numbers: Vec<u64> =
+                frames.iter().map(|f| u64::from_be_bytes(f.data[..8].try_into().unwrap())).collect();
+            // Each run counts from 0; within a run no frame is missing.
+            assert!(
+                numbers.windows(2).all(|pair| pair[1] == pair[0] + 2 || pair[1] == lane as u64),
+                "{round}"
+            );
+        }
+    }
+    // The next start seals what was left and notes the end of the run.
+    drop(Ring::open(&config(directory.path()), 2, RingMode::Live, Timestamp(9_000_000_000)).unwrap());
+    let gaps = Gaps::read(directory.path()).unwrap();
+    assert!(gaps.open_runs().is_empty());
+    assert!(
+        gaps.records.iter().any(|record| record.kind == RecordKind::RunKilled && record.to.0 > 1_000_000_000)
+    );
+    assert!(check::check(directory.path(), &mut |_, _| {}).unwrap().is_sound());
+    assert!(size_of(directory.path()) <= 64 << 20);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_files_are_read_or_refused(
+        segment in proptest::collection::vec(any::<u8>(), 0..3000),
+        index in proptest::collection::vec(any::<u8>(), 0..3000),
+        gaps in proptest::collection::vec(any::<u8>(), 0..300),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &[noise(20, 100, 10)]);
+        let files = segments(directory.path()).unwrap().remove(0);
+        // A sound ring with bytes changed anywhere, then one of noise.
+        for path in [&files.segment, &files.index] {
+            let mut bytes = fs::read(path).unwrap();
+            for (at, value) in &flips {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            fs::write(path, bytes).unwrap();
+        }
+        check::check(directory.path(), &mut |_, _| {}).unwrap();
+        fs::write(&files.segment, segment).unwrap();
+        fs::write(&files.index, index).unwrap();
+        fs::write(directory.path().join("gaps"), gaps).unwrap();
+        check::check(directory.path(), &mut |_, _| {}).unwrap();
+        check::list(directory.path()).unwrap();
+        drop(Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(0)).unwrap());
+        check::check(directory.path(), &mut |_, _| {}).unwrap();
+    }
+}
+
+#[test]
+fn a_live_lane_waits_for_nobody_and_every_frame_left_out_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let slow = RingConfig { zstd_level: 19, queue_blocks: 2, ..config(directory.path()) };
+    let mut ring = Ring::open(&slow, 1, RingMode::Live, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    let mut counters = RingCounters::default();
+    let frames = noise(5000, 1000, 11);
+    for frame in &frames {
+        lane.append(&frame.frame(), None, &mut counters);
+        lane.tick(Timestamp(frame.time));
+    }
+    lane.close(Timestamp(2_000_000_000));
+    let status = ring.close();
+    assert!(counters.frames_dropped > 1000, "{counters:?}");
+    assert_eq!((counters.frames + counters.frames_dropped, status.frames), (5000, counters.frames));
+    let gaps = Gaps::read(directory.path()).unwrap();
+    let queue = gaps.records.iter().filter(|record| record.kind == RecordKind::Loss(LossKind::Queue));
+    assert_eq!(queue.map(|record| record.frames).sum::<u64>(), counters.frames_dropped);
+    assert_eq!(read(directory.path(), 1).0[0].len() as u64, counters.frames);
+}
+
+#[test]
+fn a_reader_stays_well_while_the_ring_turns_under_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let small = RingConfig { budget_mib: 6, ..config(directory.path()) };
+    let mut ring = Ring::open(&small, 1, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(Ordering::Relaxed) {
+                let check = check::check(directory.path(), &mut |_, _| {}).unwrap();
+                assert!(check.is_sound(), "{check}");
+                rounds += 1;
+            }
+            rounds
+        });
+        let mut counters = RingCounters::default();
+        noise(40_000, 1000, 12).iter().for_each(|frame| lane.append(&frame.frame(), None, &mut counters));
+        lane.close(Timestamp(0));
+        assert!(ring.close().segments_removed > 10);
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
 }

@@ -9,60 +9,60 @@
 use crate::capture::{Frame, LinkType};
 
 /// Bits of [`View::flags`]: what the frame is, and which fields hold something.
-pub mod view_flags {
+pub(super) mod view_flags {
     /// An IPv4 packet, as its link layer says.
-    pub const V4: u16 = 1;
+    pub(in super::super) const V4: u16 = 1;
     /// An IPv6 packet, as its link layer says.
-    pub const V6: u16 = 2;
+    pub(in super::super) const V6: u16 = 2;
     /// ARP or RARP.
-    pub const ARP: u16 = 4;
+    pub(in super::super) const ARP: u16 = 4;
     /// Nothing is known of what the frame holds; it may match anything.
-    pub const OPAQUE: u16 = 8;
+    pub(in super::super) const OPAQUE: u16 = 8;
     /// A later fragment of an IP packet.
-    pub const FRAGMENT: u16 = 16;
+    pub(in super::super) const FRAGMENT: u16 = 16;
     /// `source` is captured.
-    pub const SOURCE: u16 = 32;
+    pub(in super::super) const SOURCE: u16 = 32;
     /// `destination` is captured.
-    pub const DESTINATION: u16 = 64;
+    pub(in super::super) const DESTINATION: u16 = 64;
     /// The source port is captured.
-    pub const SOURCE_PORT: u16 = 128;
+    pub(in super::super) const SOURCE_PORT: u16 = 128;
     /// The destination port is captured.
-    pub const DESTINATION_PORT: u16 = 256;
+    pub(in super::super) const DESTINATION_PORT: u16 = 256;
     /// `protocols[0]` is captured.
-    pub const PROTOCOL: u16 = 512;
+    pub(in super::super) const PROTOCOL: u16 = 512;
     /// `protocols[1]` holds the protocol behind an IPv6 fragment header.
-    pub const INNER_PROTOCOL: u16 = 1024;
+    pub(in super::super) const INNER_PROTOCOL: u16 = 1024;
 }
 use view_flags::*;
 
 /// VLAN tags that are read; a frame with more is opaque.
-const TAGS_MAX: usize = 2;
+const TAGS_MAX: usize = 4;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
 
 /// The fields of a frame that filters look at. An IPv4 address stands in the first four bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub(super) struct View {
     /// Source address, or the sender of ARP.
-    pub source: [u8; 16],
+    pub(super) source: [u8; 16],
     /// Destination address, or the target of ARP.
-    pub destination: [u8; 16],
+    pub(super) destination: [u8; 16],
     /// Source and destination port.
-    pub ports: [u16; 2],
+    pub(super) ports: [u16; 2],
     /// VLAN identifiers, outermost first.
-    pub vlans: [u16; TAGS_MAX],
+    pub(super) vlans: [u16; TAGS_MAX],
     /// How many of `vlans` there are.
-    pub tags: u8,
+    pub(super) tags: u8,
     /// Protocol number of the IP header; behind it, that of an IPv6 fragment header.
-    pub protocols: [u8; 2],
+    pub(super) protocols: [u8; 2],
     /// Bits of [`view_flags`].
-    pub flags: u16,
+    pub(super) flags: u16,
 }
 
 impl View {
     /// Looks at a frame.
     #[inline]
-    pub fn of(frame: &Frame<'_>) -> View {
+    pub(super) fn of(frame: &Frame<'_>) -> View {
         let mut view = View::default();
         match frame.link {
             LinkType::ETHERNET => view.ethernet(frame.data),
@@ -119,7 +119,9 @@ impl View {
         let rest = data.get(4..).unwrap_or_default();
         match data.first_chunk().map(|family| u32::from_be_bytes(*family)) {
             Some(2 | 0x0200_0000) => self.ipv4(rest),
-            Some(10 | 24 | 28 | 30 | 0x0a00_0000 | 0x1800_0000 | 0x1c00_0000 | 0x1e00_0000) => self.ipv6(rest),
+            Some(10 | 24 | 28 | 30 | 0x0a00_0000 | 0x1800_0000 | 0x1c00_0000 | 0x1e00_0000) => {
+                self.ipv6(rest);
+            }
             _ => self.flags |= OPAQUE,
         }
     }
@@ -251,11 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_read_and_a_third_makes_the_frame_opaque() {
-        let tagged = |tags: &[[u8; 4]]| view(LinkType::ETHERNET, &[&DNS[..12], &tags.concat()[..], &DNS[12..]].concat());
+    fn tags_are_read_and_a_fifth_makes_the_frame_opaque() {
+        let tagged = |tags: &[[u8; 4]]| {
+            view(LinkType::ETHERNET, &[&DNS[..12], &tags.concat()[..], &DNS[12..]].concat())
+        };
         let two = tagged(&[[0x88, 0xa8, 0xe0, 5], [0x81, 0, 0x0f, 0xff]]);
-        assert_eq!((two.vlans, two.tags, two.ports), ([5, 4095], 2, [1000, 53]));
-        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 3]).flags & OPAQUE, OPAQUE);
+        assert_eq!((two.vlans, two.tags, two.ports), ([5, 4095, 0, 0], 2, [1000, 53]));
+        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 4]).flags & OPAQUE, 0);
+        assert_eq!(tagged(&[[0x81, 0, 0, 1]; 5]).flags & OPAQUE, OPAQUE);
     }
 
     #[test]
@@ -268,7 +273,10 @@ mod tests {
     #[test]
     fn what_the_capture_cut_off_is_absent_and_what_it_left_is_there() {
         assert_eq!(view(LinkType::ETHERNET, &DNS[..33]).flags, V4 | PROTOCOL | SOURCE);
-        assert_eq!(view(LinkType::ETHERNET, &DNS[..36]).flags & (SOURCE_PORT | DESTINATION_PORT), SOURCE_PORT);
+        assert_eq!(
+            view(LinkType::ETHERNET, &DNS[..36]).flags & (SOURCE_PORT | DESTINATION_PORT),
+            SOURCE_PORT
+        );
         for length in 0..DNS.len() {
             view(LinkType::ETHERNET, &DNS[..length]);
         }

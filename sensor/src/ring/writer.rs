@@ -168,7 +168,7 @@ impl Writer {
         let Some(at) = self.lanes.iter().position(|lane| lane.index == block.lane) else { return };
         self.begin_run(at, block.first_time);
         match self.write(at, &block) {
-            Ok(()) => self.alive(block.lane, block.last_time),
+            Ok(()) => self.alive(block.lane, block.last_time.min(block.told_until)),
             Err(error) => self.lose(&block, &error),
         }
         block.clear();
@@ -191,7 +191,15 @@ impl Writer {
     }
 
     fn instant(&self, kind: RecordKind, lane: u16, time: Timestamp) {
-        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from: time, to: time, frames: 0, bytes: 0 });
+        self.shared.note(GapRecord {
+            kind,
+            lane,
+            run: self.shared.run,
+            from: time,
+            to: time,
+            frames: 0,
+            bytes: 0,
+        });
     }
 
     fn note_loss(&self, lane: u16, kind: LossKind, loss: Loss) {
@@ -312,7 +320,8 @@ impl Writer {
     }
 
     fn finish_segment(&mut self, at: usize) {
-        let Some(Open { name, segment, index }) = self.lanes.get_mut(at).and_then(|lane| lane.segment.take()) else {
+        let Some(Open { name, segment, index }) = self.lanes.get_mut(at).and_then(|lane| lane.segment.take())
+        else {
             return;
         };
         let path = segment.path().to_owned();
@@ -339,7 +348,11 @@ impl Writer {
             }
             Some(_) => {}
         }
-        self.note_loss(block.lane, LossKind::Write, Loss { frames, from: block.first_time, to: block.last_time });
+        self.note_loss(
+            block.lane,
+            LossKind::Write,
+            Loss { frames, from: block.first_time, to: block.last_time },
+        );
     }
 
     fn works_again(&mut self) {

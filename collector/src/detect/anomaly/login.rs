@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(
             found.iter().map(line).collect::<Vec<_>>(),
             [
-                "login.guessing 10.0.0.5 -> 10.0.0.6 high 0.75: 10.0.0.5 opened 10 short SSH sessions to 10.0.0.6 port 22 in 21 s, none larger than 8000 octets one way."
+                "login.guessing 10.0.0.5 -> 10.0.0.6 high 0.75: 10.0.0.5 opened 10 short SSH sessions to 10.0.0.6 port 22 in 21 s, none larger than 6000 octets one way."
             ]
         );
     }
@@ -351,9 +351,9 @@ mod tests {
         let sized = |sent, back| {
             (0..60).map(move |second| short("10.0.0.6:22", f64::from(second)).octets(sent, back).build())
         };
-        assert_eq!(run(&mut detector(), sized(2_600, 8_000)).len(), 3);
-        assert_eq!(run(&mut detector(), sized(2_600, 8_001)), []);
-        assert_eq!(run(&mut detector(), sized(8_001, 3_000)), []);
+        assert_eq!(run(&mut detector(), sized(2_600, 6_000)).len(), 3);
+        assert_eq!(run(&mut detector(), sized(2_600, 6_001)), []);
+        assert_eq!(run(&mut detector(), sized(6_001, 3_000)), []);
         assert_eq!(run(&mut detector(), sized(500, 1_499)), []);
         let long = (0..60)
             .map(|second| short("10.0.0.6:22", f64::from(second)).lasting(Duration::from_secs(61)).build());

@@ -32,7 +32,7 @@ const REMEMBERED: usize = 256;
 
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Distinguished name of the holder: `C=US, O=Example, CN=www.example.com`.
     pub subject: Box<str>,
     /// Distinguished name of the issuer.
@@ -51,7 +51,7 @@ pub struct Certificate {
 
 /// A point in time that may lie before the epoch or thousands of years ahead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Seconds since the epoch.
     pub seconds: i64,
     /// `2015-02-12T18:07:27`, in UTC.
@@ -60,7 +60,7 @@ pub struct Moment {
 
 impl Certificate {
     /// Reads a certificate; `None` when it is malformed.
-    pub fn parse(der: &[u8]) -> Option<Certificate> {
+    pub(crate) fn parse(der: &[u8]) -> Option<Certificate> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let validity = certificate.validity();
         Some(Certificate {
@@ -75,7 +75,7 @@ impl Certificate {
     }
 
     /// Like [`Certificate::parse`], from memory where the thread has it.
-    pub fn remembered(der: &[u8]) -> Option<Rc<Certificate>> {
+    pub(crate) fn remembered(der: &[u8]) -> Option<Rc<Certificate>> {
         thread_local!(static MEMORY: RefCell<Memory> = RefCell::new(Memory::new()));
         MEMORY.with(|memory| match memory.try_borrow_mut() {
             Ok(mut memory) => memory.certificate(der),

@@ -13,7 +13,7 @@ const SORTED_INLINE: usize = 256;
 
 /// What carries the handshake: JA4's first letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// TLS over TCP.
     Tcp,
     /// DTLS.
@@ -23,7 +23,7 @@ pub enum Transport {
 }
 
 /// JA3's text: version, cipher suites, extensions, groups, point formats, in decimal.
-pub fn write_ja3(hello: &ClientHello<'_>, out: &mut impl Sink) {
+pub(crate) fn write_ja3(hello: &ClientHello<'_>, out: &mut impl Sink) {
     out.decimal(hello.version);
     out.put(b",");
     decimals(out, numbers(hello.cipher_suites));
@@ -36,7 +36,7 @@ pub fn write_ja3(hello: &ClientHello<'_>, out: &mut impl Sink) {
 }
 
 /// JA3S's text: version, cipher suite, extensions, in decimal.
-pub fn write_ja3s(hello: &ServerHello<'_>, out: &mut impl Sink) {
+pub(crate) fn write_ja3s(hello: &ServerHello<'_>, out: &mut impl Sink) {
     out.decimal(hello.version);
     out.put(b",");
     out.decimal(hello.cipher_suite);
@@ -45,7 +45,7 @@ pub fn write_ja3s(hello: &ServerHello<'_>, out: &mut impl Sink) {
 }
 
 /// JA3: the MD5 of its text. The text itself is appended to `text` when someone wants it.
-pub fn ja3(hello: &ClientHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
+pub(crate) fn ja3(hello: &ClientHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
     let mut hashing = Hashing::<Md5>::new();
     match text {
         Some(text) => {
@@ -59,7 +59,7 @@ pub fn ja3(hello: &ClientHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
 }
 
 /// JA3S: the MD5 of its text. The text itself is appended to `text` when someone wants it.
-pub fn ja3s(hello: &ServerHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
+pub(crate) fn ja3s(hello: &ServerHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
     let mut hashing = Hashing::<Md5>::new();
     match text {
         Some(text) => {
@@ -74,11 +74,11 @@ pub fn ja3s(hello: &ServerHello<'_>, text: Option<&mut Vec<u8>>) -> Hex<32> {
 
 /// JA4's 36 characters, such as `t13d1516h2_8daaf6152771_e5627efa2ab1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ja4([u8; 36]);
+pub(crate) struct Ja4([u8; 36]);
 
 impl Ja4 {
     /// The fingerprint of a hello.
-    pub fn of(hello: &ClientHello<'_>, transport: Transport) -> Ja4 {
+    pub(crate) fn of(hello: &ClientHello<'_>, transport: Transport) -> Ja4 {
         let ciphers = Sorted::of(numbers(hello.cipher_suites));
         let extensions = Sorted::of(hello.extensions.map(|(number, _)| number));
         let mut text = [b'_'; 36];
@@ -98,7 +98,7 @@ impl Ja4 {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -7,35 +7,35 @@
 use std::borrow::Cow;
 
 /// Extension numbers (IANA's registry) that are looked into.
-pub mod extension {
+pub(crate) mod extension {
     /// RFC 6066 section 3.
-    pub const SERVER_NAME: u16 = 0;
+    pub(crate) const SERVER_NAME: u16 = 0;
     /// RFC 8422 section 5.1.1 and RFC 8446: the curves of old.
-    pub const SUPPORTED_GROUPS: u16 = 10;
+    pub(crate) const SUPPORTED_GROUPS: u16 = 10;
     /// RFC 8422 section 5.1.2.
-    pub const EC_POINT_FORMATS: u16 = 11;
+    pub(crate) const EC_POINT_FORMATS: u16 = 11;
     /// RFC 8446 section 4.2.3.
-    pub const SIGNATURE_ALGORITHMS: u16 = 13;
+    pub(crate) const SIGNATURE_ALGORITHMS: u16 = 13;
     /// RFC 7301.
-    pub const ALPN: u16 = 16;
+    pub(crate) const ALPN: u16 = 16;
     /// RFC 8446 section 4.2.11: in a ServerHello, the session is resumed.
-    pub const PRE_SHARED_KEY: u16 = 41;
+    pub(crate) const PRE_SHARED_KEY: u16 = 41;
     /// RFC 8446 section 4.2.1.
-    pub const SUPPORTED_VERSIONS: u16 = 43;
+    pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
 }
 
 /// Protocol version numbers.
-pub mod version {
+pub(crate) mod version {
     /// SSL 2.0.
-    pub const SSL_2: u16 = 0x0002;
+    pub(crate) const SSL_2: u16 = 0x0002;
     /// SSL 3.0, RFC 6101.
-    pub const SSL_3: u16 = 0x0300;
+    pub(crate) const SSL_3: u16 = 0x0300;
     /// TLS 1.2.
-    pub const TLS_1_2: u16 = 0x0303;
+    pub(crate) const TLS_1_2: u16 = 0x0303;
     /// TLS 1.3.
-    pub const TLS_1_3: u16 = 0x0304;
+    pub(crate) const TLS_1_3: u16 = 0x0304;
     /// Stands for the first drafts of TLS 1.3, which wrote the final version number.
-    pub const TLS_1_3_EARLY: u16 = 0x7f01;
+    pub(crate) const TLS_1_3_EARLY: u16 = 0x7f01;
 }
 
 /// The random of a ServerHello that is a HelloRetryRequest: SHA-256 of those words (RFC 8446 section 4.1.3).
@@ -45,22 +45,22 @@ const RETRY_RANDOM: [u8; 32] = [
 ];
 
 /// Whether a number is one of those that clients sprinkle to keep servers tolerant (RFC 8701).
-pub fn is_grease(number: u16) -> bool {
+pub(crate) fn is_grease(number: u16) -> bool {
     number & 0x0f0f == 0x0a0a && number >> 8 == number & 0xff
 }
 
 /// Whether a hello may carry the number as its version: SSL 3.0 to TLS 1.3 and the drafts of 1.3.
-pub fn is_version(number: u16) -> bool {
+pub(crate) fn is_version(number: u16) -> bool {
     matches!(number, version::SSL_3..=version::TLS_1_3 | 0x7f01..=0x7fff | 0xfb00..=0xfbff)
 }
 
 /// Whether a version is TLS 1.3 or a draft of it, where certificates are encrypted.
-pub fn is_tls_1_3(number: u16) -> bool {
+pub(crate) fn is_tls_1_3(number: u16) -> bool {
     matches!(number, version::TLS_1_3 | 0x7f01..=0x7fff | 0xfb00..=0xfbff)
 }
 
 /// The name of a version as Suricata's EVE writes it; a number without a name in hexadecimal.
-pub fn version_name(number: u16) -> Cow<'static, str> {
+pub(crate) fn version_name(number: u16) -> Cow<'static, str> {
     Cow::Borrowed(match number {
         version::SSL_2 => "SSLv2",
         version::SSL_3 => "SSLv3",
@@ -77,13 +77,13 @@ pub fn version_name(number: u16) -> Cow<'static, str> {
 }
 
 /// The 16-bit numbers of a list; an odd byte at its end is left out.
-pub fn numbers(list: &[u8]) -> impl Iterator<Item = u16> + '_ {
+pub(crate) fn numbers(list: &[u8]) -> impl Iterator<Item = u16> + '_ {
     list.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
 }
 
 /// The extensions of a hello with their data, in the order sent, as far as they are whole.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Extensions<'a>(Reader<'a>);
+pub(crate) struct Extensions<'a>(Reader<'a>);
 
 impl<'a> Iterator for Extensions<'a> {
     type Item = (u16, &'a [u8]);
@@ -95,7 +95,7 @@ impl<'a> Iterator for Extensions<'a> {
 
 /// What a client says first.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ClientHello<'a> {
+pub(crate) struct ClientHello<'a> {
     /// The version of the hello itself; 1.3 hides behind 1.2 here.
     pub version: u16,
     /// The cipher suites offered: 16-bit numbers in order of preference.
@@ -121,7 +121,7 @@ pub struct ClientHello<'a> {
 impl<'a> ClientHello<'a> {
     /// The view of a message's body, also of its beginning; `None` when not even a version is there
     /// or the version is none.
-    pub fn parse(body: &'a [u8]) -> Option<ClientHello<'a>> {
+    pub(crate) fn parse(body: &'a [u8]) -> Option<ClientHello<'a>> {
         let mut reader = Reader(body);
         let version = reader.number()?;
         if !is_version(version) {
@@ -172,7 +172,7 @@ impl<'a> ClientHello<'a> {
 
 /// What a server answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ServerHello<'a> {
+pub(crate) struct ServerHello<'a> {
     /// The version of the hello itself; 1.3 hides behind 1.2 here.
     pub version: u16,
     /// The cipher suite chosen.
@@ -193,7 +193,7 @@ pub struct ServerHello<'a> {
 
 impl<'a> ServerHello<'a> {
     /// The view of a message's body; `None` when it is not one or not even a cipher suite is there.
-    pub fn parse(body: &'a [u8]) -> Option<ServerHello<'a>> {
+    pub(crate) fn parse(body: &'a [u8]) -> Option<ServerHello<'a>> {
         let mut reader = Reader(body);
         let version = reader.number()?;
         if !is_version(version) {
@@ -229,7 +229,7 @@ impl<'a> ServerHello<'a> {
     }
 
     /// The version that both sides go on with.
-    pub fn negotiated_version(&self) -> u16 {
+    pub(crate) fn negotiated_version(&self) -> u16 {
         match self.selected_version {
             Some(version) => version,
             None if self.version == version::TLS_1_3 => version::TLS_1_3_EARLY,
@@ -239,14 +239,14 @@ impl<'a> ServerHello<'a> {
 }
 
 /// The names in an ALPN extension's list, as far as they are whole; none is empty.
-pub fn alpn_names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn alpn_names(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut reader = Reader(list);
     std::iter::from_fn(move || reader.counted_8()).filter(|name| !name.is_empty())
 }
 
 /// The first certificate of a Certificate message before TLS 1.3 (RFC 5246 section 7.4.2), which is
 /// the sender's own, in DER.
-pub fn leaf_certificate(body: &[u8]) -> Option<&[u8]> {
+pub(crate) fn leaf_certificate(body: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader(body);
     reader.number_24()?;
     let bytes = reader.number_24()?;

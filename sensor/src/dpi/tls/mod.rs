@@ -9,11 +9,11 @@
 //! far each side is, `event` writes the event. Here is what a session is: which side is the client, what has been seen, what still may come. Either side may be
 //! missing, and after a gap reading goes on at the next record that can be found.
 
-pub mod certificate;
+pub(super) mod certificate;
 mod event;
-pub mod fingerprint;
-pub mod handshake;
-pub mod record;
+pub(super) mod fingerprint;
+pub(super) mod handshake;
+pub(super) mod record;
 mod side;
 
 use self::certificate::Certificate;
@@ -44,7 +44,7 @@ mod message {
 
 /// The dissector of one TLS session.
 #[derive(Debug)]
-pub struct Tls {
+pub(super) struct Tls {
     sides: [Side; 2],
     /// Who is the client, once a hello has told. A capture that began late may have it backwards.
     client: Option<Direction>,

@@ -9,16 +9,16 @@ use crate::dpi::Probe;
 use std::borrow::Cow;
 
 /// Bytes of a record's header: type, version, length.
-pub const HEADER_BYTES: usize = 5;
+pub(crate) const HEADER_BYTES: usize = 5;
 /// Most bytes of a record's content: 2^14 and what TLS 1.2 allows encryption to add (RFC 5246 section 6.2.3).
-pub const CONTENT_BYTES_MAX: usize = (1 << 14) + 2048;
+pub(crate) const CONTENT_BYTES_MAX: usize = (1 << 14) + 2048;
 /// Most bytes of a handshake message that are put together. A longer message is passed over, counted
 /// as malformed; of a Certificate message only the first certificate counts.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// What a record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// Handshake messages, or parts of them.
     Handshake,
     /// What follows is encrypted.
@@ -31,7 +31,7 @@ pub enum Content {
 
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// What the record carries.
     pub content: Content,
     /// How many bytes of it follow.
@@ -40,7 +40,7 @@ pub struct Header {
 
 impl Header {
     /// Reads a header; `None` when these bytes are none.
-    pub fn parse(header: [u8; HEADER_BYTES]) -> Option<Header> {
+    pub(crate) fn parse(header: [u8; HEADER_BYTES]) -> Option<Header> {
         let content = match header[0] {
             20 => Content::ChangeCipherSpec,
             21 => Content::Alert,
@@ -58,14 +58,14 @@ impl Header {
     }
 
     /// The header that `bytes` begin with: `None` while it is not all there.
-    pub fn at(bytes: &[u8]) -> Option<Option<Header>> {
+    pub(crate) fn at(bytes: &[u8]) -> Option<Option<Header>> {
         bytes.first_chunk::<HEADER_BYTES>().map(|header| Header::parse(*header))
     }
 }
 
 /// Bytes of a handshake message, as far as the stream has them.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Gathered<'a> {
+pub(crate) enum Gathered<'a> {
     /// All that were wanted.
     Whole(Cow<'a, [u8]>),
     /// At least so many more bytes of the stream are needed.
@@ -76,7 +76,7 @@ pub enum Gathered<'a> {
 
 /// Puts `wanted` bytes of a handshake message together. `bytes` begin in a record of which `left`
 /// bytes are left, at the message's first; only what spans records is copied.
-pub fn gather(bytes: &[u8], left: usize, wanted: usize) -> Gathered<'_> {
+pub(crate) fn gather(bytes: &[u8], left: usize, wanted: usize) -> Gathered<'_> {
     let first = bytes.get(..left).unwrap_or(bytes);
     if let Some(message) = first.get(..wanted) {
         return Gathered::Whole(Cow::Borrowed(message));
@@ -105,7 +105,7 @@ pub fn gather(bytes: &[u8], left: usize, wanted: usize) -> Gathered<'_> {
 /// Whether the first bytes that either side sends are a TLS stream's.
 ///
 /// Beside hellos, an alert is recognised, and a stream picked up in the middle by two records in a row.
-pub fn probe(bytes: &[u8]) -> Probe {
+pub(crate) fn probe(bytes: &[u8]) -> Probe {
     if let Some(kind) = ssl2_hello(bytes) {
         return kind;
     }
@@ -177,7 +177,7 @@ fn probe_next(content: &[u8], bytes: usize) -> Probe {
 
 /// A hello in SSL 2.0's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ssl2Hello {
+pub(crate) struct Ssl2Hello {
     /// Whether it is the server's.
     pub server: bool,
     /// The version it speaks of; clients wrapped SSL 3.0 and TLS in this form, too.
@@ -191,7 +191,7 @@ impl Ssl2Hello {
     const FIXED_BYTES: usize = 11;
 
     /// The hello that `bytes` begin with.
-    pub fn parse(bytes: &[u8]) -> Option<Ssl2Hello> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Ssl2Hello> {
         let fixed = bytes.first_chunk::<{ Ssl2Hello::FIXED_BYTES }>()?;
         let number = |at: usize| -> usize { u16::from_be_bytes([fixed[at], fixed[at + 1]]).into() };
         let record = number(0) & 0x7fff;

@@ -1,0 +1,314 @@
+//! `ring list` and `ring check`: what a ring holds, and whether every byte of it is as it was written.
+//!
+//! In: the ring's directory. Out: tables for people (Display) and JSON (Serialize). Reads only; a ring that
+//! is being written can be listed and checked, up to what is sealed when it is looked at.
+
+use super::format::SEGMENT_HEADER_BYTES;
+use super::gaps::Gaps;
+use super::index::{Totals, sealed_totals};
+use super::lock;
+use super::reader::{BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segments};
+use super::summary::Summary;
+use serde::Serialize;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use weir_common::time::Timestamp;
+
+/// Most damages told one by one; all are counted.
+pub const DAMAGES_LISTED_MAX: usize = 1000;
+
+/// State of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentState {
+    /// Takes no more blocks.
+    Sealed,
+    /// Is being written, or was when the sensor was killed.
+    Open,
+    /// Cannot be read.
+    Unreadable,
+}
+
+/// One segment of a ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SegmentLine {
+    /// Its file.
+    pub file: String,
+    /// The worker's lane.
+    pub lane: u16,
+    /// Its state.
+    pub state: SegmentState,
+    /// Earliest time of a frame.
+    #[serde(serialize_with = "text")]
+    pub first_time: Timestamp,
+    /// Latest time of a frame.
+    #[serde(serialize_with = "text")]
+    pub last_time: Timestamp,
+    /// Blocks.
+    pub blocks: u64,
+    /// Frames.
+    pub frames: u64,
+    /// Captured bytes of the frames.
+    pub frame_bytes: u64,
+    /// Bytes of the segment and its index on disk.
+    pub disk_bytes: u64,
+}
+
+/// The segments of a ring, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listing {
+    /// Whether a sensor writes the ring now.
+    pub being_written: bool,
+    /// Frames in all segments.
+    pub frames: u64,
+    /// Their captured bytes.
+    pub frame_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// The segments.
+    pub segments: Vec<SegmentLine>,
+}
+
+/// One thing that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Where in it; none: the file as a whole.
+    pub offset: Option<u64>,
+    /// Earliest time that is lost, where known.
+    #[serde(serialize_with = "text_if")]
+    pub first_time: Option<Timestamp>,
+    /// Latest time that is lost, where known.
+    #[serde(serialize_with = "text_if")]
+    pub last_time: Option<Timestamp>,
+    /// Frames lost, where known; 0: an index only, and no frame.
+    pub frames: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What checking came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Segments checked.
+    pub segments: u64,
+    /// Blocks whose checksums agree and whose frames can be read.
+    pub blocks_sound: u64,
+    /// Their frames.
+    pub frames_sound: u64,
+    /// Things that are not as they were written.
+    pub damages: u64,
+    /// The first of them.
+    pub damaged: Vec<Damage>,
+}
+
+fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+fn text_if<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Lists a ring's segments.
+pub fn list(directory: &Path) -> io::Result<Listing> {
+    let mut listing = Listing {
+        being_written: lock::is_held(directory),
+        frames: 0,
+        frame_bytes: 0,
+        disk_bytes: 0,
+        segments: Vec::new(),
+    };
+    for files in segments(directory)? {
+        let line = line(&files)?;
+        listing.frames += line.frames;
+        listing.frame_bytes += line.frame_bytes;
+        listing.disk_bytes += line.disk_bytes;
+        listing.segments.push(line);
+    }
+    Ok(listing)
+}
+
+fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
+    let (state, totals) = match sealed_totals(&files.index)? {
+        Some(totals) => (SegmentState::Sealed, totals),
+        None => match SegmentContents::read(files) {
+            Ok(contents) => {
+                let mut totals = Totals::default();
+                contents.blocks.iter().for_each(|block| totals.add(block.offset, &block.header));
+                (SegmentState::Open, totals)
+            }
+            Err(_) => (SegmentState::Unreadable, Totals::default()),
+        },
+    };
+    let disk_bytes =
+        [&files.segment, &files.index].map(|path| fs::metadata(path).map_or(0, |meta| meta.len()));
+    Ok(SegmentLine {
+        file: files.name.segment_file(),
+        lane: files.name.lane,
+        state,
+        first_time: totals.first_time.min(files.name.first_time),
+        last_time: totals.last_time.max(files.name.first_time),
+        blocks: totals.blocks,
+        frames: totals.frames,
+        frame_bytes: totals.frame_bytes,
+        disk_bytes: disk_bytes.iter().sum(),
+    })
+}
+
+/// Reads every block of a ring and verifies its checksums. `progress` is told the segments done and there are.
+pub fn check(directory: &Path, progress: &mut dyn FnMut(usize, usize)) -> io::Result<Check> {
+    let (mut check, mut reader, mut frames) =
+        (Check::default(), BlockReader::default(), BlockFrames::default());
+    let all = segments(directory)?;
+    for (done, files) in all.iter().enumerate() {
+        progress(done, all.len());
+        match SegmentContents::read(files) {
+            Ok(contents) => check.segment(files, &contents, &mut reader, &mut frames),
+            Err(BlockError::Removed) => continue,
+            Err(error) => check.damage(Damage::whole(&files.name.segment_file(), error.to_string(), None)),
+        }
+        check.segments += 1;
+    }
+    progress(all.len(), all.len());
+    let ledger = Gaps::read(directory)?.damaged_records;
+    if ledger > 0 {
+        check.damage(Damage::whole("gaps", format!("{ledger} records do not match their checksum"), Some(0)));
+    }
+    Ok(check)
+}
+
+impl Check {
+    /// Whether everything is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.damages == 0
+    }
+
+    fn damage(&mut self, damage: Damage) {
+        self.damages += 1;
+        if self.damaged.len() < DAMAGES_LISTED_MAX {
+            self.damaged.push(damage);
+        }
+    }
+
+    fn segment(
+        &mut self,
+        files: &SegmentFiles,
+        contents: &SegmentContents,
+        reader: &mut BlockReader,
+        frames: &mut BlockFrames,
+    ) {
+        let file = files.name.segment_file();
+        let mut expected = SEGMENT_HEADER_BYTES as u64;
+        for block in &contents.blocks {
+            if contents.sealed.is_some() && block.offset > expected {
+                let what = format!("{} bytes without a sound block", block.offset - expected);
+                self.damage(Damage { offset: Some(expected), ..Damage::whole(&file, what, None) });
+            }
+            expected = block.header.next_offset(block.offset);
+            match reader.read(&files.segment, block.offset, &block.header, frames) {
+                Ok(()) => {
+                    self.blocks_sound += 1;
+                    self.frames_sound += u64::from(block.header.frames);
+                }
+                // Retention took it while it was being checked.
+                Err(BlockError::Removed) => return,
+                Err(error) => self.damage(Damage {
+                    file: file.clone(),
+                    offset: Some(block.offset),
+                    first_time: Some(block.header.first_time),
+                    last_time: Some(block.header.last_time),
+                    frames: Some(block.header.frames.into()),
+                    what: error.to_string(),
+                }),
+            }
+            if let Some(Err(error)) = contents.summary(block).map(Summary::parse) {
+                self.damage(Damage::whole(&files.name.index_file(), error.to_string(), Some(0)));
+            }
+        }
+        for range in &contents.damaged {
+            let what = format!("{} bytes without a sound block", range.bytes);
+            let frames = range.known.map(|header| header.frames.into());
+            self.damage(Damage { offset: Some(range.offset), ..Damage::whole(&file, what, frames) });
+        }
+        if contents.index_records_damaged > 0 {
+            let what = format!(
+                "{} records are damaged; its blocks are found all the same",
+                contents.index_records_damaged
+            );
+            self.damage(Damage::whole(&files.name.index_file(), what, Some(0)));
+        }
+    }
+}
+
+impl Damage {
+    fn whole(file: &str, what: String, frames: Option<u64>) -> Damage {
+        Damage { file: file.to_owned(), offset: None, first_time: None, last_time: None, frames, what }
+    }
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<50} {:>4} {:<10} {:<30} {:<30} {:>8} {:>12} {:>12}",
+            "segment", "lane", "state", "first", "last", "blocks", "frames", "MB on disk"
+        )?;
+        for line in &self.segments {
+            let state = match line.state {
+                SegmentState::Sealed => "sealed",
+                SegmentState::Open => "open",
+                SegmentState::Unreadable => "unreadable",
+            };
+            let megabytes = line.disk_bytes as f64 / 1e6;
+            let (first, last) = (line.first_time.to_string(), line.last_time.to_string());
+            let SegmentLine { file, lane, blocks, frames, .. } = line;
+            writeln!(
+                f,
+                "{file:<50} {lane:>4} {state:<10} {first:<30} {last:<30} {blocks:>8} {frames:>12} {megabytes:>12.1}"
+            )?;
+        }
+        write!(
+            f,
+            "{} segments, {} frames, {:.1} MB captured, {:.1} MB on disk{}",
+            self.segments.len(),
+            self.frames,
+            self.frame_bytes as f64 / 1e6,
+            self.disk_bytes as f64 / 1e6,
+            if self.being_written { ", being written" } else { "" }
+        )
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for damage in &self.damaged {
+            write!(f, "{}", damage.file)?;
+            if let Some(offset) = damage.offset {
+                write!(f, " at byte {offset}")?;
+            }
+            write!(f, ": {}", damage.what)?;
+            if let Some(frames) = damage.frames.filter(|frames| *frames > 0) {
+                write!(f, "; {frames} frames lost")?;
+            }
+            if let (Some(first), Some(last)) = (damage.first_time, damage.last_time) {
+                write!(f, " from {first} to {last}")?;
+            }
+            writeln!(f)?;
+        }
+        if self.damages > self.damaged.len() as u64 {
+            writeln!(f, "and {} more", self.damages - self.damaged.len() as u64)?;
+        }
+        let Check { segments, blocks_sound, frames_sound, damages, .. } = self;
+        write!(
+            f,
+            "{segments} segments, {blocks_sound} blocks and {frames_sound} frames sound, {damages} damages"
+        )
+    }
+}
