@@ -21,8 +21,11 @@ use weir_common::net::Address;
 
 /// Threads of the runtime: one can decode while another waits for the kernel.
 const THREADS: usize = 2;
-/// Longest time that listeners are waited for when they are told to stop: each takes what has arrived for
-/// at most two seconds, and the queue may have to empty meanwhile.
+/// Most bytes that one socket is read for when the listeners stop: more than the kernels' buffers at both
+/// ends hold together, so that only an exporter that goes on sending is cut off.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// Longest time that listeners are waited for when they are told to stop: each takes what has arrived,
+/// and the queue may have to empty meanwhile.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Why the listeners cannot begin.

@@ -3,7 +3,7 @@
 //! In: connections. Out: batches. A stream that is not IPFIX is closed; a session that ends inside a message
 //! is counted, and what was whole is kept.
 
-use super::{Over, Shared, send};
+use super::{DRAIN_BYTES_MAX, Over, Shared, send};
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
 use crate::ingest::{BATCH_RECORDS, clock};
@@ -11,7 +11,7 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use weir_common::ipfix::MESSAGE_HEADER_BYTES;
@@ -21,8 +21,6 @@ use weir_common::ipfix::decode::message_length;
 pub(super) const BUFFER_BYTES: usize = 16 << 10;
 /// Most bytes of a session's buffer.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// Longest time that a session takes for what has already arrived when the listeners stop.
-const DRAIN_SESSION_MAX: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted, as when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,11 +123,14 @@ impl TcpSession<'_> {
                 _ = stop.changed() => {
                     // Asked directly: the runtime may not have heard of what has arrived yet.
                     if let Ok(mut stream) = stream.into_std() {
-                        let begun = Instant::now();
-                        // An exporter that does not stop sending must not keep the collector from stopping.
-                        let read = |room: &mut [u8]| match begun.elapsed() {
-                            spent if spent < DRAIN_SESSION_MAX => stream.read(room),
-                            _ => Err(std::io::ErrorKind::WouldBlock.into()),
+                        let mut left = DRAIN_BYTES_MAX;
+                        let read = |room: &mut [u8]| {
+                            if left == 0 {
+                                return Err(std::io::ErrorKind::WouldBlock.into());
+                            }
+                            let read = stream.read(room)?;
+                            left = left.saturating_sub(read);
+                            Ok(read)
                         };
                         let _ = self.take_arrived(read).await;
                     }
