@@ -1,3 +1,5 @@
+//! Queries over small stores made here.
+
 use super::*;
 use datafusion::arrow::array::{
     ListBuilder, StringArray, StringBuilder, TimestampNanosecondArray, UInt64Array,
