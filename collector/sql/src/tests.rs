@@ -1,3 +1,5 @@
+//! Queries over small stores made here.
+
 use super::*;
 use datafusion::arrow::array::{
     ListBuilder, StringArray, StringBuilder, TimestampNanosecondArray, UInt64Array,
@@ -170,7 +172,7 @@ fn nothing_but_reading_is_allowed() {
 fn a_long_table_is_cut_and_says_so() {
     let sql = "SELECT * FROM generate_series(1, 30000)";
     let (_, answer) = ask(sql, Vec::new(), Format::Table).unwrap();
-    assert_eq!(answer, Answer { rows: output::TABLE_ROWS_MAX, cut: true });
+    assert_eq!(answer, Answer { rows: TABLE_ROWS_MAX, cut: true });
     let (text, answer) = ask(sql, Vec::new(), Format::Csv).unwrap();
     assert_eq!((text.lines().count(), answer.rows), (30_001, 30_000));
 }

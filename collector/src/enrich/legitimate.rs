@@ -3,7 +3,7 @@
 //! In: the lines, once; a flow's ends. Out: the line's note. A line is filed under the more specific of
 //! its two networks, so that a look-up tries the few lines that concern the addresses at hand.
 
-use super::prefix::{Prefix, PrefixMap};
+use crate::ingest::prefix::{Prefix, PrefixMap};
 use std::collections::HashMap;
 use weir_common::net::FlowKey;
 

@@ -5,8 +5,8 @@
 //! holds. Lines that begin with `#` are comments.
 
 use super::legitimate::Rule;
-use super::prefix::Prefix;
 use super::{Asset, Criticality};
+use crate::ingest::prefix::Prefix;
 use std::fmt;
 use std::io::Read;
 use weir_common::net::protocol;

@@ -6,13 +6,12 @@
 pub mod config;
 pub mod legitimate;
 pub mod lists;
-pub mod prefix;
 
 use crate::ingest::Exporter;
+use crate::ingest::prefix::PrefixMap;
 use config::EnrichConfig;
 use legitimate::Legitimate;
 use lists::ListProblem;
-use prefix::PrefixMap;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::sync::Arc;

@@ -49,7 +49,7 @@ pub fn read(
 mod tests {
     use super::*;
     use crate::ingest::testing::Exporting;
-    use crate::store::tests::record;
+    use crate::ingest::testing::record;
 
     fn read_bytes(bytes: &[u8]) -> (usize, Arc<IngestCounters>, Result<(), FileError>) {
         let counters = Arc::new(IngestCounters::default());

@@ -131,7 +131,7 @@ fn captures() -> Result<Kind, ImportError> {
 mod tests {
     use super::*;
     use crate::ingest::testing::Exporting;
-    use crate::store::tests::record;
+    use crate::ingest::testing::record;
 
     fn import(bytes: &[u8]) -> Result<usize, String> {
         let mut records = 0;

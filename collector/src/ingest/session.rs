@@ -129,7 +129,7 @@ fn domain_of(message: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use crate::ingest::testing::Exporting;
-    use crate::store::tests::{NOON, record};
+    use crate::ingest::testing::{NOON, record};
 
     fn session() -> (Session, Arc<IngestCounters>) {
         let counters = Arc::new(IngestCounters::default());

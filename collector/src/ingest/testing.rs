@@ -1,5 +1,6 @@
-//! An exporter for tests: Weir's own templates and records as messages.
+//! For tests: a record, and an exporter that sends Weir's own templates and records as messages.
 
+use weir_common::app::App;
 use weir_common::ipfix::MESSAGE_BYTES_MAX;
 use weir_common::ipfix::OPTIONS_TEMPLATE_SET;
 use weir_common::ipfix::TEMPLATE_SET;
@@ -7,7 +8,53 @@ use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow
 use weir_common::ipfix::options::{OptionsKind, Sensor};
 use weir_common::ipfix::template::{Layout, write_template};
 use weir_common::metadata::WEIR_PEN;
-use weir_common::record::FlowRecord;
+use weir_common::net::{Address, CommunityId, FlowKey, protocol};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use weir_common::time::Timestamp;
+
+/// 2026-11-20T12:00:00Z.
+pub(crate) const NOON: Timestamp = Timestamp::from_parts(1_795_176_000, 0);
+
+/// A TCP flow that ended `seconds` after [`NOON`].
+pub(crate) fn record(seconds: u64) -> FlowRecord {
+    let key = FlowKey {
+        initiator: Address::v4([10, 0, 0, 5]),
+        responder: Address::v4([192, 0, 2, 7]),
+        initiator_port: 40_000,
+        responder_port: 443,
+        protocol: protocol::TCP,
+    };
+    FlowRecord {
+        key,
+        flow_id: seconds,
+        community_id: CommunityId::of(&key, None, 0),
+        start: NOON,
+        end: Timestamp::from_parts(NOON.seconds() + seconds, 0),
+        forward: DirectionStats {
+            packets: 3,
+            octets: 300,
+            tcp_flags: 0x1b,
+            ttl_min: 64,
+            ttl_max: 64,
+            tos: 0,
+        },
+        reverse: DirectionStats {
+            packets: 2,
+            octets: 2000,
+            tcp_flags: 0x1b,
+            ttl_min: 60,
+            ttl_max: 60,
+            tos: 0,
+        },
+        icmp: None,
+        vlans: [0, 0],
+        interface: 1,
+        end_reason: EndReason::EndOfFlow,
+        state: FlowState::Closed,
+        app: App::Tls,
+        metadata: None,
+    }
+}
 
 /// An exporting process with its sequence number.
 pub(crate) struct Exporting {

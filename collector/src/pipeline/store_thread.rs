@@ -76,13 +76,15 @@ impl StoreThread {
         let limits = wait.map(|_| (directory, config.store.clone()));
         let thread = spawn("store", move || {
             let mut expired: Option<Instant> = None;
-            keep(store, &batches, || {
+            keep(store, &batches, |store| {
                 let Some((directory, config)) = &limits else { return };
                 if expired.is_some_and(|at| at.elapsed() < RETENTION_PERIOD) {
                     return;
                 }
                 expired = Some(Instant::now());
-                if let Err(error) = retention::apply(directory, config, &counters, clock()) {
+                let now = clock();
+                let kept = retention::apply(directory, config, &counters, now).and_then(|()| store.tidy(now));
+                if let Err(error) = kept {
                     tracing::error!("{error}; what is past its limits stays for now");
                 }
             });
@@ -106,9 +108,9 @@ impl StoreThread {
     }
 }
 
-fn keep(mut store: FlowStore, batches: &Receiver<Batch>, mut each_tick: impl FnMut()) {
+fn keep(mut store: FlowStore, batches: &Receiver<Batch>, mut each_tick: impl FnMut(&FlowStore)) {
     let mut ticked = Instant::now();
-    each_tick();
+    each_tick(&store);
     loop {
         match batches.recv_timeout(TICK) {
             Ok(batch) => store.append(&batch.exporter, &batch.records, clock()),
@@ -118,7 +120,7 @@ fn keep(mut store: FlowStore, batches: &Receiver<Batch>, mut each_tick: impl FnM
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
             store.tick(clock());
-            each_tick();
+            each_tick(&store);
         }
     }
     store.finish(clock());

@@ -121,6 +121,11 @@ impl FlowStore {
         }
     }
 
+    /// Removes what crashes left unfinished, of this store's other writers too.
+    pub fn tidy(&self, now: Timestamp) -> Result<(), StoreError> {
+        remove_unfinished(&self.directory, &self.counters, now)
+    }
+
     /// Completes files whose time has come.
     pub fn tick(&mut self, now: Timestamp) {
         while let Some(index) = self.open.iter().position(|file| now.since(file.opened) >= self.flush) {

@@ -114,53 +114,7 @@ pub(crate) fn date_and_hour(time: Timestamp) -> (String, u64) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use weir_common::app::App;
-    use weir_common::net::{Address, CommunityId, FlowKey, protocol};
-    use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
-
-    /// 2026-11-20T12:00:00Z.
-    pub(crate) const NOON: Timestamp = Timestamp::from_parts(1_795_176_000, 0);
-
-    /// A TCP flow that ended `seconds` after [`NOON`].
-    pub(crate) fn record(seconds: u64) -> FlowRecord {
-        let key = FlowKey {
-            initiator: Address::v4([10, 0, 0, 5]),
-            responder: Address::v4([192, 0, 2, 7]),
-            initiator_port: 40_000,
-            responder_port: 443,
-            protocol: protocol::TCP,
-        };
-        FlowRecord {
-            key,
-            flow_id: seconds,
-            community_id: CommunityId::of(&key, None, 0),
-            start: NOON,
-            end: Timestamp::from_parts(NOON.seconds() + seconds, 0),
-            forward: DirectionStats {
-                packets: 3,
-                octets: 300,
-                tcp_flags: 0x1b,
-                ttl_min: 64,
-                ttl_max: 64,
-                tos: 0,
-            },
-            reverse: DirectionStats {
-                packets: 2,
-                octets: 2000,
-                tcp_flags: 0x1b,
-                ttl_min: 60,
-                ttl_max: 60,
-                tos: 0,
-            },
-            icmp: None,
-            vlans: [0, 0],
-            interface: 1,
-            end_reason: EndReason::EndOfFlow,
-            state: FlowState::Closed,
-            app: App::Tls,
-            metadata: None,
-        }
-    }
+    pub(crate) use crate::ingest::testing::{NOON, record};
 
     #[test]
     fn the_hour_is_that_of_utc() {

@@ -10,7 +10,7 @@ mod udp;
 use super::Batch;
 use super::config::IngestConfig;
 use super::counters::IngestCounters;
-use crate::enrich::prefix::Networks;
+use crate::ingest::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,12 @@ use weir_common::net::Address;
 
 /// Threads of the runtime: one can decode while another waits for the kernel.
 const THREADS: usize = 2;
-/// Longest time that listeners take for what has already arrived when they are told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Most bytes that one socket is read for when the listeners stop: more than the kernels' buffers at both
+/// ends hold together, so that only an exporter that goes on sending is cut off.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// Longest time that listeners are waited for when they are told to stop: each takes what has arrived,
+/// and the queue may have to empty meanwhile.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
 
 /// Why the listeners cannot begin.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! In: connections. Out: batches. A stream that is not IPFIX is closed; a session that ends inside a message
 //! is counted, and what was whole is kept.
 
-use super::{Over, Shared, send};
+use super::{DRAIN_BYTES_MAX, Over, Shared, send};
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
 use crate::ingest::{BATCH_RECORDS, clock};
@@ -123,7 +123,16 @@ impl TcpSession<'_> {
                 _ = stop.changed() => {
                     // Asked directly: the runtime may not have heard of what has arrived yet.
                     if let Ok(mut stream) = stream.into_std() {
-                        let _ = self.take_arrived(|room| stream.read(room)).await;
+                        let mut left = DRAIN_BYTES_MAX;
+                        let read = |room: &mut [u8]| {
+                            if left == 0 {
+                                return Err(std::io::ErrorKind::WouldBlock.into());
+                            }
+                            let read = stream.read(room)?;
+                            left = left.saturating_sub(read);
+                            Ok(read)
+                        };
+                        let _ = self.take_arrived(read).await;
                     }
                     break;
                 }

@@ -3,7 +3,7 @@
 use super::tcp::BUFFER_BYTES;
 use super::*;
 use crate::ingest::testing::Exporting;
-use crate::store::tests::record;
+use crate::ingest::testing::record;
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! In: datagrams. Out: batches. A malformed datagram costs itself alone.
 
-use super::{DRAIN_MAX, Over, Shared, send};
+use super::{DRAIN_BYTES_MAX, Over, Shared, send};
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
 use crate::ingest::{BATCH_RECORDS, clock};
@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use weir_common::time::Timestamp;
@@ -69,8 +68,17 @@ pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mps
             _ = stop.changed() => {
                 // Asked directly: the runtime may not have heard of what has arrived yet.
                 let Ok(socket) = socket.into_std() else { break };
-                let begun = Instant::now();
-                while begun.elapsed() < DRAIN_MAX && matches!(state.take_turn(|room| socket.recv_from(room)).await, Ok(true)) {}
+                let mut left = DRAIN_BYTES_MAX;
+                let mut receive = |room: &mut [u8]| {
+                    if left == 0 {
+                        return Err(std::io::ErrorKind::WouldBlock.into());
+                    }
+                    let (length, peer) = socket.recv_from(room)?;
+                    // An empty datagram takes room in the kernel's buffer too.
+                    left = left.saturating_sub(length.max(1));
+                    Ok((length, peer))
+                };
+                while matches!(state.take_turn(&mut receive).await, Ok(true)) {}
                 break;
             }
         }
