@@ -172,7 +172,7 @@ impl Worker {
             if is_draining && self.outbox.mode == Mode::Replay {
                 break;
             }
-            let read = source.read_batch(&mut |frame| self.process(&frame));
+            let read = source.read_batch(&mut |frames| self.process_burst(frames));
             match read {
                 Ok(BatchEnd::More) => self.tick(self.now),
                 Ok(BatchEnd::Quiet { now }) => {
@@ -198,6 +198,13 @@ impl Worker {
         self.publish(source.as_mut());
         self.finish();
         self.counters
+    }
+
+    /// The path of packets that were captured together.
+    fn process_burst(&mut self, frames: &[Frame<'_>]) {
+        for frame in frames {
+            self.process(frame);
+        }
     }
 
     /// The path of a packet.
