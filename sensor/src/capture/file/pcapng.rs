@@ -99,7 +99,7 @@ impl Pcapng {
                 continue;
             }
             let length = self.word(header, 4);
-            if length < 12 || length % 4 != 0 {
+            if length < 12 || !length.is_multiple_of(4) {
                 return Err(Damage(format!("block length {length} is not a multiple of 4 from 12 on")));
             }
             let length = length as usize;
@@ -145,7 +145,7 @@ impl Pcapng {
             other => return Err(Damage(format!("a section's byte-order mark is {other:02x?}"))),
         };
         let length = self.word(header, 4);
-        if length < 28 || length % 4 != 0 {
+        if length < 28 || !length.is_multiple_of(4) {
             return Err(Damage(format!(
                 "a section header's length {length} is not a multiple of 4 from 28 on"
             )));
@@ -174,7 +174,7 @@ impl Pcapng {
                     if tick & 0x80 == 0 { Resolution::Decimal(power) } else { Resolution::Binary(power) };
             }
             (OPTION_TIME_OFFSET, [.., _, _, _, _, _, _, _, _]) => {
-                interface.offset_seconds = self.long(value) as i64
+                interface.offset_seconds = self.long(value) as i64;
             }
             _ => {}
         });
