@@ -10,13 +10,14 @@
 //! A worker runs capture → decode → flow → ring → dpi to completion and owns all of its state; nothing
 //! on the path is shared or locked. Threads end when their inbox closes, downstream last.
 
+use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
-use crate::decode::{Decoder, Packet};
+use crate::decode::{self, Decoder, Packet, Parsed};
 use crate::dpi::{Event, Inspection, Inspector};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
-use crate::flow::{Flow, FlowTable};
+use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::gaps::LossKind;
 use crate::ring::{Lane, Ring, RingStatus};
 use crossbeam::channel::{Sender, TrySendError};
@@ -173,7 +174,7 @@ impl Worker {
             if is_draining && self.outbox.mode == Mode::Replay {
                 break;
             }
-            let read = source.read_batch(&mut |frame| self.process(&frame));
+            let read = source.read_batch(&mut |frames| self.process_burst(frames));
             match read {
                 Ok(BatchEnd::More) => self.tick(self.now),
                 Ok(BatchEnd::Quiet { now }) => {
@@ -201,9 +202,32 @@ impl Worker {
         self.counters
     }
 
-    /// The path of a packet.
+    /// The path of frames that were captured together: all are decoded, then all of their flows are loaded at
+    /// once, then one after the other is metered.
+    fn process_burst(&mut self, frames: &[Frame<'_>]) {
+        for frames in frames.chunks(BURST_FRAMES_MAX) {
+            let mut parsed = [Parsed::Nothing; BURST_FRAMES_MAX];
+            let mut hashes = [FlowHash::default(); BURST_FRAMES_MAX];
+            for ((frame, parsed), hash) in frames.iter().zip(&mut parsed).zip(&mut hashes) {
+                *parsed = decode::parse(frame, &mut self.counters.decode);
+                if let Parsed::Packet(packet) = parsed {
+                    *hash = self.flows.hash_of(packet);
+                }
+            }
+            if let [_, .., last] = frames
+                && self.flows.len() >= WARM_FLOWS_MIN
+            {
+                self.flows.warm(&hashes[..frames.len()], last.time);
+            }
+            for ((frame, parsed), hash) in frames.iter().zip(&parsed).zip(&hashes) {
+                self.process(frame, parsed, *hash);
+            }
+        }
+    }
+
+    /// The path of a frame.
     #[inline]
-    fn process(&mut self, frame: &Frame<'_>) {
+    fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) {
         let Worker { decoder, flows, inspector, lane, outbox, events, counters, .. } = self;
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
@@ -211,7 +235,19 @@ impl Worker {
         if frame.time > self.now {
             self.now = frame.time;
         }
-        let Some(packet) = decoder.decode(frame, &mut counters.decode) else {
+        let reassembled;
+        let packet = match parsed {
+            Parsed::Packet(packet) => Some(packet),
+            Parsed::Fragment(fragment) => {
+                reassembled = decoder.reassemble(fragment, &mut counters.decode);
+                if let Some(packet) = &reassembled {
+                    hash = flows.hash_of(packet);
+                }
+                reassembled.as_ref()
+            }
+            Parsed::Nothing => None,
+        };
+        let Some(packet) = packet else {
             if let Some(lane) = lane {
                 lane.append(frame, None, &mut counters.ring);
             }
@@ -227,7 +263,8 @@ impl Worker {
                 &mut counters.export,
             );
         };
-        let observed = flows.observe(&packet, frame.time, frame.interface, &mut counters.flow, &mut ended);
+        let observed =
+            flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
         if let Some(lane) = lane {
             lane.append(frame, Some(flow.community_id().tag()), &mut counters.ring);
@@ -243,7 +280,7 @@ impl Worker {
         }
         inspector.inspect(
             &mut flow.attachment,
-            &packet,
+            packet,
             observed.direction,
             frame.time,
             events.as_mut(),

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// Most frames a source hands out before it lets the worker look at its timers.
 pub const BATCH_FRAMES_MAX: usize = 1024;
+/// Most frames that are handed out at once: enough to keep the processor's loads from memory busy, few enough
+/// that what they bring stays in its first cache until it is used.
+pub const BURST_FRAMES_MAX: usize = 32;
 /// Longest a live source waits for the first frame of a batch, in milliseconds.
 pub const BATCH_WAIT_MS_MAX: u64 = 100;
 

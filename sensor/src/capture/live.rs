@@ -76,7 +76,7 @@ impl LiveSource {
 }
 
 impl FrameSource for LiveSource {
-    fn read_batch(&mut self, each: &mut dyn FnMut(Frame<'_>)) -> Result<BatchEnd, CaptureError> {
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
         let Some(open) = &mut self.open else {
             if Instant::now() >= self.reopen_at {
                 self.reopen();
@@ -90,7 +90,9 @@ impl FrameSource for LiveSource {
         let read = open.capture.dispatch(Some(BATCH_FRAMES_MAX), |packet| {
             // With nanosecond precision the field named microseconds holds nanoseconds.
             let time = Timestamp::from_parts(packet.header.ts.tv_sec as u64, packet.header.ts.tv_usec as u32);
-            each(Frame { time, link, interface, wire_len: packet.header.len, data: packet.data });
+            // libpcap lends one frame per call and gives its block back to the kernel as soon as it has lent
+            // the last one of it: frames of different calls are never valid together.
+            each(&[Frame { time, link, interface, wire_len: packet.header.len, data: packet.data }]);
         });
         match read {
             Ok(0) => {

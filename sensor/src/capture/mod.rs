@@ -57,6 +57,12 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
 }
 
+impl Frame<'_> {
+    /// No bytes at no time: fills arrays of frames.
+    pub(crate) const EMPTY: Frame<'static> =
+        Frame { time: Timestamp::MIN, link: LinkType::NULL, interface: 0, wire_len: 0, data: &[] };
+}
+
 /// What a source has to say after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchEnd {
@@ -84,7 +90,11 @@ pub struct SourceLoss {
 pub trait FrameSource: Send {
     /// Hands the frames of one batch to `each` and says what comes next. At most
     /// [`config::BATCH_FRAMES_MAX`] frames; waits at most [`config::BATCH_WAIT_MS_MAX`] for the first.
-    fn read_batch(&mut self, each: &mut dyn FnMut(Frame<'_>)) -> Result<BatchEnd, CaptureError>;
+    ///
+    /// Frames come in bursts of 1 to [`config::BURST_FRAMES_MAX`], in order. Those of one call of `each` are
+    /// valid together and until it returns, so that work which waits for memory can be done for all of
+    /// them at once.
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError>;
 
     /// Losses so far.
     fn loss(&mut self) -> SourceLoss;

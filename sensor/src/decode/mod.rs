@@ -66,20 +66,22 @@ impl Decoder {
     /// its datagram; why was counted.
     #[inline]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>, counters: &mut DecodeCounters) -> Option<Packet<'a>> {
-        let (vlans, layer) = match network(frame, counters) {
-            Ok(network) => network,
-            Err(reason) => {
-                reason.count(counters);
-                return None;
-            }
-        };
-        let Layer { ip, payload, is_cut, fragment } = layer;
-        if let Some(fragment) = fragment {
-            let arrival = fragments::Arrival { vlans, ip, interface: frame.interface, time: frame.time };
-            return self.fragments.accept(arrival, fragment, payload, is_cut, counters);
+        match parse(frame, counters) {
+            Parsed::Packet(packet) => Some(packet),
+            Parsed::Fragment(fragment) => self.reassemble(&fragment, counters),
+            Parsed::Nothing => None,
         }
-        let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-        Some(Packet { vlans, ip, transport, payload, early: None, is_partial: false })
+    }
+
+    /// Takes in a fragment that [`parse`] found; `None` when it waits for the first one of its datagram.
+    #[inline]
+    pub fn reassemble<'a>(
+        &'a mut self,
+        frame: &FragmentFrame<'a>,
+        counters: &mut DecodeCounters,
+    ) -> Option<Packet<'a>> {
+        let FragmentFrame { arrival, fragment, payload, is_cut } = *frame;
+        self.fragments.accept(arrival, fragment, payload, is_cut, counters)
     }
 
     /// Gives up datagrams that have waited too long, and hands over the fragments among them whose first
@@ -102,6 +104,45 @@ impl Decoder {
     ) {
         self.fragments.drain(counters, each);
     }
+}
+
+/// What one frame alone says.
+#[derive(Clone, Copy, Debug)]
+pub enum Parsed<'a> {
+    /// It carries a whole packet.
+    Packet(Packet<'a>),
+    /// It carries a fragment: [`Decoder::reassemble`] knows whether that gives a packet.
+    Fragment(FragmentFrame<'a>),
+    /// It carries no IP packet; why was counted.
+    Nothing,
+}
+
+/// A frame that carries an IP fragment.
+#[derive(Clone, Copy, Debug)]
+pub struct FragmentFrame<'a> {
+    arrival: fragments::Arrival,
+    fragment: Fragment,
+    payload: &'a [u8],
+    is_cut: bool,
+}
+
+/// Decodes a frame as far as that takes no knowledge of other frames.
+#[inline]
+pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a> {
+    let (vlans, layer) = match network(frame, counters) {
+        Ok(network) => network,
+        Err(reason) => {
+            reason.count(counters);
+            return Parsed::Nothing;
+        }
+    };
+    let Layer { ip, payload, is_cut, fragment } = layer;
+    if let Some(fragment) = fragment {
+        let arrival = fragments::Arrival { vlans, ip, interface: frame.interface, time: frame.time };
+        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
+    }
+    let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
+    Parsed::Packet(Packet { vlans, ip, transport, payload, early: None, is_partial: false })
 }
 
 /// The network layer of a frame: what an IP header says and what follows it.

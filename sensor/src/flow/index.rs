@@ -40,6 +40,12 @@ impl Index {
         None
     }
 
+    /// The bucket that a look-up of this hash begins with.
+    #[inline]
+    pub(super) fn home(&self, hash: u32) -> u64 {
+        self.buckets.get(hash as usize & (self.buckets.len() - 1)).copied().unwrap_or(EMPTY)
+    }
+
     /// Adds a slot that is not in the index. Slots are below `u32::MAX`.
     pub(super) fn insert(&mut self, hash: u32, slot: u32) {
         if (self.len + 1) * 4 > self.buckets.len() * 3 {

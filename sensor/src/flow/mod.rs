@@ -17,9 +17,11 @@ mod slab;
 mod index;
 mod expiry;
 mod table;
+mod warm;
 
 #[cfg(test)]
 mod tests;
 
 pub use live::Flow;
-pub use table::{FlowSlot, FlowTable, Observed};
+pub use table::{FlowHash, FlowSlot, FlowTable, Observed};
+pub use warm::WARM_FLOWS_MIN;

@@ -22,6 +22,10 @@ const REUSE_QUIET_NS: u64 = 10_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowSlot(u32);
 
+/// Where a table looks for a packet's flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowHash(pub(super) u32);
+
 /// What a packet did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
@@ -41,8 +45,8 @@ pub struct Observed {
 /// Every method that can end a flow takes `ended`, which is given the flow before it goes; with
 /// [`EndReason::ActiveTimeout`] the flow goes on, and only its counts begin anew.
 pub struct FlowTable<A> {
-    flows: Slab<Flow<A>>,
-    index: Index,
+    pub(super) flows: Slab<Flow<A>>,
+    pub(super) index: Index,
     hasher: RandomState,
     /// Flows in `flows` that are in use; at most `flows_max`.
     live: u32,
@@ -52,7 +56,7 @@ pub struct FlowTable<A> {
     /// Flows that go on, and TCP flows that ended.
     open: Queue,
     closed: Queue,
-    queue_granule_ns: u64,
+    pub(super) queue_granule_ns: u64,
     active_timeout_ns: u64,
     community_id_seed: u16,
     /// Flows begun so far, and the worker's number.
@@ -117,8 +121,21 @@ impl<A: Default> FlowTable<A> {
         counters: &mut FlowCounters,
         ended: &mut impl FnMut(&mut Flow<A>, EndReason),
     ) -> Observed {
+        self.observe_hashed(packet, self.hash_of(packet), time, interface, counters, ended)
+    }
+
+    /// As [`FlowTable::observe`], for a packet whose hash is known already.
+    #[inline]
+    pub fn observe_hashed(
+        &mut self,
+        packet: &Packet<'_>,
+        FlowHash(hash): FlowHash,
+        time: Timestamp,
+        interface: u32,
+        counters: &mut FlowCounters,
+        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
+    ) -> Observed {
         let (key, source_is_first) = CanonicalKey::of(packet);
-        let hash = key.hash(&self.hasher);
         let mut found = self.index.find(hash, |slot| self.flows.at(slot).key == key);
         if let Some(slot) = found
             && let Some(reason) = self.superseded(self.flows.at(slot), packet, time)
@@ -140,6 +157,12 @@ impl<A: Default> FlowTable<A> {
         };
         let (direction, is_flipped) = self.update(slot, source_is_first, packet, time);
         Observed { slot: FlowSlot(slot), direction, is_new: found.is_none(), is_flipped }
+    }
+
+    /// The hash under which a packet's flow is found, for [`FlowTable::warm`] and [`FlowTable::observe_hashed`].
+    #[inline]
+    pub fn hash_of(&self, packet: &Packet<'_>) -> FlowHash {
+        FlowHash(CanonicalKey::of(packet).0.hash(&self.hasher))
     }
 
     /// Ends flows whose timeout has passed at `now`, at most some thousands per call; true when there may be

@@ -14,7 +14,7 @@ mod sequence;
 pub use sequence::FileSequence;
 
 use super::{BatchEnd, CaptureError, Frame, FrameSource, SourceLoss};
-use crate::capture::config::BATCH_FRAMES_MAX;
+use crate::capture::config::{BATCH_FRAMES_MAX, BURST_FRAMES_MAX};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -73,17 +73,22 @@ impl FileSource {
 }
 
 impl FrameSource for FileSource {
-    fn read_batch(&mut self, each: &mut dyn FnMut(Frame<'_>)) -> Result<BatchEnd, CaptureError> {
-        for _ in 0..BATCH_FRAMES_MAX {
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
+        // Every batch but the last has the same number of frames, wherever the window's borders are, so that
+        // timers run at the same frames however a file is read.
+        let mut left = BATCH_FRAMES_MAX;
+        while left > 0 {
             if self.ended {
                 return Ok(BatchEnd::End);
             }
-            let more = match &mut self.format {
-                Format::Pcap(pcap) => pcap.next(&mut self.window, each),
-                Format::Pcapng(pcapng) => pcapng.next(&mut self.window, each),
+            let count_max = left.min(BURST_FRAMES_MAX);
+            let count = match &mut self.format {
+                Format::Pcap(pcap) => pcap.next_burst(&mut self.window, count_max, each),
+                Format::Pcapng(pcapng) => pcapng.next_burst(&mut self.window, count_max, each),
             };
-            match more {
-                Ok(more) => self.ended = !more,
+            match count {
+                Ok(0) => self.ended = true,
+                Ok(count) => left -= count,
                 Err(Damage(message)) => {
                     self.ended = true;
                     return Err(self.window.error(&self.name, message));
@@ -166,8 +171,12 @@ mod tests {
             Err(error) => return (seen, Some(error.to_string())),
         };
         loop {
-            let mut each =
-                |f: Frame<'_>| seen.push((f.time, f.link, f.interface, f.wire_len, f.data.to_vec()));
+            let mut each = |burst: &[Frame<'_>]| {
+                assert!((1..=BURST_FRAMES_MAX).contains(&burst.len()));
+                seen.extend(
+                    burst.iter().map(|f| (f.time, f.link, f.interface, f.wire_len, f.data.to_vec())),
+                );
+            };
             match source.read_batch(&mut each) {
                 Ok(BatchEnd::End) => return (seen, None),
                 Ok(_) => {}
@@ -301,6 +310,70 @@ mod tests {
         let mut tiny = good.clone();
         tiny.extend(words(&[6, 8, 8]));
         assert!(read(&tiny).1.unwrap().contains("block length 8"));
+    }
+
+    /// Sizes of the bursts of each batch.
+    fn bursts(bytes: Vec<u8>) -> Vec<Vec<usize>> {
+        let mut source = FileSource::read_from("test", Box::new(std::io::Cursor::new(bytes))).unwrap();
+        let mut batches = Vec::new();
+        loop {
+            let mut sizes = Vec::new();
+            let end = source.read_batch(&mut |burst| sizes.push(burst.len())).unwrap();
+            batches.push(sizes);
+            if end == BatchEnd::End {
+                return batches;
+            }
+        }
+    }
+
+    #[test]
+    fn frames_come_in_bursts_and_batches_end_at_the_same_frame_in_both_formats() {
+        let count = BATCH_FRAMES_MAX + BURST_FRAMES_MAX + 3;
+        let file = pcap(0xa1b2_c3d4, false, 5);
+        let classic = [&file[..24], &file[24..].repeat(count)].concat();
+        let pcapng = [section(), interface(1, None), enhanced(0, 5, b"abc").repeat(count)].concat();
+        for file in [classic, pcapng] {
+            let batches = bursts(file);
+            assert_eq!(batches[0], vec![BURST_FRAMES_MAX; BATCH_FRAMES_MAX / BURST_FRAMES_MAX]);
+            assert_eq!(batches[1], vec![BURST_FRAMES_MAX, 3]);
+        }
+    }
+
+    #[test]
+    fn bursts_that_end_with_the_window_lose_and_repeat_nothing() {
+        // Records of 1016 bytes: the window of 256 KiB ends within one of them.
+        let mut classic = pcap(0xa1b2_c3d4, false, 5)[..24].to_vec();
+        let mut pcapng = [section(), interface(1, None)].concat();
+        for number in 0..3000u32 {
+            let mut data = number.to_le_bytes().to_vec();
+            data.resize(1000, 7);
+            classic.extend(words(&[1, number, 1000, 1000]));
+            classic.extend(&data);
+            pcapng.extend(enhanced(0, number.into(), &data));
+        }
+        for file in [classic, pcapng] {
+            let (seen, error) = read(&file);
+            assert_eq!(error, None);
+            let numbers: Vec<u32> =
+                seen.iter().map(|frame| u32::from_le_bytes(frame.4[..4].try_into().unwrap())).collect();
+            assert_eq!(numbers, (0..3000).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_block_between_packets_takes_effect_on_those_after_it() {
+        let file = [
+            section(),
+            interface(1, None),
+            enhanced(0, 5, b"abc"),
+            interface(101, None),
+            enhanced(1, 5, b"abc"),
+            enhanced(0, 5, b"abc"),
+        ]
+        .concat();
+        let links: Vec<u16> = read(&file).0.iter().map(|frame| frame.1.0).collect();
+        assert_eq!(links, [1, 101, 1]);
+        assert_eq!(bursts(file), [[1, 2]]);
     }
 
     #[test]

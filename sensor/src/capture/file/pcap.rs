@@ -1,6 +1,7 @@
 //! Classic pcap (draft-ietf-opsawg-pcap): a file header, then records.
 
 use super::{Damage, FRAME_BYTES_MAX, Window};
+use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{Frame, LinkType};
 use weir_common::time::Timestamp;
 
@@ -55,27 +56,50 @@ impl Pcap {
         Ok(Pcap { flavour, link })
     }
 
-    /// Hands out the next frame; false at the end of the file.
-    pub(super) fn next(
+    /// Hands out the next frames, at least one and at most `count_max` of those that the window holds already, and
+    /// gives their number; 0 at the end of the file.
+    pub(super) fn next_burst(
         &mut self,
         window: &mut Window,
-        each: &mut dyn FnMut(Frame<'_>),
-    ) -> Result<bool, Damage> {
+        count_max: usize,
+        each: &mut dyn FnMut(&[Frame<'_>]),
+    ) -> Result<usize, Damage> {
+        // The first record may need more of the file, which moves what is in the window. Those after it
+        // are taken as long as nothing has to move.
         let header_bytes = self.flavour.record_header_bytes;
-        let Some(header) = window.peek(header_bytes)? else { return Ok(false) };
-        let word = |at| self.flavour.word(header, at);
-        let (seconds, subsecond, captured, wire_len) = (word(0), word(4), word(8) as usize, word(12));
+        let Some(header) = window.peek(header_bytes)? else { return Ok(0) };
+        let captured = self.flavour.word(header, 8) as usize;
         if captured > FRAME_BYTES_MAX {
             return Err(Damage(format!(
                 "a record claims {captured} bytes, at most {FRAME_BYTES_MAX} are possible"
             )));
         }
-        let record = window.expect(header_bytes + captured)?;
+        window.expect(header_bytes + captured)?;
+        let mut burst = [Frame::EMPTY; BURST_FRAMES_MAX];
+        let (mut count, mut used) = (0, 0);
+        for place in burst.iter_mut().take(count_max) {
+            let Some((frame, rest)) = self.record(&window.buffered()[used..]) else { break };
+            *place = frame;
+            used = window.buffered().len() - rest.len();
+            count += 1;
+        }
+        each(&burst[..count]);
+        window.consume(used);
+        Ok(count)
+    }
+
+    /// The record that bytes begin with, and what follows it; `None` when it is not whole or damaged.
+    #[inline]
+    fn record<'a>(&self, bytes: &'a [u8]) -> Option<(Frame<'a>, &'a [u8])> {
+        let (header, rest) = bytes.split_at_checked(self.flavour.record_header_bytes)?;
+        let word = |at| self.flavour.word(header, at);
+        let (seconds, subsecond, captured, wire_len) = (word(0), word(4), word(8), word(12));
+        if captured as usize > FRAME_BYTES_MAX {
+            return None;
+        }
+        let (data, rest) = rest.split_at_checked(captured as usize)?;
         let nanos = if self.flavour.nanoseconds { u64::from(subsecond) } else { u64::from(subsecond) * 1000 };
         let time = Timestamp(u64::from(seconds) * 1_000_000_000 + nanos);
-        let data = &record[header_bytes..];
-        each(Frame { time, link: self.link, interface: 0, wire_len: wire_len.max(captured as u32), data });
-        window.consume(header_bytes + captured);
-        Ok(true)
+        Some((Frame { time, link: self.link, interface: 0, wire_len: wire_len.max(captured), data }, rest))
     }
 }

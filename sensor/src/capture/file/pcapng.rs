@@ -1,6 +1,7 @@
 //! pcapng (draft-ietf-opsawg-pcapng): sections of blocks, interfaces described within.
 
 use super::{Damage, FRAME_BYTES_MAX, Window};
+use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{Frame, LinkType, SourceLoss};
 use weir_common::time::Timestamp;
 
@@ -24,6 +25,11 @@ const OPTION_INTERFACE_DROPPED: u16 = 5;
 /// Whether four bytes begin a section; the block's type reads the same in both byte orders.
 pub(super) fn is_section_header(magic: [u8; 4]) -> bool {
     u32::from_be_bytes(magic) == SECTION_HEADER
+}
+
+/// Whether blocks of a type hold a frame each.
+fn is_packet(kind: u32) -> bool {
+    matches!(kind, PACKET | SIMPLE_PACKET | ENHANCED_PACKET)
 }
 
 #[derive(Default)]
@@ -55,14 +61,38 @@ impl Pcapng {
         SourceLoss { kernel_dropped: 0, interface_dropped: self.dropped }
     }
 
-    /// Reads blocks up to the next frame and hands it out; false at the end of the file.
-    pub(super) fn next(
+    /// Reads blocks up to the next frame and hands it out, with those of the packet blocks that follow it in the
+    /// window, `count_max` at most, and gives their number; 0 at the end of the file.
+    pub(super) fn next_burst(
         &mut self,
         window: &mut Window,
-        each: &mut dyn FnMut(Frame<'_>),
-    ) -> Result<bool, Damage> {
+        count_max: usize,
+        each: &mut dyn FnMut(&[Frame<'_>]),
+    ) -> Result<usize, Damage> {
+        let Some(length) = self.seek_packet(window)? else { return Ok(0) };
+        // Nothing is read or changed from here on until the frames are handed out, so they are valid together.
+        let bytes = window.buffered();
+        let mut burst = [Frame::EMPTY; BURST_FRAMES_MAX];
+        let first = bytes.get(..length).unwrap_or_default();
+        burst[0] = self.packet(self.word(first, 0), &first[8..length - 4])?;
+        let (mut count, mut used) = (1, length);
+        while count < count_max.min(BURST_FRAMES_MAX)
+            && let Some((frame, length)) = self.whole_packet(&bytes[used..])
+        {
+            burst[count] = frame;
+            count += 1;
+            used += length;
+        }
+        each(&burst[..count]);
+        window.consume(used);
+        Ok(count)
+    }
+
+    /// Reads blocks up to the next one that holds a frame, and gives its length, all of which is in the window
+    /// then; `None` at the end of the file.
+    fn seek_packet(&mut self, window: &mut Window) -> Result<Option<usize>, Damage> {
         loop {
-            let Some(header) = window.peek(8)? else { return Ok(false) };
+            let Some(header) = window.peek(8)? else { return Ok(None) };
             let kind = self.word(header, 0);
             if u32::from_be_bytes([header[0], header[1], header[2], header[3]]) == SECTION_HEADER {
                 self.section(window)?;
@@ -74,7 +104,7 @@ impl Pcapng {
             }
             let length = length as usize;
             if length > BLOCK_BYTES_MAX {
-                if matches!(kind, PACKET | SIMPLE_PACKET | ENHANCED_PACKET | INTERFACE_DESCRIPTION) {
+                if is_packet(kind) || kind == INTERFACE_DESCRIPTION {
                     return Err(Damage(format!(
                         "a block of type {kind} claims {length} bytes, at most {BLOCK_BYTES_MAX} are possible"
                     )));
@@ -84,19 +114,26 @@ impl Pcapng {
             }
             let block = window.expect(length)?;
             let body = &block[8..length - 4];
-            let found = match kind {
-                INTERFACE_DESCRIPTION => self.interface(body).map(|()| false)?,
-                ENHANCED_PACKET => self.enhanced(body, each)?,
-                PACKET => self.obsolete(body, each)?,
-                SIMPLE_PACKET => self.simple(body, each)?,
+            match kind {
+                INTERFACE_DESCRIPTION => self.interface(body)?,
                 INTERFACE_STATISTICS => self.statistics(body),
-                _ => false,
-            };
-            window.consume(length);
-            if found {
-                return Ok(true);
+                _ if is_packet(kind) => return Ok(Some(length)),
+                _ => {}
             }
+            window.consume(length);
         }
+    }
+
+    /// The frame of the packet block that bytes begin with, and the block's length; `None` for another block,
+    /// and for one that is damaged or not whole.
+    fn whole_packet<'a>(&self, bytes: &'a [u8]) -> Option<(Frame<'a>, usize)> {
+        let header = bytes.get(..8)?;
+        let (kind, length) = (self.word(header, 0), self.word(header, 4) as usize);
+        if !is_packet(kind) || length < 12 || !length.is_multiple_of(4) || length > BLOCK_BYTES_MAX {
+            return None;
+        }
+        let body = bytes.get(..length)?.get(8..length - 4)?;
+        Some((self.packet(kind, body).ok()?, length))
     }
 
     /// A section begins anew: byte order and interfaces are its own.
@@ -145,7 +182,16 @@ impl Pcapng {
         Ok(())
     }
 
-    fn enhanced(&self, body: &[u8], each: &mut dyn FnMut(Frame<'_>)) -> Result<bool, Damage> {
+    /// The frame of a packet block's body.
+    fn packet<'a>(&self, kind: u32, body: &'a [u8]) -> Result<Frame<'a>, Damage> {
+        match kind {
+            SIMPLE_PACKET => self.simple(body),
+            PACKET => self.obsolete(body),
+            _ => self.enhanced(body),
+        }
+    }
+
+    fn enhanced<'a>(&self, body: &'a [u8]) -> Result<Frame<'a>, Damage> {
         if body.len() < 20 {
             return Err(Damage(format!(
                 "an enhanced packet block has {} bytes, at least 20 are needed",
@@ -154,20 +200,20 @@ impl Pcapng {
         }
         let word = |at| self.word(body, at);
         let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
-        self.frame(word(0), ticks, word(12) as usize, word(16), &body[20..], each)
+        self.frame(word(0), ticks, word(12) as usize, word(16), &body[20..])
     }
 
-    fn obsolete(&self, body: &[u8], each: &mut dyn FnMut(Frame<'_>)) -> Result<bool, Damage> {
+    fn obsolete<'a>(&self, body: &'a [u8]) -> Result<Frame<'a>, Damage> {
         if body.len() < 20 {
             return Err(Damage(format!("a packet block has {} bytes, at least 20 are needed", body.len())));
         }
         let word = |at| self.word(body, at);
         let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
-        self.frame(u32::from(self.half(body, 0)), ticks, word(12) as usize, word(16), &body[20..], each)
+        self.frame(u32::from(self.half(body, 0)), ticks, word(12) as usize, word(16), &body[20..])
     }
 
     /// A simple packet has no time; the format leaves none, so it is the epoch.
-    fn simple(&self, body: &[u8], each: &mut dyn FnMut(Frame<'_>)) -> Result<bool, Damage> {
+    fn simple<'a>(&self, body: &'a [u8]) -> Result<Frame<'a>, Damage> {
         if body.len() < 4 {
             return Err(Damage("a simple packet block is shorter than 4 bytes".into()));
         }
@@ -175,18 +221,17 @@ impl Pcapng {
         let snap_length = self.interfaces.first().map_or(0, |interface| interface.snap_length);
         let snapped = if snap_length == 0 { wire_len } else { wire_len.min(snap_length) };
         let captured = (snapped as usize).min(body.len() - 4);
-        self.frame(0, 0, captured, wire_len, &body[4..], each)
+        self.frame(0, 0, captured, wire_len, &body[4..])
     }
 
-    fn frame(
+    fn frame<'a>(
         &self,
         number: u32,
         ticks: u64,
         captured: usize,
         wire_len: u32,
-        bytes: &[u8],
-        each: &mut dyn FnMut(Frame<'_>),
-    ) -> Result<bool, Damage> {
+        bytes: &'a [u8],
+    ) -> Result<Frame<'a>, Damage> {
         let Some(interface) = self.interfaces.get(number as usize) else {
             return Err(Damage(format!("a packet names interface {number} of {}", self.interfaces.len())));
         };
@@ -194,12 +239,11 @@ impl Pcapng {
             return Err(Damage(format!("a packet claims {captured} bytes, its block holds {}", bytes.len())));
         };
         let wire_len = wire_len.max(captured as u32);
-        each(Frame { time: interface.time(ticks), link: interface.link, interface: number, wire_len, data });
-        Ok(true)
+        Ok(Frame { time: interface.time(ticks), link: interface.link, interface: number, wire_len, data })
     }
 
-    /// Adds what the interface dropped; never a frame.
-    fn statistics(&mut self, body: &[u8]) -> bool {
+    /// Adds what the interface dropped.
+    fn statistics(&mut self, body: &[u8]) {
         let mut dropped = 0;
         if let Some(options) = body.get(12..) {
             self.options(options, &mut |code, value| {
@@ -209,7 +253,6 @@ impl Pcapng {
             });
         }
         self.dropped = self.dropped.saturating_add(dropped);
-        false
     }
 
     /// Visits options; a list that is cut off ends early, as options only describe.

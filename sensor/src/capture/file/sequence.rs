@@ -27,7 +27,7 @@ impl FileSequence {
 }
 
 impl FrameSource for FileSequence {
-    fn read_batch(&mut self, each: &mut dyn FnMut(Frame<'_>)) -> Result<BatchEnd, CaptureError> {
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
         let source = match &mut self.current {
             Some(source) => source,
             None => match self.files.next() {

@@ -57,6 +57,12 @@ impl Window {
         }
     }
 
+    /// All bytes that can be had without reading on.
+    #[inline]
+    pub(super) fn buffered(&self) -> &[u8] {
+        &self.buffer[self.begin..self.end]
+    }
+
     /// Uses up bytes that were peeked at.
     #[inline]
     pub(super) fn consume(&mut self, count: usize) {

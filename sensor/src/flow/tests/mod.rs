@@ -216,6 +216,20 @@ fn what_is_attached_stays_with_the_flow_and_goes_with_it() {
 }
 
 #[test]
+fn flows_are_loaded_ahead_for_known_and_unknown_packets_and_for_more_than_there_is_room() {
+    let mut bench = Bench::new();
+    bench.table.warm(&[], Timestamp(0));
+    for port in 0..100 {
+        bench.see(&udp((CLIENT.0, port), SERVER), 0);
+    }
+    let hashes: Vec<_> = (50..150).map(|port| bench.table.hash_of(&udp((CLIENT.0, port), SERVER))).collect();
+    for some in hashes.chunks(7).chain([&hashes[..], &[FlowHash::default()]]) {
+        bench.table.warm(some, Timestamp(1_000_000_000));
+    }
+    assert_eq!(bench.table.len(), 100);
+}
+
+#[test]
 fn a_flow_takes_three_cache_lines() {
     assert_eq!(size_of::<Flow<Option<Box<u32>>>>(), 192);
 }
