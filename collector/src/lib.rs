@@ -2,10 +2,16 @@
 //!
 //! The modules stand in the order of a record's path: `ingest → enrich → detect → correlate → triage →
 //! forward`, with `store` and `evidence` beside it. [`pipeline`] is the one place where they meet.
-//! Async lives in `ingest` alone; everything after it is synchronous functions over batches.
+//! Async lives in `ingest` alone; everything after it is synchronous functions over batches. What several
+//! of them need stands below them and knows none: [`bounded`], [`files`], [`list`], [`prefix`], [`problem`].
 
 #![forbid(unsafe_code)]
 
+pub mod bounded;
+pub mod files;
+pub mod list;
+pub mod prefix;
+pub mod problem;
 pub mod ingest;
 pub mod enrich;
 pub mod detect;

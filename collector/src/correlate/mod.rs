@@ -7,7 +7,7 @@
 
 pub mod config;
 
-use crate::detect::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::detect::{Finding, FlowRef};
 use crate::enrich::Criticality;
 use config::CorrelateConfig;

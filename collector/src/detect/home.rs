@@ -3,14 +3,12 @@
 //! In: networks as CIDR text. Out: a test of an address. Without networks: private (RFC 1918),
 //! shared (RFC 6598), link-local, loopback and unique-local (RFC 4193) addresses.
 
-use ipnet::IpNet;
+use crate::prefix::Networks;
 use weir_common::net::Address;
 
-/// The owner's networks, as ranges of mapped addresses.
+/// The owner's networks; a clone shares them.
 #[derive(Clone, Debug)]
-pub struct Home {
-    ranges: Vec<(u128, u128)>,
-}
+pub struct Home(Networks);
 
 const PRIVATE: &[&str] = &[
     "10.0.0.0/8",
@@ -25,46 +23,21 @@ const PRIVATE: &[&str] = &[
 ];
 
 impl Home {
-    /// Reads CIDR texts; an empty list means private addresses. The error is the text that is no network.
+    /// Reads CIDR texts; an empty list means private addresses. The error says which text is no network.
     pub fn new(networks: &[String]) -> Result<Home, String> {
-        let private: Vec<String>;
-        let networks = if networks.is_empty() {
-            private = PRIVATE.iter().map(|text| (*text).to_owned()).collect();
-            &private
-        } else {
-            networks
-        };
-        let mut ranges = Vec::new();
-        for text in networks {
-            ranges.push(
-                range(text)
-                    .ok_or_else(|| format!("`{text}` is not a network: expected CIDR such as 10.0.0.0/8"))?,
-            );
-        }
-        Ok(Home { ranges })
+        if networks.is_empty() { Networks::parse(PRIVATE) } else { Networks::parse(networks) }.map(Home)
     }
 
     /// No network at all.
     pub fn nowhere() -> Home {
-        Home { ranges: Vec::new() }
+        Home(Networks::default())
     }
 
     /// Whether the address is the owner's.
     #[inline]
     pub fn contains(&self, address: &Address) -> bool {
-        let number = u128::from_be_bytes(address.0);
-        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&number))
+        self.0.contains(*address)
     }
-}
-
-/// First and last mapped address of a network or of a single address.
-pub(crate) fn range(text: &str) -> Option<(u128, u128)> {
-    let net: IpNet = match text.parse() {
-        Ok(net) => net,
-        Err(_) => IpNet::from(text.parse::<std::net::IpAddr>().ok()?),
-    };
-    let number = |ip: std::net::IpAddr| u128::from_be_bytes(Address::from(ip).0);
-    Some((number(net.network()), number(net.broadcast())))
 }
 
 #[cfg(test)]

@@ -14,43 +14,17 @@ use super::signature::condition::ConditionDetector;
 use super::signature::indicator::{IndicatorDetector, Indicators};
 use super::{Detector, Finding};
 use crate::enrich::Enriched;
+use crate::files::replace;
+use crate::list;
+use crate::problem::Problem;
 use serde::Deserialize;
-use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use toml::Spanned;
 
-/// Largest list or rules file that is read, in bytes.
-pub const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
-
-/// Something in a list, a rule or the configuration that cannot be used, and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// `file`, `file:line` or a configuration key.
-    pub place: String,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl Problem {
-    /// In a file or under a key, as a whole.
-    pub fn in_file(place: &str, message: String) -> Problem {
-        Problem { place: place.to_owned(), message }
-    }
-
-    /// On a line, counted from 1; 0 when it is not known.
-    pub fn at_line(file: &str, line: u64, message: String) -> Problem {
-        let place = if line == 0 { file.to_owned() } else { format!("{file}:{line}") };
-        Problem { place, message }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
-    }
-}
+/// Largest file of rules that is read, in bytes.
+pub const RULES_BYTES_MAX: u64 = 64 << 20;
 
 /// Every detector, in the order in which a record passes them.
 pub struct Detectors {
@@ -70,10 +44,10 @@ impl Detectors {
     ) -> (Detectors, Vec<Problem>) {
         let mut problems = Vec::new();
         let home = Home::new(home_networks).unwrap_or_else(|message| {
-            problems.push(Problem::in_file("enrich.home_networks", message));
+            problems.push(Problem::at("enrich.home_networks", message));
             Home::new(&[]).unwrap_or_else(|_| Home::nowhere())
         });
-        let indicators = indicators(config, &mut problems);
+        let indicators = indicators(&config.indicators, config.indicators_max as usize, &mut problems);
         let conditions = conditions(config, &mut problems);
         let mut list: Vec<Box<dyn Detector>> = Vec::new();
         if !indicators.is_empty() {
@@ -85,7 +59,7 @@ impl Detectors {
         if config.scan.enabled {
             match ScanDetector::new(&config.scan, home.clone()) {
                 Ok(detector) => list.push(Box::new(detector)),
-                Err(message) => problems.push(Problem::in_file("detect.scan", message)),
+                Err(message) => problems.push(Problem::at("detect.scan", message)),
             }
         }
         if config.login.enabled {
@@ -131,21 +105,15 @@ impl Detectors {
 /// indicators and of lines that repeat one.
 pub fn check_indicators(files: &[String], limit: usize) -> (usize, usize, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut indicators = Indicators::default();
-    for file in files {
-        match read(file) {
-            Ok(text) => problems.extend(indicators.add_list(file, &text, limit)),
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let indicators = indicators(files, limit, &mut problems);
     (indicators.len(), indicators.repeated(), problems)
 }
 
-fn indicators(config: &DetectConfig, problems: &mut Vec<Problem>) -> Indicators {
+fn indicators(files: &[String], limit: usize, problems: &mut Vec<Problem>) -> Indicators {
     let mut indicators = Indicators::default();
-    for file in &config.indicators {
-        match read(file) {
-            Ok(text) => problems.extend(indicators.add_list(file, &text, config.indicators_max as usize)),
+    for file in files {
+        match list::open(file) {
+            Ok(input) => problems.extend(indicators.add_list(file, input, limit)),
             Err(problem) => problems.push(problem),
         }
     }
@@ -178,7 +146,7 @@ fn add_rules(detector: &mut ConditionDetector, file: &str, text: &[u8], problems
         Ok(text) => text,
         Err(error) => {
             let message = format!("is not UTF-8 text from byte {} on", error.valid_up_to());
-            problems.push(Problem::in_file(file, message));
+            problems.push(Problem::at(file, message));
             return;
         }
     };
@@ -199,15 +167,14 @@ fn add_rules(detector: &mut ConditionDetector, file: &str, text: &[u8], problems
 }
 
 fn read(file: &str) -> Result<Vec<u8>, Problem> {
-    let wrong = |message: String| Problem::in_file(file, message);
-    let handle = File::open(file).map_err(|error| wrong(format!("cannot be opened: {error}")))?;
+    let wrong = |message: String| Problem::at(file, message);
     let mut text = Vec::new();
-    handle
-        .take(FILE_BYTES_MAX + 1)
+    list::open(file)?
+        .take(RULES_BYTES_MAX + 1)
         .read_to_end(&mut text)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(format!("is larger than {FILE_BYTES_MAX} bytes")));
+    if text.len() as u64 > RULES_BYTES_MAX {
+        return Err(wrong(format!("is larger than {RULES_BYTES_MAX} bytes")));
     }
     Ok(text)
 }
@@ -221,7 +188,7 @@ fn restore(detector: &mut NewcomerDetector, directory: &Path, problems: &mut Vec
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => {
-            problems.push(Problem::in_file(&place, format!("cannot be read, learning begins anew: {error}")));
+            problems.push(Problem::at(&place, format!("cannot be read, learning begins anew: {error}")));
             return;
         }
     };
@@ -231,21 +198,8 @@ fn restore(detector: &mut NewcomerDetector, directory: &Path, problems: &mut Vec
             Ok(()) => format!("kept as {}", aside.display()),
             Err(error) => format!("it could not be set aside: {error}"),
         };
-        problems.push(Problem::in_file(&place, format!("{why}; learning begins anew, {moved}")));
+        problems.push(Problem::at(&place, format!("{why}; learning begins anew, {moved}")));
     }
-}
-
-/// Writes a file so that a reader sees the former content or the new one and never a part.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -281,7 +235,7 @@ mod tests {
         );
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         for (problem, part) in told.iter().zip([
-            "enrich.home_networks: `10.0.0.0/99` is not a network",
+            "enrich.home_networks: `10.0.0.0/99` is not an address or network",
             "bad.csv:2: `nonsense` is not an address",
             "/nonexistent/list.csv: cannot be opened",
             "rules.toml:6: rule `B`: condition 1:1: there is no field `port`",

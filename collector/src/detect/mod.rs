@@ -5,7 +5,6 @@
 //! which reads lists when detectors are made and keeps what they learned.
 
 pub mod config;
-pub mod bounded;
 pub mod home;
 mod outcome;
 pub mod signature;
@@ -19,7 +18,7 @@ use weir_common::alert::Severity;
 use weir_common::net::{Address, CommunityId};
 use weir_common::time::Timestamp;
 
-pub use load::{Detectors, Problem};
+pub use load::Detectors;
 
 /// One detector's opinion about one record, or about what that record completed.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 //! In: the lines, once; a flow's ends. Out: the line's note. A line is filed under the more specific of
 //! its two networks, so that a look-up tries the few lines that concern the addresses at hand.
 
-use crate::ingest::prefix::{Prefix, PrefixMap};
+use crate::prefix::{Prefix, PrefixMap};
 use std::collections::HashMap;
 use weir_common::net::FlowKey;
 
@@ -77,8 +77,8 @@ mod tests {
     use crate::enrich::lists::read_legitimate;
 
     fn note(list: &str, source: &str, destination: &str, protocol: u8, port: u16) -> Option<String> {
-        let mut problems = Vec::new();
-        let legitimate = Legitimate::build(read_legitimate("l", list.as_bytes(), &mut problems));
+        let (rules, problems) = read_legitimate("l", list.as_bytes());
+        let legitimate = Legitimate::build(rules);
         assert_eq!(problems, []);
         let key = FlowKey {
             initiator: source.parse().unwrap(),

@@ -1,13 +1,14 @@
 //! The owner's lists: CSV files into assets and legitimate traffic.
 //!
-//! In: a file's text. Out: the lines that are right, and for each that is wrong its file, line and what
-//! was expected. A first line that names the columns may order them; without one the documented order
-//! holds. Lines that begin with `#` are comments.
+//! In: a file's text. Out: the lines that are right, and what is wrong with the others; see [`crate::list`]
+//! for the form.
 
 use super::legitimate::Rule;
 use super::{Asset, Criticality};
-use crate::ingest::prefix::Prefix;
-use std::fmt;
+use crate::list::{self, Fault};
+use crate::prefix::Prefix;
+use crate::problem::Problem;
+use std::collections::HashMap;
 use std::io::Read;
 use weir_common::net::protocol;
 
@@ -17,60 +18,43 @@ pub const ASSETS_MAX: usize = 1_000_000;
 pub const LEGITIMATE_MAX: usize = 100_000;
 /// Most lines of legitimate traffic without an address at either end; each is tried for every record.
 pub const LEGITIMATE_ANYWHERE_MAX: usize = 64;
-/// Most bytes read of one list.
-pub const LIST_BYTES_MAX: u64 = 256 << 20;
-/// Most problems kept of one list; the last one says how many more there are.
-pub const PROBLEMS_MAX: usize = 100;
-
-/// A line of a list that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListProblem {
-    /// The file as configured.
-    pub file: String,
-    /// From 1; 0 for what concerns the whole file.
-    pub line: u64,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for ListProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.message)
-    }
-}
 
 /// The asset inventory's lines: address or CIDR, name, role, criticality.
-pub fn read_assets(file: &str, input: impl Read, problems: &mut Vec<ListProblem>) -> Vec<(Prefix, Asset)> {
-    let mut seen = std::collections::HashMap::new();
+pub fn read_assets(file: &str, input: impl Read) -> (Vec<(Prefix, Asset)>, Vec<Problem>) {
+    let mut seen = HashMap::new();
     let mut assets = Vec::new();
-    read(file, input, &["address", "name", "role", "criticality"], problems, |line, fields| {
-        let [address, name, role, criticality] = fields;
+    let columns = ["address", "name", "role", "criticality"];
+    let problems = list::read(file, input, &columns, |line, [address, name, role, criticality]| {
         if assets.len() >= ASSETS_MAX {
-            return Err(format!("more than {ASSETS_MAX} assets: this line and later ones are left out"));
+            return Err(Fault::Rest(format!(
+                "more than {ASSETS_MAX} assets: this line and those after it are left out"
+            )));
         }
         let prefix = Prefix::parse(address)?;
         if name.is_empty() {
-            return Err("the name is empty: expected what the asset is called".into());
+            return Err(Fault::Line("the name is empty: expected what the asset is called".into()));
         }
-        if let Some(before) = seen.insert(prefix, line) {
-            seen.insert(prefix, before);
-            return Err(format!("{prefix} stands in line {before} already"));
+        let criticality = criticality_of(criticality)?;
+        if let Some(before) = seen.get(&prefix) {
+            return Err(Fault::Line(format!("{prefix} stands in line {before} already")));
         }
-        let asset = Asset { name: name.into(), role: role.into(), criticality: criticality_of(criticality)? };
-        assets.push((prefix, asset));
+        seen.insert(prefix, line);
+        assets.push((prefix, Asset { name: name.into(), role: role.into(), criticality }));
         Ok(())
     });
-    assets
+    (assets, problems)
 }
 
 /// The list of known and legitimate traffic: source, destination, protocol, port, note.
-pub fn read_legitimate(file: &str, input: impl Read, problems: &mut Vec<ListProblem>) -> Vec<Rule> {
+pub fn read_legitimate(file: &str, input: impl Read) -> (Vec<Rule>, Vec<Problem>) {
     let mut rules: Vec<Rule> = Vec::new();
     let mut anywhere = 0;
-    read(file, input, &["source", "destination", "protocol", "port", "note"], problems, |_, fields| {
-        let [source, destination, protocol, port, note] = fields;
+    let columns = ["source", "destination", "protocol", "port", "note"];
+    let problems = list::read(file, input, &columns, |_, [source, destination, protocol, port, note]| {
         if rules.len() >= LEGITIMATE_MAX {
-            return Err(format!("more than {LEGITIMATE_MAX} lines: this one and later ones are left out"));
+            return Err(Fault::Rest(format!(
+                "more than {LEGITIMATE_MAX} lines: this one and those after it are left out"
+            )));
         }
         let rule = Rule {
             source: any_or(source, Prefix::parse)?,
@@ -81,99 +65,22 @@ pub fn read_legitimate(file: &str, input: impl Read, problems: &mut Vec<ListProb
         };
         if rule.source.is_none() && rule.destination.is_none() {
             if rule.protocol.is_none() && rule.ports.is_none() {
-                return Err(
+                return Err(Fault::Line(
                     "the line declares all traffic legitimate: expected an address, a protocol or a port"
                         .into(),
-                );
-            }
-            anywhere += 1;
-            if anywhere > LEGITIMATE_ANYWHERE_MAX {
-                return Err(format!(
-                    "more than {LEGITIMATE_ANYWHERE_MAX} lines without an address: expected a source or a destination"
                 ));
             }
+            if anywhere >= LEGITIMATE_ANYWHERE_MAX {
+                return Err(Fault::Line(format!(
+                    "more than {LEGITIMATE_ANYWHERE_MAX} lines without an address: expected a source or a destination"
+                )));
+            }
+            anywhere += 1;
         }
         rules.push(rule);
         Ok(())
     });
-    rules
-}
-
-/// Reads the lines of a CSV file with `N` columns, of which trailing ones may be missing.
-fn read<const N: usize>(
-    file: &str,
-    input: impl Read,
-    columns: &[&str; N],
-    problems: &mut Vec<ListProblem>,
-    mut each: impl FnMut(u64, [&str; N]) -> Result<(), String>,
-) {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(input.take(LIST_BYTES_MAX));
-    let mut order: [usize; N] = std::array::from_fn(|index| index);
-    let mut record = csv::StringRecord::new();
-    let (mut first, mut untold) = (true, 0usize);
-    let mut report = |line: u64, message: String| {
-        if problems.len() < PROBLEMS_MAX {
-            problems.push(ListProblem { file: file.to_owned(), line, message });
-        } else {
-            untold += 1;
-        }
-    };
-    loop {
-        match reader.read_record(&mut record) {
-            Ok(false) => break,
-            Ok(true) => {}
-            Err(error) => {
-                let line = error.position().map_or_else(|| reader.position().line(), |at| at.line());
-                let stop = error.is_io_error();
-                report(line, format!("cannot be read: {error}"));
-                if stop {
-                    break;
-                }
-                continue;
-            }
-        }
-        let line = record.position().map_or(0, |at| at.line());
-        if std::mem::take(&mut first) && record.iter().any(|field| field.eq_ignore_ascii_case(columns[0])) {
-            match header(&record, columns) {
-                Ok(found) => order = found,
-                Err(message) => report(line, message),
-            }
-            continue;
-        }
-        if record.len() == 1 && record.get(0).is_some_and(str::is_empty) {
-            continue;
-        }
-        if record.len() > N && order.iter().all(|at| *at < N) {
-            report(line, format!("{} columns: expected {}", record.len(), columns.join(", ")));
-            continue;
-        }
-        let fields = std::array::from_fn(|index| record.get(order[index]).unwrap_or(""));
-        if let Err(message) = each(line, fields) {
-            report(line, message);
-        }
-    }
-    if untold > 0
-        && let Some(last) = problems.last_mut()
-    {
-        last.message.push_str(&format!(" (and {untold} more problems)"));
-    }
-}
-
-/// Where each known column stands; a column that is missing reads as empty.
-fn header<const N: usize>(record: &csv::StringRecord, columns: &[&str; N]) -> Result<[usize; N], String> {
-    for name in record {
-        if !columns.iter().any(|column| name.eq_ignore_ascii_case(column)) {
-            return Err(format!("unknown column `{name}`: expected {}", columns.join(", ")));
-        }
-    }
-    Ok(std::array::from_fn(|index| {
-        record.iter().position(|name| name.eq_ignore_ascii_case(columns[index])).unwrap_or(usize::MAX)
-    }))
+    (rules, problems)
 }
 
 /// `*` and nothing at all mean any.
@@ -220,14 +127,12 @@ mod tests {
     use super::*;
 
     fn assets(text: &str) -> (Vec<(Prefix, Asset)>, Vec<String>) {
-        let mut problems = Vec::new();
-        let assets = read_assets("assets.csv", text.as_bytes(), &mut problems);
+        let (assets, problems) = read_assets("assets.csv", text.as_bytes());
         (assets, problems.iter().map(ToString::to_string).collect())
     }
 
     fn legitimate(text: &str) -> (Vec<Rule>, Vec<String>) {
-        let mut problems = Vec::new();
-        let rules = read_legitimate("legit.csv", text.as_bytes(), &mut problems);
+        let (rules, problems) = read_legitimate("legit.csv", text.as_bytes());
         (rules, problems.iter().map(ToString::to_string).collect())
     }
 
@@ -282,14 +187,12 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_and_endless_quotes_are_problems_not_ends() {
-        let mut problems = Vec::new();
-        let read = read_assets("a.csv", &b"10.0.0.1,\xff\xfe,x,low\n10.0.0.2,ok,x,low\n"[..], &mut problems);
+        let (read, problems) = read_assets("a.csv", &b"10.0.0.1,\xff\xfe,x,low\n10.0.0.2,ok,x,low\n"[..]);
         assert_eq!((read.len(), problems.len()), (1, 1));
         let (_, problems) = assets("10.0.0.1,\"open\n10.0.0.2,b,c,low\n");
         assert!(problems.len() <= 1);
         let many = "x\n".repeat(5000);
         let (_, problems) = assets(&many);
-        assert_eq!(problems.len(), PROBLEMS_MAX);
-        assert!(problems[PROBLEMS_MAX - 1].contains("and 4900 more"), "{}", problems[PROBLEMS_MAX - 1]);
+        assert!(problems.last().unwrap().contains("and 4900 more"), "{problems:?}");
     }
 }

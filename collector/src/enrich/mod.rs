@@ -8,10 +8,10 @@ pub mod legitimate;
 pub mod lists;
 
 use crate::ingest::Exporter;
-use crate::ingest::prefix::PrefixMap;
+use crate::prefix::PrefixMap;
+use crate::problem::Problem;
 use config::EnrichConfig;
 use legitimate::Legitimate;
-use lists::ListProblem;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::sync::Arc;
@@ -83,17 +83,16 @@ pub struct Enricher {
 
 impl Enricher {
     /// Reads the configured lists. Lines that are wrong are left out and returned as problems.
-    pub fn load(config: &EnrichConfig) -> Result<(Enricher, Vec<ListProblem>), EnrichError> {
+    pub fn load(config: &EnrichConfig) -> Result<(Enricher, Vec<Problem>), EnrichError> {
+        let (mut assets, mut rules) = (Vec::new(), Vec::new());
         let mut problems = Vec::new();
-        let mut assets = Vec::new();
         if let Some(file) = open("assets", &config.assets)? {
-            assets = lists::read_assets(&config.assets, file, &mut problems);
+            (assets, problems) = lists::read_assets(&config.assets, file);
         }
-        let mut rules = Vec::new();
         if let Some(file) = open("legitimate", &config.legitimate)? {
-            let mut more = Vec::new();
-            rules = lists::read_legitimate(&config.legitimate, file, &mut more);
-            problems.append(&mut more);
+            let more;
+            (rules, more) = lists::read_legitimate(&config.legitimate, file);
+            problems.extend(more);
         }
         let enricher = Enricher { assets: PrefixMap::build(assets), legitimate: Legitimate::build(rules) };
         Ok((enricher, problems))

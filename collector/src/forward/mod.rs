@@ -12,7 +12,7 @@ mod file;
 mod syslog;
 mod webhook;
 
-use crate::detect::load::Problem;
+use crate::problem::Problem;
 use config::{DestinationConfig, DestinationKind, ForwardConfig, RouteName};
 use file::{FileDestination, Form};
 use outbox::Outbox;
@@ -124,7 +124,7 @@ impl Forwarder {
                 match Lane::start(destination, ready, &directory, config) {
                     Ok(lane) => lanes.push(lane),
                     Err(error) => {
-                        problems.push(Problem::in_file(&directory.display().to_string(), error.to_string()));
+                        problems.push(Problem::at(&directory.display().to_string(), error.to_string()));
                     }
                 }
             }
@@ -209,14 +209,13 @@ pub fn check(config: &ForwardConfig) -> Vec<Problem> {
             || name.len() > 64
             || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         {
-            problems
-                .push(Problem::in_file(&place, "name: expected 1 to 64 letters, digits, `-` and `_`".into()));
+            problems.push(Problem::at(&place, "name: expected 1 to 64 letters, digits, `-` and `_`".into()));
         }
         if config.destinations.iter().take(at).any(|other| other.name == *name) {
-            problems.push(Problem::in_file(&place, "name: another destination has it".into()));
+            problems.push(Problem::at(&place, "name: another destination has it".into()));
         }
         if let Err(message) = make(destination) {
-            problems.push(Problem::in_file(&place, message));
+            problems.push(Problem::at(&place, message));
         }
     }
     problems

@@ -12,7 +12,7 @@
 //! skipped up to the next entry that is whole, and counted. At the limit the oldest segment goes, and the
 //! undelivered entries in it are counted as dropped. One process at a time; knows nothing of alerts.
 
-use crate::detect::load::replace;
+use crate::files::replace;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};

@@ -119,6 +119,8 @@ pub struct IngestCounters {
     pub exporters_forgotten: AtomicU64,
     /// Lines of EVE JSON that are no event.
     pub lines_malformed: AtomicU64,
+    /// Flows of EVE JSON whose earlier events were forgotten at the limit.
+    pub eve_flows_forgotten: AtomicU64,
     exporters: Mutex<BTreeMap<String, Arc<ExporterCounters>>>,
 }
 
@@ -209,6 +211,7 @@ impl IngestCounters {
             ("datagrams_refused_address", get(&self.datagrams_refused_address)),
             ("exporters_forgotten", get(&self.exporters_forgotten)),
             ("lines_malformed", get(&self.lines_malformed)),
+            ("eve_flows_forgotten", get(&self.eve_flows_forgotten)),
         ]
     }
 }

@@ -6,7 +6,6 @@
 
 pub mod config;
 pub mod counters;
-pub mod prefix;
 pub mod session;
 pub mod queue;
 pub mod listen;

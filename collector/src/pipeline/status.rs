@@ -1,6 +1,7 @@
 //! What `status` shows: a snapshot of every counter, in a file that is replaced each second.
 
 use super::Counters;
+use crate::files::replace_without_sync;
 use crate::forward::DestinationStatus;
 use crate::ingest::counters::ExporterStatus;
 use serde::{Deserialize, Serialize};
@@ -100,10 +101,7 @@ impl Status {
 
     /// Replaces the file.
     pub fn write(&self, state: &Path) -> io::Result<()> {
-        let path = state.join(FILE_NAME);
-        let temporary = path.with_extension("new");
-        fs::write(&temporary, serde_json::to_vec(self)?)?;
-        fs::rename(&temporary, &path)
+        replace_without_sync(&state.join(FILE_NAME), &serde_json::to_vec(self)?)
     }
 
     /// Reads the file.

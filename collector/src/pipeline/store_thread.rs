@@ -2,9 +2,10 @@
 
 use super::{PipelineError, STORE_QUEUE_BATCHES, spawn};
 use crate::config::CollectorConfig;
+use crate::ingest::counters::add;
 use crate::ingest::{Batch, clock};
 use crate::store::flows::FlowStore;
-use crate::store::{StoreCounters, add, retention};
+use crate::store::{StoreCounters, retention};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;

@@ -4,7 +4,8 @@
 //! update of an alert is a further line with the same id in the same file; the last one holds. A line that
 //! a crash cut is skipped when read, and the next line begins on its own.
 
-use super::{StoreCounters, StoreError, add, date_and_hour};
+use super::{StoreCounters, StoreError, date_and_hour};
+use crate::ingest::counters::add;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -50,7 +51,7 @@ impl AlertLog {
                 }
                 Err(error) => {
                     add(&self.counters.alerts_lost, count);
-                    add(&self.counters.write_errors, 1);
+                    add(&self.counters.write_errors, 1u64);
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::error!("{}: {error}; alerts are delivered and not stored", path.display());
                     }

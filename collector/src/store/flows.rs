@@ -6,8 +6,9 @@
 
 use super::columns::{DISTINCT_COLUMNS, Rows, schema};
 use super::config::StoreConfig;
-use super::{StoreCounters, StoreError, add, date_and_hour};
+use super::{StoreCounters, StoreError, date_and_hour};
 use crate::ingest::Exporter;
+use crate::ingest::counters::add;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -215,7 +216,7 @@ impl FlowStore {
         match file.complete() {
             Ok(bytes) => {
                 add(&self.counters.records_stored, rows);
-                add(&self.counters.files_written, 1);
+                add(&self.counters.files_written, 1u64);
                 add(&self.counters.bytes_written, bytes);
                 if self.failing_until.take().is_some() {
                     tracing::info!("the store can be written again");
@@ -233,7 +234,7 @@ impl FlowStore {
     }
 
     fn failed(&mut self, error: &StoreError, now: Timestamp) {
-        add(&self.counters.write_errors, 1);
+        add(&self.counters.write_errors, 1u64);
         if self.failing_until.is_none() {
             tracing::error!("{error}; records are not stored until it can be written again");
         }
@@ -319,7 +320,7 @@ fn remove_unfinished(directory: &Path, counters: &StoreCounters, now: Timestamp)
             continue;
         }
         fs::remove_file(&path.path).map_err(StoreError::io(&path.path))?;
-        add(&counters.files_cut, 1);
+        add(&counters.files_cut, 1u64);
         tracing::warn!("{} was left unfinished by a crash and is removed", path.path.display());
     }
     Ok(())

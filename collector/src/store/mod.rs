@@ -25,7 +25,7 @@ pub mod retention;
 pub mod tables;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use weir_common::time::Timestamp;
 
 /// Where the store of a configuration is.
@@ -98,10 +98,6 @@ pub struct StoreCounters {
     pub alerts_stored: AtomicU64,
     /// Alerts that could not be written.
     pub alerts_lost: AtomicU64,
-}
-
-pub(crate) fn add(counter: &AtomicU64, number: u64) {
-    counter.fetch_add(number, Ordering::Relaxed);
 }
 
 /// `2026-11-20` and the hour of a time, in UTC.

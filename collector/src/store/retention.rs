@@ -4,7 +4,8 @@
 //! it was stored, which its name says, so that an imported capture of long ago stays as long as any other.
 
 use super::config::StoreConfig;
-use super::{StoreCounters, StoreError, add};
+use super::{StoreCounters, StoreError};
+use crate::ingest::counters::add;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,7 +102,7 @@ fn expire(
             break;
         }
         match fs::remove_file(&file.path) {
-            Ok(()) => add(&counters.files_expired, 1),
+            Ok(()) => add(&counters.files_expired, 1u64),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io(&file.path)(error)),
         }

@@ -12,7 +12,7 @@
 //! calls of equal size, and targets without a name, count more. A page that polls over a single connection
 //! which its server closes each time still looks like a beacon: declare it in `enrich.legitimate`.
 
-use crate::detect::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::detect::config::BeaconConfig;
 use crate::detect::home::Home;
 use crate::detect::outcome::{Outcome, is_group};

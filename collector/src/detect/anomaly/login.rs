@@ -10,7 +10,7 @@
 //! `octets_max`; a monitor that only reads the banner stays below `octets_min`. A program that logs in by
 //! key for a tiny command many times in minutes looks the same: declare it in `enrich.legitimate`.
 
-use crate::detect::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::detect::config::LoginConfig;
 use crate::detect::home::Home;
 use crate::detect::outcome::Outcome;

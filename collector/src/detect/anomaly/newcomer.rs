@@ -7,7 +7,7 @@
 //! `peers_max` peers or `services_max` services is left alone in that respect. What was learned survives a
 //! restart as bytes ([`NewcomerDetector::restore`]); this file opens none.
 
-use crate::detect::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::detect::config::NewcomerConfig;
 use crate::detect::home::Home;
 use crate::detect::outcome::{Outcome, is_group};

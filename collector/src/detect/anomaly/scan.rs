@@ -13,7 +13,7 @@
 //! one cost nothing: before it the walk could only have begun again. And it takes `hosts_min` or
 //! `ports_min` contacts before a person is told. A source that sweeps without one failure is not found.
 
-use crate::detect::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::detect::config::ScanConfig;
 use crate::detect::home::Home;
 use crate::detect::outcome::{Outcome, is_group};

@@ -4,18 +4,19 @@
 //! `intel.ja4` and `intel.certificate`, whose actor is the host inside that talks to the bad thing. Every
 //! look-up is by hash; nothing allocates unless something matches. URLs and STIX are not read here.
 
-use crate::detect::home::{Home, range};
-use crate::detect::load::Problem;
+use crate::detect::home::Home;
 use crate::detect::outcome::Outcome;
-use crate::detect::signature::prefix::PrefixMap;
 use crate::detect::{Detector, Finding};
 use crate::enrich::{Asset, Enriched};
+use crate::list::{self, Fault, unknown};
+use crate::prefix::{Prefix, PrefixMap};
+use crate::problem::Problem;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 use weir_common::alert::Severity;
 use weir_common::app::App;
-use weir_common::config::nearest;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::Address;
 
@@ -23,8 +24,8 @@ use weir_common::net::Address;
 const DOMAIN_BYTES_MAX: usize = 253;
 /// Longest note or source kept; longer text is cut.
 const NOTE_CHARS_MAX: usize = 200;
-/// Problems reported per list; the rest are counted.
-const PROBLEMS_MAX: usize = 100;
+/// Shortest prefix: a shorter one would accuse a large part of the Internet, a slip of the list's author.
+const PREFIX_LENGTH_MIN: u32 = 8;
 
 /// The types of indicator, as lists spell them.
 const TYPES: &[&str] = &["ip", "cidr", "domain", "ja3", "ja4", "cert_sha1"];
@@ -44,7 +45,7 @@ struct Indicator {
 pub struct Indicators {
     entries: Vec<Indicator>,
     addresses: HashMap<u128, u32, RandomState>,
-    networks: PrefixMap,
+    networks: HashMap<Prefix, u32, RandomState>,
     domains: HashMap<Box<str>, u32, RandomState>,
     ja3: HashMap<Box<str>, u32, RandomState>,
     ja4: HashMap<Box<str>, u32, RandomState>,
@@ -69,56 +70,18 @@ impl Indicators {
         self.repeated
     }
 
-    /// Adds a list's text. Lines that cannot be used are left out and returned, with `file` and line.
-    ///
-    /// The first line may name the columns, in any order; without it they are type, value, severity,
-    /// source, note. Lines that begin with `#` are comments. Past `limit` indicators nothing is added.
-    pub fn add_list(&mut self, file: &str, text: &[u8], limit: usize) -> Vec<Problem> {
-        let mut problems = Problems { list: Vec::new(), left_out: 0 };
-        let mut reader = csv::ReaderBuilder::new();
-        reader.has_headers(false).flexible(true).comment(Some(b'#')).trim(csv::Trim::All);
-        let mut reader = reader.from_reader(text);
-        let mut columns: [usize; 5] = [0, 1, 2, 3, 4];
-        let mut record = csv::ByteRecord::new();
-        let mut first = true;
-        loop {
-            match reader.read_byte_record(&mut record) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    problems.add(Problem::at_line(file, 0, error.to_string()));
-                    break;
-                }
-            }
-            let line = record.position().map_or(0, csv::Position::line);
-            let cells: Result<Vec<&str>, _> = record.iter().map(std::str::from_utf8).collect();
-            let Ok(cells) = cells else {
-                problems.add(Problem::at_line(file, line, "is not UTF-8 text".into()));
-                continue;
-            };
-            if std::mem::take(&mut first) && is_header(&cells) {
-                match header(&cells) {
-                    Ok(found) => columns = found,
-                    Err(message) => {
-                        problems.add(Problem::at_line(file, line, message));
-                        break;
-                    }
-                }
-                continue;
-            }
+    /// Adds a list, as [`crate::list`] reads it. Lines that cannot be used are left out and returned, with
+    /// `file` and line. Past `limit` indicators nothing is added.
+    pub fn add_list(&mut self, file: &str, input: impl Read, limit: usize) -> Vec<Problem> {
+        list::read(file, input, &COLUMNS, |_, cells| {
             if self.entries.len() >= limit {
-                let message =
-                    format!("this line and those after it are left out: detect.indicators_max is {limit}");
-                problems.add(Problem::at_line(file, line, message));
-                break;
+                return Err(Fault::Rest(format!(
+                    "this line and those after it are left out: detect.indicators_max is {limit}"
+                )));
             }
-            let [kind, value, severity, source, note] =
-                columns.map(|at| cells.get(at).copied().unwrap_or(""));
-            if let Err(message) = self.add(kind, value, severity, source, note) {
-                problems.add(Problem::at_line(file, line, message));
-            }
-        }
-        problems.finish(file)
+            let [kind, value, severity, source, note] = cells;
+            Ok(self.add(kind, value, severity, source, note)?)
+        })
     }
 
     fn add(
@@ -134,28 +97,15 @@ impl Indicators {
         let kind = kind.to_ascii_lowercase();
         let (shown, known) = match kind.as_str() {
             "ip" | "cidr" => {
-                let (first, last) = range(value).ok_or_else(|| {
-                    let example = if kind == "ip" {
-                        "an address such as 198.51.100.7"
-                    } else {
-                        "a network such as 198.51.100.0/24"
-                    };
-                    format!("`{value}` is not {example}")
-                })?;
-                // A length of 0 to 7 would accuse a large part of the Internet: a slip of the list's author.
-                let length = (first ^ last).leading_zeros();
-                if length < 8 || (96..104).contains(&length) && first >> 32 == 0xffff {
+                let prefix = Prefix::parse(value)?;
+                if prefix.length() < PREFIX_LENGTH_MIN {
                     return Err(format!(
-                        "`{value}` holds too many addresses: expected a prefix of 8 bits or more"
+                        "`{value}` holds too many addresses: expected a prefix of {PREFIX_LENGTH_MIN} bits or more"
                     ));
                 }
-                let known = if first == last {
-                    *self.addresses.entry(first).or_insert(next)
-                } else {
-                    self.networks.exact(first, last).unwrap_or_else(|| {
-                        self.networks.insert(first, last, next);
-                        next
-                    })
+                let known = match prefix.single() {
+                    Some(address) => *self.addresses.entry(u128::from_be_bytes(address.0)).or_insert(next),
+                    None => *self.networks.entry(prefix).or_insert(next),
                 };
                 (value.to_ascii_lowercase(), known)
             }
@@ -190,13 +140,6 @@ impl Indicators {
         Ok(())
     }
 
-    #[inline]
-    fn address(&self, address: &Address) -> Option<&Indicator> {
-        let number = u128::from_be_bytes(address.0);
-        let at = self.addresses.get(&number).copied().or_else(|| self.networks.find(number))?;
-        self.entries.get(at as usize)
-    }
-
     /// A name itself, or the nearest name above it that is listed.
     #[inline]
     fn domain(&self, name: &str) -> Option<&Indicator> {
@@ -229,24 +172,33 @@ impl Indicators {
 /// Finds indicators in records.
 pub struct IndicatorDetector {
     indicators: Indicators,
+    networks: PrefixMap<u32>,
     home: Home,
 }
 
 impl IndicatorDetector {
     /// A detector of these indicators for the owner of these networks.
-    pub fn new(indicators: Indicators, home: Home) -> IndicatorDetector {
-        IndicatorDetector { indicators, home }
+    pub fn new(mut indicators: Indicators, home: Home) -> IndicatorDetector {
+        let networks = PrefixMap::build(std::mem::take(&mut indicators.networks).into_iter().collect());
+        IndicatorDetector { indicators, networks, home }
+    }
+
+    #[inline]
+    fn address(&self, address: Address) -> Option<&Indicator> {
+        let single = self.indicators.addresses.get(&u128::from_be_bytes(address.0));
+        let at = single.or_else(|| self.networks.get(address))?;
+        self.indicators.entries.get(*at as usize)
     }
 
     fn addresses(&self, record: &Enriched<'_>, findings: &mut Vec<Finding>) {
         let key = &record.record.key;
-        if let Some(indicator) = self.indicators.address(&key.responder) {
+        if let Some(indicator) = self.address(key.responder) {
             let answered = Outcome::of(record.record) != Outcome::Failure;
             let (confidence, what) = if answered { (0.9, "talked to") } else { (0.75, "tried to reach") };
             let reason = sentence(&key.initiator, what, &key.responder, indicator);
             findings.push(finding(record, "intel.ip", confidence, indicator, reason, "T1071"));
         }
-        if let Some(indicator) = self.indicators.address(&key.initiator) {
+        if let Some(indicator) = self.address(key.initiator) {
             let inside = self.home.contains(&key.responder);
             let answered =
                 record.record.reverse.packets > 0 && Outcome::of(record.record) != Outcome::Failure;
@@ -357,29 +309,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn is_header(cells: &[&str]) -> bool {
-    cells.iter().any(|cell| cell.eq_ignore_ascii_case("type"))
-        && cells.iter().any(|cell| cell.eq_ignore_ascii_case("value"))
-}
-
-fn header(cells: &[&str]) -> Result<[usize; 5], String> {
-    let mut columns = [usize::MAX; 5];
-    for (at, cell) in cells.iter().enumerate() {
-        let cell = cell.to_ascii_lowercase();
-        let column = COLUMNS
-            .iter()
-            .position(|name| *name == cell)
-            .ok_or_else(|| unknown("column", &cell, &COLUMNS))?;
-        columns[column] = at;
-    }
-    Ok(columns)
-}
-
-fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let hint = nearest(word, known).map(|best| format!("; did you mean `{best}`?")).unwrap_or_default();
-    format!("unknown {what} `{word}`: expected {}{hint}", known.join(", "))
-}
-
 fn read_severity(text: &str) -> Result<Severity, String> {
     let all = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
     if text.is_empty() {
@@ -433,31 +362,6 @@ fn read_ja4(text: &str) -> Result<String, String> {
             Ok(lower)
         }
         _ => Err(format!("`{text}` is not a JA4 fingerprint such as t13d1516h2_8daaf6152771_b186095e22b6")),
-    }
-}
-
-struct Problems {
-    list: Vec<Problem>,
-    left_out: usize,
-}
-
-impl Problems {
-    fn add(&mut self, problem: Problem) {
-        if self.list.len() < PROBLEMS_MAX {
-            self.list.push(problem);
-        } else {
-            self.left_out += 1;
-        }
-    }
-
-    fn finish(mut self, file: &str) -> Vec<Problem> {
-        if self.left_out > 0 {
-            self.list.push(Problem::in_file(
-                file,
-                format!("and {} more lines that cannot be used", self.left_out),
-            ));
-        }
-        self.list
     }
 }
 

@@ -102,7 +102,7 @@ fn lines_that_cannot_be_used_are_named_and_the_rest_is_kept() {
     );
     assert_eq!(indicators.len(), 2);
     expect![[r#"
-        bad.csv:2: `198.51.100.777` is not an address such as 198.51.100.7
+        bad.csv:2: `198.51.100.777` is not an address or network: expected 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32
         bad.csv:3: unknown type `domian`: expected ip, cidr, domain, ja3, ja4, cert_sha1; did you mean `domain`?
         bad.csv:4: `com` is not a domain name such as evil.example: a single label would match everything below it
         bad.csv:5: `bücher.example` is not a domain name such as evil.example: expected ASCII; write international names as xn--
@@ -129,7 +129,7 @@ fn the_limit_is_kept_and_said() {
     let mut indicators = Indicators::default();
     let list: String = (0..5).map(|last| format!("ip,192.0.2.{last}\n")).collect();
     assert!(indicators.add_list("a.csv", list.as_bytes(), 5).is_empty());
-    let problems = indicators.add_list("b.csv", b"ip,192.0.2.9\nip,192.0.2.10\n", 5);
+    let problems = indicators.add_list("b.csv", &b"ip,192.0.2.9\nip,192.0.2.10\n"[..], 5);
     assert_eq!(problems.len(), 1);
     assert!(
         problems[0].to_string().contains("b.csv:1: this line and those after it are left out"),

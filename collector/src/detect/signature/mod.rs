@@ -1,5 +1,4 @@
 //! Signatures over records: what is known to be bad, by name or by rule.
 
 pub mod indicator;
-pub mod prefix;
 pub mod condition;

@@ -8,8 +8,9 @@ mod event;
 
 use super::counters::{IngestCounters, add};
 use super::{BATCH_RECORDS, Batch, Exporter};
+use crate::bounded::Bounded;
 use event::Event;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{BufRead, Read};
 use std::sync::Arc;
 use weir_common::metadata::Metadata;
@@ -17,7 +18,8 @@ use weir_common::record::FlowRecord;
 
 /// Longest line that is read; a longer one is malformed.
 pub const LINE_BYTES_MAX: u64 = 1 << 20;
-/// Most flows of which events wait for the flow's own event; the one that waited longest is forgotten.
+/// Most flows of which events wait for the flow's own event; past it the one whose last event is the oldest is
+/// forgotten and counted: its record comes without what inspection learned.
 pub const FLOWS_WAITING_MAX: usize = 65_536;
 /// Most names of hosts that are kept apart; further ones go by the file's name.
 const HOSTS_MAX: usize = 256;
@@ -78,6 +80,7 @@ pub fn read(
         }
     }
     reader.take().into_iter().for_each(each);
+    add(&counters.eve_flows_forgotten, reader.forgotten);
     Ok(summary)
 }
 
@@ -91,9 +94,10 @@ enum Line {
 struct Reader {
     own: Arc<Exporter>,
     hosts: HashMap<String, Arc<Exporter>>,
-    waiting: HashMap<u64, Metadata>,
-    /// Flows in the order in which they began to wait; may hold flows that wait no more.
-    order: VecDeque<u64>,
+    /// What events told about flows that are still to come, by their number.
+    waiting: Bounded<u64, Metadata>,
+    /// Flows forgotten at the limit.
+    forgotten: u64,
     exporter: Option<Arc<Exporter>>,
     records: Vec<FlowRecord>,
 }
@@ -103,8 +107,8 @@ impl Reader {
         Reader {
             own: Arc::new(Exporter { name: name.to_owned(), observation_domain: 0 }),
             hosts: HashMap::new(),
-            waiting: HashMap::new(),
-            order: VecDeque::new(),
+            waiting: Bounded::new(FLOWS_WAITING_MAX),
+            forgotten: 0,
             exporter: None,
             records: Vec::new(),
         }
@@ -119,32 +123,24 @@ impl Reader {
         let event: Event<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let Some(flow_id) = event.flow_id else { return Ok(Line::Skipped) };
         if event.is_flow() {
-            let metadata = self.waiting.remove(&flow_id);
+            let metadata = self.waiting.remove(&flow_id).map(|(_, metadata)| metadata);
             let record = event.record(flow_id, metadata.map(Box::new))?;
             return Ok(match record {
                 Some(record) => Line::Record(self.exporter_of(&event), Box::new(record)),
                 None => Line::Skipped,
             });
         }
+        if let Some(metadata) = self.waiting.get_mut(&flow_id) {
+            return Ok(if event.tell(metadata) { Line::Told } else { Line::Skipped });
+        }
         let mut told = Metadata::EMPTY;
-        let metadata = self.waiting.get_mut(&flow_id).unwrap_or(&mut told);
-        if !event.tell(metadata) {
+        if !event.tell(&mut told) {
             return Ok(Line::Skipped);
         }
-        if !told.is_empty() {
-            self.wait(flow_id, told);
+        if !told.is_empty() && self.waiting.insert(flow_id, told).is_some() {
+            self.forgotten += 1;
         }
         Ok(Line::Told)
-    }
-
-    fn wait(&mut self, flow_id: u64, metadata: Metadata) {
-        while self.order.len() >= FLOWS_WAITING_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.waiting.remove(&oldest);
-        }
-        self.order.push_back(flow_id);
-        self.waiting.insert(flow_id, metadata);
     }
 
     fn exporter_of(&mut self, event: &Event<'_>) -> Arc<Exporter> {
@@ -222,7 +218,7 @@ mod tests {
         for flow in 0..FLOWS_WAITING_MAX + 10 {
             reader.line(DNS.replace("\"flow_id\":7", &format!("\"flow_id\":{flow}")).as_bytes()).unwrap();
         }
-        assert_eq!(reader.waiting.len(), FLOWS_WAITING_MAX);
+        assert_eq!((reader.waiting.len(), reader.forgotten), (FLOWS_WAITING_MAX, 10));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod udp;
 use super::Batch;
 use super::config::IngestConfig;
 use super::counters::IngestCounters;
-use crate::ingest::prefix::Networks;
+use crate::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

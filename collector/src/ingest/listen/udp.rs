@@ -3,15 +3,16 @@
 //! In: datagrams. Out: batches. A malformed datagram costs itself alone.
 
 use super::{DRAIN_BYTES_MAX, Over, Shared, send};
+use crate::bounded::Bounded;
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
 use crate::ingest::{BATCH_RECORDS, clock};
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use weir_common::net::Address;
 use weir_common::time::Timestamp;
 
 /// Most datagrams taken before their batches are handed on and other tasks get their turn.
@@ -41,14 +42,15 @@ pub(super) fn socket(address: &str, buffer_kib: u32) -> std::io::Result<UdpSocke
 struct UdpExporter {
     session: Session,
     /// The turn in which its last datagram came.
-    used: u64,
+    turn: u64,
 }
 
 /// Takes datagrams until the listeners stop.
 pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
     let mut state = Datagrams {
         shared: &shared,
-        exporters: HashMap::new(),
+        exporters: Bounded::new(shared.config.sessions_max as usize),
+        heard: Vec::new(),
         buffer: vec![0; usize::from(u16::MAX)],
         turn: 0,
     };
@@ -89,7 +91,10 @@ pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mps
 /// The exporters of one UDP socket.
 struct Datagrams<'a> {
     shared: &'a Shared,
-    exporters: HashMap<IpAddr, UdpExporter>,
+    /// By mapped address.
+    exporters: Bounded<u128, UdpExporter>,
+    /// Exporters that were heard in this turn.
+    heard: Vec<u128>,
     buffer: Vec<u8>,
     turn: u64,
 }
@@ -114,9 +119,10 @@ impl Datagrams<'_> {
                 Err(_) => {}
             }
         }
-        let turn = self.turn;
-        for exporter in self.exporters.values_mut().filter(|exporter| exporter.used == turn) {
-            send(self.shared, exporter.session.take()).await?;
+        while let Some(key) = self.heard.pop() {
+            if let Some(exporter) = self.exporters.get_mut(&key) {
+                send(self.shared, exporter.session.take()).await?;
+            }
         }
         Ok(more)
     }
@@ -132,16 +138,19 @@ impl Datagrams<'_> {
             }
             return Ok(());
         }
-        if !self.exporters.contains_key(&ip)
-            && self.exporters.len() >= shared.config.sessions_max.max(1) as usize
-        {
-            self.forget_one().await?;
-        }
-        let exporter = self.exporters.entry(ip).or_insert_with(|| UdpExporter {
+        let key = u128::from_be_bytes(Address::from(ip).0);
+        let (exporter, forgotten) = self.exporters.entry(key, || UdpExporter {
             session: Session::new(ip.to_string(), &shared.config, shared.counters.clone()),
-            used: 0,
+            turn: 0,
         });
-        exporter.used = self.turn;
+        if let Some((_, mut forgotten)) = forgotten {
+            add(&shared.counters.exporters_forgotten, 1u64);
+            send(shared, forgotten.session.take()).await?;
+        }
+        if exporter.turn != self.turn {
+            exporter.turn = self.turn;
+            self.heard.push(key);
+        }
         // A malformed datagram is counted by the session and costs no other.
         let closed = exporter.session.message(self.buffer.get(..length).unwrap_or_default(), now);
         send(shared, closed.unwrap_or_default()).await?;
@@ -149,14 +158,5 @@ impl Datagrams<'_> {
             send(shared, exporter.session.take()).await?;
         }
         Ok(())
-    }
-
-    /// Makes room for another exporter.
-    async fn forget_one(&mut self) -> Result<(), Over> {
-        let longest_silent =
-            self.exporters.iter().min_by_key(|(_, exporter)| exporter.used).map(|(ip, _)| *ip);
-        let forgotten = longest_silent.and_then(|ip| self.exporters.remove(&ip));
-        add(&self.shared.counters.exporters_forgotten, 1u64);
-        send(self.shared, forgotten.and_then(|mut exporter| exporter.session.take())).await
     }
 }

@@ -1,7 +1,7 @@
 //! A condition's text into tokens with their places.
 
 use super::ConditionError;
-use crate::detect::home::range;
+use crate::prefix::Prefix;
 
 /// One token.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,8 +12,8 @@ pub(super) enum Token {
     Text(String),
     /// A number, or with a hyphen a range of numbers; first and last are the same for one.
     Number(u64, u64),
-    /// An address or a network, as its first and last mapped address.
-    Network(u128, u128),
+    /// An address or a network.
+    Network(Prefix),
     /// An operator or a bracket.
     Sign(&'static str),
     /// After the last token.
@@ -75,8 +75,11 @@ fn word(text: &str) -> Result<Token, String> {
             Err(format!("the range {text} ends before it begins"))
         };
     }
-    if let Some((first, last)) = range(text) {
-        return Ok(Token::Network(first, last));
+    match Prefix::parse(text) {
+        Ok(prefix) => return Ok(Token::Network(prefix)),
+        // Only a network has a slash.
+        Err(message) if text.contains('/') => return Err(message),
+        Err(_) => {}
     }
     let name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if name && !text.starts_with(|c: char| c.is_ascii_digit()) {

@@ -11,13 +11,14 @@ mod lex;
 mod parse;
 
 use crate::detect::config::RuleConfig;
-use crate::detect::load::Problem;
 use crate::detect::{Detector, Finding};
 use crate::enrich::Enriched;
+use crate::prefix::Networks;
+use crate::problem::Problem;
 use field::{Field, Value};
 use std::borrow::Cow;
 use weir_common::metadata::Metadata;
-use weir_common::net::protocol;
+use weir_common::net::{Address, protocol};
 
 /// Most rules; those past the limit are reported and left out. Every record is held against every rule.
 pub const RULES_MAX: usize = 4096;
@@ -87,7 +88,7 @@ enum Check {
     Contains(Box<str>),
     StartsWith(Box<str>),
     EndsWith(Box<str>),
-    Networks(Box<[(u128, u128)]>),
+    Networks(Networks),
 }
 
 impl Condition {
@@ -124,7 +125,7 @@ impl Test {
             Value::Number(number) => self.check.number(number),
             Value::Text(text) => self.check.text(text),
             Value::Texts(texts) => texts.iter().any(|text| self.check.text(text)),
-            Value::Address(address) => self.check.address(u128::from_be_bytes(address.0)),
+            Value::Address(address) => self.check.address(address),
             Value::Flag(flag) => flag,
         };
         holds != self.negated
@@ -159,11 +160,9 @@ impl Check {
         }
     }
 
-    fn address(&self, have: u128) -> bool {
+    fn address(&self, have: Address) -> bool {
         match self {
-            Check::Networks(networks) => {
-                networks.iter().any(|(first, last)| (*first..=*last).contains(&have))
-            }
+            Check::Networks(networks) => networks.contains(have),
             Check::Present => true,
             _ => false,
         }
@@ -196,9 +195,9 @@ pub struct ConditionDetector {
 impl ConditionDetector {
     /// Compiles and adds a rule; `place` says where it stands (`rules.toml:12`). The error is what is wrong.
     pub fn add(&mut self, place: &str, rule: &RuleConfig) -> Result<(), Problem> {
-        let wrong = |message: String| Problem::in_file(place, format!("rule `{}`: {message}", rule.id));
+        let wrong = |message: String| Problem::at(place, format!("rule `{}`: {message}", rule.id));
         if rule.id.trim().is_empty() {
-            return Err(Problem::in_file(place, "a rule needs an id that is not empty".into()));
+            return Err(Problem::at(place, "a rule needs an id that is not empty".into()));
         }
         if self.rules.iter().any(|have| have.id == rule.id) {
             return Err(wrong("another rule has this id".into()));

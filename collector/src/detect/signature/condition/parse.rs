@@ -11,6 +11,7 @@
 use super::field::{Field, FlowField, Kind};
 use super::lex::{Placed, Token, tokens};
 use super::{Check, Compare, Condition, ConditionError, Node, Test};
+use crate::prefix::Prefix;
 use weir_common::config::nearest;
 
 /// Longest condition, in bytes.
@@ -162,7 +163,7 @@ impl Parser<'_> {
                 Err(self.wrong(&format!("this field is {}, which has no order", field.kind().name())))
             }
             Kind::Text => Ok(Check::Texts([self.text_value()?].into())),
-            Kind::Address => Ok(Check::Networks([self.network_value()?].into())),
+            Kind::Address => Ok(Check::Networks([self.network_value()?].into_iter().collect())),
             Kind::Flag => Err(self.wrong("this field is yes or no: write it alone, or `not` before it")),
         }
     }
@@ -195,7 +196,7 @@ impl Parser<'_> {
         Ok(match field.kind() {
             Kind::Number => Check::Numbers(numbers.into()),
             Kind::Text => Check::Texts(texts.into()),
-            _ => Check::Networks(networks.into()),
+            _ => Check::Networks(networks.into_iter().collect()),
         })
     }
 
@@ -223,10 +224,10 @@ impl Parser<'_> {
         Ok(text)
     }
 
-    fn network_value(&mut self) -> Result<(u128, u128), ConditionError> {
+    fn network_value(&mut self) -> Result<Prefix, ConditionError> {
         let found = match self.peek() {
-            Token::Network(first, last) => Some((*first, *last)),
-            Token::Text(text) => crate::detect::home::range(text),
+            Token::Network(prefix) => Some(*prefix),
+            Token::Text(text) => Some(Prefix::parse(text).map_err(|message| self.wrong(&message))?),
             _ => None,
         };
         let found = found.ok_or_else(|| self.wrong("expected an address or a network such as 10.0.0.0/8"))?;
