@@ -173,9 +173,7 @@ mod tests {
         loop {
             let mut each = |burst: &[Frame<'_>]| {
                 assert!((1..=BURST_FRAMES_MAX).contains(&burst.len()));
-                seen.extend(
-                    burst.iter().map(|f| (f.time, f.link, f.interface, f.wire_len, f.data.to_vec())),
-                );
+                seen.extend(burst.iter().map(|f| (f.time, f.link, f.interface, f.wire_len, f.data.to_vec())));
             };
             match source.read_batch(&mut each) {
                 Ok(BatchEnd::End) => return (seen, None),
