@@ -183,14 +183,23 @@ impl<A: Default> FlowTable<A> {
         true
     }
 
-    /// Ends every flow, because the sensor stops or the capture is over.
+    /// Ends every flow, because the sensor stops or the capture is over: closed ones first, each kind in the order
+    /// of its list.
     pub fn drain(&mut self, counters: &mut FlowCounters, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
-        while let Some(slot) = self.closed.oldest() {
-            self.end(slot, EndReason::EndOfFlow, counters, ended);
+        // Flows are not taken out of index and lists one by one, which would be most of the work: both are
+        // emptied afterwards.
+        let lists = [(&self.closed, EndReason::EndOfFlow), (&self.open, EndReason::ForcedEnd)];
+        for (mut next, reason) in lists.map(|(list, reason)| (list.oldest(), reason)) {
+            while let Some(slot) = next {
+                let flow = self.flows.at_mut(slot);
+                next = (flow.newer != NONE).then_some(flow.newer);
+                ended(flow, reason);
+                self.vacate(slot, reason, counters);
+            }
         }
-        while let Some(slot) = self.open.oldest() {
-            self.end(slot, EndReason::ForcedEnd, counters, ended);
-        }
+        self.index = Index::new();
+        self.open = Queue::new(self.open.timeout_ns);
+        self.closed = Queue::new(self.closed.timeout_ns);
     }
 
     /// The next flow with which something is to be done at `now`.
@@ -368,12 +377,18 @@ impl<A: Default> FlowTable<A> {
     ) {
         let flow = self.flows.at_mut(slot);
         ended(flow, reason);
-        flow.attachment = A::default();
         let (hash, is_closed) = (flow.key.hash(&self.hasher), flow.state == FlowState::Closed);
         let queue = if is_closed { &mut self.closed } else { &mut self.open };
         queue.remove(&mut self.flows, slot);
         self.index.remove(hash, slot);
-        self.flows.at_mut(slot).older = self.free;
+        self.vacate(slot, reason, counters);
+    }
+
+    /// Frees the slot of a flow that was taken out of index and list, and counts its end.
+    fn vacate(&mut self, slot: u32, reason: EndReason, counters: &mut FlowCounters) {
+        let flow = self.flows.at_mut(slot);
+        flow.attachment = A::default();
+        flow.older = self.free;
         self.free = slot;
         self.live -= 1;
         counters.active = u64::from(self.live);
