@@ -1,7 +1,7 @@
 //! A map with a fixed limit: the entry least recently used leaves when a new one needs its place.
 //!
 //! In: keys that an attacker may choose. Out: at most `limit` entries, found by a keyed hash in
-//! constant time. What leaves is handed to the caller, who counts or closes it. No time in here: entries
+//! constant time. What leaves is counted and handed to the caller. No time in here: entries
 //! that have grown old are found from the tail by [`Bounded::oldest`].
 
 use foldhash::fast::RandomState;
@@ -26,6 +26,7 @@ pub struct Bounded<K, V> {
     newest: u32,
     oldest: u32,
     limit: usize,
+    evicted: u64,
 }
 
 impl<K: Hash + Eq, V> Bounded<K, V> {
@@ -38,6 +39,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
             newest: NONE,
             oldest: NONE,
             limit: limit.clamp(1, NONE as usize - 1),
+            evicted: 0,
         }
     }
 
@@ -49,6 +51,11 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// How many entries left at the limit since the map was made.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// The value of a key, which becomes the most recently used.
@@ -72,6 +79,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
         let replaced = self.remove(&key);
         let evicted =
             if replaced.is_none() && self.slots.len() >= self.limit { self.pop_oldest() } else { None };
+        self.evicted += u64::from(evicted.is_some());
         let hash = self.hasher.hash_one(&key);
         let at = self.slots.len() as u32;
         self.slots.push(Slot { key, value, hash, newer: NONE, older: NONE });
@@ -209,6 +217,7 @@ mod tests {
         assert_eq!(map.insert("c", 3), Some(("b", 2)));
         assert_eq!((map.len(), map.peek(&"b"), map.peek(&"a")), (2, None, Some(&1)));
         assert_eq!(map.insert("a", 9), Some(("a", 1)));
+        assert_eq!(map.evicted(), 1, "what is replaced was not evicted");
         assert_eq!(map.oldest(), Some((&"c", &3)));
         assert_eq!(map.iter_by_age().map(|(key, _)| *key).collect::<Vec<_>>(), ["c", "a"]);
     }

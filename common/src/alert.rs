@@ -67,6 +67,17 @@ pub enum Route {
     Digest,
 }
 
+impl Route {
+    /// The word used in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Route::Pager => "pager",
+            Route::Ticket => "ticket",
+            Route::Digest => "digest",
+        }
+    }
+}
+
 /// Where the packets behind an alert are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

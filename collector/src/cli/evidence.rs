@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::config::CollectorConfig;
 use crate::evidence::EvidenceError;
+use crate::files::Replacement;
 use crate::pipeline;
 use crate::store::alerts;
 use std::fs::File;
@@ -28,52 +29,99 @@ pub(super) fn evidence(config: &CollectorConfig, id: &str, write: &Path) -> Resu
             "packets are not for a terminal: send standard output to a program or a file".into(),
         ));
     }
-    let mut out: Box<dyn Write> =
-        if to_output { Box::new(io::stdout().lock()) } else { Box::new(LateFile::new(write)) };
+    let mut out = if to_output { Output::Open(Box::new(io::stdout().lock())) } else { Output::to(write) };
     let (fetched, failure) = crate::evidence::fetch(alert, &config.evidence, &mut out);
     for statement in &fetched.statements {
         eprintln!("{statement}");
     }
-    match failure {
-        Some(EvidenceError::Pass(error)) => Err(Failure::output(error)),
-        Some(error) if fetched.flows > 0 => Err(Failure::Lost(error.to_string())),
+    let lost = match failure {
+        Some(EvidenceError::Pass(error)) => return Err(Failure::output(error)),
+        Some(error) if fetched.flows > 0 => Some(error.to_string()),
         Some(error @ (EvidenceError::Elsewhere { .. } | EvidenceError::NoFlows)) => {
-            Err(Failure::Input(error.to_string()))
+            return Err(Failure::Input(error.to_string()));
         }
-        Some(error) => Err(Failure::System(error.to_string())),
-        None => {
-            out.flush().map_err(Failure::output)?;
-            eprintln!("{} flows, {} bytes of pcapng", fetched.flows, fetched.octets);
-            if fetched.incomplete {
-                Err(Failure::Lost("some packets are not there any more".into()))
+        Some(error) => return Err(Failure::System(error.to_string())),
+        None => fetched.incomplete.then(|| "some packets are not there any more".into()),
+    };
+    out.complete().map_err(Failure::output)?;
+    eprintln!("{} flows, {} bytes of pcapng", fetched.flows, fetched.octets);
+    lost.map_or(Ok(()), |what| Err(Failure::Lost(what)))
+}
+
+/// Where packets go. A file is begun with the first byte and has its name when all is fetched, so that a
+/// failure leaves none behind and no former one is lost.
+enum Output<'a> {
+    Late(&'a Path),
+    New(Replacement),
+    Open(Box<dyn Write>),
+}
+
+impl Output<'_> {
+    fn to(path: &Path) -> Output<'_> {
+        Output::Late(path)
+    }
+
+    fn begun(&mut self) -> io::Result<&mut dyn Write> {
+        if let Output::Late(path) = *self {
+            // What is there and no plain file, as a pipe or a device, is written and not replaced.
+            let special = std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file());
+            *self = if special {
+                Output::Open(Box::new(File::options().write(true).truncate(true).open(path)?))
             } else {
-                Ok(())
-            }
+                Output::New(Replacement::begin(path)?)
+            };
+        }
+        match self {
+            Output::New(file) => Ok(file),
+            Output::Open(out) => Ok(out),
+            Output::Late(_) => Err(io::Error::other("the file is not open")),
+        }
+    }
+
+    fn complete(mut self) -> io::Result<()> {
+        self.flush()?;
+        match self {
+            Output::New(file) => file.commit(),
+            Output::Open(_) | Output::Late(_) => Ok(()),
         }
     }
 }
 
-/// A file that is made when the first byte is written, so that a failure leaves none behind.
-struct LateFile<'a> {
-    path: &'a Path,
-    file: Option<File>,
-}
-
-impl LateFile<'_> {
-    fn new(path: &Path) -> LateFile<'_> {
-        LateFile { path, file: None }
-    }
-}
-
-impl Write for LateFile<'_> {
+impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => self.file.insert(File::create(self.path)?).write(bytes),
-        }
+        self.begun()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Output::New(file) => file.flush(),
+            Output::Open(out) => out.flush(),
+            Output::Late(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_its_name_when_all_is_fetched_and_a_device_stays_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.pcapng");
+        let mut out = Output::to(&path);
+        out.write_all(b"packets").unwrap();
+        assert!(!path.exists());
+        out.complete().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"packets");
+        let mut out = Output::to(&path);
+        out.write_all(b"part").unwrap();
+        drop(out);
+        assert_eq!(std::fs::read(&path).unwrap(), b"packets");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        let mut out = Output::to(Path::new("/dev/null"));
+        out.write_all(b"packets").unwrap();
+        out.complete().unwrap();
+        assert!(!std::fs::symlink_metadata("/dev/null").unwrap().is_file());
     }
 }

@@ -11,8 +11,7 @@ mod show;
 use crate::config::CollectorConfig;
 use crate::detect::Detectors;
 use crate::enrich::Enricher;
-use crate::ingest::clock;
-use crate::ingest::listen::Admission;
+use crate::ingest::{clock, listen};
 use crate::pipeline::status::Status;
 use crate::pipeline::{self, Imported};
 use crate::store::alerts;
@@ -150,6 +149,7 @@ fn lost(counters: &pipeline::Counters, more: &[String]) -> Result<(), Failure> {
         (&store.records_lost, "records could not be stored"),
         (&store.alerts_lost, "alerts could not be stored"),
         (&counters.batches_panicked, "batches could not be inspected"),
+        (&counters.deliveries_lost, "deliveries of alerts were refused, dropped or could not be written"),
     ] {
         let count = counter.load(Ordering::Relaxed);
         if count > 0 {
@@ -318,7 +318,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     let (_, wrong) = Detectors::from_config(&config.detect, &config.enrich.home_networks, None);
     problems.extend(wrong.iter().map(ToString::to_string));
     problems.extend(crate::forward::check(&config.forward).iter().map(ToString::to_string));
-    problems.extend(Admission::new(&config.ingest).err().map(|error| error.to_string()));
+    problems.extend(listen::check(&config.ingest).iter().map(ToString::to_string));
     problems.extend(crate::store::flows::check(&config.store).err().map(|error| error.to_string()));
     tell(&problems)?;
     eprintln!("the configuration is right");

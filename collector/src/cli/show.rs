@@ -4,7 +4,7 @@ use crate::pipeline::status::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use weir_common::alert::{Alert, Route};
+use weir_common::alert::Alert;
 
 /// One JSON object per line.
 pub(super) fn lines<T: Serialize>(objects: &[T], out: &mut dyn Write) -> io::Result<()> {
@@ -18,11 +18,7 @@ pub(super) fn lines<T: Serialize>(objects: &[T], out: &mut dyn Write) -> io::Res
 /// One alert per two lines: what and who, then why.
 pub(super) fn alerts(alerts: &[Alert], out: &mut dyn Write) -> io::Result<()> {
     for alert in alerts {
-        let route = match alert.route {
-            Route::Pager => "pager",
-            Route::Ticket => "ticket",
-            Route::Digest => "digest",
-        };
+        let route = alert.route.name();
         let time = alert.time.to_string();
         let seconds = time.get(..19).unwrap_or(&time);
         let severity = alert.severity.name();

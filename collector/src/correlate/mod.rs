@@ -85,7 +85,6 @@ pub struct Correlator {
     window: Duration,
     age_max: Duration,
     open: Bounded<Key, Open>,
-    evicted: u64,
 }
 
 impl Correlator {
@@ -95,7 +94,6 @@ impl Correlator {
             window: Duration::from_secs(config.window_s.max(1)),
             age_max: Duration::from_secs(config.age_max_s.max(config.window_s).max(1)),
             open: Bounded::new(config.incidents_max as usize),
-            evicted: 0,
         }
     }
 
@@ -120,7 +118,6 @@ impl Correlator {
         let mut open = Open::begin(finding, self.window);
         told.push(open.tell(false));
         if let Some((_, evicted)) = self.open.insert(key, open) {
-            self.evicted += 1;
             evicted.close(told);
         }
     }
@@ -150,7 +147,7 @@ impl Correlator {
 
     /// How many incidents were closed early because of `incidents_max`.
     pub fn evicted_count(&self) -> u64 {
-        self.evicted
+        self.open.evicted()
     }
 }
 

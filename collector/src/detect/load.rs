@@ -91,6 +91,11 @@ impl Detectors {
         self.list.iter().map(|detector| detector.name())
     }
 
+    /// How much each detector forgot at its limits.
+    pub fn forgotten(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.list.iter().map(|detector| (detector.name(), detector.forgotten()))
+    }
+
     /// Writes what was learned below the state directory, each file by rename. To be called every few
     /// minutes and at the end; a restart forgets what came after the last call.
     pub fn save(&self, state_directory: &Path) -> io::Result<()> {

@@ -140,6 +140,11 @@ pub trait Detector: Send {
     /// Looks at one record and pushes what it found.
     fn inspect(&mut self, record: &Enriched<'_>, findings: &mut Vec<Finding>);
 
+    /// How many hosts, pairs or the like it forgot at its limits; none for those that keep nothing.
+    fn forgotten(&self) -> u64 {
+        0
+    }
+
     /// What the detector learned that shall survive a restart, and under which name; none for most.
     fn learned(&self) -> Option<(&'static str, Vec<u8>)> {
         None

@@ -9,9 +9,9 @@ pub mod config;
 
 use config::EvidenceConfig;
 use std::io::{self, Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use weir_common::alert::{Alert, AlertFlow};
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
@@ -91,6 +91,10 @@ pub struct Fetched {
 
 /// Most bytes kept of what a query says on standard error.
 const STATEMENT_BYTES_MAX: u64 = 16 * 1024;
+/// Longest wait for the rest of it once the program has ended.
+const STATEMENT_WAIT: Duration = Duration::from_secs(1);
+/// Exporters tell times in milliseconds, rounded either way.
+const ROUNDING: Duration = Duration::from_millis(1);
 /// The exit code with which a query says that something was lost.
 const EXIT_INCOMPLETE: i32 = 3;
 
@@ -130,8 +134,8 @@ pub fn commands(alert: &Alert) -> Vec<(String, String)> {
 
 /// Fetches an alert's packets from rings on this machine and writes them as pcapng.
 ///
-/// Every flow is asked for, also after one failed; the first failure is then returned with what was
-/// fetched. Nothing is written for a flow whose sensor is elsewhere.
+/// Every flow is asked for, also after one failed, unless that one had given packets already; the first
+/// failure is returned with what was fetched. Nothing is written for a flow whose sensor is elsewhere.
 pub fn fetch(
     alert: &Alert,
     config: &EvidenceConfig,
@@ -141,11 +145,18 @@ pub fn fetch(
     let queries = queries(alert);
     let mut failure = queries.is_empty().then_some(EvidenceError::NoFlows);
     for query in &queries {
+        let before = fetched.octets;
         match fetch_one(query, config, out, &mut fetched) {
             Ok(()) => {}
             // Without a reader, asking on is of no use.
             Err(EvidenceError::Pass(error)) => return (fetched, Some(EvidenceError::Pass(error))),
-            Err(error) => failure = failure.or(Some(error)),
+            Err(error) => {
+                failure = failure.or(Some(error));
+                // A block may be cut: what came behind it could not be read.
+                if fetched.octets > before {
+                    break;
+                }
+            }
         }
     }
     (fetched, failure)
@@ -169,29 +180,27 @@ fn fetch_one(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| EvidenceError::Start { program: config.query_command.clone(), error })?;
-    let (packets, said) = (process.stdout.take(), process.stderr.take());
-    let said = std::thread::spawn(move || {
-        let mut text = String::new();
-        if let Some(mut pipe) = said {
-            let _ = pipe.by_ref().take(STATEMENT_BYTES_MAX).read_to_string(&mut text);
-            // The rest is read and dropped, so that the program never waits for a reader.
-            let _ = io::copy(&mut pipe, &mut io::sink());
-        }
-        text
-    });
-    let passed = match packets {
-        Some(packets) => pass(packets, out, Duration::from_secs(config.query_timeout_s)),
-        None => Ok(Some(0)),
+    let end = Instant::now() + Duration::from_secs(config.query_timeout_s);
+    let said = process.stderr.take().map(statement);
+    let passed = match process.stdout.take() {
+        Some(packets) => pass(packets, out, end, &mut fetched.octets),
+        None => Ok(true),
     };
-    if !matches!(passed, Ok(Some(_))) {
+    let status = match passed {
+        Ok(true) => wait(&mut process, end),
+        _ => None,
+    };
+    if status.is_none() {
+        // It may just have ended by itself.
         let _ = process.kill();
+        process.wait()?;
     }
-    let status = process.wait()?;
-    let message = said.join().unwrap_or_default();
-    let Some(octets) = passed? else {
+    passed?;
+    // What the program started may hold the pipe open for longer than the program lives.
+    let message = said.and_then(|said| said.recv_timeout(STATEMENT_WAIT).ok()).unwrap_or_default();
+    let Some(status) = status else {
         return Err(EvidenceError::Timeout { sensor, seconds: config.query_timeout_s });
     };
-    fetched.octets += octets;
     fetched.incomplete |= status.code() == Some(EXIT_INCOMPLETE);
     if !status.success() && status.code() != Some(EXIT_INCOMPLETE) {
         let message = message.trim().lines().last().unwrap_or("it said nothing").to_owned();
@@ -202,12 +211,37 @@ fn fetch_one(
     Ok(())
 }
 
-/// Copies to the end; None when the time is over first.
+/// What a program says, when it has said it.
+fn statement(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, said) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = pipe.by_ref().take(STATEMENT_BYTES_MAX).read_to_end(&mut text);
+        // The rest is read and dropped, so that the program never waits for a reader.
+        let _ = io::copy(&mut pipe, &mut io::sink());
+        let _ = sender.send(String::from_utf8_lossy(&text).into_owned());
+    });
+    said
+}
+
+/// How a program ended; none when it has not by then.
+fn wait(process: &mut Child, end: Instant) -> Option<ExitStatus> {
+    loop {
+        match process.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Copies to the end, counting; false when the time is over first.
 fn pass(
     mut from: impl Read + Send + 'static,
     out: &mut dyn Write,
-    limit: Duration,
-) -> io::Result<Option<u64>> {
+    end: Instant,
+    octets: &mut u64,
+) -> io::Result<bool> {
     // A pipe has no read timeout: a thread reads, and the queue to here has one.
     let (sender, chunks) = mpsc::sync_channel::<io::Result<Vec<u8>>>(4);
     std::thread::spawn(move || {
@@ -223,32 +257,30 @@ fn pass(
             }
         }
     });
-    let begin = std::time::Instant::now();
-    let mut octets = 0;
     loop {
-        match chunks.recv_timeout(limit.saturating_sub(begin.elapsed())) {
+        match chunks.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(Ok(chunk)) if chunk.is_empty() => break,
             Ok(chunk) => {
                 let chunk = chunk?;
                 out.write_all(&chunk)?;
-                octets += chunk.len() as u64;
+                *octets += chunk.len() as u64;
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => return Ok(None),
+            Err(mpsc::RecvTimeoutError::Timeout) => return Ok(false),
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
     out.flush()?;
-    Ok(Some(octets))
+    Ok(true)
 }
 
-/// The range of a flow, up to whole seconds around it: exporters round times, and a range that is a
-/// little wide costs nothing, since the flow's identity decides.
+/// The range of a flow, up to whole seconds around it and at least [`ROUNDING`] at each end: a range that is
+/// a little wide costs nothing, since the flow's identity decides.
 fn query_of(flow: &AlertFlow) -> Query {
     Query {
         sensor: flow.sensor.clone(),
         community_id: flow.community_id,
-        since: Timestamp::from_parts(flow.start.seconds(), 0),
-        until: Timestamp::from_parts(flow.end.seconds().saturating_add(1), 0),
+        since: Timestamp::from_parts(flow.start.minus(ROUNDING).seconds(), 0),
+        until: Timestamp::from_parts(flow.end.plus(ROUNDING).seconds().saturating_add(1), 0),
     }
 }
 

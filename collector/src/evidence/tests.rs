@@ -63,11 +63,23 @@ fn the_command_can_be_pasted() {
 }
 
 #[test]
+fn the_range_reaches_past_rounded_times() {
+    for (start, end, since, until) in
+        [(1000, 1999, 0, 3), (1001, 1998, 1, 2), (1500, 1500, 1, 2), (0, 0, 0, 1)]
+    {
+        let mut flow = flow(1, 0.0, "a");
+        (flow.start, flow.end) = (Timestamp(start * 1_000_000), Timestamp(end * 1_000_000));
+        let query = query_of(&flow);
+        assert_eq!((query.since.seconds(), query.until.seconds()), (since, until), "{start} to {end}");
+    }
+}
+
+#[test]
 fn flows_of_one_identity_are_asked_for_once_per_sensor() {
     let flows = vec![flow(1, 0.0, "a"), flow(1, 100.0, "a"), flow(1, 0.0, "b"), flow(2, 0.0, "a")];
     let queries = queries(&alert(flows));
     assert_eq!(queries.len(), 3);
-    assert_eq!(queries[0].until.since(queries[0].since).as_secs(), 102);
+    assert_eq!(queries[0].until.since(queries[0].since).as_secs(), 103);
     assert!(
         commands(&alert(vec![flow(1, 0.0, "a"), flow(2, 0.0, "a")]))[1]
             .1
@@ -130,9 +142,35 @@ fn what_is_incomplete_and_what_hangs_is_told() {
     let lost = config(directory.path(), "echo packets; echo 'incomplete: 1 block expired' >&2; exit 3");
     let (fetched, failure) = fetch(&one(), &lost, &mut Vec::new());
     assert!(fetched.incomplete && failure.is_none() && fetched.statements == ["incomplete: 1 block expired"]);
-    let hangs = config(directory.path(), "echo packets; exec sleep 60");
-    assert!(matches!(
-        fetch(&one(), &hangs, &mut Vec::new()).1,
-        Some(EvidenceError::Timeout { seconds: 1, .. })
-    ));
+    // The last one leaves a child behind that holds its standard error open.
+    for script in
+        ["echo packets; exec sleep 60", "exec sleep 60 >&-", "echo packets; sleep 20 & exec sleep 60"]
+    {
+        let hangs = config(directory.path(), script);
+        let begun = Instant::now();
+        assert!(matches!(
+            fetch(&one(), &hangs, &mut Vec::new()).1,
+            Some(EvidenceError::Timeout { seconds: 1, .. })
+        ));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{script}");
+    }
+}
+
+#[test]
+fn behind_packets_that_were_cut_come_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let two = || alert(vec![flow(1, 0.0, "edge-1"), flow(2, 0.0, "edge-1")]);
+    let mut out = Vec::new();
+    let cut = config(directory.path(), "echo packets; exit 2");
+    let (fetched, failure) = fetch(&two(), &cut, &mut out);
+    assert_eq!((fetched.flows, fetched.octets, out.as_slice()), (0, 8, b"packets\n".as_slice()));
+    assert!(matches!(failure, Some(EvidenceError::Query { .. })));
+    let asked = directory.path().join("asked");
+    let silent = config(directory.path(), &format!("echo x >> {}; exit 2", asked.display()));
+    assert_eq!(fetch(&two(), &silent, &mut out).0.octets, 0);
+    assert_eq!(
+        std::fs::read_to_string(asked).unwrap().lines().count(),
+        2,
+        "one that gave nothing cuts nothing"
+    );
 }

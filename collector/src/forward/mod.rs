@@ -81,6 +81,29 @@ pub struct DestinationStatus {
     pub failing: Option<String>,
 }
 
+impl DestinationStatus {
+    /// Alerts that will never arrive, as far as they were counted.
+    pub fn lost(&self) -> u64 {
+        self.refused + self.dropped + self.unwritten
+    }
+}
+
+/// Why deliveries cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// Destinations that cannot be used.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Config(Vec<Problem>),
+    /// An outbox cannot be opened, or its thread not started.
+    #[error("{path}: {source}")]
+    Outbox {
+        /// Its directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
 /// Delivers alerts.
 pub struct Forwarder {
     lanes: Vec<Lane>,
@@ -105,32 +128,22 @@ struct State {
 }
 
 impl Forwarder {
-    /// Opens the outboxes below `state_directory` and starts a thread per destination.
-    ///
-    /// The error is every destination that cannot be used; nothing runs then.
-    pub fn start(config: &ForwardConfig, state_directory: &Path) -> Result<Forwarder, Vec<Problem>> {
-        let mut made = Vec::new();
-        let mut problems = check(config);
+    /// Opens the outboxes below `state_directory` and starts a thread per destination. On an error
+    /// nothing runs.
+    pub fn start(config: &ForwardConfig, state_directory: &Path) -> Result<Forwarder, ForwardError> {
+        let problems = check(config);
+        if !problems.is_empty() {
+            return Err(ForwardError::Config(problems));
+        }
+        let mut forwarder = Forwarder { lanes: Vec::new() };
         for destination in &config.destinations {
-            match make(destination) {
-                Ok(ready) => made.push((destination, ready)),
-                Err(_) => continue, // `check` said it.
-            }
+            let wrong = |message| ForwardError::Config(vec![Problem::at(&destination.name, message)]);
+            let ready = make(destination).map_err(wrong)?;
+            let directory = state_directory.join("outbox").join(&destination.name);
+            let failed = |source| ForwardError::Outbox { path: directory.display().to_string(), source };
+            forwarder.lanes.push(Lane::start(destination, ready, &directory, config).map_err(failed)?);
         }
-        let mut lanes = Vec::new();
-        if problems.is_empty() {
-            for (destination, ready) in made {
-                let directory = state_directory.join("outbox").join(&destination.name);
-                match Lane::start(destination, ready, &directory, config) {
-                    Ok(lane) => lanes.push(lane),
-                    Err(error) => {
-                        problems.push(Problem::at(&directory.display().to_string(), error.to_string()));
-                    }
-                }
-            }
-        }
-        let forwarder = Forwarder { lanes };
-        if problems.is_empty() { Ok(forwarder) } else { Err(problems) }
+        Ok(forwarder)
     }
 
     /// Takes alerts over: when this returns they are on disk for every destination they go to. What could

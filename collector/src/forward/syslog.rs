@@ -139,14 +139,13 @@ impl Format {
         let confidence = alert.confidence.to_string();
         let technique = alert.technique.join(",");
         let first_flow = alert.flows.first().map(|flow| flow.community_id.to_string());
-        let route = serde_json::to_value(alert.route).ok();
         for (name, value) in [
             ("id", Some(alert.id.as_str())),
             ("version", Some(&version)),
             ("kind", Some(&alert.kind)),
             ("severity", Some(alert.severity.name())),
             ("confidence", Some(&confidence)),
-            ("route", route.as_ref().and_then(|route| route.as_str())),
+            ("route", Some(alert.route.name())),
             ("actor", alert.actor.as_deref()),
             ("target", alert.targets.first().map(String::as_str)),
             ("targetCount", Some(&target_count)),

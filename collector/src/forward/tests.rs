@@ -177,8 +177,17 @@ fn every_wrong_destination_is_named() {
             "forward.destinations[2] `siem`: url is `siem.example`: expected https://HOST/PATH or http://HOST/PATH",
         ]
     );
-    assert!(Forwarder::start(&config, Path::new("/nonexistent")).is_err());
+    let started = Forwarder::start(&config, Path::new("/nonexistent"));
+    assert!(matches!(started, Err(ForwardError::Config(problems)) if problems.len() == 4));
     let error =
         toml::from_str::<ForwardConfig>("[[destinations]]\nname = \"x\"\ntype = \"jsno\"\n").unwrap_err();
     assert!(error.message().contains("jsno"), "{error}");
+}
+
+#[test]
+fn an_outbox_that_cannot_be_made_is_the_systems_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("outbox"), "in the way").unwrap();
+    let started = Forwarder::start(&file(directory.path()), directory.path());
+    assert!(matches!(started, Err(ForwardError::Outbox { path, .. }) if path.ends_with("outbox/file")));
 }

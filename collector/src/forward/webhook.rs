@@ -2,21 +2,27 @@
 //!
 //! In: alerts. Out: one request each, with `Idempotency-Key: ID-VERSION`, so that a receiver can tell a
 //! repeated delivery. 2xx is taken as delivered; 408, 425, 429 and 5xx are tried later; any other answer
-//! is a refusal, which a repetition would not change. Redirects are not followed.
+//! is a refusal, which a repetition would not change. Redirects are not followed. Logs and status name the
+//! host alone: a webhook's path is often its password.
 
 use super::{DeliveryError, Destination, Message};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::http::{HeaderName, HeaderValue};
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
-/// Most bytes read of an answer that says why it refuses.
+/// Most bytes read of an answer.
 const ANSWER_BYTES_MAX: u64 = 1024;
+/// Most characters told of an answer that says why it refuses.
+const ANSWER_CHARS_MAX: usize = 200;
 
 /// A web service that takes alerts.
 pub(super) struct WebhookDestination {
     name: String,
     url: String,
+    /// The part of the URL that may be told.
+    shown: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     bearer_token_file: String,
     agent: Agent,
@@ -31,8 +37,13 @@ impl WebhookDestination {
         bearer_token_file: &str,
         timeout: Duration,
     ) -> Result<WebhookDestination, String> {
-        if !url.starts_with("https://") && !url.starts_with("http://") {
-            return Err(format!("url is `{url}`: expected https://HOST/PATH or http://HOST/PATH"));
+        let shown = without_path(url);
+        let web = |uri: &Uri| {
+            matches!(uri.scheme_str(), Some("https" | "http"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+        };
+        if !Uri::try_from(url).is_ok_and(|uri| web(&uri)) {
+            return Err(format!("url is `{shown}`: expected https://HOST/PATH or http://HOST/PATH"));
         }
         let mut checked = Vec::new();
         for (header, value) in headers {
@@ -48,10 +59,19 @@ impl WebhookDestination {
         Ok(WebhookDestination {
             name: name.to_owned(),
             url: url.to_owned(),
+            shown,
             headers: checked,
             bearer_token_file: bearer_token_file.to_owned(),
             agent: config.into(),
         })
+    }
+
+    /// A text of a library or of the other side, which may repeat the URL.
+    fn told(&self, text: &str) -> String {
+        let path = self.url.strip_prefix(&self.shown).unwrap_or(&self.url);
+        let text = text.replace(&self.url, &self.shown);
+        let text = if path.len() > 1 { text.replace(path, "/\u{2026}") } else { text };
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ANSWER_CHARS_MAX).collect()
     }
 
     fn authorization(&self) -> Result<Option<String>, DeliveryError> {
@@ -82,21 +102,42 @@ impl Destination for WebhookDestination {
         }
         let mut answer = match request.send(message.json) {
             Ok(answer) => answer,
-            Err(error) => return Err(DeliveryError::Later(format!("{}: {error}", self.url))),
+            Err(error) => {
+                return Err(DeliveryError::Later(format!(
+                    "{}: {}",
+                    self.shown,
+                    self.told(&error.to_string())
+                )));
+            }
         };
         let status = answer.status();
-        // Read in any case: a connection whose answer was read is used again.
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).lossy_utf8(true).read_to_string();
+        // Read in any case: a connection whose answer was read to its end is used again.
+        let mut text = Vec::new();
+        let read = answer.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut text);
         if status.is_success() {
             return Ok(());
         }
-        let text = text.unwrap_or_default();
-        let why = format!("{} answered {status}: {}", self.url, text.lines().next().unwrap_or_default());
+        // What came before a fault may say why.
+        let _ = read;
+        let text = String::from_utf8_lossy(&text);
+        let line = self.told(text.lines().next().unwrap_or_default());
+        let why = format!("{} answered {status}: {line}", self.shown);
         match status.as_u16() {
             408 | 425 | 429 | 500..=599 => Err(DeliveryError::Later(why)),
             _ => Err(DeliveryError::Refused(why)),
         }
     }
+}
+
+/// Scheme, host and port of a URL, as far as it has them: no user, no path.
+fn without_path(url: &str) -> String {
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + 3),
+        None => ("", url),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}{host}")
 }
 
 #[cfg(test)]
@@ -173,12 +214,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_never_holds_the_path() {
+        let why = |url: &str| match deliver(url, &[], "") {
+            Err(DeliveryError::Later(why) | DeliveryError::Refused(why)) => why,
+            Ok(()) => panic!("delivered"),
+        };
+        let (url, _requests) = http_server(|_| {
+            let body = "Cannot POST /hook\u{7}".to_owned() + &"x".repeat(5000);
+            format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        });
+        let told = why(&url);
+        assert!(
+            !told.contains("/hook") && told.contains("404 Not Found: Cannot POST /\u{2026} xxx"),
+            "{told}"
+        );
+        assert!(told.chars().count() < 300, "{told}");
+        let told = why("http://me:pass@127.0.0.1:9/hook?key=1");
+        assert!(told.starts_with("http://127.0.0.1:9: "), "{told}");
+        assert!(!["hook", "pass", "key"].iter().any(|secret| told.contains(secret)), "{told}");
+    }
+
+    #[test]
     fn wrong_keys_are_refused_when_the_destination_is_made() {
         let make = |url: &str, headers: &[(&str, &str)]| {
             let headers = headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
             WebhookDestination::new("hook", url, &headers, "", Duration::from_secs(1)).err()
         };
-        assert!(make("ftp://host/", &[]).unwrap().starts_with("url is `ftp://host/`"));
+        for (url, shown) in [
+            ("ftp://host/secret", "ftp://host"),
+            ("host/secret", "host"),
+            ("https:///secret", "https://"),
+            ("https://me:secret@ho st/", "https://ho st"),
+        ] {
+            assert!(make(url, &[]).unwrap().starts_with(&format!("url is `{shown}`: expected")), "{url}");
+        }
         assert!(make("https://host/", &[("X Y", "z")]).unwrap().contains("headers.X Y"));
         assert!(make("https://host/", &[("X", "a\r\nb: c")]).is_some());
         assert!(make("https://host/hook", &[("X", "y")]).is_none());

@@ -18,18 +18,19 @@ mod worker;
 
 use crate::config::CollectorConfig;
 use crate::enrich::EnrichError;
-use crate::forward::{DestinationStatus, Forwarder};
+use crate::forward::{DestinationStatus, ForwardError, Forwarder};
 use crate::ingest::counters::IngestCounters;
 use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
 use crate::ingest::{self, Batch, clock};
 use crate::store::{self, StoreCounters, StoreError};
 use status::Status;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store_thread::StoreThread;
@@ -73,9 +74,12 @@ pub enum PipelineError {
     /// Another collector has the state directory.
     #[error("{0}: another weir-collector runs with this state directory")]
     Taken(String),
-    /// A configuration key is wrong.
-    #[error("{0}")]
-    Config(String),
+    /// Deliveries.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// A thread ended before its time; its own message said why.
+    #[error("the {0} ended before its time; what had arrived was stored as far as it could be")]
+    Ended(&'static str),
 }
 
 impl PipelineError {
@@ -84,9 +88,9 @@ impl PipelineError {
         matches!(
             self,
             PipelineError::Enrich(_)
-                | PipelineError::Ingest(IngestError::Admit(_))
+                | PipelineError::Ingest(IngestError::Admit(_) | IngestError::Address { .. })
                 | PipelineError::Store(StoreError::Config { .. })
-                | PipelineError::Config(_)
+                | PipelineError::Forward(ForwardError::Config(_))
         )
     }
 }
@@ -108,6 +112,14 @@ pub struct Counters {
     pub alert_updates: AtomicU64,
     /// Batches whose inspection panicked; their records are stored.
     pub batches_panicked: AtomicU64,
+    /// Incidents closed early because of `correlate.incidents_max`.
+    pub incidents_evicted: AtomicU64,
+    /// Incidents that made no alert because of `triage`, counted once per version.
+    pub incidents_muted: AtomicU64,
+    /// Hosts, pairs and walks that detectors forgot at their limits, by detector.
+    pub forgotten: Mutex<BTreeMap<&'static str, u64>>,
+    /// Alerts that a destination will never have; known at the end.
+    pub deliveries_lost: AtomicU64,
 }
 
 /// A collector that runs.
@@ -132,7 +144,7 @@ impl Collector {
         let counters = Arc::new(Counters::default());
         let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
         let mut worker = Worker::new(config, counters.clone(), store.queue(), Some(&state))?;
-        let forwarder = Arc::new(forward(config, &state)?);
+        let forwarder = Arc::new(Forwarder::start(&config.forward, &state)?);
         worker.deliver(forwarder.clone());
         let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
         let waiting = sender.downgrade();
@@ -163,16 +175,20 @@ impl Collector {
         &self.counters
     }
 
-    /// Waits for SIGTERM or SIGINT, keeping the status up to date.
-    pub fn wait(&mut self) {
+    /// Waits for SIGTERM or SIGINT, keeping the status up to date. The error is that a thread ended first.
+    pub fn wait(&mut self) -> Result<(), PipelineError> {
         while !self.listeners.wait(STATUS_PERIOD) {
             self.write_status();
-            if self.worker.is_finished() || self.store.is_finished() {
-                tracing::error!("a thread ended before its time; the collector ends");
-                break;
+            for (thread, ended) in
+                [("worker", self.worker.is_finished()), ("store", self.store.is_finished())]
+            {
+                if ended {
+                    return Err(PipelineError::Ended(thread));
+                }
             }
             notify(&[sd_notify::NotifyState::Watchdog]);
         }
+        Ok(())
     }
 
     fn write_status(&mut self) {
@@ -197,6 +213,7 @@ impl Collector {
         let _ = worker.join();
         store.finish();
         let destinations = deliver_rest(forwarder, DELIVERY_AT_STOP);
+        counters.deliveries_lost.store(lost(&destinations), Ordering::Relaxed);
         let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations).ended();
         if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
@@ -213,10 +230,11 @@ pub fn run(config: &CollectorConfig, ready: impl FnOnce(&Listeners)) -> Result<A
     ready(collector.listeners());
     collector.write_status();
     notify(&[sd_notify::NotifyState::Ready]);
-    collector.wait();
+    let waited = collector.wait();
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: taking what has arrived");
-    Ok(collector.stop())
+    let counters = collector.stop();
+    waited.map(|()| counters)
 }
 
 /// The worker's thread.
@@ -241,13 +259,6 @@ fn inspect(mut worker: Worker, mut batches: Batches) {
     let _ = worker.finish();
 }
 
-fn forward(config: &CollectorConfig, state: &Path) -> Result<Forwarder, PipelineError> {
-    Forwarder::start(&config.forward, state).map_err(|problems| {
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        PipelineError::Config(problems.join("\n"))
-    })
-}
-
 /// Gives deliveries their last chance; what is left is in the outboxes for the next start.
 fn deliver_rest(forwarder: Arc<Forwarder>, limit: Duration) -> Vec<DestinationStatus> {
     match Arc::try_unwrap(forwarder) {
@@ -255,6 +266,10 @@ fn deliver_rest(forwarder: Arc<Forwarder>, limit: Duration) -> Vec<DestinationSt
         // The worker's thread panicked outside of its guard and took its share along.
         Err(shared) => shared.status(),
     }
+}
+
+fn lost(destinations: &[DestinationStatus]) -> u64 {
+    destinations.iter().map(DestinationStatus::lost).sum()
 }
 
 fn wait_of(config: &CollectorConfig) -> Duration {
@@ -320,7 +335,7 @@ pub fn import(
     let mut worker = Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
     let mut forwarder = None;
     if lock.is_some() {
-        let started = Arc::new(forward(config, &state)?);
+        let started = Arc::new(Forwarder::start(&config.forward, &state)?);
         worker.deliver(started.clone());
         forwarder = Some(started);
     } else if !config.forward.destinations.is_empty() {
@@ -343,7 +358,9 @@ pub fn import(
     imported.alerts_error = worker.finish();
     store.finish();
     if let Some(forwarder) = forwarder {
-        imported.undelivered = deliver_rest(forwarder, DELIVERY_AT_END).iter().map(|lane| lane.waiting).sum();
+        let destinations = deliver_rest(forwarder, DELIVERY_AT_END);
+        counters.deliveries_lost.store(lost(&destinations), Ordering::Relaxed);
+        imported.undelivered = destinations.iter().map(|destination| destination.waiting).sum();
     }
     imported.exporters = exporters.len() as u64;
     imported.malformed = counters.ingest.malformed();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use weir_common::time::Timestamp;
 
@@ -50,7 +51,8 @@ impl Status {
             list.iter().map(|(name, counter)| ((*name).to_owned(), counter.load(Ordering::Relaxed))).collect()
         };
         let store = &counters.store;
-        Status {
+        let forgotten = counters.forgotten.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut status = Status {
             written: now.to_string(),
             started: started.to_string(),
             running: true,
@@ -68,6 +70,8 @@ impl Status {
                 ("alerts", &counters.alerts),
                 ("alert_updates", &counters.alert_updates),
                 ("batches_panicked", &counters.batches_panicked),
+                ("incidents_evicted", &counters.incidents_evicted),
+                ("incidents_muted", &counters.incidents_muted),
             ]),
             store: named(&[
                 ("records_stored", &store.records_stored),
@@ -82,7 +86,9 @@ impl Status {
             ]),
             destinations: Vec::new(),
             exporters: counters.ingest.exporters(),
-        }
+        };
+        status.detection.extend(forgotten.iter().map(|(name, count)| (format!("{name}_forgotten"), *count)));
+        status
     }
 
     /// The same with the destinations.

@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use weir_common::alert::Alert;
 use weir_common::time::Timestamp;
 
@@ -92,7 +93,17 @@ impl Worker {
             add(&self.counters.batches_panicked, 1u64);
         }
         self.tell();
+        self.count_limits();
         self.store.send(batch);
+    }
+
+    /// Notes what was forgotten or held back at a limit.
+    fn count_limits(&self) {
+        let counters = &self.counters;
+        counters.incidents_evicted.store(self.correlator.evicted_count(), Ordering::Relaxed);
+        counters.incidents_muted.store(self.triage.muted_count(), Ordering::Relaxed);
+        let mut shown = counters.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.extend(self.detectors.forgotten().filter(|(_, count)| *count > 0));
     }
 
     /// Closes what has been quiet; `now` is the clock's, for records that come live.
@@ -148,6 +159,7 @@ impl Worker {
     pub(super) fn finish(mut self) -> Option<io::Error> {
         self.correlator.close_all(&mut self.incidents);
         self.tell();
+        self.count_limits();
         self.save();
         self.copy.and_then(Copy::finish)
     }

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::path::Path;
 use std::sync::Arc;
 use weir_collector_sql::{Rows, Table};
-use weir_common::alert::{Alert, EvidenceState, Route};
+use weir_common::alert::{Alert, EvidenceState};
 use weir_common::time::Timestamp;
 
 /// The tables for a query over what ended at `since` or later.
@@ -66,7 +66,7 @@ fn batch(alerts: &[Alert]) -> Result<RecordBatch, StoreError> {
         ("count", count, number(|alert| alert.count)),
         ("severity", utf8.clone(), text(|alert| Some(alert.severity.name()))),
         ("confidence", DataType::Float64, confidence),
-        ("route", utf8.clone(), text(|alert| Some(route_name(alert.route)))),
+        ("route", utf8.clone(), text(|alert| Some(alert.route.name()))),
         ("reason", utf8.clone(), text(|alert| Some(&alert.reason))),
         ("technique", text_list_type(), list(|alert| alert.technique.clone())),
         ("sensors", text_list_type(), list(|alert| alert.sensors.clone())),
@@ -82,14 +82,6 @@ fn batch(alerts: &[Alert]) -> Result<RecordBatch, StoreError> {
         columns.iter().map(|(name, kind, _)| Field::new(*name, kind.clone(), true)).collect();
     let arrays = columns.into_iter().map(|(_, _, array)| array).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
-}
-
-fn route_name(route: Route) -> &'static str {
-    match route {
-        Route::Pager => "pager",
-        Route::Ticket => "ticket",
-        Route::Digest => "digest",
-    }
 }
 
 fn evidence_name(evidence: &EvidenceState) -> &'static str {

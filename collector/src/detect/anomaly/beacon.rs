@@ -125,6 +125,10 @@ impl Detector for BeaconDetector {
         "beacon"
     }
 
+    fn forgotten(&self) -> u64 {
+        self.pairs.evicted() + self.targets.evicted()
+    }
+
     fn inspect(&mut self, record: &Enriched<'_>, findings: &mut Vec<Finding>) {
         if record.legitimate.is_some() || !self.is_visit(record.record) {
             return;

@@ -201,6 +201,10 @@ impl Detector for LoginDetector {
         "login"
     }
 
+    fn forgotten(&self) -> u64 {
+        self.pairs.evicted() + self.sources.evicted()
+    }
+
     fn inspect(&mut self, record: &Enriched<'_>, findings: &mut Vec<Finding>) {
         if record.legitimate.is_some() {
             return;

@@ -179,6 +179,10 @@ impl Detector for NewcomerDetector {
         "newcomer"
     }
 
+    fn forgotten(&self) -> u64 {
+        self.hosts.evicted()
+    }
+
     fn inspect(&mut self, record: &Enriched<'_>, findings: &mut Vec<Finding>) {
         let flow = record.record;
         if record.legitimate.is_some()

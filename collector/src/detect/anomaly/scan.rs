@@ -62,6 +62,10 @@ impl Detector for ScanDetector {
         "scan"
     }
 
+    fn forgotten(&self) -> u64 {
+        self.horizontal.walks.evicted() + self.vertical.walks.evicted()
+    }
+
     fn inspect(&mut self, record: &Enriched<'_>, findings: &mut Vec<Finding>) {
         let key = &record.record.key;
         if record.legitimate.is_some() || is_group(&key.responder) {

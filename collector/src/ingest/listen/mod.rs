@@ -41,6 +41,16 @@ pub enum IngestError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What is to be listened on is no address.
+    #[error(
+        "ingest.{key}: `{address}` is not an address to listen on: expected ADDRESS:PORT such as 0.0.0.0:4739"
+    )]
+    Address {
+        /// The configuration key.
+        key: &'static str,
+        /// What it holds.
+        address: String,
+    },
     /// `admit` holds something that is not a network.
     #[error("ingest.admit: {0}")]
     Admit(String),
@@ -49,12 +59,26 @@ pub enum IngestError {
     System(#[from] std::io::Error),
 }
 
+/// What is wrong with the section, without opening anything.
+pub fn check(config: &IngestConfig) -> Vec<IngestError> {
+    let mut wrong: Vec<IngestError> = Admission::new(config).err().into_iter().collect();
+    for (key, addresses) in [("ipfix_tcp", &config.ipfix_tcp), ("ipfix_udp", &config.ipfix_udp)] {
+        for address in addresses {
+            let parts = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            if parts.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
+                wrong.push(IngestError::Address { key, address: address.clone() });
+            }
+        }
+    }
+    wrong
+}
+
 /// Who may send: the machine itself and the networks of `admit`.
-pub struct Admission(Networks);
+struct Admission(Networks);
 
 impl Admission {
     /// Reads the configured networks.
-    pub fn new(config: &IngestConfig) -> Result<Admission, IngestError> {
+    fn new(config: &IngestConfig) -> Result<Admission, IngestError> {
         Networks::parse(&config.admit).map(Admission).map_err(IngestError::Admit)
     }
 
@@ -91,6 +115,9 @@ impl Listeners {
         counters: Arc<IngestCounters>,
         out: mpsc::Sender<Batch>,
     ) -> Result<Listeners, IngestError> {
+        if let Some(wrong) = check(config).into_iter().next() {
+            return Err(wrong);
+        }
         let admission = Admission::new(config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)

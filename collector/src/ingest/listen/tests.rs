@@ -157,6 +157,27 @@ fn admission_is_the_machine_itself_and_what_the_configuration_names() {
 }
 
 #[test]
+fn every_wrong_address_is_named_without_opening_one() {
+    let addresses = ["127.0.0.1:4739", "[::]:0", "localhost:1", ":4739", "127.0.0.1", "0.0.0.0:65536"];
+    let config = IngestConfig {
+        ipfix_tcp: addresses.map(str::to_owned).into(),
+        admit: vec!["everyone".into()],
+        ..IngestConfig::default()
+    };
+    let told: Vec<String> = check(&config).iter().map(ToString::to_string).collect();
+    for (problem, part) in told.iter().zip([
+        "ingest.admit: `everyone`",
+        "ingest.ipfix_tcp: `:4739` is not an address",
+        "ingest.ipfix_tcp: `127.0.0.1` is not",
+        "ingest.ipfix_tcp: `0.0.0.0:65536` is not",
+    ]) {
+        assert!(problem.starts_with(part), "{problem}");
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert!(Listeners::start(&config, Default::default(), mpsc::channel(1).0).is_err());
+}
+
+#[test]
 fn what_has_arrived_over_udp_when_the_listeners_stop_is_taken() {
     let t = start(|config| config.udp_buffer_kib = 4096);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
