@@ -138,7 +138,8 @@ impl SegmentContents {
         let mut indexed = index.blocks.iter().peekable();
         let mut at = SEGMENT_HEADER_BYTES as u64;
         while at < length {
-            if let Some(header) = block_at(&file, at, length, files.name.sequence)? {
+            let place = look_at(&file, at, length, files.name.sequence)?;
+            if let Place::Sealed(header) = place {
                 while indexed.next_if(|block| block.offset < at).is_some() {}
                 let known = indexed.next_if(|block| block.offset == at && block.header == header);
                 contents.blocks.push(SegmentBlock {
@@ -151,7 +152,7 @@ impl SegmentContents {
             }
             // The first bytes of a block are stored last: zeros are the end, unless the index knows better.
             let known = index.blocks.iter().find(|block| block.offset == at);
-            if known.is_none() && is_blank(&file, at, length)? {
+            if known.is_none() && matches!(place, Place::Blank) {
                 break;
             }
             let next = next_sound(&file, at, length, files.name.sequence)?;
@@ -188,6 +189,26 @@ fn block_at(file: &File, at: u64, length: u64, sequence: u64) -> io::Result<Opti
     }
     let header = BlockHeader::decode(&bytes).ok().filter(|header| header.segment == sequence);
     Ok(header.filter(|header| at + BLOCK_HEADER_BYTES as u64 + header.stored_bytes() <= length))
+}
+
+/// What stands where a block may begin.
+enum Place {
+    Sealed(BlockHeader),
+    /// Nothing was sealed here yet.
+    Blank,
+    Damaged,
+}
+
+/// Looks at a place once for all, because a writer may seal a block there meanwhile.
+fn look_at(file: &File, at: u64, length: u64, sequence: u64) -> io::Result<Place> {
+    if let Some(header) = block_at(file, at, length, sequence)? {
+        return Ok(Place::Sealed(header));
+    }
+    if is_blank(file, at, length)? {
+        return Ok(Place::Blank);
+    }
+    // There is a magic now. Either it was stored between the two looks, and all else before it, or the block is damaged.
+    Ok(block_at(file, at, length, sequence)?.map_or(Place::Damaged, Place::Sealed))
 }
 
 /// Whether nothing was sealed here: the magic, which is stored last, is not there.

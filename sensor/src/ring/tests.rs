@@ -391,16 +391,27 @@ fn writes_until_it_is_killed_when_asked_to() {
     }
 }
 
+/// A process that is killed when the test is over, however it ends.
+struct KilledOnDrop(std::process::Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_ring_whose_writer_is_killed_keeps_all_sealed_blocks_and_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..6u64 {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "ring::tests::writes_until_it_is_killed_when_asked_to"])
             .env("WEIR_TEST_KILLED_RING", directory.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
+        let child = KilledOnDrop(child);
         let started = std::time::Instant::now();
         while !reader::is_being_written(directory.path()) && started.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(1));
@@ -409,8 +420,7 @@ fn a_ring_whose_writer_is_killed_keeps_all_sealed_blocks_and_goes_on() {
         // Readers while it writes: only whole blocks, and nothing looks damaged.
         let sound = check::check(directory.path(), &mut |_, _| {}).unwrap();
         assert!(sound.is_sound(), "{sound}");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let (lanes, damaged) = read(directory.path(), 2);
         assert_eq!(damaged, 0);
         for (lane, frames) in lanes.iter().enumerate() {
