@@ -115,7 +115,7 @@ fn confine_files(writable: &[PathBuf]) -> Result<(), SandboxError> {
     };
     match restrict().map_err(|error| wrong(error.to_string()))? {
         RulesetStatus::NotEnforced => {
-            tracing::warn!("this kernel has no Landlock: file access is not confined")
+            tracing::warn!("this kernel has no Landlock: file access is not confined");
         }
         status => tracing::debug!(?status, "file access is confined"),
     }

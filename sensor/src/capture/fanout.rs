@@ -18,7 +18,7 @@ const TCP: u32 = 6;
 
 /// Puts the socket into group `group`, unique in this network namespace.
 pub(super) fn join(socket: BorrowedFd<'_>, group: u16) -> io::Result<()> {
-    let argument: libc::c_uint = u32::from(group) | (libc::PACKET_FANOUT_CBPF as u32) << 16;
+    let argument: libc::c_uint = u32::from(group) | libc::PACKET_FANOUT_CBPF << 16;
     set_option(socket, libc::PACKET_FANOUT, &argument)?;
     let mut program = program();
     let argument = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
