@@ -1,4 +1,5 @@
-//! Capture files: classic pcap and pcapng, from a file or from standard input.
+//! Capture files: classic pcap and pcapng, plain or compressed by gzip or zstd, from a file or from
+//! standard input.
 //!
 //! In: bytes in either format, either byte order, any time resolution. Out: [`Frame`]s. A file that
 //! ends within a record gives what is whole and then an error with its place; nothing is guessed.
@@ -9,6 +10,7 @@
 mod pcap;
 mod pcapng;
 mod window;
+mod unpack;
 mod sequence;
 
 pub use sequence::FileSequence;
@@ -58,7 +60,11 @@ impl FileSource {
 
     /// Reads a capture from any stream of bytes.
     pub fn read_from(name: &str, input: Box<dyn Read + Send>) -> Result<FileSource, CaptureError> {
-        let mut window = Window::new(input);
+        let system = |error: std::io::Error| CaptureError::System {
+            name: name.to_owned(),
+            message: error.to_string(),
+        };
+        let mut window = Window::new(unpack::unpacked(input).map_err(system)?);
         let format = match begin(&mut window) {
             Ok(format) => format,
             Err(Damage(message)) => return Err(window.error(name, message)),
@@ -124,7 +130,10 @@ fn begin(window: &mut Window) -> Result<Format, Damage> {
 fn is_capture(path: &Path) -> bool {
     let mut magic = [0u8; 4];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && (pcapng::is_section_header(magic) || pcap::Flavour::of(magic).is_some())
+    read.is_ok()
+        && (pcapng::is_section_header(magic)
+            || pcap::Flavour::of(magic).is_some()
+            || unpack::is_packed(magic))
 }
 
 /// The capture files that a command-line argument names: itself, or the captures of a directory and
