@@ -273,19 +273,22 @@ fn pass(
     Ok(true)
 }
 
-/// The range of a flow, up to whole seconds around it and at least [`ROUNDING`] at each end: a range that is
-/// a little wide costs nothing, since the flow's identity decides.
+/// The range of a flow and [`ROUNDING`] at each end. No more: a wider range may reach into what the ring does
+/// not hold, and the answer would be called incomplete for packets that are not this flow's.
 fn query_of(flow: &AlertFlow) -> Query {
     Query {
         sensor: flow.sensor.clone(),
         community_id: flow.community_id,
-        since: Timestamp::from_parts(flow.start.minus(ROUNDING).seconds(), 0),
-        until: Timestamp::from_parts(flow.end.plus(ROUNDING).seconds().saturating_add(1), 0),
+        since: flow.start.minus(ROUNDING),
+        until: flow.end.plus(ROUNDING),
     }
 }
 
 fn arguments(query: &Query, file: &str) -> Vec<String> {
-    let time = |time: Timestamp| time.to_string().replace(".000000000Z", "Z");
+    let time = |time: Timestamp| {
+        let text = time.to_string();
+        format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+    };
     vec![
         "query".into(),
         "--flow".into(),

@@ -55,7 +55,7 @@ fn config(directory: &Path, script: &str) -> EvidenceConfig {
 fn the_command_can_be_pasted() {
     let flow = flow(40000, 0.25, "edge-1");
     let want = format!(
-        "weir-sensor query --flow {} --since 2026-11-20T12:00:00Z --until 2026-11-20T12:00:02Z -w 0123456789abcdef.pcapng",
+        "weir-sensor query --flow {} --since 2026-11-20T12:00:00.249Z --until 2026-11-20T12:00:01.251Z -w 0123456789abcdef.pcapng",
         flow.community_id
     );
     assert_eq!(command(&flow, "0123456789abcdef"), want);
@@ -63,14 +63,16 @@ fn the_command_can_be_pasted() {
 }
 
 #[test]
-fn the_range_reaches_past_rounded_times() {
-    for (start, end, since, until) in
-        [(1000, 1999, 0, 3), (1001, 1998, 1, 2), (1500, 1500, 1, 2), (0, 0, 0, 1)]
-    {
+fn the_range_reaches_past_rounded_times_and_no_further() {
+    for (start_ns, end_ns, since, until) in [
+        (1_000_000_000, 1_999_000_000, "1970-01-01T00:00:00.999Z", "1970-01-01T00:00:02Z"),
+        (20_001_500_000, 30_000_000_001, "1970-01-01T00:00:20.0005Z", "1970-01-01T00:00:30.001000001Z"),
+        (0, 0, "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.001Z"),
+    ] {
         let mut flow = flow(1, 0.0, "a");
-        (flow.start, flow.end) = (Timestamp(start * 1_000_000), Timestamp(end * 1_000_000));
-        let query = query_of(&flow);
-        assert_eq!((query.since.seconds(), query.until.seconds()), (since, until), "{start} to {end}");
+        (flow.start, flow.end) = (Timestamp(start_ns), Timestamp(end_ns));
+        let arguments = arguments(&query_of(&flow), "-");
+        assert_eq!((arguments[4].as_str(), arguments[6].as_str()), (since, until));
     }
 }
 
@@ -79,7 +81,7 @@ fn flows_of_one_identity_are_asked_for_once_per_sensor() {
     let flows = vec![flow(1, 0.0, "a"), flow(1, 100.0, "a"), flow(1, 0.0, "b"), flow(2, 0.0, "a")];
     let queries = queries(&alert(flows));
     assert_eq!(queries.len(), 3);
-    assert_eq!(queries[0].until.since(queries[0].since).as_secs(), 103);
+    assert_eq!(queries[0].until.since(queries[0].since).as_millis(), 101_002);
     assert!(
         commands(&alert(vec![flow(1, 0.0, "a"), flow(2, 0.0, "a")]))[1]
             .1

@@ -169,7 +169,7 @@ mod tests {
               ],
               "evidence": {
                 "state": "available",
-                "command": "weir-sensor query --flow 1:CfSrdVCMe7bZIgf2k7Aq3/C8UQQ= --since 2026-11-20T11:59:59Z --until 2026-11-20T12:00:02Z -w f44c0e4f7ca5491e.pcapng"
+                "command": "weir-sensor query --flow 1:CfSrdVCMe7bZIgf2k7Aq3/C8UQQ= --since 2026-11-20T11:59:59.999Z --until 2026-11-20T12:00:01.001Z -w f44c0e4f7ca5491e.pcapng"
               },
               "signature": "W1"
             }"#]]
