@@ -9,6 +9,7 @@ pub mod config;
 
 use config::EvidenceConfig;
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -172,7 +173,7 @@ fn fetch_one(
     let Some(ring) = config.local_sensors.get(&sensor) else {
         return Err(EvidenceError::Elsewhere { sensor, command: shell(query, "evidence.pcapng") });
     };
-    let mut process = Command::new(&config.query_command)
+    let mut process = Command::new(program(&config.query_command))
         .args(arguments(query, "-"))
         .args(["--ring", ring])
         .stdin(Stdio::null())
@@ -305,6 +306,15 @@ fn arguments(query: &Query, file: &str) -> Vec<String> {
 /// A Community ID holds only letters, digits, `:`, `+`, `/` and `=`, which a shell takes as they are.
 fn shell(query: &Query, file: &str) -> String {
     format!("weir-sensor {}", arguments(query, file).join(" "))
+}
+
+/// The program of a command: a bare name is looked for beside this program before the search path.
+fn program(command: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(command)));
+    match beside {
+        Some(path) if !command.contains('/') && path.is_file() => path,
+        _ => PathBuf::from(command),
+    }
 }
 
 #[cfg(test)]
