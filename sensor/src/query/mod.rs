@@ -17,7 +17,6 @@ pub mod plan;
 
 use crate::capture::bpf::Filter;
 use crate::capture::{CaptureError, Frame, LinkType};
-use crate::ring::flow_tag;
 use crate::ring::gaps::Gaps;
 use crate::ring::reader::is_being_written;
 use completeness::{Completeness, Evidence};
@@ -199,7 +198,8 @@ impl Query {
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
         let need = Need::of(&self.expression);
-        let wanted = Wanted { since, until, need: need.clone(), flow_tag: self.flow.as_ref().map(flow_tag) };
+        let wanted =
+            Wanted { since, until, need: need.clone(), flow_tag: self.flow.as_ref().map(CommunityId::tag) };
         let plan = Plan::make(&self.directory, &wanted).map_err(unreadable)?;
         Ok((need, plan, gaps))
     }

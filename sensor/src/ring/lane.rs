@@ -56,8 +56,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Keeps a frame. `flow_tag` is the first eight bytes of its flow's Community ID, big-endian
-    /// ([`super::flow_tag`]); none for what could not be decoded, which is kept and found all the same.
+    /// Keeps a frame. `flow_tag` is its flow's [`weir_common::net::CommunityId::tag`]; none for what could not be decoded, which is kept and found all the same.
     #[inline]
     pub fn append(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, counters: &mut RingCounters) {
         self.now = frame.time;

@@ -95,7 +95,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 use writer::{Books, Counts, LaneEnd, Shared, Writer};
 
@@ -158,12 +157,6 @@ pub enum RingError {
         /// Why.
         source: io::Error,
     },
-}
-
-/// The tag under which a flow's frames are indexed: the first eight bytes of its Community ID.
-pub fn flow_tag(id: &CommunityId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = id.0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Sizes that follow from the configuration.
