@@ -249,7 +249,7 @@ impl Worker {
         };
         let Some(packet) = packet else {
             if let Some(lane) = lane {
-                lane.append(frame, None, &mut counters.ring);
+                lane.append(frame, None, None, &mut counters.ring);
             }
             return;
         };
@@ -267,7 +267,7 @@ impl Worker {
             flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
         if let Some(lane) = lane {
-            lane.append(frame, Some(flow.community_id().tag()), &mut counters.ring);
+            lane.append(frame, Some(flow.community_id().tag()), None, &mut counters.ring);
         }
         let Some(inspector) = inspector else { return };
         if observed.is_flipped

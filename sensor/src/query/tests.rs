@@ -22,7 +22,7 @@ fn write(directory: &Path, link: LinkType, frames: &[Owned]) -> RingStatus {
     let mut counters = RingCounters::default();
     for (at, (time, wire_len, data)) in frames.iter().enumerate() {
         let frame = Frame { time: Timestamp(*time), link, interface: 0, wire_len: *wire_len, data };
-        lanes[at / 7 % 3].append(&frame, flow(&frame).as_ref().map(CommunityId::tag), &mut counters);
+        lanes[at / 7 % 3].append(&frame, flow(&frame).as_ref().map(CommunityId::tag), None, &mut counters);
     }
     drop(lanes);
     ring.close()

@@ -5,7 +5,7 @@
 //! frames; the list of packets seen grows to the most that a block ever had. Nothing is sorted here: that is
 //! the ring thread's work.
 
-use super::entry::{ENTRY_BYTES_MAX, Entry};
+use super::entry::{ENTRY_BYTES_MAX, Entry, LeftOut};
 use super::format::FRAMES_MAX;
 use super::view::View;
 use crate::capture::Frame;
@@ -31,6 +31,8 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) lane: u16,
+    /// Counts the lane's blocks of this run.
+    pub(super) number: u64,
     pub(super) entries: Vec<u8>,
     pub(super) data: Vec<u8>,
     pub(super) frames: u32,
@@ -52,6 +54,7 @@ impl Block {
         let entries_bytes_max = (data_bytes_max / FRAME_BYTES_EXPECTED * 8).max(ENTRIES_BYTES_MIN);
         Block {
             lane,
+            number: 0,
             entries: Vec::with_capacity(entries_bytes_max),
             data: Vec::with_capacity(data_bytes_max),
             frames: 0,
@@ -96,13 +99,14 @@ impl Block {
 
     /// Takes a frame that [`Block::has_room`] for.
     #[inline]
-    pub(super) fn push(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>) {
+    pub(super) fn push(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, left_out: Option<LeftOut>) {
         let entry = Entry {
             time: frame.time,
             captured_len: frame.data.len() as u32,
             wire_len: frame.wire_len,
             interface: frame.interface,
             link: frame.link.0,
+            left_out,
         };
         entry.encode(&self.previous, &mut self.entries);
         self.data.extend_from_slice(frame.data);
@@ -167,10 +171,10 @@ mod tests {
     fn a_packet_seen_again_is_indexed_once_and_another_flow_twice() {
         let mut block = Block::new(0, 256 << 10);
         for _ in 0..100 {
-            block.push(&frame(1, &[0; 60]), Some(7));
+            block.push(&frame(1, &[0; 60]), Some(7), None);
         }
         assert_eq!((block.frames, block.seen.len()), (100, 1));
-        block.push(&frame(1, &[0; 60]), Some(8));
+        block.push(&frame(1, &[0; 60]), Some(8), None);
         assert_eq!(block.seen.len(), 2);
     }
 
@@ -178,7 +182,7 @@ mod tests {
     fn room_ends_exactly_with_the_bytes() {
         let mut block = Block::new(0, 1000);
         assert!(block.has_room(1000) && !block.has_room(1001));
-        block.push(&frame(1, &[0; 999]), None);
+        block.push(&frame(1, &[0; 999]), None, None);
         assert!(block.has_room(1) && !block.has_room(2));
     }
 
@@ -188,7 +192,7 @@ mod tests {
         let capacity = block.entries.capacity();
         let mut count = 0;
         while block.has_room(0) {
-            block.push(&frame(count * 1000, &[]), None);
+            block.push(&frame(count * 1000, &[]), None, None);
             count += 1;
         }
         assert!(count <= FRAMES_MAX.into() && count > 10_000);
@@ -198,10 +202,10 @@ mod tests {
     #[test]
     fn times_and_order_are_kept_and_cleared() {
         let mut block = Block::new(0, 1000);
-        block.push(&frame(5, &[0]), None);
-        block.push(&frame(5, &[0]), None);
+        block.push(&frame(5, &[0]), None, None);
+        block.push(&frame(5, &[0]), None, None);
         assert!(!block.unordered);
-        block.push(&frame(4, &[0]), None);
+        block.push(&frame(4, &[0]), None, None);
         assert_eq!((block.first_time, block.last_time, block.unordered), (Timestamp(4), Timestamp(5), true));
         block.clear();
         assert!(block.is_empty() && !block.unordered && block.first_time == Timestamp::MAX);

@@ -6,8 +6,8 @@
 use super::format::FormatError;
 use weir_common::time::Timestamp;
 
-/// Most bytes of a frame's entry: ten for the time, and at most eighteen for the rest.
-pub const ENTRY_BYTES_MAX: usize = 32;
+/// Most bytes of a frame's entry: ten for the time, at most eighteen for lengths and source, 21 for a receipt.
+pub const ENTRY_BYTES_MAX: usize = 56;
 
 /// What is kept of a frame beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,24 @@ pub struct Entry {
     pub interface: u32,
     /// Link type.
     pub link: u16,
+    /// What the ring left out at the frame's end on purpose, when it did.
+    pub left_out: Option<LeftOut>,
+}
+
+/// The receipt for bytes that were captured and deliberately not kept: whoever has them can prove that they
+/// are the ones that were seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many bytes followed the ones that are kept.
+    pub bytes: u32,
+    /// The first 16 bytes of their BLAKE3 hash.
+    pub hash: [u8; 16],
 }
 
 const ENTRY_WIRE_LEN: u64 = 1;
 const ENTRY_SOURCE: u64 = 2;
-const ENTRY_SHIFT: u32 = 2;
+const ENTRY_LEFT_OUT: u64 = 4;
+const ENTRY_SHIFT: u32 = 3;
 
 impl Entry {
     /// Appends this entry as its difference to the one before; the first follows [`Entry::default`].
@@ -39,7 +52,8 @@ impl Entry {
             out,
             u64::from(self.captured_len) << ENTRY_SHIFT
                 | if differs_wire { ENTRY_WIRE_LEN } else { 0 }
-                | if differs_source { ENTRY_SOURCE } else { 0 },
+                | if differs_source { ENTRY_SOURCE } else { 0 }
+                | if self.left_out.is_some() { ENTRY_LEFT_OUT } else { 0 },
         );
         if differs_wire {
             put_varint(out, self.wire_len.into());
@@ -47,6 +61,10 @@ impl Entry {
         if differs_source {
             put_varint(out, self.interface.into());
             put_varint(out, self.link.into());
+        }
+        if let Some(left_out) = &self.left_out {
+            put_varint(out, left_out.bytes.into());
+            out.extend_from_slice(&left_out.hash);
         }
     }
 
@@ -65,8 +83,23 @@ impl Entry {
             interface = narrow("interface", take_varint(bytes)?)?;
             link = narrow("link type", take_varint(bytes)?)?;
         }
-        Ok(Entry { time, captured_len, wire_len, interface, link })
+        let left_out = match lengths & ENTRY_LEFT_OUT {
+            0 => None,
+            _ => Some(take_receipt(bytes)?),
+        };
+        Ok(Entry { time, captured_len, wire_len, interface, link, left_out })
     }
+}
+
+fn take_receipt(bytes: &mut &[u8]) -> Result<LeftOut, FormatError> {
+    let left_out = narrow("bytes left out", take_varint(bytes)?)?;
+    let (hash, rest) = bytes.split_first_chunk().ok_or(FormatError::Truncated {
+        what: "receipt",
+        needed: 16,
+        available: bytes.len(),
+    })?;
+    *bytes = rest;
+    Ok(LeftOut { bytes: left_out, hash: *hash })
 }
 
 fn narrow<T: TryFrom<u64>>(what: &'static str, value: u64) -> Result<T, FormatError> {
@@ -122,12 +155,19 @@ mod tests {
 
     #[test]
     fn an_ordinary_entry_takes_four_bytes() {
-        let first = Entry { time: Timestamp(1 << 60), captured_len: 60, wire_len: 60, interface: 0, link: 1 };
+        let first = Entry {
+            time: Timestamp(1 << 60),
+            captured_len: 60,
+            wire_len: 60,
+            interface: 0,
+            link: 1,
+            left_out: None,
+        };
         let second =
             Entry { time: Timestamp((1 << 60) + 5_000), captured_len: 1514, wire_len: 1514, ..first };
         let mut out = Vec::new();
         second.encode(&first, &mut out);
-        assert_eq!(out, [0x90, 0x4e, 0xa8, 0x2f]);
+        assert_eq!(out, [0x90, 0x4e, 0xd0, 0x5e]);
     }
 
     #[test]
@@ -138,6 +178,7 @@ mod tests {
             wire_len: 70_000,
             interface: 900,
             link: 276,
+            left_out: Some(LeftOut { bytes: 69_700, hash: [7; 16] }),
         };
         let mut bytes = Vec::new();
         entry.encode(&Entry::default(), &mut bytes);
@@ -151,9 +192,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn entries_read_back(rows in proptest::collection::vec(any::<(u64, u32, u32, u32, u16)>(), 1..50)) {
-            let entries: Vec<Entry> = rows.iter().map(|&(time, captured_len, wire_len, interface, link)| Entry {
+        fn entries_read_back(rows in proptest::collection::vec(any::<(u64, u32, u32, u32, u16, Option<(u32, [u8; 16])>)>(), 1..50)) {
+            let entries: Vec<Entry> = rows.iter().map(|&(time, captured_len, wire_len, interface, link, left_out)| Entry {
                 time: Timestamp(time), captured_len, wire_len, interface, link,
+                left_out: left_out.map(|(bytes, hash)| LeftOut { bytes, hash }),
             }).collect();
             let (mut bytes, mut previous) = (Vec::new(), Entry::default());
             for entry in &entries {

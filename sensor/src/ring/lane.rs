@@ -5,6 +5,7 @@
 //! At the limit a live lane leaves frames out and counts them, while a replay waits. Never touches a file.
 
 use super::block::Block;
+use super::entry::LeftOut;
 use super::gaps::LossKind;
 use super::writer::Shared;
 use super::{QUEUE_SPARE, RingMode};
@@ -53,22 +54,34 @@ pub struct Lane {
     pub(super) losses: [Option<Loss>; LossKind::ALL.len()],
     pub(super) now: Timestamp,
     pub(super) alive: Timestamp,
+    /// Number of the block being filled, or of the one that comes next.
+    pub(super) number: u64,
 }
 
 impl Lane {
-    /// Keeps a frame. `flow_tag` is its flow's [`weir_common::net::CommunityId::tag`]; none for what could not be decoded, which is kept and found all the same.
+    /// Keeps a frame and says in which of the lane's blocks; none: it was left out, and counted.
+    ///
+    /// `flow_tag` is its flow's [`weir_common::net::CommunityId::tag`]; none for what could not be decoded,
+    /// which is kept and found all the same. `left_out` is the receipt for bytes that the caller cut off
+    /// `frame.data` on purpose.
     #[inline]
-    pub fn append(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, counters: &mut RingCounters) {
+    pub fn append(
+        &mut self,
+        frame: &Frame<'_>,
+        flow_tag: Option<u64>,
+        left_out: Option<LeftOut>,
+        counters: &mut RingCounters,
+    ) -> Option<u64> {
         self.now = frame.time;
         if let Some(block) = &mut self.block
             && block.has_room(frame.data.len())
         {
-            block.push(frame, flow_tag);
+            block.push(frame, flow_tag, left_out);
             counters.frames += 1;
             counters.bytes += frame.data.len() as u64;
-            return;
+            return Some(block.number);
         }
-        self.append_to_next(frame, flow_tag, counters);
+        self.append_to_next(frame, flow_tag, left_out, counters)
     }
 
     /// Time passes: a block that has waited for long is handed over though it is not full.
@@ -109,7 +122,13 @@ impl Lane {
     }
 
     #[cold]
-    fn append_to_next(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>, counters: &mut RingCounters) {
+    fn append_to_next(
+        &mut self,
+        frame: &Frame<'_>,
+        flow_tag: Option<u64>,
+        left_out: Option<LeftOut>,
+        counters: &mut RingCounters,
+    ) -> Option<u64> {
         let kind = if frame.data.len() > self.shared.sizes.block_bytes {
             Some(LossKind::TooLarge)
         } else {
@@ -119,13 +138,16 @@ impl Lane {
         };
         match (kind, &mut self.block) {
             (None, Some(block)) => {
-                block.push(frame, flow_tag);
+                block.number = self.number;
+                block.push(frame, flow_tag, left_out);
                 counters.frames += 1;
                 counters.bytes += frame.data.len() as u64;
+                Some(block.number)
             }
             (kind, _) => {
                 counters.frames_dropped += 1;
                 self.note_loss(kind.unwrap_or(LossKind::Queue), 1, frame.time, frame.time);
+                None
             }
         }
     }
@@ -134,6 +156,7 @@ impl Lane {
     fn hand_over(&mut self) {
         let Some(mut block) = self.block.take_if(|block| !block.is_empty()) else { return };
         block.told_until = self.told_until();
+        self.number += 1;
         if let Err(error) = self.to_thread.send(Work::Block(block))
             && let Work::Block(block) = error.into_inner()
         {

@@ -273,6 +273,11 @@ impl Ring {
         Ok(ring)
     }
 
+    /// The number of this run of the sensor in this ring; with lane and block number it names a block for good.
+    pub fn run(&self) -> u32 {
+        self.shared.run
+    }
+
     /// The lane of a worker, counted from 0. None: there is no such lane, or it was taken.
     pub fn lane(&mut self, index: u16) -> Option<Lane> {
         self.lanes.get_mut(usize::from(index))?.take()
@@ -353,8 +358,9 @@ impl Ring {
             losses: [None; gaps::LossKind::ALL.len()],
             now: self.shared.opened,
             alive: Timestamp::MIN,
+            number: 0,
         };
-        (lane, LaneEnd { index, recycle, segment: None, blocks: 0, begun: false })
+        (lane, LaneEnd { index, recycle, segment: None, begun: false })
     }
 }
 

@@ -55,7 +55,9 @@ fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
     for (index, frames) in lanes.iter().enumerate() {
         let mut lane = ring.lane(index as u16).unwrap();
         let mut counters = RingCounters::default();
-        frames.iter().for_each(|frame| lane.append(&frame.frame(), None, &mut counters));
+        frames.iter().for_each(|frame| {
+            lane.append(&frame.frame(), None, None, &mut counters);
+        });
         assert_eq!(counters.frames, frames.len() as u64);
         lane.close(Timestamp(0));
     }
@@ -221,7 +223,7 @@ fn the_budget_holds_exactly_and_the_oldest_leaves() {
     let mut lane = ring.lane(0).unwrap();
     let mut counters = RingCounters::default();
     for (at, frame) in frames.iter().enumerate() {
-        lane.append(&frame.frame(), None, &mut counters);
+        lane.append(&frame.frame(), None, None, &mut counters);
         if at % 500 == 0 {
             assert!(size_of(directory.path()) <= 10 << 20);
         }
@@ -257,9 +259,9 @@ fn runs_losses_and_their_ends_are_in_the_ledger() {
     let mut ring = Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(100)).unwrap();
     let mut lane = ring.lane(0).unwrap();
     let mut counters = RingCounters::default();
-    lane.append(&Owned::new(200, vec![1; 60]).frame(), None, &mut counters);
+    lane.append(&Owned::new(200, vec![1; 60]).frame(), None, None, &mut counters);
     lane.note_loss(LossKind::Kernel, 7, Timestamp(150), Timestamp(250));
-    lane.append(&Owned::new(260, vec![0; 300 << 10]).frame(), None, &mut counters);
+    lane.append(&Owned::new(260, vec![0; 300 << 10]).frame(), None, None, &mut counters);
     assert_eq!((counters.frames, counters.frames_dropped), (1, 1));
     lane.close(Timestamp(300));
     ring.close();
@@ -284,7 +286,7 @@ fn a_block_that_waits_is_written_after_the_flush_time_and_can_be_read_at_once() 
     let mut ring = Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(0)).unwrap();
     let mut lane = ring.lane(0).unwrap();
     let frame = Owned::new(1_000, vec![1; 60]);
-    lane.append(&frame.frame(), None, &mut RingCounters::default());
+    lane.append(&frame.frame(), None, None, &mut RingCounters::default());
     lane.tick(Timestamp(1_999_000_000));
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(segments(directory.path()).unwrap().len(), 0);
@@ -325,7 +327,7 @@ fn a_disk_that_fails_is_counted_and_recovers_by_itself() {
     let mut append = |from: u64, count: usize| {
         for (at, mut frame) in noise(count, 1000, from).into_iter().enumerate() {
             frame.time = from * second + at as u64;
-            lane.append(&frame.frame(), None, &mut counters);
+            lane.append(&frame.frame(), None, None, &mut counters);
         }
     };
     // A directory in the way of the next segment's name is a disk that fails, for root too.
@@ -387,7 +389,7 @@ fn writes_until_it_is_killed_when_asked_to() {
     for number in 0u64.. {
         frame.data[..8].copy_from_slice(&number.to_be_bytes());
         frame.time = 1_000_000_000 + number;
-        lanes[(number % 2) as usize].append(&frame.frame(), None, &mut counters);
+        lanes[(number % 2) as usize].append(&frame.frame(), None, None, &mut counters);
     }
 }
 
@@ -485,7 +487,7 @@ fn a_live_lane_waits_for_nobody_and_every_frame_left_out_is_counted() {
     let mut counters = RingCounters::default();
     let frames = noise(5000, 1000, 11);
     for frame in &frames {
-        lane.append(&frame.frame(), None, &mut counters);
+        lane.append(&frame.frame(), None, None, &mut counters);
         lane.tick(Timestamp(frame.time));
     }
     lane.close(Timestamp(2_000_000_000));
@@ -516,7 +518,9 @@ fn a_reader_stays_well_while_the_ring_turns_under_it() {
             rounds
         });
         let mut counters = RingCounters::default();
-        noise(40_000, 1000, 12).iter().for_each(|frame| lane.append(&frame.frame(), None, &mut counters));
+        noise(40_000, 1000, 12).iter().for_each(|frame| {
+            lane.append(&frame.frame(), None, None, &mut counters);
+        });
         lane.close(Timestamp(0));
         assert!(ring.close().segments_removed > 10);
         done.store(true, Ordering::Relaxed);

@@ -109,7 +109,6 @@ pub(super) struct LaneEnd {
     pub(super) index: u16,
     pub(super) recycle: Sender<Box<Block>>,
     pub(super) segment: Option<Open>,
-    pub(super) blocks: u64,
     pub(super) begun: bool,
 }
 
@@ -249,7 +248,7 @@ impl Writer {
             frames: block.frames,
             frames_cut_off: block.frames_cut_off,
             segment: open.name.sequence,
-            number: lane.blocks,
+            number: block.number,
             first_time: block.first_time,
             last_time: block.last_time,
             entries_bytes: block.entries.len() as u32,
@@ -258,7 +257,6 @@ impl Writer {
             data_stored: data_stored as u32,
         };
         open.segment.seal_block(&header)?;
-        lane.blocks += 1;
         let counts = &self.shared.counts;
         counts.blocks.fetch_add(1, Ordering::Relaxed);
         counts.frames.fetch_add(block.frames.into(), Ordering::Relaxed);
