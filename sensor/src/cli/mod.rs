@@ -14,6 +14,7 @@ mod summary;
 use crate::config::SensorConfig;
 use crate::counters::Published;
 use crate::export::{self, ExportError, Exporting, Pace};
+use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -345,6 +346,12 @@ fn ring_directory(argument: Option<&String>, config: &SensorConfig) -> Result<Pa
         return Err(Failure::Input(anyhow::anyhow!("no ring: name one with --ring DIR or ring.directory")));
     }
     Ok(PathBuf::from(directory))
+}
+
+/// The key that the configuration names; none where the ring is not encrypted.
+fn ring_key(config: &SensorConfig) -> Result<Option<RingKey>, Failure> {
+    RingKey::load(&config.ring.encryption_key)
+        .map_err(|error| Failure::System(anyhow::anyhow!("ring.encryption_key: {error}")))
 }
 
 /// Starts export with its files opened.

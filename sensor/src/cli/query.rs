@@ -1,6 +1,6 @@
 //! `weir-sensor query`: packets of the ring, and whether they are all of them.
 
-use super::{Failure, Outcome, QueryArguments, load, now, output_failure, print, ring_directory};
+use super::{Failure, Outcome, QueryArguments, load, now, output_failure, print, ring_directory, ring_key};
 use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::DecodeCounters;
@@ -47,6 +47,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
     }
     Ok(Query {
         directory,
+        key: ring_key(config)?,
         since: time(&arguments.since)?,
         until: time(&arguments.until)?,
         flow: flow.map_err(|error| input(error.into()))?,

@@ -9,6 +9,7 @@ use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
 use crate::export::Pace;
 use crate::pipeline::{self, Mode};
+use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
 use serde_json::{Value, json};
@@ -35,6 +36,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let interfaces = config.capture.interfaces.clone();
     let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live)?;
     let ring = open_ring(&config, sources.len() as u16, RingMode::Live, now())?;
+    if ring.is_some()
+        && let Err(error) = interfaces::write(Path::new(&config.ring.directory), &interfaces)
+    {
+        tracing::warn!(%error, "the ring's interfaces stay without names");
+    }
     let writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 

@@ -9,6 +9,7 @@
 //! either branch of an `or`, so it is believed only as a plain condition of the whole; other headers that
 //! move the view (`mpls`, `pppoes`, `geneve`) are not in the index and void the plan.
 
+use crate::ring::index::{BlockSet, IndexError, Kind as Key, SealedIndex};
 use crate::ring::summary::{Prefix, Summary};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -75,6 +76,35 @@ impl Need {
         }
     }
 
+    /// The blocks of a segment that may hold a match.
+    pub fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
+        match self {
+            Need::Anything => Ok(BlockSet::full(index.blocks())),
+            Need::Has(property) => {
+                let mut found = property.blocks(index)?;
+                found.unite(&index.opaque()?);
+                Ok(found)
+            }
+            Need::All(needs) => {
+                let mut all = BlockSet::full(index.blocks());
+                for need in needs {
+                    all.intersect(&need.blocks(index)?);
+                    if all.is_empty() {
+                        break;
+                    }
+                }
+                Ok(all)
+            }
+            Need::Any(needs) => {
+                let mut any = BlockSet::empty(index.blocks());
+                for need in needs {
+                    any.unite(&need.blocks(index)?);
+                }
+                Ok(any)
+            }
+        }
+    }
+
     fn and(self, other: Need) -> Need {
         match (self, other) {
             (Need::Anything, need) | (need, Need::Anything) => need,
@@ -99,6 +129,23 @@ impl Need {
 }
 
 impl Property {
+    fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
+        match self {
+            Property::Address(prefix) => index.holding_address(*prefix),
+            Property::Port(ports) => {
+                index.with_key(Key::Port, u64::from(*ports.start())..=u64::from(*ports.end()))
+            }
+            Property::Protocol(protocol) => {
+                index.with_key(Key::Protocol, u64::from(*protocol)..=u64::from(*protocol))
+            }
+            Property::V4 => index.holding_v4(),
+            Property::V6 => index.holding_v6(),
+            Property::Arp => index.holding_arp(),
+            Property::Vlan(None) => index.with_key(Key::Vlan, 0..=u64::from(u16::MAX)),
+            Property::Vlan(Some(id)) => index.with_key(Key::Vlan, u64::from(*id)..=u64::from(*id)),
+        }
+    }
+
     fn may_be_in(&self, summary: &Summary<'_>) -> bool {
         match self {
             Property::Address(prefix) => summary.may_hold_address(*prefix),

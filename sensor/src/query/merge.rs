@@ -56,6 +56,7 @@ pub(super) struct Merge<'p> {
     opened: u64,
     open_bytes: usize,
     read: Read,
+    scratch: Vec<u8>,
 }
 
 impl<'p> Merge<'p> {
@@ -69,6 +70,7 @@ impl<'p> Merge<'p> {
             opened: 0,
             open_bytes: 0,
             read: Read::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -101,15 +103,14 @@ impl<'p> Merge<'p> {
         let Some(files) = self.plan.segments.get(candidate.segment) else { return };
         let (mut frames, mut found) = self.spare.pop().unwrap_or_default();
         found.clear();
-        if let Err(error) = self.reader.read(&files.segment, candidate.offset, &candidate.header, &mut frames)
-        {
+        if let Err(error) = self.reader.read(files, candidate.offset, &candidate.header, &mut frames) {
             self.read.unreadable.push(unreadable(candidate, &files.segment.display(), &error));
             self.spare.push((frames, found));
             return;
         }
         self.read.frames_scanned += frames.placed().len() as u64;
         for (index, placed) in frames.placed().iter().enumerate() {
-            if matches(&frames.frame(placed)) {
+            if matches(&frames.frame(placed, &mut self.scratch)) {
                 found.push(index as u32);
             }
         }
@@ -145,7 +146,7 @@ impl<'p> Merge<'p> {
         if let Some(placed) =
             open.matches.get(open.next).and_then(|index| open.frames.placed().get(*index as usize))
         {
-            each(&open.frames.frame(placed))?;
+            each(&open.frames.frame(placed, &mut self.scratch))?;
         }
         open.next += 1;
         let next = open.matches.get(open.next).and_then(|index| open.frames.placed().get(*index as usize));

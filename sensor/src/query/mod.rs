@@ -17,6 +17,7 @@ pub mod plan;
 
 use crate::capture::bpf::Filter;
 use crate::capture::{CaptureError, Frame, LinkType};
+use crate::ring::cipher::RingKey;
 use crate::ring::gaps::Gaps;
 use crate::ring::reader::is_being_written;
 use completeness::{Completeness, Evidence};
@@ -39,6 +40,8 @@ const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 pub struct Query {
     /// The ring's directory.
     pub directory: PathBuf,
+    /// What opens the ring when it is encrypted.
+    pub key: Option<RingKey>,
     /// Earliest time; none: from the beginning.
     pub since: Option<Timestamp>,
     /// Latest time; none: up to what is there.
@@ -200,7 +203,7 @@ impl Query {
         let need = Need::of(&self.expression);
         let wanted =
             Wanted { since, until, need: need.clone(), flow_tag: self.flow.as_ref().map(CommunityId::tag) };
-        let plan = Plan::make(&self.directory, &wanted).map_err(unreadable)?;
+        let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;
         Ok((need, plan, gaps))
     }
 

@@ -1,14 +1,16 @@
 //! From a question to the blocks that may hold its answer.
 //!
 //! In: the ring's directory, a time range, what the expression needs, a flow. Out: the candidate blocks, how
-//! much is read of how much there is, and what is already known to be unreadable. Looks into one index at a
-//! time, so memory does not grow with the ring but for the list of candidates. Reads no frame.
+//! much is read of how much there is, and what is already known to be unreadable. Of a segment that is complete
+//! a few pages of its index are read, whatever its size; of one that is being written the journal. Memory does
+//! not grow with the ring but for the list of candidates. Reads no frame.
 
 use super::completeness::Unreadable;
 use super::expression::Need;
-use crate::ring::format::{BLOCK_HEADER_BYTES, BlockHeader};
-use crate::ring::index::{Totals, sealed_totals};
-use crate::ring::reader::{BlockError, SegmentContents, SegmentFiles, segments};
+use crate::ring::cipher::RingKey;
+use crate::ring::format::BlockHeader;
+use crate::ring::index::{BlockSet, IndexError, SealedIndex, Totals};
+use crate::ring::reader::{BlockError, DamagedRange, SegmentContents, SegmentFiles, segments};
 use crate::ring::summary::Summary;
 use serde::Serialize;
 use std::fmt;
@@ -38,6 +40,8 @@ pub struct Candidate {
     pub offset: u64,
     /// Its header.
     pub header: BlockHeader,
+    /// The run of the sensor that wrote it; 0 where the segment's header is damaged.
+    pub run: u32,
 }
 
 /// How much is read of how much there is.
@@ -85,20 +89,18 @@ pub struct Plan {
 
 impl Plan {
     /// Plans over every segment of a ring.
-    pub fn make(directory: &Path, wanted: &Wanted) -> io::Result<Plan> {
+    pub fn make(directory: &Path, key: Option<&RingKey>, wanted: &Wanted) -> io::Result<Plan> {
         let mut plan = Plan::default();
-        for files in segments(directory)? {
+        for files in segments(directory, key)? {
             plan.cost.segments += 1;
-            let sealed = sealed_totals(&files.index)?;
-            if let Some(totals) =
-                sealed.filter(|totals| !wanted.overlaps(totals.first_time, totals.last_time))
-            {
-                plan.count(&totals);
-                continue;
-            }
-            match SegmentContents::read(&files) {
-                Ok(contents) => plan.add(files, &contents, wanted),
-                Err(error) => plan.unreadable(&files, sealed, &error),
+            // What was sealed may be read from few pages; where that fails, the segment's own headers say it.
+            let sealed = SealedIndex::open(&files.index, key).and_then(|index| Sealed::ask(index, wanted));
+            match sealed {
+                Ok(sealed) => plan.add_sealed(files, sealed),
+                Err(_) => match SegmentContents::walked(&files) {
+                    Ok(contents) => plan.add_walked(files, &contents, wanted),
+                    Err(error) => plan.unreadable(&files, &error),
+                },
             }
         }
         // Blocks of one time stay in the order in which they were written.
@@ -106,42 +108,61 @@ impl Plan {
         Ok(plan)
     }
 
-    fn count(&mut self, totals: &Totals) {
-        self.cost.blocks += totals.blocks;
-        self.cost.bytes += totals.used_bytes;
+    fn add_sealed(&mut self, files: SegmentFiles, sealed: Sealed) {
+        let segment = self.segments.len();
+        self.cost.blocks += sealed.totals.blocks;
+        self.cost.bytes += sealed.totals.used_bytes;
+        for (offset, header) in &sealed.found {
+            self.cost.blocks_to_read += 1;
+            self.cost.bytes_to_read += header.stored_bytes();
+            self.candidates.push(Candidate {
+                segment,
+                offset: *offset,
+                header: *header,
+                run: sealed.totals.run,
+            });
+        }
+        if !sealed.found.is_empty() {
+            self.segments.push(files);
+        }
     }
 
-    fn add(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted) {
+    fn add_walked(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted) {
         let segment = self.segments.len();
         let before = self.candidates.len();
         for block in &contents.blocks {
-            let bytes = block.header.stored_bytes() + BLOCK_HEADER_BYTES as u64;
+            let bytes = block.header.stored_bytes();
             self.cost.blocks += 1;
             self.cost.bytes += bytes;
             if wanted.may_be_in(&block.header, contents.summary(block)) {
                 self.cost.blocks_to_read += 1;
                 self.cost.bytes_to_read += bytes;
-                self.candidates.push(Candidate { segment, offset: block.offset, header: block.header });
+                let run = contents.run.unwrap_or(0);
+                self.candidates.push(Candidate { segment, offset: block.offset, header: block.header, run });
             }
         }
         for damaged in &contents.damaged {
-            let known = damaged.known;
-            let from = known.map_or(files.name.first_time, |header| header.first_time);
-            let to = known.map_or(Timestamp::MAX, |header| header.last_time);
-            let what = format!("{}: {} bytes at {}", files.segment.display(), damaged.bytes, damaged.offset);
-            let frames = known.map(|header| header.frames.into());
-            self.unreadable.push(Unreadable { from, to, frames, removed: false, what });
+            self.damaged(&files, damaged);
         }
         if self.candidates.len() > before {
             self.segments.push(files);
         }
     }
 
-    fn unreadable(&mut self, files: &SegmentFiles, sealed: Option<Totals>, error: &BlockError) {
+    fn damaged(&mut self, files: &SegmentFiles, damaged: &DamagedRange) {
+        let known = damaged.known;
+        let from = known.map_or(files.name.first_time, |header| header.first_time);
+        let to = known.map_or(Timestamp::MAX, |header| header.last_time);
+        let what = format!("{}: {} bytes at {}", files.segment.display(), damaged.bytes, damaged.offset);
+        let frames = known.map(|header| header.frames.into());
+        self.unreadable.push(Unreadable { from, to, frames, removed: false, what });
+    }
+
+    fn unreadable(&mut self, files: &SegmentFiles, error: &BlockError) {
         self.unreadable.push(Unreadable {
-            from: sealed.map_or(files.name.first_time, |totals| totals.first_time),
-            to: sealed.map_or(Timestamp::MAX, |totals| totals.last_time),
-            frames: sealed.map(|totals| totals.frames),
+            from: files.name.first_time,
+            to: Timestamp::MAX,
+            frames: None,
             removed: matches!(error, BlockError::Removed),
             what: match error {
                 BlockError::Removed => "removed to make room while this was asked".into(),
@@ -151,9 +172,42 @@ impl Plan {
     }
 }
 
+/// What a sealed index answers.
+struct Sealed {
+    totals: Totals,
+    found: Vec<(u64, BlockHeader)>,
+}
+
+impl Sealed {
+    fn ask(mut index: SealedIndex, wanted: &Wanted) -> Result<Sealed, IndexError> {
+        let totals = *index.totals();
+        let mut found = Vec::new();
+        if wanted.overlaps(totals.first_time, totals.last_time) {
+            for block in wanted.blocks(&mut index)?.iter() {
+                let (offset, header) = index.block(block)?;
+                if wanted.overlaps(header.first_time, header.last_time) {
+                    found.push((offset, header));
+                }
+            }
+        }
+        Ok(Sealed { totals, found })
+    }
+}
+
 impl Wanted {
     fn overlaps(&self, first: Timestamp, last: Timestamp) -> bool {
         first <= self.until && last >= self.since
+    }
+
+    fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
+        let mut found = match self.flow_tag {
+            Some(tag) => index.holding_flow(tag)?,
+            None => return self.need.blocks(index),
+        };
+        if !found.is_empty() {
+            found.intersect(&self.need.blocks(index)?);
+        }
+        Ok(found)
     }
 
     /// A block whose summary is missing or damaged may hold anything.

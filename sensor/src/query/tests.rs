@@ -451,7 +451,7 @@ fn the_answer_says_what_is_damaged_and_gives_the_rest() {
     assert_eq!((whole.completeness.gaps.len(), cut_off(&whole)), (1, 1));
     let arp = query(directory.path(), "arp and greater 60").count(Timestamp(u64::MAX), &mut flow).unwrap();
     assert!(arp.completeness.complete, "{arp}");
-    let files = crate::ring::reader::segments(directory.path()).unwrap().remove(0);
+    let files = crate::ring::reader::segments(directory.path(), None).unwrap().remove(0);
     let mut bytes = std::fs::read(&files.segment).unwrap();
     bytes[2000] ^= 1;
     std::fs::write(&files.segment, bytes).unwrap();
@@ -498,4 +498,108 @@ fn the_file_written_opens_in_tcpdump_with_the_same_frames() {
     std::fs::write(&file, &out).unwrap();
     let read = tcpdump(&file, "").unwrap();
     assert_eq!((read.len() as u64, &read), (answer.frames, &scan(&frames, "udp", 0, u64::MAX)));
+}
+
+/// The blocks that a plan reads.
+fn planned(directory: &Path, expression: &str, flow: Option<CommunityId>) -> Vec<(u64, u64)> {
+    let (_, plan, _) = Query { flow, ..query(directory, expression) }.plan().unwrap();
+    plan.candidates.iter().map(|block| (block.header.segment, block.offset)).collect()
+}
+
+#[test]
+fn a_sealed_index_names_the_blocks_that_the_journal_names() {
+    // Few flows per block, so that keys are in one block, in two, in some and in all.
+    let frame = |n: u64| -> Owned {
+        let mut data = vec![0; 900];
+        data[12..14].copy_from_slice(&[8, 0]);
+        data[14] = 0x45;
+        data[23] = if n % 3 == 0 { 6 } else { 17 };
+        data[26..30].copy_from_slice(&[10, (n / 60_000) as u8, (n / 300) as u8, 1]);
+        data[30..34].copy_from_slice(&[10, 9, 9, (n % 40 / 39) as u8]);
+        data[34..38].copy_from_slice(&[(n / 700) as u8, 7, 0, 53]);
+        (n * 1000, 900, data)
+    };
+    let frames: Vec<Owned> = (0..12_000).map(frame).collect();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), LinkType::ETHERNET, &frames);
+    let expressions = [
+        "host 10.0.3.1",
+        "host 10.0.200.1",
+        "net 10.0.0.0/20",
+        "net 10.9.9.0/24",
+        "port 53",
+        "port 7",
+        "port 1799",
+        "portrange 2000-3000",
+        "tcp",
+        "icmp",
+        "udp and host 10.0.7.1",
+        "host 10.0.3.1 or host 10.0.30.1",
+        "ip6",
+        "arp",
+        "",
+    ];
+    let ids = [
+        flow(&Frame {
+            time: Timestamp(0),
+            link: LinkType::ETHERNET,
+            interface: 0,
+            wire_len: 900,
+            data: &frames[5].2,
+        }),
+        None,
+    ];
+    let ask = || -> Vec<_> {
+        let each = |expression: &&str| ids.map(|flow| planned(directory.path(), expression, flow));
+        expressions.iter().flat_map(each).collect()
+    };
+    let sealed = ask();
+    assert!(
+        sealed.iter().any(|blocks| (1..=6).contains(&blocks.len()))
+            && sealed.iter().any(|blocks| blocks.is_empty())
+    );
+    // The same segments, their indexes as journals, as while they were written.
+    for files in crate::ring::reader::segments(directory.path(), None).unwrap() {
+        crate::ring::testing::unseal(&files, flow);
+    }
+    assert_eq!(sealed, ask());
+}
+
+#[test]
+fn an_encrypted_ring_answers_with_its_key_alone() {
+    let frames: Vec<Owned> = (0..3_000u64).map(|n| (n, 300, vec![(n % 251) as u8; 300])).collect();
+    let (directory, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key_file = keys.path().join("key");
+    std::fs::write(&key_file, [7; 32]).unwrap();
+    let encryption_key = key_file.to_str().unwrap().to_owned();
+    let encrypted = RingConfig { encryption_key, ..config(directory.path()) };
+    let mut ring = Ring::open(&encrypted, 1, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    for (time, wire_len, data) in &frames {
+        let frame = Frame {
+            time: Timestamp(*time),
+            link: LinkType::ETHERNET,
+            interface: 0,
+            wire_len: *wire_len,
+            data,
+        };
+        lane.append(&frame, None, None, &mut RingCounters::default());
+    }
+    drop(lane);
+    ring.close();
+    let key = RingKey::load(&encrypted.encryption_key).unwrap();
+    let with_key = Query { key, ..query(directory.path(), "") };
+    let (found, answer) = collect(&with_key);
+    assert!(found == frames && answer.completeness.complete, "{answer}");
+    // Neither the packets nor what the index knows of them can be read.
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(40).any(|window| window.iter().all(|byte| *byte == window[0] && *byte != 0)));
+    }
+    let wrong = RingKey::new([8; 32]);
+    for key in [None, Some(wrong)] {
+        let (found, answer) = collect(&Query { key, ..query(directory.path(), "") });
+        assert!(found.is_empty() && !answer.completeness.complete);
+        assert!(answer.to_string().contains("encrypted"), "{answer}");
+    }
 }

@@ -1,12 +1,13 @@
 //! The block that a lane fills: frames, their entries, and what the index will say of them.
 //!
-//! In: frames, one at a time, at the cost of one copy. Out: two buffers to compress and a list of distinct
+//! In: frames, one at a time, at the cost of one copy. Out: three buffers to compress (what is known of each
+//! frame, the frames' heads, and what follows the heads of longer frames) and a list of distinct
 //! [`Seen`] packets to summarise. All memory is taken when the block is made and is used again for the next
 //! frames; the list of packets seen grows to the most that a block ever had. Nothing is sorted here: that is
 //! the ring thread's work.
 
 use super::entry::{ENTRY_BYTES_MAX, Entry, LeftOut};
-use super::format::FRAMES_MAX;
+use super::format::{FRAMES_MAX, HEAD_BYTES, WHOLE_BYTES_MAX};
 use super::view::View;
 use crate::capture::Frame;
 use weir_common::time::Timestamp;
@@ -34,9 +35,11 @@ pub(super) struct Block {
     /// Counts the lane's blocks of this run.
     pub(super) number: u64,
     pub(super) entries: Vec<u8>,
-    pub(super) data: Vec<u8>,
+    pub(super) heads: Vec<u8>,
+    pub(super) tails: Vec<u8>,
     pub(super) frames: u32,
     pub(super) frames_cut_off: u32,
+    pub(super) left_out_bytes: u64,
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
     pub(super) unordered: bool,
@@ -56,9 +59,11 @@ impl Block {
             lane,
             number: 0,
             entries: Vec::with_capacity(entries_bytes_max),
-            data: Vec::with_capacity(data_bytes_max),
+            heads: Vec::with_capacity(data_bytes_max),
+            tails: Vec::with_capacity(data_bytes_max),
             frames: 0,
             frames_cut_off: 0,
+            left_out_bytes: 0,
             first_time: Timestamp::MAX,
             last_time: Timestamp::MIN,
             unordered: false,
@@ -78,11 +83,13 @@ impl Block {
     /// Empties the block for the next frames; the memory stays.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-        self.data.clear();
+        self.heads.clear();
+        self.tails.clear();
         self.seen.clear();
         self.cache.fill(EMPTY);
         self.frames = 0;
         self.frames_cut_off = 0;
+        self.left_out_bytes = 0;
         self.first_time = Timestamp::MAX;
         self.last_time = Timestamp::MIN;
         self.unordered = false;
@@ -92,7 +99,7 @@ impl Block {
     /// Whether a frame of this size still fits.
     #[inline]
     pub(super) fn has_room(&self, frame_bytes: usize) -> bool {
-        self.data.len() + frame_bytes <= self.data_bytes_max
+        self.heads.len() + self.tails.len() + frame_bytes <= self.data_bytes_max
             && self.entries.len() + ENTRY_BYTES_MAX <= self.entries_bytes_max
             && self.frames < FRAMES_MAX
     }
@@ -109,7 +116,14 @@ impl Block {
             left_out,
         };
         entry.encode(&self.previous, &mut self.entries);
-        self.data.extend_from_slice(frame.data);
+        if frame.data.len() <= WHOLE_BYTES_MAX {
+            self.heads.extend_from_slice(frame.data);
+        } else {
+            let (head, tail) = frame.data.split_at(HEAD_BYTES);
+            self.heads.extend_from_slice(head);
+            self.tails.extend_from_slice(tail);
+        }
+        self.left_out_bytes += left_out.map_or(0, |left_out| u64::from(left_out.bytes));
         self.unordered |= frame.time < self.previous.time;
         self.frames_cut_off += u32::from(entry.captured_len < entry.wire_len);
         self.first_time = self.first_time.min(frame.time);

@@ -3,9 +3,11 @@
 //! In: the ring's directory. Out: tables for people (Display) and JSON (Serialize). Reads only; a ring that
 //! is being written can be listed and checked, up to what is sealed when it is looked at.
 
+use super::cipher::RingKey;
 use super::format::SEGMENT_HEADER_BYTES;
 use super::gaps::Gaps;
-use super::index::{Totals, sealed_totals};
+use super::index::sealed::sealed_totals;
+use super::index::{SealedIndex, Totals};
 use super::lock;
 use super::reader::{BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segments};
 use super::summary::Summary;
@@ -117,7 +119,7 @@ fn text_if<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Res
 }
 
 /// Lists a ring's segments.
-pub fn list(directory: &Path) -> io::Result<Listing> {
+pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
     let mut listing = Listing {
         being_written: lock::is_held(directory),
         frames: 0,
@@ -125,7 +127,7 @@ pub fn list(directory: &Path) -> io::Result<Listing> {
         disk_bytes: 0,
         segments: Vec::new(),
     };
-    for files in segments(directory)? {
+    for files in segments(directory, key)? {
         let line = line(&files)?;
         listing.frames += line.frames;
         listing.frame_bytes += line.frame_bytes;
@@ -136,7 +138,7 @@ pub fn list(directory: &Path) -> io::Result<Listing> {
 }
 
 fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
-    let (state, totals) = match sealed_totals(&files.index)? {
+    let (state, totals) = match sealed_totals(&files.index, files.key.as_ref())? {
         Some(totals) => (SegmentState::Sealed, totals),
         None => match SegmentContents::read(files) {
             Ok(contents) => {
@@ -163,10 +165,14 @@ fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
 }
 
 /// Reads every block of a ring and verifies its checksums. `progress` is told the segments done and there are.
-pub fn check(directory: &Path, progress: &mut dyn FnMut(usize, usize)) -> io::Result<Check> {
+pub fn check(
+    directory: &Path,
+    key: Option<&RingKey>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> io::Result<Check> {
     let (mut check, mut reader, mut frames) =
         (Check::default(), BlockReader::default(), BlockFrames::default());
-    let all = segments(directory)?;
+    let all = segments(directory, key)?;
     for (done, files) in all.iter().enumerate() {
         progress(done, all.len());
         match SegmentContents::read(files) {
@@ -212,7 +218,7 @@ impl Check {
                 self.damage(Damage { offset: Some(expected), ..Damage::whole(&file, what, None) });
             }
             expected = block.header.next_offset(block.offset);
-            match reader.read(&files.segment, block.offset, &block.header, frames) {
+            match reader.read(files, block.offset, &block.header, frames) {
                 Ok(()) => {
                     self.blocks_sound += 1;
                     self.frames_sound += u64::from(block.header.frames);
@@ -232,6 +238,12 @@ impl Check {
                 self.damage(Damage::whole(&files.name.index_file(), error.to_string(), Some(0)));
             }
         }
+        let sealed = contents.sealed.map(|_| SealedIndex::open(&files.index, files.key.as_ref()));
+        if let Some(Err(error)) = sealed.map(|index| index.and_then(|mut index| index.verify()))
+            && files.segment.exists()
+        {
+            self.damage(Damage::whole(&files.name.index_file(), error.to_string(), Some(0)));
+        }
         for range in &contents.damaged {
             let what = format!("{} bytes without a sound block", range.bytes);
             let frames = range.known.map(|header| header.frames.into());
@@ -239,7 +251,7 @@ impl Check {
         }
         if contents.index_records_damaged > 0 {
             let what = format!(
-                "{} records are damaged; its blocks are found all the same",
+                "{} records or pages are damaged; its blocks are found all the same",
                 contents.index_records_damaged
             );
             self.damage(Damage::whole(&files.name.index_file(), what, Some(0)));

@@ -27,7 +27,8 @@ pub struct RingConfig {
     /// Uncompressed size of a block in KiB (256 to 16384). Larger blocks compress better, smaller ones are
     /// found more exactly.
     pub block_kib: u32,
-    /// zstd level: negative is faster, up to 19 is smaller.
+    /// zstd level: negative is faster, up to 19 is smaller. A live ring whose queue fills goes down to -7 by itself
+    /// before it loses a frame.
     pub zstd_level: i32,
     /// A block that is not full is written after this long all the same, in milliseconds.
     pub flush_ms: u64,
@@ -36,6 +37,12 @@ pub struct RingConfig {
     /// Most blocks per worker that are filled or wait to be written (2 to 1024). At the limit live frames
     /// are left out of the ring, counted and told by every answer, while a replay waits.
     pub queue_blocks: u16,
+    /// How often what was written is sent to the disk, in milliseconds: what a power loss costs at most. 0: when
+    /// the kernel sees fit. A crash of the sensor alone costs only the blocks in memory.
+    pub sync_ms: u64,
+    /// Encrypts the ring: a file with 32 bytes or 64 hexadecimal digits, or `credential:NAME` for a credential that
+    /// systemd passes. Empty: not encrypted. Who loses the key loses the packets.
+    pub encryption_key: String,
 }
 
 impl Default for RingConfig {
@@ -44,11 +51,13 @@ impl Default for RingConfig {
             directory: String::new(),
             budget_mib: 10 << 10,
             segment_mib: 64,
-            block_kib: 1024,
-            zstd_level: 1,
+            block_kib: 512,
+            zstd_level: -1,
             flush_ms: 2_000,
             threads: 0,
-            queue_blocks: 16,
+            queue_blocks: 32,
+            sync_ms: 1_000,
+            encryption_key: String::new(),
         }
     }
 }

@@ -8,7 +8,9 @@ use super::entry::ENTRY_BYTES_MAX;
 use weir_common::time::Timestamp;
 
 /// Version of the format that is written; a file with a higher one is left alone and reported.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
+/// Oldest version that is read; an older file is left alone and reported.
+pub const FORMAT_VERSION_MIN: u16 = 2;
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 /// Bytes of a block's header.
@@ -21,6 +23,20 @@ pub const FRAMES_MAX: u32 = 1 << 16;
 pub const ENTRIES_BYTES_MAX: u32 = FRAMES_MAX * ENTRY_BYTES_MAX as u32;
 /// Most uncompressed bytes of a block's frames; a header that claims more is damaged.
 pub const DATA_BYTES_MAX: u32 = 16 << 20;
+/// A frame of at most this many bytes stands whole among the heads of its block.
+pub const WHOLE_BYTES_MAX: usize = 256;
+/// Of a longer frame this many bytes stand among the heads: what filters look at, and what compresses best.
+pub const HEAD_BYTES: usize = 128;
+/// Uncompressed bytes of a chunk of tails, each a zstd frame of its own; the last one is shorter.
+pub const CHUNK_BYTES: usize = 128 << 10;
+/// Bytes of a part's line in the table that begins a block's body.
+pub const PART_BYTES: usize = 8;
+/// Bytes that sealing a part with a key adds.
+pub const TAG_BYTES: usize = 16;
+/// Bytes of the random salt in a segment's and an index's header: two of four thousand million agree by chance.
+pub const SALT_BYTES: usize = 8;
+/// Bytes of the hash of a block's contents.
+pub const HASH_BYTES: usize = 32;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"WEIRRING";
 const BLOCK_MAGIC: [u8; 4] = *b"WBLK";
@@ -52,8 +68,8 @@ pub enum FormatError {
         /// Which structure.
         what: &'static str,
     },
-    /// Written by a later version.
-    #[error("format version {found}, this program reads up to {FORMAT_VERSION}")]
+    /// Written by another version.
+    #[error("format version {found}, this program reads {FORMAT_VERSION_MIN} to {FORMAT_VERSION}")]
     Version {
         /// The version found.
         found: u16,
@@ -92,7 +108,7 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
         let taken = self.take(N)?;
         let mut array = [0; N];
         array.copy_from_slice(taken);
@@ -158,6 +174,14 @@ impl<'a> Put<'a> {
     }
 }
 
+/// Whether files of this version are read.
+pub(super) fn check_version(found: u16) -> Result<(), FormatError> {
+    match (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&found) {
+        true => Ok(()),
+        false => Err(FormatError::Version { found }),
+    }
+}
+
 /// What a segment is named: everything that retention and recovery decide by, without opening the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
@@ -201,7 +225,14 @@ pub struct SegmentHeader {
     pub name: SegmentName,
     /// Which run of the sensor wrote it.
     pub run: u32,
+    /// Whether blocks and index are sealed with a key.
+    pub encrypted: bool,
+    /// Random bytes that no other segment has; with the ring's key they make the segment's.
+    pub salt: [u8; SALT_BYTES],
 }
+
+/// Bits of a segment's flags.
+const SEGMENT_ENCRYPTED: u16 = 1;
 
 impl SegmentHeader {
     /// The header's bytes, checksum included; what is not used is zero.
@@ -213,7 +244,9 @@ impl SegmentHeader {
             .u16(self.name.lane)
             .u32(self.run)
             .u64(self.name.sequence)
-            .u64(self.name.first_time.0);
+            .u64(self.name.first_time.0)
+            .u16(if self.encrypted { SEGMENT_ENCRYPTED } else { 0 })
+            .bytes(&self.salt);
         let checksum = crc32fast::hash(&out[..SEGMENT_HEADER_BYTES - 4]);
         Put::at(&mut out, SEGMENT_HEADER_BYTES - 4).u32(checksum);
         out
@@ -228,16 +261,15 @@ impl SegmentHeader {
             return Err(FormatError::Magic { what: WHAT });
         }
         let version = fields.u16()?;
-        if version > FORMAT_VERSION {
-            return Err(FormatError::Version { found: version });
-        }
+        check_version(version)?;
         let (lane, run) = (fields.u16()?, fields.u32()?);
         let name = SegmentName { lane, sequence: fields.u64()?, first_time: fields.time()? };
+        let (flags, salt) = (fields.u16()?, fields.array()?);
         let checked = &header[..SEGMENT_HEADER_BYTES - 4];
         if Fields::new(&header[SEGMENT_HEADER_BYTES - 4..], WHAT).u32()? != crc32fast::hash(checked) {
             return Err(FormatError::Checksum { what: WHAT });
         }
-        Ok(SegmentHeader { name, run })
+        Ok(SegmentHeader { name, run, encrypted: flags & SEGMENT_ENCRYPTED != 0, salt })
     }
 }
 
@@ -245,13 +277,13 @@ impl SegmentHeader {
 pub mod block_flags {
     /// Frames are not in order of time.
     pub const UNORDERED: u16 = 1;
+    /// Parts are sealed with a key.
+    pub const ENCRYPTED: u16 = 2;
 }
 
 /// What stands before a block's compressed bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockHeader {
-    /// Checksum of the compressed bytes.
-    pub body_crc: u32,
     /// The worker's lane.
     pub lane: u16,
     /// Bits of [`block_flags`].
@@ -270,12 +302,24 @@ pub struct BlockHeader {
     pub last_time: Timestamp,
     /// Uncompressed bytes of the entries.
     pub entries_bytes: u32,
-    /// Compressed bytes of the entries, directly after the header.
+    /// Stored bytes of the entries.
     pub entries_stored: u32,
-    /// Uncompressed bytes of the frames.
-    pub data_bytes: u32,
-    /// Compressed bytes of the frames, directly after the entries.
-    pub data_stored: u32,
+    /// Uncompressed bytes of the heads.
+    pub heads_bytes: u32,
+    /// Stored bytes of the heads.
+    pub heads_stored: u32,
+    /// Uncompressed bytes of the tails.
+    pub tails_bytes: u32,
+    /// Bytes of the body: the table of parts and all parts.
+    pub body_bytes: u32,
+    /// Checksum of the table of parts.
+    pub table_crc: u32,
+    /// BLAKE3 of the body; zeros where the ring keeps no custody.
+    pub hash: [u8; HASH_BYTES],
+    /// Bytes that were left out at the ends of frames on purpose.
+    pub left_out_bytes: u64,
+    /// The segment's salt, so that a block can be opened without the segment's header.
+    pub salt: [u8; SALT_BYTES],
 }
 
 impl BlockHeader {
@@ -283,7 +327,6 @@ impl BlockHeader {
     pub fn encode(&self) -> [u8; BLOCK_HEADER_BYTES] {
         let mut out = [0; BLOCK_HEADER_BYTES];
         Put::at(&mut out, BLOCK_CHECKED_FROM)
-            .u32(self.body_crc)
             .u16(self.lane)
             .u16(self.flags)
             .u32(self.frames)
@@ -294,11 +337,24 @@ impl BlockHeader {
             .u64(self.last_time.0)
             .u32(self.entries_bytes)
             .u32(self.entries_stored)
-            .u32(self.data_bytes)
-            .u32(self.data_stored);
+            .u32(self.heads_bytes)
+            .u32(self.heads_stored)
+            .u32(self.tails_bytes)
+            .u32(self.body_bytes)
+            .u32(self.table_crc)
+            .bytes(&self.hash)
+            .u64(self.left_out_bytes)
+            .bytes(&self.salt);
         let checksum = crc32fast::hash(&out[BLOCK_CHECKED_FROM..]);
         Put::at(&mut out, 4).u32(checksum);
         out
+    }
+
+    /// The header's bytes as they stand in a sealed block.
+    pub fn encode_sealed(&self) -> [u8; BLOCK_HEADER_BYTES] {
+        let mut bytes = self.encode();
+        bytes[..4].copy_from_slice(&BLOCK_MAGIC);
+        bytes
     }
 
     /// The magic as the number that one aligned store puts in front of the header.
@@ -323,7 +379,6 @@ impl BlockHeader {
             return Err(FormatError::Checksum { what: WHAT });
         }
         let header = BlockHeader {
-            body_crc: fields.u32()?,
             lane: fields.u16()?,
             flags: fields.u16()?,
             frames: fields.u32()?,
@@ -334,38 +389,111 @@ impl BlockHeader {
             last_time: fields.time()?,
             entries_bytes: fields.u32()?,
             entries_stored: fields.u32()?,
-            data_bytes: fields.u32()?,
-            data_stored: fields.u32()?,
+            heads_bytes: fields.u32()?,
+            heads_stored: fields.u32()?,
+            tails_bytes: fields.u32()?,
+            body_bytes: fields.u32()?,
+            table_crc: fields.u32()?,
+            hash: fields.array()?,
+            left_out_bytes: fields.u64()?,
+            salt: fields.array()?,
         };
         header.check_limits()?;
         Ok(header)
     }
 
-    /// Compressed bytes of entries and frames together.
+    /// Whether its parts are sealed with a key.
+    pub fn is_encrypted(&self) -> bool {
+        self.flags & block_flags::ENCRYPTED != 0
+    }
+
+    /// Uncompressed bytes of all frames.
+    pub fn frame_bytes(&self) -> u64 {
+        u64::from(self.heads_bytes) + u64::from(self.tails_bytes)
+    }
+
+    /// Bytes on disk, header included.
     pub fn stored_bytes(&self) -> u64 {
-        u64::from(self.entries_stored) + u64::from(self.data_stored)
+        BLOCK_HEADER_BYTES as u64 + u64::from(self.body_bytes)
+    }
+
+    /// Chunks of tails.
+    pub fn chunks(&self) -> usize {
+        (self.tails_bytes as usize).div_ceil(CHUNK_BYTES)
+    }
+
+    /// Bytes of the table that begins the body: a line for the entries, the heads and each chunk.
+    pub fn table_bytes(&self) -> usize {
+        (2 + self.chunks()) * PART_BYTES
     }
 
     /// Where the next block begins, when this one begins at `offset`.
     pub fn next_offset(&self, offset: u64) -> u64 {
-        offset
-            .saturating_add(BLOCK_HEADER_BYTES as u64)
-            .saturating_add(self.stored_bytes())
-            .saturating_add(BLOCK_ALIGNMENT - 1)
+        offset.saturating_add(self.stored_bytes()).saturating_add(BLOCK_ALIGNMENT - 1)
             & !(BLOCK_ALIGNMENT - 1)
     }
 
     fn check_limits(&self) -> Result<(), FormatError> {
-        for (what, found, expected) in [
-            ("number of frames", self.frames, FRAMES_MAX),
-            ("size of entries", self.entries_bytes, ENTRIES_BYTES_MAX),
-            ("size of frames", self.data_bytes, DATA_BYTES_MAX),
-            ("stored size of entries", self.entries_stored, ENTRIES_BYTES_MAX * 2),
-            ("stored size of frames", self.data_stored, DATA_BYTES_MAX * 2),
-        ] {
-            if found > expected {
-                return Err(FormatError::Value { what, found: found.into(), expected: expected.into() });
-            }
+        let entries_stored_max = ENTRIES_BYTES_MAX * 2;
+        let limit = |what, found: u64, expected: u64| match found <= expected {
+            true => Ok(()),
+            false => Err(FormatError::Value { what, found, expected }),
+        };
+        limit("number of frames", self.frames.into(), FRAMES_MAX.into())?;
+        limit("size of entries", self.entries_bytes.into(), ENTRIES_BYTES_MAX.into())?;
+        limit("size of frames", self.frame_bytes(), DATA_BYTES_MAX.into())?;
+        limit("stored size of entries", self.entries_stored.into(), entries_stored_max.into())?;
+        limit(
+            "stored size of the block",
+            self.body_bytes.into(),
+            (DATA_BYTES_MAX * 2 + entries_stored_max).into(),
+        )?;
+        let front = self.table_bytes() as u64 + u64::from(self.entries_stored) + u64::from(self.heads_stored);
+        limit("stored size of entries and heads", front, self.body_bytes.into())
+    }
+}
+
+/// A line of the table that begins a block's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Stored bytes.
+    pub stored: u32,
+    /// Their checksum.
+    pub crc: u32,
+}
+
+impl Part {
+    /// Puts this line into its place of the table.
+    pub(super) fn encode(&self, table: &mut [u8], index: usize) {
+        Put::at(table, index * PART_BYTES).u32(self.stored).u32(self.crc);
+    }
+
+    /// Reads the table of a block into `parts`: all parts lie in the body afterwards, one after the other.
+    pub(super) fn decode_table(
+        header: &BlockHeader,
+        table: &[u8],
+        parts: &mut Vec<Part>,
+    ) -> Result<(), FormatError> {
+        const WHAT: &str = "table of parts";
+        parts.clear();
+        let bytes = Fields::new(table, WHAT).take(header.table_bytes())?;
+        if crc32fast::hash(bytes) != header.table_crc {
+            return Err(FormatError::Checksum { what: WHAT });
+        }
+        let mut fields = Fields::new(bytes, WHAT);
+        let mut sum = header.table_bytes() as u64;
+        for _ in 0..2 + header.chunks() {
+            let part = Part { stored: fields.u32()?, crc: fields.u32()? };
+            sum += u64::from(part.stored);
+            parts.push(part);
+        }
+        let front = [header.entries_stored, header.heads_stored];
+        if sum != u64::from(header.body_bytes) || !parts.iter().map(|part| part.stored).take(2).eq(front) {
+            return Err(FormatError::Value {
+                what: "size of all parts",
+                found: sum,
+                expected: header.body_bytes.into(),
+            });
         }
         Ok(())
     }
@@ -380,20 +508,19 @@ mod tests {
 
     fn block_header() -> BlockHeader {
         BlockHeader {
-            body_crc: 1,
             lane: 2,
             frames: 3,
             segment: 4,
             number: 5,
-            data_stored: 100,
+            body_bytes: 100,
+            table_crc: 1,
+            hash: [9; 32],
             ..Default::default()
         }
     }
 
     fn sealed(header: &BlockHeader) -> [u8; BLOCK_HEADER_BYTES] {
-        let mut bytes = header.encode();
-        bytes[..4].copy_from_slice(&BlockHeader::magic().to_ne_bytes());
-        bytes
+        header.encode_sealed()
     }
 
     #[test]
@@ -408,17 +535,22 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_header_reads_back_and_a_later_version_is_refused() {
-        let header = SegmentHeader { name: NAME, run: 9 };
+    fn a_segment_header_reads_back_and_another_version_is_refused() {
+        let header = SegmentHeader { name: NAME, run: 9, encrypted: true, salt: [7; SALT_BYTES] };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
-        bytes[8] = 2;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 2 }));
+        bytes[8] = 3;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 3 }));
+        bytes[8] = 1;
+        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 1 }));
     }
 
     #[test]
     fn a_header_with_any_bit_flipped_or_cut_anywhere_is_refused() {
-        let (segment, block) = (SegmentHeader { name: NAME, run: 9 }.encode(), sealed(&block_header()));
+        let (segment, block) = (
+            SegmentHeader { name: NAME, run: 9, encrypted: true, salt: [7; SALT_BYTES] }.encode(),
+            sealed(&block_header()),
+        );
         assert_eq!(BlockHeader::decode(&block), Ok(block_header()));
         for at in 0..128 {
             for bit in 0..8 {
@@ -435,7 +567,7 @@ mod tests {
 
     #[test]
     fn a_block_header_that_claims_more_than_the_limits_is_refused() {
-        let with = |frames, data_bytes| sealed(&BlockHeader { frames, data_bytes, ..block_header() });
+        let with = |frames, heads_bytes| sealed(&BlockHeader { frames, heads_bytes, ..block_header() });
         assert!(BlockHeader::decode(&with(FRAMES_MAX, DATA_BYTES_MAX)).is_ok());
         assert!(BlockHeader::decode(&with(FRAMES_MAX + 1, 0)).is_err());
         assert!(BlockHeader::decode(&with(0, DATA_BYTES_MAX + 1)).is_err());

@@ -4,11 +4,11 @@
 //! query stage read, also while they are being written. Knows no flow and no application: what nothing
 //! above could decode is kept all the same.
 //!
-//! # The format on disk, version 1
+//! # The format on disk, version 2
 //!
 //! ## Invariants
 //! 1. A block is visible when its first four bytes are; they are stored last. What is visible is whole.
-//! 2. A block's bytes never change. Every read verifies the checksums of its header and of its body.
+//! 2. A block's bytes never change. Every read verifies the checksum of its header and of each part it reads.
 //! 3. A damaged block costs itself alone: each block says where the next begins, the index says it as well,
 //!    and blocks begin at multiples of 64 bytes with their magic, so that the next sound one can be found.
 //! 4. The index may say "perhaps here" where nothing is; it never says "not here" where something is.
@@ -16,6 +16,7 @@
 //!    being written counts with all it may come to use. The segment written first is removed first.
 //! 6. What is missing is written down: no frame is lost, expired or damaged without an interval in the ledger.
 //! 7. One process writes, holding an OFD lock on `lock`; readers need no lock.
+//! 8. A block has a name for good: the run, the lane, and its number in both.
 //!
 //! ## Layout
 //! All numbers are little-endian, all times nanoseconds since 1970, all checksums CRC-32 (IEEE).
@@ -23,40 +24,52 @@
 //! | file | holds |
 //! |---|---|
 //! | `SSSSSSSSSSSS-LLLLL-T.seg` | frames of lane L: the segment with sequence S, whose first frame has time T |
-//! | `SSSSSSSSSSSS-LLLLL-T.idx` | its index: what each block holds |
+//! | `SSSSSSSSSSSS-LLLLL-T.idx` | its index: which blocks hold what |
 //! | `gaps`, `alive` | the gap ledger, and until when each lane has everything on disk |
+//! | `interfaces` | the names of interfaces: a line each, number, space, name |
 //! | `lock` | empty |
 //! | `*.tmp` | a file that is not finished; removed at the next start |
 //!
 //! **Segment**: a header of 128 bytes: magic `WEIRRING`, version u16, lane u16, run u32, sequence u64, first
-//! time u64, zeros, checksum of the 124 bytes before it. Then blocks, each at a multiple of 64.
+//! time u64, flags u16 (1: encrypted), salt of 8 bytes, zeros, checksum of the 124 bytes before it. Then blocks,
+//! each at a multiple of 64.
 //!
-//! **Block**: a header of 128 bytes, then two zstd frames: the entries and the data. The header: magic `WBLK`,
-//! checksum of the 120 bytes that follow, checksum of both zstd frames, lane u16, flags u16 (1: frames are not
-//! in order of time), frames u32, of these cut off u32, segment sequence u64, number in lane and run u64, first
-//! and last time u64, bytes of entries and of their zstd frame u32, bytes of data and of their zstd frame u32,
-//! zeros. The data are the captured bytes of all frames, one after the other. The entries say for each frame,
-//! as LEB128 numbers: the difference of its time to the frame before (zigzag; the first: to 0), four times the
-//! captured length plus 1 if the wire length follows because it differs, plus 2 if interface and link type
-//! (tcpdump.org/linktypes.html) follow because they differ from the frame before.
+//! **Block**: a header of 128 bytes, then its body. The header: magic `WBLK`, checksum of the 120 bytes that
+//! follow, lane u16, flags u16 (1: frames are not in order of time, 2: encrypted), frames u32, of these cut off u32,
+//! segment sequence u64, number in lane and run u64, first and last time u64, bytes of entries and of their part
+//! u32, bytes of heads and of their part u32, bytes of tails u32, bytes of the body u32, checksum of the body's
+//! table u32, BLAKE3 of the body or zeros (32 bytes), bytes left out on purpose u64, the segment's salt (8 bytes).
 //!
-//! **Index**: a header of 64 bytes: magic `WEIRINDX`, version u16, lane u16, zero u32, sequence u64, first time
-//! u64, zeros, checksum. Then records: length of payload u32, its checksum u32, payload. A payload begins with
-//! its kind u64. Kind 1, a block: offset in the segment u64, the block's header, its summary (see
-//! `summary.rs`). Kind 2, the seal, always the last: used bytes of the segment, blocks, frames, bytes of
-//! frames, first time, last time, u64 each. An index without its seal is not complete, and the segment's own
-//! headers are asked.
+//! The body: a table with a line for each part, stored bytes u32 and their checksum u32; then the parts, each a zstd
+//! frame of its own: the entries, the heads, and the tails in chunks of 128 KiB. The heads are the captured bytes of
+//! each frame of up to 256, one after the other, and the first 128 bytes of each longer one; the tails are what
+//! follows in the longer ones. A question that looks at headers only reads a fifth of the bytes. The entries say for
+//! each frame, as LEB128 numbers: the difference of its time to the frame before (zigzag; the first: to 0), eight
+//! times the captured length plus 1 if the wire length follows because it differs, plus 2 if interface and link type
+//! (tcpdump.org/linktypes.html) follow because they differ from the frame before, plus 4 if a receipt follows for
+//! bytes that were left out on purpose: how many, and the first 16 bytes of their BLAKE3.
+//!
+//! **Index**: a header of 64 bytes: magic `WEIRINDX`, version u16, lane u16, form u16 (0 journal, 1 sealed), encrypted
+//! u16, sequence u64, first time u64, salt of 8 bytes, zeros, checksum. A journal goes on with records: length of
+//! payload u32, its checksum u32, payload: offset in the segment u64, the block's header, its summary (`summary.rs`).
+//! The sealed form goes on with pages (`index/pages.rs`) that hold sorted keys (`index/sealed.rs`).
 //!
 //! **Ledger**: see `gaps.rs`; a header and records of 64 bytes each.
 //!
+//! **With a key** each part of a block, each payload of a journal and each page of a sealed index is sealed with
+//! AES-256-GCM under a key that BLAKE3 derives from the ring's key, the file's salt and the purpose; the tag follows
+//! the bytes, and checksums are over both. The nonce is the block's offset and the part's number, the record's
+//! number, or the page's number. Names, headers of blocks and the ledger (times, counts, sizes) stay readable.
+//!
 //! ## Writing
-//! A segment is created as `.tmp`, its space reserved, its header written, then renamed; its index exists
+//! A segment is created as `.tmp`, its space reserved, its header written, then renamed; its journal exists
 //! before. Blocks are compressed straight into the mapped file. A segment that has no room for a block that
-//! would not compress at all, or whose index would outgrow its share, is cut to its length and its index sealed.
+//! would not compress at all, or whose index would outgrow its share, is cut to its length, and the sealed index
+//! takes the journal's place. A thread of its own sees to it that what was written reaches the disk (`sync.rs`).
 //!
 //! ## Recovery
 //! When a ring is opened, each segment without a sealed index (those that were being written) is walked from
-//! header to header, cut after the last sealed block, and its index completed; blocks the old index did not
+//! header to header, cut after the last sealed block, and its index completed; blocks the journal did not
 //! reach get a summary that says "may hold anything". Runs without an end are noted as killed at the last time
 //! that `alive` knows. After a power loss blocks that the kernel had not yet written are damaged or absent; the
 //! checksums tell which.
@@ -64,26 +77,32 @@
 pub mod config;
 pub mod format;
 pub mod entry;
+pub mod cipher;
 mod view;
 mod block;
+mod encode;
 pub mod summary;
 mod segment;
+mod sync;
 pub mod index;
 pub mod gaps;
+pub mod interfaces;
 mod lock;
 mod retention;
 mod recovery;
 mod lane;
 mod writer;
+mod frames;
 pub mod reader;
 pub mod check;
 
 pub use lane::Lane;
 
 use block::Block;
+use cipher::RingKey;
 use config::{BLOCK_KIB_RANGE, QUEUE_BLOCKS_RANGE, RingConfig, SEGMENT_MIB_RANGE, THREADS_MAX};
 use crossbeam::channel::{Sender, bounded};
-use format::{BLOCK_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+use format::SEGMENT_HEADER_BYTES;
 use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
 use lane::Work;
 use lock::Lock;
@@ -95,13 +114,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use sync::Syncing;
 use weir_common::time::Timestamp;
 use writer::{Books, Counts, LaneEnd, Shared, Writer};
 
 /// Space kept for the ledger: the file and the copy that replaces it.
 const LEDGER_SHARE_BYTES: u64 = 2 * LEDGER_BYTES_MAX + (64 << 10);
 /// An index may take this part of its segment before the segment ends early.
-const INDEX_SHARE: u64 = 16;
+const INDEX_SHARE: u64 = 8;
 /// Smallest share of an index, so that a small segment can be indexed too.
 const INDEX_BYTES_MIN: u64 = 64 << 10;
 /// Places in a thread's queue beside those for blocks: for losses and signs of life.
@@ -167,6 +187,8 @@ struct Sizes {
     index_bytes: u64,
     budget_bytes: u64,
     level: i32,
+    /// Whether blocks carry a hash of their contents.
+    hashes: bool,
 }
 
 impl Sizes {
@@ -178,9 +200,9 @@ impl Sizes {
         in_range("zstd_level", config.zstd_level, zstd::compression_level_range())?;
         let block_bytes = (config.block_kib as usize) << 10;
         let entries_bytes = format::ENTRIES_BYTES_MAX as usize;
-        let block_bound = BLOCK_HEADER_BYTES
-            + zstd::zstd_safe::compress_bound(block_bytes)
-            + zstd::zstd_safe::compress_bound(entries_bytes.min(block_bytes.max(64 << 10)));
+        // A frame is among heads or tails, so that only one of the two can be as long as the block.
+        let block_bound =
+            encode::bound(entries_bytes.min(block_bytes.max(64 << 10)), block_bytes, block_bytes);
         let smallest = (SEGMENT_HEADER_BYTES + block_bound).next_multiple_of(4096) as u64;
         let budget = config.budget_mib.saturating_mul(1 << 20);
         let budget_bytes = budget.saturating_sub(LEDGER_SHARE_BYTES);
@@ -200,7 +222,8 @@ impl Sizes {
             });
         }
         let index_bytes = with_index(segment_bytes) - segment_bytes;
-        Ok(Sizes { block_bytes, segment_bytes, index_bytes, budget_bytes, level: config.zstd_level })
+        let level = config.zstd_level;
+        Ok(Sizes { block_bytes, segment_bytes, index_bytes, budget_bytes, level, hashes: true })
     }
 }
 
@@ -229,8 +252,12 @@ pub struct RingStatus {
     pub raw_bytes: u64,
     /// Their bytes after compression, headers included.
     pub stored_bytes: u64,
-    /// Bytes of index for them.
+    /// Bytes of sealed indexes for them.
     pub index_bytes: u64,
+    /// Captured bytes that were left out on purpose.
+    pub left_out_bytes: u64,
+    /// Blocks that were compressed faster than configured because many waited.
+    pub blocks_hurried: u64,
     /// Frames lost because the disk was full or failed; no worker's counters have them.
     pub frames_failed: u64,
     /// Segments removed to make room.
@@ -261,7 +288,10 @@ impl Ring {
     pub fn open(config: &RingConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Ring, RingError> {
         let sizes = Sizes::of(config, lanes)?;
         let directory = Path::new(&config.directory);
-        let (lock, shared) = prepare(directory, sizes, mode, now).map_err(|source| {
+        let key = RingKey::load(&config.encryption_key)
+            .map_err(|source| RingError::Io { path: "ring.encryption_key".into(), source })?;
+        let sync = Duration::from_millis(config.sync_ms);
+        let (lock, shared) = prepare(directory, sizes, key, sync, mode, now).map_err(|source| {
             let path = directory.to_owned();
             match source.kind() {
                 io::ErrorKind::WouldBlock => RingError::Locked { path },
@@ -294,6 +324,8 @@ impl Ring {
             raw_bytes: get(&counts.raw_bytes),
             stored_bytes: get(&counts.stored_bytes),
             index_bytes: get(&counts.index_bytes),
+            left_out_bytes: get(&counts.left_out_bytes),
+            blocks_hurried: get(&counts.blocks_hurried),
             frames_failed: get(&counts.frames_failed),
             segments_removed: get(&counts.segments_removed),
             ledger_errors: get(&counts.ledger_errors),
@@ -337,7 +369,8 @@ impl Ring {
             }
         }
         for (number, (inbox, ends)) in inboxes.into_iter().zip(ends).enumerate() {
-            let writer = Writer::new(Arc::clone(&self.shared), inbox, ends)?;
+            let capacity = usize::from(config.queue_blocks) * ends.len();
+            let writer = Writer::new(Arc::clone(&self.shared), inbox, ends, capacity)?;
             let thread =
                 std::thread::Builder::new().name(format!("ring-{number}")).spawn(move || writer.run())?;
             self.threads.push(thread);
@@ -370,20 +403,29 @@ impl Drop for Ring {
     }
 }
 
-fn prepare(directory: &Path, sizes: Sizes, mode: RingMode, now: Timestamp) -> io::Result<(Lock, Shared)> {
+fn prepare(
+    directory: &Path,
+    sizes: Sizes,
+    key: Option<RingKey>,
+    sync: Duration,
+    mode: RingMode,
+    now: Timestamp,
+) -> io::Result<(Lock, Shared)> {
     std::fs::create_dir_all(directory)?;
     let lock = Lock::take(directory)?;
     let gaps = Gaps::read(directory)?;
     let run = gaps.last_run().saturating_add(1);
     let mut ledger = Ledger::open(directory)?;
-    let mut retention = Retention::new(directory, sizes.budget_bytes);
-    for files in recovery::recover(directory, &mut ledger, &gaps, run)? {
+    let mut retention = Retention::new(directory, key.clone(), sizes.budget_bytes);
+    for files in recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)? {
         retention.adopt(&files)?;
     }
     let shared = Shared {
         directory: directory.to_owned(),
         mode,
         sizes,
+        key,
+        syncing: if sync.is_zero() { None } else { Some(Syncing::start(directory, sync)?) },
         run,
         opened: now,
         closing: AtomicBool::new(false),
@@ -394,5 +436,7 @@ fn prepare(directory: &Path, sizes: Sizes, mode: RingMode, now: Timestamp) -> io
     Ok((lock, shared))
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -4,44 +4,25 @@
 //! descriptors and never maps, so that a segment that is shortened or removed meanwhile is an error that
 //! can be told. Deliberately absent: any writing; a reader needs no lock and never disturbs the sensor.
 
-use super::entry::Entry;
+use super::cipher::RingKey;
 use super::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader,
-    SegmentName, block_flags,
+    SegmentName,
 };
-use super::index::{Index, Totals};
-use crate::capture::{Frame, LinkType};
+use super::index::{IndexError, Journal, SealedIndex, Totals};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+pub use super::frames::{BlockError, BlockFrames, BlockReader, Placed};
+
 /// Bytes read at once while looking for the next sound block behind a damaged one.
 const SEARCH_BYTES: usize = 1 << 20;
 
-/// Why a block cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockError {
-    /// The file is gone: retention removed the segment.
-    #[error("the segment was removed")]
-    Removed,
-    /// The file cannot be read.
-    #[error("cannot read: {0}")]
-    Io(#[from] io::Error),
-    /// What is there is not what was written.
-    #[error("{0}")]
-    Format(#[from] FormatError),
-    /// The compressed bytes do not match their checksum.
-    #[error("compressed bytes do not match their checksum")]
-    Checksum,
-    /// The checksum agrees and the contents do not: {0}.
-    #[error("contents contradict the header: {0}")]
-    Contents(&'static str),
-}
-
 /// A segment file and its index, as they lie in the directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SegmentFiles {
     /// What the name says.
     pub name: SegmentName,
@@ -49,17 +30,19 @@ pub struct SegmentFiles {
     pub segment: PathBuf,
     /// The index beside it.
     pub index: PathBuf,
+    /// What opens them when they are encrypted.
+    pub key: Option<RingKey>,
 }
 
 /// The segments of a ring, oldest first. Other files are not looked at.
-pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFiles>> {
+pub fn segments(directory: &Path, key: Option<&RingKey>) -> io::Result<Vec<SegmentFiles>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let file = entry?.file_name();
         let stem = file.to_str().and_then(|file| file.strip_suffix(".seg"));
         if let Some(name) = stem.and_then(SegmentName::parse) {
             let (segment, index) = (directory.join(name.segment_file()), directory.join(name.index_file()));
-            found.push(SegmentFiles { name, segment, index });
+            found.push(SegmentFiles { name, segment, index, key: key.cloned() });
         }
     }
     found.sort_by_key(|files| files.name);
@@ -73,7 +56,7 @@ pub struct SegmentBlock {
     pub offset: u64,
     /// Its header.
     pub header: BlockHeader,
-    /// Its summary in the index's bytes; none: nothing is known of what it holds.
+    /// Its summary in the journal's bytes; none: the sealed index has it, or nothing is known of what it holds.
     pub summary: Option<Range<usize>>,
 }
 
@@ -93,34 +76,50 @@ pub struct DamagedRange {
 pub struct SegmentContents {
     /// Sealed blocks in the order in which they were written.
     pub blocks: Vec<SegmentBlock>,
-    /// The index file's bytes, which the blocks' summaries point into.
+    /// The journal's bytes, which the blocks' summaries point into.
     pub index_bytes: Vec<u8>,
     /// What is damaged.
     pub damaged: Vec<DamagedRange>,
-    /// Records of the index that do not match their checksum.
+    /// Records or pages of the index that do not match their checksum.
     pub index_records_damaged: u64,
     /// Present when the segment takes no more blocks.
     pub sealed: Option<Totals>,
+    /// Which run of the sensor wrote it, unless the header that says so is damaged.
+    pub run: Option<u32>,
 }
 
 impl SegmentContents {
-    /// Reads what a segment holds: from the index where it is whole, else from the segment's headers.
+    /// Reads what a segment holds: from the index where it is sealed, else from the segment's headers.
     pub fn read(files: &SegmentFiles) -> Result<SegmentContents, BlockError> {
-        let index = Index::read(&files.index)?;
-        let mut contents = match index.sealed {
-            Some(totals) => SegmentContents { sealed: Some(totals), ..SegmentContents::default() },
-            None => SegmentContents::walk(files, &index)?,
+        let sealed = || {
+            let index = SealedIndex::open(&files.index, files.key.as_ref());
+            index.and_then(SegmentContents::of_sealed).ok()
         };
-        if contents.sealed.is_some() {
-            let blocks = index.blocks.iter().map(|block| SegmentBlock {
-                offset: block.offset,
-                header: block.header,
-                summary: Some(block.summary.clone()),
-            });
-            contents.blocks = blocks.collect();
+        if let Some(contents) = sealed() {
+            return Ok(contents);
         }
-        contents.index_records_damaged = index.damaged_records;
-        contents.index_bytes = index.bytes;
+        let contents = SegmentContents::walked(files)?;
+        // The segment may have been sealed between the two looks; else its sealed index is damaged.
+        Ok(sealed().filter(|_| contents.index_records_damaged > 0).unwrap_or(contents))
+    }
+
+    fn of_sealed(mut index: SealedIndex) -> Result<SegmentContents, IndexError> {
+        let totals = *index.totals();
+        let mut contents =
+            SegmentContents { sealed: Some(totals), run: Some(totals.run), ..SegmentContents::default() };
+        for block in 0..index.blocks() {
+            let (offset, header) = index.block(block)?;
+            contents.blocks.push(SegmentBlock { offset, header, summary: None });
+        }
+        Ok(contents)
+    }
+
+    /// What the segment's own headers say, with the summaries that the journal has.
+    pub fn walked(files: &SegmentFiles) -> Result<SegmentContents, BlockError> {
+        let journal = Journal::read(&files.index, files.key.as_ref())?;
+        let mut contents = SegmentContents::walk(files, &journal)?;
+        contents.index_records_damaged = journal.damaged_records + u64::from(journal.is_sealed);
+        contents.index_bytes = journal.bytes;
         Ok(contents)
     }
 
@@ -130,11 +129,11 @@ impl SegmentContents {
     }
 
     /// Every sound block of the segment file; summaries come from what the index has.
-    fn walk(files: &SegmentFiles, index: &Index) -> Result<SegmentContents, BlockError> {
+    fn walk(files: &SegmentFiles, index: &Journal) -> Result<SegmentContents, BlockError> {
         let file = open(&files.segment)?;
-        check_version(&file)?;
+        let run = run_of(&file)?;
         let length = file.metadata()?.len();
-        let mut contents = SegmentContents::default();
+        let mut contents = SegmentContents { run, ..SegmentContents::default() };
         let mut indexed = index.blocks.iter().peekable();
         let mut at = SEGMENT_HEADER_BYTES as u64;
         while at < length {
@@ -164,20 +163,22 @@ impl SegmentContents {
     }
 }
 
-fn open(path: &Path) -> Result<File, BlockError> {
+pub(super) fn open(path: &Path) -> Result<File, BlockError> {
     File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => BlockError::Removed,
         _ => BlockError::Io(error),
     })
 }
 
-/// A damaged segment header costs nothing: the name says the same. A later version is not touched.
-fn check_version(file: &File) -> Result<(), BlockError> {
+/// A damaged segment header costs nothing but the run's number: the name and the blocks say the rest. Another
+/// version is not touched.
+fn run_of(file: &File) -> Result<Option<u32>, BlockError> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let read = read_up_to(file, &mut bytes, 0)?;
     match SegmentHeader::decode(&bytes[..read]) {
+        Ok(header) => Ok(Some(header.run)),
         Err(error @ FormatError::Version { .. }) => Err(error.into()),
-        _ => Ok(()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -188,7 +189,7 @@ fn block_at(file: &File, at: u64, length: u64, sequence: u64) -> io::Result<Opti
         return Ok(None);
     }
     let header = BlockHeader::decode(&bytes).ok().filter(|header| header.segment == sequence);
-    Ok(header.filter(|header| at + BLOCK_HEADER_BYTES as u64 + header.stored_bytes() <= length))
+    Ok(header.filter(|header| at + header.stored_bytes() <= length))
 }
 
 /// What stands where a block may begin.
@@ -238,7 +239,7 @@ fn next_sound(file: &File, from: u64, length: u64, sequence: u64) -> io::Result<
     Ok(None)
 }
 
-fn read_up_to(file: &File, bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
+pub(super) fn read_up_to(file: &File, bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < bytes.len() {
         match file.read_at(&mut bytes[read..], at) {
@@ -252,146 +253,6 @@ fn read_up_to(file: &File, bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
         }
     }
     Ok(read)
-}
-
-/// Where a frame's bytes are in its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placed {
-    /// What is kept of the frame beside its bytes.
-    pub entry: Entry,
-    /// Where its bytes begin.
-    pub offset: u32,
-}
-
-/// A block's frames, uncompressed.
-#[derive(Debug, Default)]
-pub struct BlockFrames {
-    placed: Vec<Placed>,
-    data: Vec<u8>,
-}
-
-impl BlockFrames {
-    /// Frames in the order in which they are stored.
-    pub fn placed(&self) -> &[Placed] {
-        &self.placed
-    }
-
-    /// One of the frames.
-    #[inline]
-    pub fn frame(&self, placed: &Placed) -> Frame<'_> {
-        let begin = placed.offset as usize;
-        let entry = &placed.entry;
-        Frame {
-            time: entry.time,
-            link: LinkType(entry.link),
-            interface: entry.interface,
-            wire_len: entry.wire_len,
-            // `decode` checked that every frame lies in the data.
-            data: self.data.get(begin..begin + entry.captured_len as usize).unwrap_or_default(),
-        }
-    }
-
-    /// All frames in the order in which they are stored.
-    pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.placed.iter().map(|placed| self.frame(placed))
-    }
-
-    /// Bytes of memory held.
-    pub fn memory_bytes(&self) -> usize {
-        self.data.capacity() + self.placed.capacity() * size_of::<Placed>()
-    }
-}
-
-/// Reads blocks; keeps its buffers and the last file from block to block.
-#[derive(Default)]
-pub struct BlockReader {
-    open: Option<(PathBuf, File)>,
-    stored: Vec<u8>,
-    entries: Vec<u8>,
-    decompressor: Option<zstd::bulk::Decompressor<'static>>,
-}
-
-impl std::fmt::Debug for BlockReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlockReader({:?})", self.open)
-    }
-}
-
-impl BlockReader {
-    /// Reads a block into `frames`, whose memory is used again. The block's header in the segment must be
-    /// the one that is expected, so that an index never answers for other bytes.
-    pub fn read(
-        &mut self,
-        segment: &Path,
-        offset: u64,
-        expected: &BlockHeader,
-        frames: &mut BlockFrames,
-    ) -> Result<(), BlockError> {
-        let stored = usize::try_from(expected.stored_bytes()).unwrap_or(usize::MAX);
-        self.stored.resize(BLOCK_HEADER_BYTES.saturating_add(stored), 0);
-        if self.open.as_ref().is_none_or(|(path, _)| path != segment) {
-            self.open = Some((segment.to_owned(), open(segment)?));
-        }
-        let Some((_, file)) = &self.open else { return Err(BlockError::Removed) };
-        let needed = self.stored.len();
-        let available = read_up_to(file, &mut self.stored, offset)?;
-        if available < needed {
-            return Err(FormatError::Truncated { what: "block", needed, available }.into());
-        }
-        let (header, body) = self.stored.split_at(BLOCK_HEADER_BYTES);
-        if BlockHeader::decode(header)? != *expected {
-            return Err(BlockError::Contents("another block stands here"));
-        }
-        if crc32fast::hash(body) != expected.body_crc {
-            return Err(BlockError::Checksum);
-        }
-        let (entries, data) = body.split_at_checked(expected.entries_stored as usize).unwrap_or_default();
-        let decompressor = match &mut self.decompressor {
-            Some(decompressor) => decompressor,
-            none => none.insert(zstd::bulk::Decompressor::new()?),
-        };
-        decompress(decompressor, entries, expected.entries_bytes, &mut self.entries)?;
-        decompress(decompressor, data, expected.data_bytes, &mut frames.data)?;
-        place(&self.entries, expected, &mut frames.placed)
-    }
-}
-
-/// The sizes are those of a header within its limits, so this is where memory is bounded.
-fn decompress(
-    decompressor: &mut zstd::bulk::Decompressor<'_>,
-    stored: &[u8],
-    bytes: u32,
-    out: &mut Vec<u8>,
-) -> Result<(), BlockError> {
-    out.clear();
-    out.reserve(bytes as usize);
-    let got = decompressor
-        .decompress_to_buffer(stored, out)
-        .map_err(|_| BlockError::Contents("not a zstd frame"))?;
-    if got == bytes as usize {
-        Ok(())
-    } else {
-        Err(BlockError::Contents("other length than the header says"))
-    }
-}
-
-fn place(mut entries: &[u8], header: &BlockHeader, placed: &mut Vec<Placed>) -> Result<(), BlockError> {
-    placed.clear();
-    let (mut previous, mut offset) = (Entry::default(), 0u32);
-    for _ in 0..header.frames {
-        let entry = Entry::decode(&previous, &mut entries)?;
-        placed.push(Placed { entry, offset });
-        offset =
-            offset.checked_add(entry.captured_len).ok_or(BlockError::Contents("frames exceed the data"))?;
-        previous = entry;
-    }
-    if offset != header.data_bytes || !entries.is_empty() {
-        return Err(BlockError::Contents("frames and data differ in length"));
-    }
-    if header.flags & block_flags::UNORDERED != 0 {
-        placed.sort_by_key(|placed| placed.entry.time);
-    }
-    Ok(())
 }
 
 /// Whether a sensor writes this ring now.

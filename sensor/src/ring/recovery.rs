@@ -5,9 +5,11 @@
 //! segments that were being written, at most one per lane, and not for the ring. Removes no frame that can
 //! be read; a segment of a later version is left as it is.
 
+use super::cipher::RingKey;
 use super::format::SEGMENT_HEADER_BYTES;
 use super::gaps::{GapRecord, Gaps, Ledger, RecordKind};
-use super::index::{IndexWriter, sealed_totals};
+use super::index::journal::IndexWriter;
+use super::index::sealed::{BLOCKS_MAX, sealed_totals};
 use super::reader::{BlockError, SegmentContents, SegmentFiles, segments};
 use super::summary::Summarizer;
 use std::fs::{self, OpenOptions};
@@ -17,14 +19,15 @@ use std::path::Path;
 /// Makes the directory whole and returns its segments, oldest first.
 pub(super) fn recover(
     directory: &Path,
+    key: Option<&RingKey>,
     ledger: &mut Ledger,
     gaps: &Gaps,
     run: u32,
 ) -> io::Result<Vec<SegmentFiles>> {
     remove_leftovers(directory)?;
     let mut kept = Vec::new();
-    for files in segments(directory)? {
-        if sealed_totals(&files.index)?.is_some() || seal(&files, ledger, run)? {
+    for files in segments(directory, key)? {
+        if sealed_totals(&files.index, key)?.is_some() || seal(&files, ledger, run)? {
             kept.push(files);
         }
     }
@@ -55,7 +58,7 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
 
 /// Shortens a segment to its sealed blocks and writes its index anew. False: nothing was in it, and it is gone.
 fn seal(files: &SegmentFiles, ledger: &mut Ledger, run: u32) -> io::Result<bool> {
-    let contents = match SegmentContents::read(files) {
+    let contents = match SegmentContents::walked(files) {
         Ok(contents) => contents,
         Err(BlockError::Io(error)) => return Err(error),
         // A later version, which this program must not touch.
@@ -69,18 +72,20 @@ fn seal(files: &SegmentFiles, ledger: &mut Ledger, run: u32) -> io::Result<bool>
         })?;
         return Ok(false);
     }
-    let temporary = files.index.with_extension("idx.tmp");
-    let mut index = IndexWriter::create(&temporary, files.name)?;
+    // What the segment's own header says; where it is damaged, the ledger's run.
+    let run = contents.run.unwrap_or(run);
+    let temporary = files.index.with_extension("idx.new.tmp");
+    let mut index = IndexWriter::create(&temporary, files.name, run, files.key.as_ref())?;
     let mut unknown = Vec::new();
     Summarizer::opaque(&mut unknown);
-    for block in &contents.blocks {
+    for block in contents.blocks.iter().take(BLOCKS_MAX as usize) {
         index.append(block.offset, &block.header, contents.summary(block).unwrap_or(&unknown))?;
     }
     let end = index.totals().used_bytes.max(SEGMENT_HEADER_BYTES as u64);
-    index.seal()?;
     // The segment before the index: an index that claims to be whole must not lie about what follows.
     let length = fs::metadata(&files.segment)?.len();
     OpenOptions::new().write(true).open(&files.segment)?.set_len(end.min(length))?;
+    index.seal()?;
     fs::rename(&temporary, &files.index)?;
     for range in &contents.damaged {
         let known = range.known.unwrap_or_default();

@@ -5,8 +5,10 @@
 //! back, or a replay of an old capture, cannot make the ring remove what has just arrived. Segments that
 //! are being written count with all the space they may come to use, so the budget holds at every moment.
 
+use super::cipher::RingKey;
 use super::format::SegmentName;
-use super::index::{Totals, sealed_totals};
+use super::index::Totals;
+use super::index::sealed::sealed_totals;
 use super::reader::SegmentFiles;
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,6 +37,7 @@ pub(super) struct Removed {
 #[derive(Debug)]
 pub(super) struct Retention {
     directory: PathBuf,
+    key: Option<RingKey>,
     budget_bytes: u64,
     /// By sequence, so that the first is the oldest.
     held: BTreeMap<u64, Held>,
@@ -44,9 +47,10 @@ pub(super) struct Retention {
 
 impl Retention {
     /// An account of `budget_bytes` for segments and indexes.
-    pub(super) fn new(directory: &Path, budget_bytes: u64) -> Retention {
+    pub(super) fn new(directory: &Path, key: Option<RingKey>, budget_bytes: u64) -> Retention {
         Retention {
             directory: directory.to_owned(),
+            key,
             budget_bytes,
             held: BTreeMap::new(),
             total: 0,
@@ -117,7 +121,7 @@ impl Retention {
     fn remove(&mut self, name: SegmentName) -> io::Result<Removed> {
         let (segment, index) =
             (self.directory.join(name.segment_file()), self.directory.join(name.index_file()));
-        let totals = sealed_totals(&index).unwrap_or(None);
+        let totals = sealed_totals(&index, self.key.as_ref()).unwrap_or(None);
         // The segment first: an index without its segment is removed at the next start, and holds nothing.
         for path in [segment, index] {
             match fs::remove_file(path) {
@@ -153,19 +157,23 @@ mod tests {
     }
 
     fn ring(directory: &Path, budget: u64, sizes: &[u64]) -> Retention {
-        let mut retention = Retention::new(directory, budget);
+        let mut retention = Retention::new(directory, None, budget);
         for (at, size) in sizes.iter().enumerate() {
             let name = name(at as u64 + 1);
             fs::write(directory.join(name.segment_file()), vec![0; *size as usize]).unwrap();
             fs::write(directory.join(name.index_file()), [0; 10]).unwrap();
             let (segment, index) = (directory.join(name.segment_file()), directory.join(name.index_file()));
-            retention.adopt(&SegmentFiles { name, segment, index }).unwrap();
+            retention.adopt(&SegmentFiles { name, segment, index, key: None }).unwrap();
         }
         retention
     }
 
     fn left(directory: &Path) -> Vec<u64> {
-        super::super::reader::segments(directory).unwrap().iter().map(|files| files.name.sequence).collect()
+        super::super::reader::segments(directory, None)
+            .unwrap()
+            .iter()
+            .map(|files| files.name.sequence)
+            .collect()
     }
 
     #[test]

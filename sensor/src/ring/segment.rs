@@ -10,12 +10,15 @@
 #![allow(unsafe_code)] // mapping a file and publishing a block with one ordered store
 
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
-use memmap2::MmapMut;
+use memmap2::{Advice, MmapMut};
 use nix::fcntl::posix_fallocate;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Pages are asked of the kernel in steps of this many bytes: a third of the cost of one fault for each.
+const POPULATE_BYTES: usize = 1 << 20;
 
 /// A segment that takes blocks.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Segment {
     file: File,
     map: MmapMut,
     used: usize,
+    /// Up to here the kernel was asked for pages.
+    populated: usize,
 }
 
 impl Segment {
@@ -33,7 +38,7 @@ impl Segment {
         let temporary = path.with_extension("seg.tmp");
         let created = Segment::prepare(&temporary, header, bytes).and_then(|(file, map)| {
             fs::rename(&temporary, &path)?;
-            Ok(Segment { path, file, map, used: SEGMENT_HEADER_BYTES })
+            Ok(Segment { path, file, map, used: SEGMENT_HEADER_BYTES, populated: 0 })
         });
         if created.is_err() {
             // What could be reserved must not stay reserved; if this fails too, the next start removes it.
@@ -60,15 +65,23 @@ impl Segment {
         self.used as u64
     }
 
-    /// The bytes after the next block's header, up to the end of the segment.
-    pub(super) fn body(&mut self) -> &mut [u8] {
+    /// The bytes after the next block's header, up to the end of the segment; the first `expected` of them are
+    /// about to be written.
+    pub(super) fn body(&mut self, expected: usize) -> &mut [u8] {
+        let end = (self.used + BLOCK_HEADER_BYTES + expected).min(self.map.len());
+        while self.populated < end {
+            let count = POPULATE_BYTES.min(self.map.len() - self.populated);
+            // A kernel that knows no such advice gives the pages one by one.
+            let _ = self.map.advise_range(Advice::PopulateWrite, self.populated, count);
+            self.populated += count;
+        }
         self.map.get_mut(self.used + BLOCK_HEADER_BYTES..).unwrap_or_default()
     }
 
     /// Makes the block visible whose compressed bytes stand in [`Segment::body`]: header first, magic last.
     pub(super) fn seal_block(&mut self, header: &BlockHeader) -> io::Result<()> {
         let at = self.used;
-        let bytes = header.encode();
+        let bytes = header.encode_sealed();
         let next = usize::try_from(header.next_offset(at as u64)).unwrap_or(usize::MAX);
         let place = self.map.get_mut(at..at + BLOCK_HEADER_BYTES).ok_or(io::ErrorKind::StorageFull)?;
         place[4..].copy_from_slice(&bytes[4..]);
@@ -84,10 +97,15 @@ impl Segment {
 
     /// Ends the segment and gives back what it does not use.
     pub(super) fn finish(self) -> io::Result<u64> {
-        let Segment { path: _, file, map, used } = self;
+        let Segment { file, map, used, .. } = self;
         drop(map);
         file.set_len(used as u64)?;
         Ok(used as u64)
+    }
+
+    /// The file, for whoever sees to it that its bytes reach the disk.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -102,7 +120,8 @@ mod tests {
     use weir_common::time::Timestamp;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { name: SegmentName { sequence: 1, lane: 0, first_time: Timestamp(9) }, run: 1 }
+        let name = SegmentName { sequence: 1, lane: 0, first_time: Timestamp(9) };
+        SegmentHeader { name, run: 1, encrypted: false, salt: Default::default() }
     }
 
     #[test]
@@ -110,9 +129,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut segment = Segment::create(directory.path(), &header(), 1 << 20).unwrap();
         let path = segment.path().to_owned();
-        segment.body()[..5].copy_from_slice(b"hello");
+        segment.body(5)[..5].copy_from_slice(b"hello");
         assert!(!BlockHeader::begins(&fs::read(&path).unwrap()[128..]));
-        let block = BlockHeader { frames: 1, data_stored: 5, ..BlockHeader::default() };
+        let block = BlockHeader { frames: 1, body_bytes: 16, ..BlockHeader::default() };
         segment.seal_block(&block).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!((bytes.len(), BlockHeader::decode(&bytes[128..])), (1 << 20, Ok(block)));

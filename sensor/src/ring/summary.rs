@@ -1,17 +1,16 @@
 //! The summary of a block: which addresses, ports, protocols, VLANs and flows it holds.
 //!
-//! In: the distinct packets a block saw. Out: bytes beside the block in the index, and answers to "may it
-//! hold this?" from those bytes. An answer of no is certain, an answer of yes may be wrong: for IPv6 hosts
-//! and flows about once in four thousand blocks, where sixteen bits stand for the whole.
+//! In: the distinct packets a block saw. Out: bytes beside the block in the index's journal, answers to "may it
+//! hold this?" from those bytes, and the keys that the sealed index sorts. An answer of no is certain, an answer
+//! of yes may be wrong: 32 bits stand for an IPv6 host and for a flow.
 //!
 //! Layout, little-endian: flags u16, zero u16, six counts u32 (IPv4 addresses, IPv6 /64 networks, ports,
 //! VLANs, IPv6 hosts, flows), 256 bits of protocols; then the sorted lists of IPv4 addresses (u32), networks
-//! (u64), ports (u16) and VLANs (u16); then two filters. A filter of n hashes has 2^b buckets, the fewest
-//! that are at least n/16, chosen by the hash's top bits; it stores where each bucket begins (u32) and then
-//! the next sixteen bits of each hash (u16), bucket by bucket.
+//! (u64), ports (u16), VLANs (u16), hashes of IPv6 hosts (u32) and upper halves of flow tags (u32).
 
 use super::block::Seen;
 use super::format::{Fields, FormatError};
+use super::index::{BlockSet, IndexError, Kind, SealedIndex};
 use super::view::{View, view_flags};
 use std::ops::RangeInclusive;
 
@@ -28,9 +27,6 @@ mod flags {
     /// Some fragments belong to no known flow.
     pub(super) const UNTAGGED_FRAGMENT: u16 = 16;
 }
-
-const BUCKET_ENTRIES: usize = 16;
-const BUCKET_BITS_MAX: u32 = 16;
 
 /// A range of addresses, as `host` and `net` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +147,8 @@ impl Summarizer {
         self.networks.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         self.ports.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         self.vlans.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
-        write_filter(&self.hosts, out);
-        write_filter(&self.flows, out);
+        self.hosts.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+        self.flows.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
     }
 }
 
@@ -171,32 +167,6 @@ fn host_hash(address: u128) -> u32 {
     ((mixed ^ mixed >> 29).wrapping_mul(K) >> 32) as u32
 }
 
-fn bucket_bits(count: usize) -> u32 {
-    count.div_ceil(BUCKET_ENTRIES).max(1).next_power_of_two().trailing_zeros().min(BUCKET_BITS_MAX)
-}
-
-/// Which bucket a hash falls into and the sixteen bits that stand for it there.
-fn place(hash: u32, bits: u32) -> (u32, u16) {
-    let bucket = hash.checked_shr(32 - bits).unwrap_or(0);
-    (bucket, (hash >> (16 - bits)) as u16)
-}
-
-/// `hashes` in ascending order, so that buckets come one after the other.
-fn write_filter(hashes: &[u32], out: &mut Vec<u8>) {
-    if hashes.is_empty() {
-        return;
-    }
-    let bits = bucket_bits(hashes.len());
-    let mut begin = 0;
-    for bucket in 0..1u32 << bits {
-        begin += hashes[begin..].iter().take_while(|hash| place(**hash, bits).0 < bucket).count();
-        out.extend_from_slice(&(begin as u32).to_le_bytes());
-    }
-    for hash in hashes {
-        out.extend_from_slice(&place(*hash, bits).1.to_le_bytes());
-    }
-}
-
 /// A summary, borrowed from the index.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a> {
@@ -206,8 +176,8 @@ pub struct Summary<'a> {
     networks: Sorted<'a, 8>,
     ports: Sorted<'a, 2>,
     vlans: Sorted<'a, 2>,
-    hosts: Filter<'a>,
-    flows: Filter<'a>,
+    hosts: Sorted<'a, 4>,
+    flows: Sorted<'a, 4>,
 }
 
 impl<'a> Summary<'a> {
@@ -228,9 +198,29 @@ impl<'a> Summary<'a> {
             networks: Sorted(fields.take(networks.saturating_mul(8))?),
             ports: Sorted(fields.take(ports.saturating_mul(2))?),
             vlans: Sorted(fields.take(vlans.saturating_mul(2))?),
-            hosts: Filter::take(&mut fields, hosts)?,
-            flows: Filter::take(&mut fields, flows)?,
+            hosts: Sorted(fields.take(hosts.saturating_mul(4))?),
+            flows: Sorted(fields.take(flows.saturating_mul(4))?),
         })
+    }
+
+    /// The flags of a block of which nothing is known, as keys of [`Kind::Flag`].
+    pub const OPAQUE_FLAGS: [u16; 2] =
+        [flags::OPAQUE.trailing_zeros() as u16, flags::UNTAGGED_FRAGMENT.trailing_zeros() as u16];
+
+    /// Gives every key to `each`.
+    pub fn keys(&self, each: &mut dyn FnMut(Kind, u64)) {
+        self.v4.values().for_each(|key| each(Kind::V4, key));
+        self.networks.values().for_each(|key| each(Kind::Network, key));
+        self.hosts.values().for_each(|key| each(Kind::Host6, key));
+        self.ports.values().for_each(|key| each(Kind::Port, key));
+        self.vlans.values().for_each(|key| each(Kind::Vlan, key));
+        self.flows.values().for_each(|key| each(Kind::Flow, key));
+        let bits = self.protocols.iter().enumerate();
+        bits.flat_map(|(at, byte)| {
+            (0..8).filter(move |bit| byte & 1 << bit != 0).map(move |bit| at * 8 + bit)
+        })
+        .for_each(|protocol| each(Kind::Protocol, protocol as u64));
+        (0..u16::BITS).filter(|bit| self.flags & 1 << bit != 0).for_each(|bit| each(Kind::Flag, bit.into()));
     }
 
     /// Whether some frame may match anything at all.
@@ -267,7 +257,7 @@ impl<'a> Summary<'a> {
                 let host = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
                 let (first, last) = ((address & !host) >> 64, (address | host) >> 64);
                 self.networks.any_in(first as u64..=last as u64)
-                    && (bits < 128 || self.hosts.may_hold(host_hash(address)))
+                    && (bits < 128 || self.hosts.any_in(only(host_hash(address))))
             }
         }
     }
@@ -291,7 +281,7 @@ impl<'a> Summary<'a> {
 
     /// Whether frames of a flow may be there, by the first eight bytes of its Community ID.
     pub fn may_hold_flow(&self, tag: u64) -> bool {
-        self.has(flags::UNTAGGED_FRAGMENT) || self.flows.may_hold(flow_hash(tag))
+        self.has(flags::UNTAGGED_FRAGMENT) || self.flows.any_in(only(flow_hash(tag)))
     }
 
     fn has(&self, any_of: u16) -> bool {
@@ -311,6 +301,10 @@ impl<const N: usize> Sorted<'_, N> {
         Some(u64::from_le_bytes(wide))
     }
 
+    fn values(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.0.len() / N).filter_map(|at| self.value(at))
+    }
+
     fn any_in(&self, values: RangeInclusive<u64>) -> bool {
         let (mut low, mut high) = (0, self.0.len() / N);
         while low < high {
@@ -325,37 +319,61 @@ impl<const N: usize> Sorted<'_, N> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Filter<'a> {
-    bits: u32,
-    begins: &'a [u8],
-    entries: &'a [u8],
+fn only(hash: u32) -> RangeInclusive<u64> {
+    hash.into()..=hash.into()
 }
 
-impl<'a> Filter<'a> {
-    fn take(fields: &mut Fields<'a>, count: usize) -> Result<Filter<'a>, FormatError> {
-        let bits = bucket_bits(count);
-        let begins = if count == 0 { 0 } else { 4 << bits };
-        Ok(Filter { bits, begins: fields.take(begins)?, entries: fields.take(count.saturating_mul(2))? })
+/// Questions to a sealed index: the same as to a [`Summary`], answered for all blocks of a segment at once.
+impl SealedIndex {
+    /// Blocks in which some frame may match anything at all.
+    pub fn opaque(&mut self) -> Result<BlockSet, IndexError> {
+        self.flagged(flags::OPAQUE)
     }
 
-    fn begin(&self, bucket: u32) -> Option<usize> {
-        let at = bucket as usize * 4;
-        let bytes = self.begins.get(at..at + 4)?;
-        Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize)
+    /// Blocks in which an IPv4 frame may be.
+    pub fn holding_v4(&mut self) -> Result<BlockSet, IndexError> {
+        self.flagged(flags::V4)
     }
 
-    fn may_hold(&self, hash: u32) -> bool {
-        let (bucket, wanted) = place(hash, self.bits);
-        let Some(begin) = self.begin(bucket) else { return false };
-        let end = self.begin(bucket + 1).unwrap_or(self.entries.len() / 2);
-        // A bucket that does not lie in the list was damaged past the checksum: the answer must be yes.
-        let Some(entries) =
-            begin.checked_mul(2).zip(end.checked_mul(2)).and_then(|(b, e)| self.entries.get(b..e))
-        else {
-            return true;
-        };
-        entries.chunks_exact(2).any(|entry| u16::from_le_bytes([entry[0], entry[1]]) == wanted)
+    /// Blocks in which an IPv6 frame may be.
+    pub fn holding_v6(&mut self) -> Result<BlockSet, IndexError> {
+        self.flagged(flags::V6)
+    }
+
+    /// Blocks in which an ARP or RARP frame may be.
+    pub fn holding_arp(&mut self) -> Result<BlockSet, IndexError> {
+        self.flagged(flags::ARP)
+    }
+
+    /// Blocks in which an address of this range may be.
+    pub fn holding_address(&mut self, prefix: Prefix) -> Result<BlockSet, IndexError> {
+        match prefix {
+            Prefix::V4(address, bits) => {
+                let host = u32::MAX.checked_shr(bits.into()).unwrap_or(0);
+                self.with_key(Kind::V4, u64::from(address & !host)..=u64::from(address | host))
+            }
+            Prefix::V6(address, bits) => {
+                let host = u128::MAX.checked_shr(bits.into()).unwrap_or(0);
+                let (first, last) = ((address & !host) >> 64, (address | host) >> 64);
+                let mut found = self.with_key(Kind::Network, first as u64..=last as u64)?;
+                if bits == 128 && !found.is_empty() {
+                    found.intersect(&self.with_key(Kind::Host6, only(host_hash(address)))?);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Blocks in which frames of a flow may be, by its tag.
+    pub fn holding_flow(&mut self, tag: u64) -> Result<BlockSet, IndexError> {
+        let mut found = self.with_key(Kind::Flow, only(flow_hash(tag)))?;
+        found.unite(&self.flagged(flags::UNTAGGED_FRAGMENT)?);
+        Ok(found)
+    }
+
+    fn flagged(&mut self, flag: u16) -> Result<BlockSet, IndexError> {
+        let bit = u64::from(flag.trailing_zeros());
+        self.with_key(Kind::Flag, bit..=bit)
     }
 }
 
@@ -447,13 +465,34 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_all_that_was_seen() {
+        let bytes = summary(&[seen(1, 2, [1000, 53], 7 << 40), seen_v6(3 << 64)]);
+        let mut keys = Vec::new();
+        Summary::parse(&bytes).unwrap().keys(&mut |kind, key| keys.push((kind, key)));
+        for want in [
+            (Kind::V4, 1),
+            (Kind::V4, 2),
+            (Kind::Network, 3),
+            (Kind::Port, 53),
+            (Kind::Port, 1000),
+            (Kind::Protocol, 17),
+            (Kind::Flow, 7 << 8),
+            (Kind::Flag, 0),
+            (Kind::Flag, 1),
+        ] {
+            assert!(keys.contains(&want), "{want:?}");
+        }
+        assert_eq!(keys.len(), 10);
+    }
+
+    #[test]
     fn few_flows_are_found_that_are_not_there() {
         let tag = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let flows: Vec<Seen> = (0..2000).map(|n| seen(n as u32, 1, [1, 2], tag(n))).collect();
         let bytes = summary(&flows);
         let summary = Summary::parse(&bytes).unwrap();
         let wrong = (2000..102_000).filter(|n| summary.may_hold_flow(tag(*n))).count();
-        assert!(wrong < 100, "{wrong} of 100,000");
+        assert!(wrong < 3, "{wrong} of 100,000");
     }
 
     proptest! {

@@ -68,13 +68,13 @@ fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
 fn read(directory: &Path, lanes: usize) -> (Vec<Vec<Owned>>, usize) {
     let (mut out, mut damaged) = (vec![Vec::new(); lanes], 0);
     let (mut reader, mut frames) = (BlockReader::default(), BlockFrames::default());
-    for files in segments(directory).unwrap() {
+    for files in segments(directory, None).unwrap() {
         let contents = SegmentContents::read(&files).unwrap();
         damaged += contents.damaged.len();
         for block in &contents.blocks {
-            match reader.read(&files.segment, block.offset, &block.header, &mut frames) {
+            match reader.read(&files, block.offset, &block.header, &mut frames) {
                 Ok(()) => {
-                    out[usize::from(files.name.lane)].extend(frames.frames().map(|frame| Owned::of(&frame)));
+                    frames.each(&mut |_, frame| out[usize::from(files.name.lane)].push(Owned::of(frame)));
                 }
                 Err(_) => damaged += 1,
             }
@@ -128,7 +128,7 @@ fn frames_in_order_stay_exactly_in_order_across_blocks_and_segments() {
     let directory = tempfile::tempdir().unwrap();
     let frames = noise(6000, 1000, 1);
     let status = write(directory.path(), std::slice::from_ref(&frames));
-    assert!(status.blocks > 20 && segments(directory.path()).unwrap().len() >= 3, "{status:?}");
+    assert!(status.blocks > 20 && segments(directory.path(), None).unwrap().len() >= 3, "{status:?}");
     assert_eq!(read(directory.path(), 1), (vec![frames], 0));
 }
 
@@ -137,7 +137,7 @@ fn a_segment_cut_at_any_byte_gives_only_whole_blocks() {
     let directory = tempfile::tempdir().unwrap();
     let frames = noise(900, 1000, 2);
     write(directory.path(), std::slice::from_ref(&frames));
-    let files = segments(directory.path()).unwrap().remove(0);
+    let files = segments(directory.path(), None).unwrap().remove(0);
     let whole = fs::read(&files.segment).unwrap();
     let blocks = SegmentContents::read(&files).unwrap().blocks;
     let ends: Vec<u64> = blocks.iter().map(|block| block.header.next_offset(block.offset)).collect();
@@ -163,7 +163,7 @@ fn after_a_cut_at_any_place_the_ring_goes_on() {
     for keep in [0, 1, 100, 128, 200, 256, 5000, 300_000, 600_000] {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), std::slice::from_ref(&frames));
-        let files = segments(directory.path()).unwrap().remove(0);
+        let files = segments(directory.path(), None).unwrap().remove(0);
         let whole = fs::read(&files.segment).unwrap();
         // As pre-allocated: zeros behind what was written.
         let mut cut = whole[..keep.min(whole.len())].to_vec();
@@ -178,7 +178,7 @@ fn after_a_cut_at_any_place_the_ring_goes_on() {
         let after = read(directory.path(), 1).0.remove(0);
         assert_eq!(after, [before, more].concat(), "{keep}");
         assert!(!directory.path().join("rest.seg.tmp").exists());
-        for files in segments(directory.path()).unwrap() {
+        for files in segments(directory.path(), None).unwrap() {
             assert!(SegmentContents::read(&files).unwrap().sealed.is_some(), "{keep}");
         }
     }
@@ -189,7 +189,7 @@ fn a_flipped_byte_costs_its_block_alone() {
     let directory = tempfile::tempdir().unwrap();
     let frames = noise(900, 1000, 5);
     write(directory.path(), std::slice::from_ref(&frames));
-    let files = segments(directory.path()).unwrap().remove(0);
+    let files = segments(directory.path(), None).unwrap().remove(0);
     let whole = fs::read(&files.segment).unwrap();
     let index = fs::read(&files.index).unwrap();
     let blocks = SegmentContents::read(&files).unwrap().blocks;
@@ -289,7 +289,7 @@ fn a_block_that_waits_is_written_after_the_flush_time_and_can_be_read_at_once() 
     lane.append(&frame.frame(), None, None, &mut RingCounters::default());
     lane.tick(Timestamp(1_999_000_000));
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(segments(directory.path()).unwrap().len(), 0);
+    assert_eq!(segments(directory.path(), None).unwrap().len(), 0);
     lane.tick(Timestamp(2_000_001_000));
     let started = std::time::Instant::now();
     while read(directory.path(), 1).0[0].is_empty() && started.elapsed() < Duration::from_secs(10) {
@@ -355,13 +355,13 @@ fn a_disk_that_fails_is_counted_and_recovers_by_itself() {
 fn listing_and_checking_tell_what_is_there_and_what_is_damaged() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &[noise(900, 1000, 7), noise(900, 1000, 8)]);
-    let listing = check::list(directory.path()).unwrap();
+    let listing = check::list(directory.path(), None).unwrap();
     assert_eq!((listing.segments.len(), listing.frames, listing.frame_bytes), (2, 1800, 1_800_000));
     assert!(listing.to_string().contains("2 segments, 1800 frames, 1.8 MB captured"));
     let mut seen = 0;
-    let sound = check::check(directory.path(), &mut |done, _| seen = done).unwrap();
+    let sound = check::check(directory.path(), None, &mut |done, _| seen = done).unwrap();
     assert_eq!((sound.is_sound(), sound.frames_sound, sound.segments, seen), (true, 1800, 2, 2));
-    let files = segments(directory.path()).unwrap();
+    let files = segments(directory.path(), None).unwrap();
     let block = SegmentContents::read(&files[0]).unwrap().blocks[1].clone();
     let flip = |path: &Path, at: usize| {
         let mut bytes = fs::read(path).unwrap();
@@ -370,11 +370,11 @@ fn listing_and_checking_tell_what_is_there_and_what_is_damaged() {
     };
     flip(&files[0].segment, block.offset as usize + 500);
     flip(&files[1].index, 100);
-    let check = check::check(directory.path(), &mut |_, _| {}).unwrap();
+    let check = check::check(directory.path(), None, &mut |_, _| {}).unwrap();
     assert_eq!((check.damages, check.frames_sound), (2, 1800 - u64::from(block.header.frames)));
     let damage = &check.damaged[0];
     assert_eq!((damage.offset, damage.frames), (Some(block.offset), Some(block.header.frames.into())));
-    assert!(check.to_string().contains("compressed bytes do not match their checksum"), "{check}");
+    assert!(check.to_string().contains("stored bytes do not match their checksum"), "{check}");
     assert!(serde_json::to_value(&check).unwrap()["damaged"][0]["first_time"].is_string());
 }
 
@@ -420,7 +420,7 @@ fn a_ring_whose_writer_is_killed_keeps_all_sealed_blocks_and_goes_on() {
         }
         std::thread::sleep(Duration::from_millis(40 + round * 37));
         // Readers while it writes: only whole blocks, and nothing looks damaged.
-        let sound = check::check(directory.path(), &mut |_, _| {}).unwrap();
+        let sound = check::check(directory.path(), None, &mut |_, _| {}).unwrap();
         assert!(sound.is_sound(), "{sound}");
         drop(child);
         let (lanes, damaged) = read(directory.path(), 2);
@@ -442,7 +442,7 @@ fn a_ring_whose_writer_is_killed_keeps_all_sealed_blocks_and_goes_on() {
     assert!(
         gaps.records.iter().any(|record| record.kind == RecordKind::RunKilled && record.to.0 > 1_000_000_000)
     );
-    assert!(check::check(directory.path(), &mut |_, _| {}).unwrap().is_sound());
+    assert!(check::check(directory.path(), None, &mut |_, _| {}).unwrap().is_sound());
     assert!(size_of(directory.path()) <= 64 << 20);
 }
 
@@ -457,7 +457,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &[noise(20, 100, 10)]);
-        let files = segments(directory.path()).unwrap().remove(0);
+        let files = segments(directory.path(), None).unwrap().remove(0);
         // A sound ring with bytes changed anywhere, then one of noise.
         for path in [&files.segment, &files.index] {
             let mut bytes = fs::read(path).unwrap();
@@ -467,14 +467,14 @@ proptest! {
             }
             fs::write(path, bytes).unwrap();
         }
-        check::check(directory.path(), &mut |_, _| {}).unwrap();
+        check::check(directory.path(), None, &mut |_, _| {}).unwrap();
         fs::write(&files.segment, segment).unwrap();
         fs::write(&files.index, index).unwrap();
         fs::write(directory.path().join("gaps"), gaps).unwrap();
-        check::check(directory.path(), &mut |_, _| {}).unwrap();
-        check::list(directory.path()).unwrap();
+        check::check(directory.path(), None, &mut |_, _| {}).unwrap();
+        check::list(directory.path(), None).unwrap();
         drop(Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(0)).unwrap());
-        check::check(directory.path(), &mut |_, _| {}).unwrap();
+        check::check(directory.path(), None, &mut |_, _| {}).unwrap();
     }
 }
 
@@ -511,7 +511,7 @@ fn a_reader_stays_well_while_the_ring_turns_under_it() {
         let reader = scope.spawn(|| {
             let mut rounds = 0;
             while !done.load(Ordering::Relaxed) {
-                let check = check::check(directory.path(), &mut |_, _| {}).unwrap();
+                let check = check::check(directory.path(), None, &mut |_, _| {}).unwrap();
                 assert!(check.is_sound(), "{check}");
                 rounds += 1;
             }

@@ -6,13 +6,18 @@
 //! works again. Never copies a compressed byte: zstd writes into the mapped segment.
 
 use super::block::Block;
-use super::format::{BLOCK_HEADER_BYTES, BlockHeader, SegmentHeader, SegmentName, block_flags};
+use super::cipher::{Cipher, Purpose, RingKey, new_salt};
+use super::encode::{Encoder, SegmentSeal, bound};
+use super::format::{SegmentHeader, SegmentName};
 use super::gaps::{GapRecord, Ledger, LossKind, RecordKind};
-use super::index::IndexWriter;
+use super::index::Totals;
+use super::index::journal::IndexWriter;
+use super::index::sealed::BLOCKS_MAX;
 use super::lane::{Loss, Work};
 use super::retention::{Removed, Retention};
 use super::segment::Segment;
 use super::summary::Summarizer;
+use super::sync::Syncing;
 use super::{RingMode, Sizes};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::io;
@@ -33,6 +38,9 @@ pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) mode: RingMode,
     pub(super) sizes: Sizes,
+    /// Present when the ring is encrypted.
+    pub(super) key: Option<RingKey>,
+    pub(super) syncing: Option<Syncing>,
     pub(super) run: u32,
     pub(super) opened: Timestamp,
     pub(super) closing: AtomicBool,
@@ -55,6 +63,8 @@ pub(super) struct Counts {
     pub(super) raw_bytes: AtomicU64,
     pub(super) stored_bytes: AtomicU64,
     pub(super) index_bytes: AtomicU64,
+    pub(super) left_out_bytes: AtomicU64,
+    pub(super) blocks_hurried: AtomicU64,
     pub(super) frames_failed: AtomicU64,
     pub(super) segments_removed: AtomicU64,
     pub(super) ledger_errors: AtomicU64,
@@ -116,6 +126,7 @@ pub(super) struct LaneEnd {
 pub(super) struct Open {
     name: SegmentName,
     segment: Segment,
+    seal: SegmentSeal,
     index: IndexWriter,
 }
 
@@ -124,7 +135,9 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     inbox: Receiver<Work>,
     lanes: Vec<LaneEnd>,
-    compressor: zstd::bulk::Compressor<'static>,
+    /// Places for blocks in the inbox.
+    capacity: usize,
+    encoder: Encoder,
     summarizer: Summarizer,
     summary: Vec<u8>,
     /// Since when the disk fails, in the frames' time.
@@ -132,10 +145,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Receiver<Work>, lanes: Vec<LaneEnd>) -> io::Result<Writer> {
-        let compressor = zstd::bulk::Compressor::new(shared.sizes.level)?;
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        inbox: Receiver<Work>,
+        lanes: Vec<LaneEnd>,
+        capacity: usize,
+    ) -> io::Result<Writer> {
+        let encoder = Encoder::new(shared.sizes.level)?;
         let (summarizer, summary) = (Summarizer::default(), Vec::new());
-        Ok(Writer { shared, inbox, lanes, compressor, summarizer, summary, failing: None })
+        Ok(Writer { shared, inbox, lanes, capacity, encoder, summarizer, summary, failing: None })
     }
 
     /// Works until every lane has closed, or the ring closes and nothing waits.
@@ -234,40 +252,34 @@ impl Writer {
         self.summary.clear();
         self.summarizer.summarize(&block.seen, &mut self.summary);
         self.ensure_segment(at, block)?;
-        let Some(lane) = self.lanes.get_mut(at) else { return Ok(()) };
-        let Some(open) = &mut lane.segment else { return Err(io::ErrorKind::NotFound.into()) };
+        if self.shared.mode == RingMode::Live {
+            self.encoder.adapt(self.inbox.len(), self.capacity)?;
+        }
+        let Some(open) = self.lanes.get_mut(at).and_then(|lane| lane.segment.as_mut()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let offset = open.segment.offset();
-        let body = open.segment.body();
-        let entries_stored = self.compressor.compress_to_buffer(&block.entries, body)?;
-        let data_stored = self.compressor.compress_to_buffer(&block.data, &mut body[entries_stored..])?;
-        let stored = entries_stored + data_stored;
-        let header = BlockHeader {
-            body_crc: crc32fast::hash(&body[..stored]),
-            lane: block.lane,
-            flags: if block.unordered { block_flags::UNORDERED } else { 0 },
-            frames: block.frames,
-            frames_cut_off: block.frames_cut_off,
-            segment: open.name.sequence,
-            number: block.number,
-            first_time: block.first_time,
-            last_time: block.last_time,
-            entries_bytes: block.entries.len() as u32,
-            entries_stored: entries_stored as u32,
-            data_bytes: block.data.len() as u32,
-            data_stored: data_stored as u32,
+        let body = open.segment.body(block.entries.len() + block.heads.len() + block.tails.len());
+        let header = match self.encoder.encode(block, body, offset, &open.seal) {
+            Ok(header) => header,
+            Err(error) => {
+                // What was sealed with a key at this place must not be followed there by something else.
+                self.finish_segment(at);
+                return Err(error);
+            }
         };
         open.segment.seal_block(&header)?;
         let counts = &self.shared.counts;
-        counts.blocks.fetch_add(1, Ordering::Relaxed);
-        counts.frames.fetch_add(block.frames.into(), Ordering::Relaxed);
-        counts.raw_bytes.fetch_add((block.entries.len() + block.data.len()) as u64, Ordering::Relaxed);
-        counts.stored_bytes.fetch_add(stored as u64 + BLOCK_HEADER_BYTES as u64, Ordering::Relaxed);
-        let before = open.index.len();
+        let add = |count: &AtomicU64, value: u64| count.fetch_add(value, Ordering::Relaxed);
+        add(&counts.blocks, 1);
+        add(&counts.blocks_hurried, self.encoder.is_hurried().into());
+        add(&counts.frames, block.frames.into());
+        add(&counts.raw_bytes, block.entries.len() as u64 + header.frame_bytes());
+        add(&counts.stored_bytes, header.stored_bytes());
+        add(&counts.left_out_bytes, header.left_out_bytes);
         // The block is safe; an index that cannot take it is completed from the segment at the next start.
         if open.index.append(offset, &header, &self.summary).is_err() {
             self.finish_segment(at);
-        } else {
-            counts.index_bytes.fetch_add(open.index.len() - before, Ordering::Relaxed);
         }
         self.works_again();
         Ok(())
@@ -275,14 +287,13 @@ impl Writer {
 
     /// A segment with room for the block even if it does not compress, and an index with room for its summary.
     fn ensure_segment(&mut self, at: usize, block: &Block) -> io::Result<()> {
-        let bound = BLOCK_HEADER_BYTES
-            + zstd::zstd_safe::compress_bound(block.entries.len())
-            + zstd::zstd_safe::compress_bound(block.data.len());
+        let bound = bound(block.entries.len(), block.heads.len(), block.tails.len());
         let sizes = &self.shared.sizes;
         let (segment_bytes, index_bytes) = (sizes.segment_bytes, sizes.index_bytes);
         if let Some(open) = self.lanes.get(at).and_then(|lane| lane.segment.as_ref()) {
             let room = segment_bytes - open.segment.offset();
-            if room >= bound as u64 && open.index.bytes_with(self.summary.len()) <= index_bytes {
+            let has_room = room >= bound as u64 && open.index.blocks() < BLOCKS_MAX;
+            if has_room && open.index.bytes_with(self.summary.len()) <= index_bytes {
                 return Ok(());
             }
             self.finish_segment(at);
@@ -306,19 +317,27 @@ impl Writer {
         shared.make_room(books, sizes.segment_bytes + sizes.index_bytes)?;
         let sequence = books.retention.take_sequence();
         let name = SegmentName { sequence, lane: block.lane, first_time: block.first_time };
-        let header = SegmentHeader { name, run: shared.run };
+        let key = shared.key.as_ref();
+        let salt = if key.is_some() { new_salt()? } else { Default::default() };
+        let header = SegmentHeader { name, run: shared.run, encrypted: key.is_some(), salt };
+        let cipher = key.map(|key| Cipher::new(key, &salt, Purpose::Blocks)).transpose()?;
+        let seal = SegmentSeal { segment: sequence, salt, cipher, hashes: sizes.hashes };
         let index_path = shared.directory.join(name.index_file());
-        let index = IndexWriter::create(&index_path, name)?;
+        let index = IndexWriter::create(&index_path, name, shared.run, key)?;
         let segment = Segment::create(&shared.directory, &header, sizes.segment_bytes).inspect_err(|_| {
             // An index without its segment holds nothing; if it stays, the next start removes it.
             let _ = std::fs::remove_file(&index_path);
         })?;
         books.retention.begin(name, sizes.segment_bytes + sizes.index_bytes);
-        Ok(Open { name, segment, index })
+        if let Some(syncing) = &shared.syncing {
+            syncing.began(block.lane, segment.file());
+        }
+        Ok(Open { name, segment, seal, index })
     }
 
     fn finish_segment(&mut self, at: usize) {
-        let Some(Open { name, segment, index }) = self.lanes.get_mut(at).and_then(|lane| lane.segment.take())
+        let Some(Open { name, segment, index, .. }) =
+            self.lanes.get_mut(at).and_then(|lane| lane.segment.take())
         else {
             return;
         };
@@ -327,8 +346,12 @@ impl Writer {
         let index_len = index.len();
         let (_, index_bytes) = index.seal().unwrap_or_else(|error| {
             tracing::warn!(segment = %path.display(), %error, "cannot seal the segment's index; it is completed at the next start");
-            (super::index::Totals::default(), index_len)
+            (Totals::default(), index_len)
         });
+        self.shared.counts.index_bytes.fetch_add(index_bytes, Ordering::Relaxed);
+        if let Some(syncing) = &self.shared.syncing {
+            syncing.ended(name.lane, &self.shared.directory.join(name.index_file()));
+        }
         self.shared.books().retention.finish(name, segment_bytes, index_bytes);
     }
 

@@ -1,0 +1,124 @@
+//! From a filled block to its bytes on disk: parts compressed, sealed with a key where there is one, and hashed.
+//!
+//! In: a [`Block`] and the place in the mapped segment. Out: the block's body in that place and its header.
+//! Nothing is copied between: zstd writes into the map, and a key seals what stands there. The level follows the
+//! load: a live ring whose queue fills compresses faster before it loses a frame.
+
+use super::block::Block;
+use super::cipher::Cipher;
+use super::format::{
+    BLOCK_HEADER_BYTES, BlockHeader, CHUNK_BYTES, HASH_BYTES, PART_BYTES, Part, SALT_BYTES, TAG_BYTES,
+    block_flags,
+};
+use std::io;
+use zstd::zstd_safe::{CParameter, compress_bound};
+
+/// The level when a quarter of the queue waits, unless the configured one is faster.
+const LEVEL_BUSY: i32 = -3;
+/// The level when half of the queue waits, unless the configured one is faster.
+const LEVEL_PRESSED: i32 = -7;
+
+/// What is the same for all blocks of a segment.
+#[derive(Debug)]
+pub(super) struct SegmentSeal {
+    pub(super) segment: u64,
+    pub(super) salt: [u8; SALT_BYTES],
+    pub(super) cipher: Option<Cipher>,
+    /// Whether the block's contents are hashed for the ring's custody.
+    pub(super) hashes: bool,
+}
+
+/// Compresses blocks; its memory is used again from block to block.
+pub(super) struct Encoder {
+    compressor: zstd::bulk::Compressor<'static>,
+    configured: i32,
+    level: i32,
+}
+
+impl Encoder {
+    pub(super) fn new(level: i32) -> io::Result<Encoder> {
+        Ok(Encoder { compressor: zstd::bulk::Compressor::new(level)?, configured: level, level })
+    }
+
+    /// Chooses the level by how much waits behind the block at hand.
+    pub(super) fn adapt(&mut self, waiting: usize, capacity: usize) -> io::Result<()> {
+        let wanted = match waiting * 4 / capacity.max(1) {
+            0 => self.configured,
+            1 => self.configured.min(LEVEL_BUSY),
+            _ => self.configured.min(LEVEL_PRESSED),
+        };
+        if wanted != self.level {
+            self.compressor.set_parameter(CParameter::CompressionLevel(wanted))?;
+            self.level = wanted;
+        }
+        Ok(())
+    }
+
+    /// Whether blocks are compressed faster than configured.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.level != self.configured
+    }
+
+    /// Puts a block's body into `body` and returns its header.
+    pub(super) fn encode(
+        &mut self,
+        block: &Block,
+        body: &mut [u8],
+        offset: u64,
+        seal: &SegmentSeal,
+    ) -> io::Result<BlockHeader> {
+        let table_bytes = (2 + block.tails.len().div_ceil(CHUNK_BYTES)) * PART_BYTES;
+        let mut end = table_bytes;
+        let mut front = [0; 2];
+        let sources =
+            [&block.entries[..], &block.heads[..]].into_iter().chain(block.tails.chunks(CHUNK_BYTES));
+        for (index, source) in sources.enumerate() {
+            let room = body.get_mut(end..).ok_or(io::ErrorKind::StorageFull)?;
+            let mut stored = self.compressor.compress_to_buffer(source, room)?;
+            if let Some(cipher) = &seal.cipher {
+                let tag = cipher.seal(offset, index as u32, &mut room[..stored])?;
+                let place = room.get_mut(stored..stored + TAG_BYTES).ok_or(io::ErrorKind::StorageFull)?;
+                place.copy_from_slice(&tag);
+                stored += TAG_BYTES;
+            }
+            let part = Part { stored: stored as u32, crc: crc32fast::hash(&room[..stored]) };
+            part.encode(body, index);
+            if let Some(front) = front.get_mut(index) {
+                *front = stored as u32;
+            }
+            end += stored;
+        }
+        let mut flags = if block.unordered { block_flags::UNORDERED } else { 0 };
+        flags |= if seal.cipher.is_some() { block_flags::ENCRYPTED } else { 0 };
+        Ok(BlockHeader {
+            lane: block.lane,
+            flags,
+            frames: block.frames,
+            frames_cut_off: block.frames_cut_off,
+            segment: seal.segment,
+            number: block.number,
+            first_time: block.first_time,
+            last_time: block.last_time,
+            entries_bytes: block.entries.len() as u32,
+            entries_stored: front[0],
+            heads_bytes: block.heads.len() as u32,
+            heads_stored: front[1],
+            tails_bytes: block.tails.len() as u32,
+            body_bytes: end as u32,
+            table_crc: crc32fast::hash(&body[..table_bytes]),
+            hash: if seal.hashes { *blake3::hash(&body[..end]).as_bytes() } else { [0; HASH_BYTES] },
+            left_out_bytes: block.left_out_bytes,
+            salt: seal.salt,
+        })
+    }
+}
+
+/// Most bytes on disk of a block with parts of these sizes, header included, even if nothing compresses.
+pub(super) fn bound(entries_bytes: usize, heads_bytes: usize, tails_bytes: usize) -> usize {
+    let chunks = tails_bytes.div_ceil(CHUNK_BYTES);
+    BLOCK_HEADER_BYTES
+        + (2 + chunks) * (PART_BYTES + TAG_BYTES)
+        + compress_bound(entries_bytes)
+        + compress_bound(heads_bytes)
+        + chunks * compress_bound(CHUNK_BYTES)
+}
