@@ -20,6 +20,7 @@ use crate::capture::{CaptureError, Frame, LinkType};
 use crate::ring::cipher::RingKey;
 use crate::ring::gaps::Gaps;
 use crate::ring::reader::is_being_written;
+use crate::ring::summary::FlowKeys;
 use completeness::{Completeness, Evidence};
 use expression::Need;
 use merge::{Merge, Stop};
@@ -201,8 +202,8 @@ impl Query {
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
         let need = Need::of(&self.expression);
-        let wanted =
-            Wanted { since, until, need: need.clone(), flow_tag: self.flow.as_ref().map(CommunityId::tag) };
+        let flow = self.flow.as_ref().map(|flow| FlowKeys { tag: flow.tag(), pair: None });
+        let wanted = Wanted { since, until, need: need.clone(), flow };
         let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;
         Ok((need, plan, gaps))
     }

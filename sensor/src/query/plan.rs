@@ -11,7 +11,7 @@ use crate::ring::cipher::RingKey;
 use crate::ring::format::BlockHeader;
 use crate::ring::index::{BlockSet, IndexError, SealedIndex, Totals};
 use crate::ring::reader::{BlockError, DamagedRange, SegmentContents, SegmentFiles, segments};
-use crate::ring::summary::Summary;
+use crate::ring::summary::{FlowKeys, Summary};
 use serde::Serialize;
 use std::fmt;
 use std::io;
@@ -27,8 +27,8 @@ pub struct Wanted {
     pub until: Timestamp,
     /// What the expression needs.
     pub need: Need,
-    /// Tag of a flow, when one is asked for.
-    pub flow_tag: Option<u64>,
+    /// What the flow is found by, when one is asked for.
+    pub flow: Option<FlowKeys>,
 }
 
 /// A block that may hold matches.
@@ -85,6 +85,8 @@ pub struct Plan {
     pub cost: Cost,
     /// What cannot be read, as far as planning found out.
     pub unreadable: Vec<Unreadable>,
+    /// Some fragments were written before their flow was known; they are found by the flow's addresses.
+    pub has_pairs: bool,
 }
 
 impl Plan {
@@ -112,6 +114,7 @@ impl Plan {
         let segment = self.segments.len();
         self.cost.blocks += sealed.totals.blocks;
         self.cost.bytes += sealed.totals.used_bytes;
+        self.has_pairs |= sealed.has_pairs;
         for (offset, header) in &sealed.found {
             self.cost.blocks_to_read += 1;
             self.cost.bytes_to_read += header.stored_bytes();
@@ -134,7 +137,9 @@ impl Plan {
             let bytes = block.header.stored_bytes();
             self.cost.blocks += 1;
             self.cost.bytes += bytes;
-            if wanted.may_be_in(&block.header, contents.summary(block)) {
+            let summary = contents.summary(block).and_then(|bytes| Summary::parse(bytes).ok());
+            self.has_pairs |= summary.as_ref().is_some_and(Summary::has_pairs);
+            if wanted.may_be_in(&block.header, summary) {
                 self.cost.blocks_to_read += 1;
                 self.cost.bytes_to_read += bytes;
                 let run = contents.run.unwrap_or(0);
@@ -175,12 +180,13 @@ impl Plan {
 /// What a sealed index answers.
 struct Sealed {
     totals: Totals,
+    has_pairs: bool,
     found: Vec<(u64, BlockHeader)>,
 }
 
 impl Sealed {
     fn ask(mut index: SealedIndex, wanted: &Wanted) -> Result<Sealed, IndexError> {
-        let totals = *index.totals();
+        let (totals, has_pairs) = (*index.totals(), index.has_pairs());
         let mut found = Vec::new();
         if wanted.overlaps(totals.first_time, totals.last_time) {
             for block in wanted.blocks(&mut index)?.iter() {
@@ -190,7 +196,7 @@ impl Sealed {
                 }
             }
         }
-        Ok(Sealed { totals, found })
+        Ok(Sealed { totals, has_pairs, found })
     }
 }
 
@@ -200,8 +206,8 @@ impl Wanted {
     }
 
     fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
-        let mut found = match self.flow_tag {
-            Some(tag) => index.holding_flow(tag)?,
+        let mut found = match self.flow {
+            Some(flow) => index.holding_flow(flow)?,
             None => return self.need.blocks(index),
         };
         if !found.is_empty() {
@@ -211,11 +217,11 @@ impl Wanted {
     }
 
     /// A block whose summary is missing or damaged may hold anything.
-    fn may_be_in(&self, header: &BlockHeader, summary: Option<&[u8]>) -> bool {
+    fn may_be_in(&self, header: &BlockHeader, summary: Option<Summary<'_>>) -> bool {
         if !self.overlaps(header.first_time, header.last_time) {
             return false;
         }
-        let Some(summary) = summary.and_then(|bytes| Summary::parse(bytes).ok()) else { return true };
-        self.need.may_match(&summary) && self.flow_tag.is_none_or(|tag| summary.may_hold_flow(tag))
+        let Some(summary) = summary else { return true };
+        self.need.may_match(&summary) && self.flow.is_none_or(|flow| summary.may_hold_flow(flow))
     }
 }

@@ -4,13 +4,15 @@
 //! hold this?" from those bytes, and the keys that the sealed index sorts. An answer of no is certain, an answer
 //! of yes may be wrong: 32 bits stand for an IPv6 host and for a flow.
 //!
-//! Layout, little-endian: flags u16, zero u16, six counts u32 (IPv4 addresses, IPv6 /64 networks, ports,
-//! VLANs, IPv6 hosts, flows), 256 bits of protocols; then the sorted lists of IPv4 addresses (u32), networks
-//! (u64), ports (u16), VLANs (u16), hashes of IPv6 hosts (u32) and upper halves of flow tags (u32).
+//! Layout, little-endian: flags u16, zero u16, seven counts u32 (IPv4 addresses, IPv6 /64 networks, ports,
+//! VLANs, IPv6 hosts, flows, pairs), 256 bits of protocols; then the sorted lists of IPv4 addresses (u32), networks
+//! (u64), ports (u16), VLANs (u16), hashes of IPv6 hosts (u32), upper
+//! halves of flow tags (u32), and hashes of the pairs of addresses of fragments that have no tag (u32).
 
 use super::block::Seen;
 use super::format::{Fields, FormatError};
 use super::index::{BlockSet, IndexError, Kind, SealedIndex};
+pub use super::view::pair_of;
 use super::view::{View, view_flags};
 use std::ops::RangeInclusive;
 
@@ -24,7 +26,7 @@ mod flags {
     pub(super) const ARP: u16 = 4;
     /// Some frames may match anything.
     pub(super) const OPAQUE: u16 = 8;
-    /// Some fragments belong to no known flow.
+    /// Some fragments have no tag, and their addresses are not known.
     pub(super) const UNTAGGED_FRAGMENT: u16 = 16;
 }
 
@@ -37,6 +39,16 @@ pub enum Prefix {
     V6(u128, u8),
 }
 
+/// What a flow is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKeys {
+    /// Its tag, see [`weir_common::net::CommunityId::tag`].
+    pub tag: u64,
+    /// What stands for its addresses, see [`pair_of`], where they are known: by these its fragments are found that
+    /// were written before the flow was known.
+    pub pair: Option<u32>,
+}
+
 /// Collects summaries; its memory is used again from block to block.
 #[derive(Debug, Default)]
 pub(super) struct Summarizer {
@@ -46,6 +58,7 @@ pub(super) struct Summarizer {
     vlans: Vec<u16>,
     hosts: Vec<u32>,
     flows: Vec<u32>,
+    pairs: Vec<u32>,
     protocols: [u8; 32],
     flags: u16,
 }
@@ -58,8 +71,7 @@ impl Summarizer {
             self.add(&seen.view);
             match seen.flow_tag {
                 Some(tag) => self.flows.push(flow_hash(tag)),
-                None if seen.view.flags & view_flags::FRAGMENT != 0 => self.flags |= flags::UNTAGGED_FRAGMENT,
-                None => {}
+                None => self.add_untagged(&seen.view),
             }
         }
         self.sort();
@@ -79,8 +91,21 @@ impl Summarizer {
         self.vlans.clear();
         self.hosts.clear();
         self.flows.clear();
+        self.pairs.clear();
         self.protocols = [0; 32];
         self.flags = 0;
+    }
+
+    /// What may be a fragment of a flow is found by its addresses, or in every question for a flow.
+    fn add_untagged(&mut self, view: &View) {
+        if view.flags & view_flags::FRAGMENT != 0 {
+            match view.pair() {
+                Some(pair) => self.pairs.push(pair),
+                None => self.flags |= flags::UNTAGGED_FRAGMENT,
+            }
+        } else if view.flags & view_flags::ENCAPSULATED != 0 {
+            self.flags |= flags::UNTAGGED_FRAGMENT;
+        }
     }
 
     fn add(&mut self, view: &View) {
@@ -127,6 +152,7 @@ impl Summarizer {
         sort(&mut self.vlans);
         sort(&mut self.hosts);
         sort(&mut self.flows);
+        sort(&mut self.pairs);
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -139,6 +165,7 @@ impl Summarizer {
             self.vlans.len(),
             self.hosts.len(),
             self.flows.len(),
+            self.pairs.len(),
         ] {
             out.extend_from_slice(&(count as u32).to_le_bytes());
         }
@@ -149,6 +176,7 @@ impl Summarizer {
         self.vlans.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         self.hosts.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         self.flows.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+        self.pairs.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
     }
 }
 
@@ -178,6 +206,7 @@ pub struct Summary<'a> {
     vlans: Sorted<'a, 2>,
     hosts: Sorted<'a, 4>,
     flows: Sorted<'a, 4>,
+    pairs: Sorted<'a, 4>,
 }
 
 impl<'a> Summary<'a> {
@@ -186,11 +215,11 @@ impl<'a> Summary<'a> {
         let mut fields = Fields::new(bytes, "block summary");
         let flags = fields.u16()?;
         fields.take(2)?;
-        let mut counts = [0usize; 6];
+        let mut counts = [0usize; 7];
         for count in &mut counts {
             *count = fields.u32()? as usize;
         }
-        let [v4, networks, ports, vlans, hosts, flows] = counts;
+        let [v4, networks, ports, vlans, hosts, flows, pairs] = counts;
         Ok(Summary {
             flags,
             protocols: fields.take(32)?,
@@ -200,6 +229,7 @@ impl<'a> Summary<'a> {
             vlans: Sorted(fields.take(vlans.saturating_mul(2))?),
             hosts: Sorted(fields.take(hosts.saturating_mul(4))?),
             flows: Sorted(fields.take(flows.saturating_mul(4))?),
+            pairs: Sorted(fields.take(pairs.saturating_mul(4))?),
         })
     }
 
@@ -215,6 +245,7 @@ impl<'a> Summary<'a> {
         self.ports.values().for_each(|key| each(Kind::Port, key));
         self.vlans.values().for_each(|key| each(Kind::Vlan, key));
         self.flows.values().for_each(|key| each(Kind::Flow, key));
+        self.pairs.values().for_each(|key| each(Kind::Pair, key));
         let bits = self.protocols.iter().enumerate();
         bits.flat_map(|(at, byte)| {
             (0..8).filter(move |bit| byte & 1 << bit != 0).map(move |bit| at * 8 + bit)
@@ -279,9 +310,16 @@ impl<'a> Summary<'a> {
         self.is_opaque() || self.vlans.any_in(ids)
     }
 
-    /// Whether frames of a flow may be there, by the first eight bytes of its Community ID.
-    pub fn may_hold_flow(&self, tag: u64) -> bool {
-        self.has(flags::UNTAGGED_FRAGMENT) || self.flows.any_in(only(flow_hash(tag)))
+    /// Whether frames of a flow may be there.
+    pub fn may_hold_flow(&self, flow: FlowKeys) -> bool {
+        self.has(flags::UNTAGGED_FRAGMENT)
+            || self.flows.any_in(only(flow_hash(flow.tag)))
+            || flow.pair.is_some_and(|pair| self.pairs.any_in(only(pair)))
+    }
+
+    /// Whether there are fragments that may belong to a flow whose addresses are not known.
+    pub fn has_pairs(&self) -> bool {
+        self.pairs.value(0).is_some()
     }
 
     fn has(&self, any_of: u16) -> bool {
@@ -364,11 +402,19 @@ impl SealedIndex {
         }
     }
 
-    /// Blocks in which frames of a flow may be, by its tag.
-    pub fn holding_flow(&mut self, tag: u64) -> Result<BlockSet, IndexError> {
-        let mut found = self.with_key(Kind::Flow, only(flow_hash(tag)))?;
+    /// Blocks in which frames of a flow may be.
+    pub fn holding_flow(&mut self, flow: FlowKeys) -> Result<BlockSet, IndexError> {
+        let mut found = self.with_key(Kind::Flow, only(flow_hash(flow.tag)))?;
+        if let Some(pair) = flow.pair {
+            found.unite(&self.with_key(Kind::Pair, only(pair))?);
+        }
         found.unite(&self.flagged(flags::UNTAGGED_FRAGMENT)?);
         Ok(found)
+    }
+
+    /// Whether there are fragments that may belong to a flow whose addresses are not known.
+    pub fn has_pairs(&self) -> bool {
+        self.has_keys(Kind::Pair)
     }
 
     fn flagged(&mut self, flag: u16) -> Result<BlockSet, IndexError> {
@@ -404,6 +450,10 @@ mod tests {
         Seen { view, flow_tag: None }
     }
 
+    fn by_tag(tag: u64) -> FlowKeys {
+        FlowKeys { tag, pair: None }
+    }
+
     fn summary(seen: &[Seen]) -> Vec<u8> {
         let mut out = Vec::new();
         Summarizer::default().summarize(seen, &mut out);
@@ -424,7 +474,7 @@ mod tests {
         assert!(!summary.may_hold_port(54..=999));
         assert!(summary.may_hold_protocol(17) && !summary.may_hold_protocol(6));
         assert!(!summary.may_hold_vlan(None));
-        assert!(summary.may_hold_flow(7 << 40) && !summary.may_hold_flow(7 << 50));
+        assert!(summary.may_hold_flow(by_tag(7 << 40)) && !summary.may_hold_flow(by_tag(7 << 50)));
     }
 
     #[test]
@@ -449,19 +499,34 @@ mod tests {
     fn an_unknown_block_may_hold_anything() {
         let mut bytes = Vec::new();
         Summarizer::opaque(&mut bytes);
-        assert_eq!(bytes.len(), 60);
+        assert_eq!(bytes.len(), 64);
         let summary = Summary::parse(&bytes).unwrap();
         assert!(summary.may_hold_address(Prefix::V4(1, 32)) && summary.may_hold_port(1..=1));
-        assert!(summary.may_hold_flow(1) && summary.may_hold_vlan(Some(1)) && summary.may_hold_protocol(0));
+        assert!(
+            summary.may_hold_flow(by_tag(1))
+                && summary.may_hold_vlan(Some(1))
+                && summary.may_hold_protocol(0)
+        );
     }
 
     #[test]
-    fn an_untagged_fragment_keeps_the_block_in_every_flow_query() {
+    fn an_untagged_fragment_is_found_by_its_addresses_or_always() {
         let mut fragment = seen(1, 2, [0, 0], 0);
         fragment.flow_tag = None;
-        assert!(!Summary::parse(&summary(&[fragment])).unwrap().may_hold_flow(1));
+        let holds = |seen: Seen, pair| {
+            Summary::parse(&summary(&[seen])).unwrap().may_hold_flow(FlowKeys { tag: 1, pair })
+        };
+        let mut reverse = seen(2, 1, [9, 9], 0).view;
+        let pair = reverse.pair();
+        assert!(!holds(fragment, None) && !holds(fragment, pair));
         fragment.view.flags |= view_flags::FRAGMENT;
-        assert!(Summary::parse(&summary(&[fragment])).unwrap().may_hold_flow(1));
+        assert!(!holds(fragment, None) && holds(fragment, pair));
+        reverse.source[3] = 9;
+        assert!(!holds(fragment, reverse.pair()));
+        fragment.view.flags &= !view_flags::DESTINATION;
+        assert!(holds(fragment, None));
+        fragment.view.flags = view_flags::ENCAPSULATED;
+        assert!(holds(fragment, None));
     }
 
     #[test]
@@ -491,7 +556,7 @@ mod tests {
         let flows: Vec<Seen> = (0..2000).map(|n| seen(n as u32, 1, [1, 2], tag(n))).collect();
         let bytes = summary(&flows);
         let summary = Summary::parse(&bytes).unwrap();
-        let wrong = (2000..102_000).filter(|n| summary.may_hold_flow(tag(*n))).count();
+        let wrong = (2000..102_000).filter(|n| summary.may_hold_flow(by_tag(tag(*n)))).count();
         assert!(wrong < 3, "{wrong} of 100,000");
     }
 
@@ -509,7 +574,7 @@ mod tests {
                     prop_assert!(summary.may_hold_address(Prefix::V6(v6, bits * 4)));
                 }
                 prop_assert!(summary.may_hold_port(from..=from) && summary.may_hold_port(to..=to));
-                prop_assert!(summary.may_hold_flow(tag));
+                prop_assert!(summary.may_hold_flow(by_tag(tag)));
             }
         }
 
@@ -524,7 +589,7 @@ mod tests {
                 summary.may_hold_address(Prefix::V4(1, 32));
                 summary.may_hold_address(Prefix::V6(1, 128));
                 summary.may_hold_port(1..=2);
-                summary.may_hold_flow(3);
+                summary.may_hold_flow(by_tag(3));
             }
         }
     }

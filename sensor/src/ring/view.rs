@@ -18,7 +18,7 @@ pub(super) mod view_flags {
     pub(in super::super) const ARP: u16 = 4;
     /// Nothing is known of what the frame holds; it may match anything.
     pub(in super::super) const OPAQUE: u16 = 8;
-    /// A later fragment of an IP packet.
+    /// A fragment of an IP packet.
     pub(in super::super) const FRAGMENT: u16 = 16;
     /// `source` is captured.
     pub(in super::super) const SOURCE: u16 = 32;
@@ -32,12 +32,15 @@ pub(super) mod view_flags {
     pub(in super::super) const PROTOCOL: u16 = 512;
     /// `protocols[1]` holds the protocol behind an IPv6 fragment header.
     pub(in super::super) const INNER_PROTOCOL: u16 = 1024;
+    /// MPLS or PPPoE, behind which there may be anything.
+    pub(in super::super) const ENCAPSULATED: u16 = 2048;
 }
 use view_flags::*;
 
 /// VLAN tags that are read; a frame with more is opaque.
 const TAGS_MAX: usize = 4;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+const FRAGMENT_OFFSET_OR_MORE: u16 = 0x3fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
 
 /// The fields of a frame that filters look at. An IPv4 address stands in the first four bytes.
@@ -102,6 +105,7 @@ impl View {
             Some(0x0800) => self.ipv4(data),
             Some(0x86dd) => self.ipv6(data),
             Some(0x0806 | 0x8035) => self.arp(data),
+            Some(0x8847 | 0x8848 | 0x8864) => self.flags |= ENCAPSULATED,
             _ => {}
         }
     }
@@ -146,9 +150,11 @@ impl View {
             self.destination[..4].copy_from_slice(&header[16..20]);
             self.protocols[0] = header[9];
             self.flags |= SOURCE | DESTINATION | PROTOCOL;
-            if u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_OFFSET != 0 {
+            let fragment = u16::from_be_bytes([header[6], header[7]]);
+            if fragment & FRAGMENT_OFFSET_OR_MORE != 0 {
                 self.flags |= FRAGMENT;
-            } else {
+            }
+            if fragment & FRAGMENT_OFFSET == 0 {
                 self.transport(header[9], data, usize::from(header[0] & 0x0f) * 4);
             }
         } else {
@@ -208,6 +214,27 @@ impl View {
             self.flags |= DESTINATION_PORT;
         }
     }
+}
+
+impl View {
+    /// What stands for the two addresses, whichever way the packet goes; none where one was not captured.
+    pub(super) fn pair(&self) -> Option<u32> {
+        let both = SOURCE | DESTINATION;
+        (self.flags & both == both).then(|| {
+            let (a, b) = (u128::from_be_bytes(self.source), u128::from_be_bytes(self.destination));
+            let (low, high) = (fold(a.min(b)), fold(a.max(b)));
+            ((low.rotate_left(32) ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+        })
+    }
+}
+
+/// The pair of addresses of a frame, as the index keeps it for fragments whose flow was not known.
+pub fn pair_of(frame: &Frame<'_>) -> Option<u32> {
+    View::of(frame).pair()
+}
+
+fn fold(address: u128) -> u64 {
+    ((address >> 64) as u64).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29) ^ address as u64
 }
 
 #[inline]

@@ -293,7 +293,7 @@ mod tests {
             let journal = Journal::parse(bytes.clone(), key);
             assert_eq!((journal.blocks.len(), journal.damaged_records), (2, 0));
             assert_eq!((journal.blocks[0].offset, journal.blocks[0].header), (128, header(1)));
-            assert_eq!(journal.summary(&journal.blocks[0]).len(), 60);
+            assert_eq!(journal.summary(&journal.blocks[0]).len(), 64);
             if key.is_some() {
                 assert!(!bytes.windows(4).any(|window| window == b"WBLK"));
                 for other in [None, Some(&RingKey::new([4; 32]))] {

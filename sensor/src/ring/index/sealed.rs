@@ -55,11 +55,13 @@ pub enum Kind {
     Flow = 6,
     /// A bit of a summary's flags.
     Flag = 7,
+    /// A hash of the addresses of a fragment that has no tag.
+    Pair = 8,
 }
 
 impl Kind {
     /// Every kind, in the order of its section.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::V4,
         Kind::Network,
         Kind::Host6,
@@ -68,6 +70,7 @@ impl Kind {
         Kind::Vlan,
         Kind::Flow,
         Kind::Flag,
+        Kind::Pair,
     ];
 
     fn key_bytes(self) -> usize {
@@ -463,6 +466,11 @@ impl SealedIndex {
             self.block(block)?;
         }
         Ok(())
+    }
+
+    /// Whether there is any key of this kind.
+    pub fn has_keys(&self, kind: Kind) -> bool {
+        self.count(kind) > 0
     }
 
     fn count(&self, kind: Kind) -> usize {
