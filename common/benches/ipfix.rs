@@ -3,6 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use weir_common::app::App;
+use weir_common::evidence::{Evidence, Extents};
 use weir_common::ipfix::TEMPLATE_SET;
 use weir_common::ipfix::decode::{Decoder, Limits};
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
@@ -49,6 +50,7 @@ fn record(number: u32, metadata: Option<Metadata>) -> FlowRecord {
         state: FlowState::Closed,
         app: if metadata.is_some() { App::Tls } else { App::Unknown },
         metadata: metadata.map(Box::new),
+        evidence: None,
     }
 }
 
@@ -66,6 +68,15 @@ fn tls() -> Metadata {
     }
     metadata.set_number(Field::TlsCipher, 0x1301);
     metadata
+}
+
+/// With packets in three blocks of a ring.
+fn in_ring(record: &mut FlowRecord) {
+    let mut extents = Extents::new(3, 0);
+    let first = record.flow_id / 10;
+    [first, first + 1, first + 20].map(|number| extents.add(number));
+    let expires = Some(record.start.plus(std::time::Duration::from_secs(86_400)));
+    record.evidence = Some(Box::new(Evidence { extents, frames_kept: 22, frames_missed: 0, expires }));
 }
 
 /// As many of the records as one message holds, and that message, with the template in front.
@@ -87,8 +98,11 @@ fn message(records: &[FlowRecord]) -> (usize, Vec<u8>) {
 }
 
 fn ipfix(criterion: &mut Criterion) {
-    for (name, metadata) in [("plain", None), ("tls", Some(tls()))] {
-        let records: Vec<_> = (0..300).map(|number| record(number, metadata.clone())).collect();
+    for (name, metadata, ring) in
+        [("plain", None, false), ("tls", Some(tls()), false), ("plain with ring", None, true)]
+    {
+        let mut records: Vec<_> = (0..300).map(|number| record(number, metadata.clone())).collect();
+        records.iter_mut().filter(|_| ring).for_each(in_ring);
         let (count, bytes) = message(&records);
         let mut group = criterion.benchmark_group(format!("ipfix/{name}"));
         group.throughput(Throughput::Elements(count as u64));

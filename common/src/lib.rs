@@ -11,6 +11,7 @@ pub mod time;
 pub mod net;
 pub mod app;
 pub mod metadata;
+pub mod evidence;
 pub mod record;
 pub mod alert;
 pub mod ipfix;

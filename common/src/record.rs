@@ -1,6 +1,7 @@
 //! The flow record: a closed or sliced flow, what IPFIX carries from the sensor to the collector.
 
 use crate::app::App;
+use crate::evidence::Evidence;
 use crate::metadata::Metadata;
 use crate::net::{CommunityId, FlowKey};
 use crate::time::Timestamp;
@@ -149,6 +150,8 @@ pub struct FlowRecord {
     pub app: App,
     /// What inspection learned; boxed because most flows have none.
     pub metadata: Option<Box<Metadata>>,
+    /// Where the packets are in the sensor's ring; none: nothing is said about it, as without a ring.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 impl FlowRecord {

@@ -4,6 +4,7 @@
 //! Only with the feature `testing`; panics on text that is no address, as a test should.
 
 use crate::app::App;
+use crate::evidence::Evidence;
 use crate::metadata::{Field, Metadata};
 use crate::net::{Address, CommunityId, FlowKey, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
@@ -68,6 +69,7 @@ impl RecordBuilder {
             state: FlowState::Closed,
             app: App::Unknown,
             metadata: None,
+            evidence: None,
         };
         RecordBuilder { record }.packets(6, 5).octets(800, 2000)
     }
@@ -94,6 +96,14 @@ impl RecordBuilder {
     /// Packets of initiator and responder.
     pub fn packets(mut self, forward: u64, reverse: u64) -> RecordBuilder {
         (self.record.forward.packets, self.record.reverse.packets) = (forward, reverse);
+        self
+    }
+
+    /// Packets in the sensor's ring, at extents in their text form, until a time.
+    pub fn evidence(mut self, extents: &str, expires: Option<Timestamp>) -> RecordBuilder {
+        let extents = extents.parse().expect("a test writes extents as RUN.LANE:FIRST-LAST");
+        let frames_kept = self.record.forward.packets + self.record.reverse.packets;
+        self.record.evidence = Some(Box::new(Evidence { extents, frames_kept, frames_missed: 0, expires }));
         self
     }
 

@@ -204,6 +204,14 @@ elements! {
         "State at the end of the record: 0 new, 1 established, 2 closed.";
     weir TEXT 3 "weirText" Text Default None
         "One text in a basicList, described by the element that holds the list.";
+    weir RING_EXTENTS 4 "weirRingExtents" Text Default None
+        "Blocks of the sensor's ring that hold the flow's packets: RUN.LANE:FIRST-LAST,FIRST-LAST, with ~ in front when blocks without such packets are among them.";
+    weir RING_EXPIRY 5 "weirRingExpiry" DateTimeMilliseconds Default Milliseconds
+        "When the ring is expected to remove the first of these blocks at the rate at which it fills. 0: not known.";
+    weir RING_FRAMES 6 "weirRingFrameDeltaCount" Unsigned32 DeltaCounter Packets
+        "Frames of the flow that the ring took.";
+    weir RING_MISSED_FRAMES 7 "weirRingMissedFrameDeltaCount" Unsigned32 DeltaCounter Packets
+        "Frames of the flow that the ring could not take.";
     weir CAPTURED_FRAMES 10 "weirCapturedFrameTotalCount" Unsigned64 TotalCounter Packets
         "Frames handed to the sensor's workers.";
     weir KERNEL_DROPPED_FRAMES 11 "weirKernelDroppedFrameTotalCount" Unsigned64 TotalCounter Packets

@@ -9,8 +9,10 @@ use super::elements::{self as ie, NUMBER_NOT_SEEN};
 use super::template::Layout;
 use super::time::to_ntp;
 use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
+use crate::evidence::{Evidence, Extents};
 use crate::metadata::{Field, Metadata, Shape, Value};
 use crate::record::{DirectionStats, FlowRecord};
+use crate::time::Timestamp;
 
 /// How much of a record's texts is written; for messages that must stay small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ const BIFLOW_INITIATOR: u8 = 1;
 const MIDDLE_BYTES: usize = 55;
 /// Octets of one direction's counters.
 const DIRECTION_BYTES: usize = 21;
+/// Octets of the fields about the ring before the extents.
+const EVIDENCE_BYTES: usize = 16;
 
 /// Appends the data record of `layout`'s template. An end before the start, which a stepped clock
 /// makes and RFC 7011 does not allow, is written as the start.
@@ -74,6 +78,37 @@ pub fn encode_flow(
     write_variable(name.as_bytes(), out);
     if layout.app != crate::app::App::Unknown {
         write_fields(layout, record.metadata(), limits, enterprise, out);
+    }
+    if layout.ring
+        && let Some(evidence) = &record.evidence
+    {
+        write_evidence(evidence, out);
+    }
+}
+
+/// What is said of the ring; counts that a field cannot hold are written as the most that it can.
+fn write_evidence(evidence: &Evidence, out: &mut Vec<u8>) {
+    let count = |frames: u64| u32::try_from(frames).unwrap_or(u32::MAX).to_be_bytes();
+    let mut bytes = [0; EVIDENCE_BYTES];
+    bytes[..8].copy_from_slice(&evidence.expires.map_or(0, Timestamp::millis).to_be_bytes());
+    bytes[8..12].copy_from_slice(&count(evidence.frames_kept));
+    bytes[12..].copy_from_slice(&count(evidence.frames_missed));
+    out.extend_from_slice(&bytes);
+    write_extents(&evidence.extents, out);
+}
+
+/// Extents as a variable-length text, written in place: nearly all of them take the short form of a length.
+fn write_extents(extents: &Extents, out: &mut Vec<u8>) {
+    let from = out.len();
+    out.push(0);
+    extents.write(out);
+    let length = out.len() - from - 1;
+    match (u8::try_from(length), out.get_mut(from)) {
+        (Ok(short), Some(place)) if short < 255 => *place = short,
+        _ => {
+            let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+            out.splice(from..=from, [255, high, low]);
+        }
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) enum Op {
     BiflowDirection,
     CommunityId,
     State,
+    RingExtents,
+    RingExpiry,
+    RingFrames,
+    RingMissedFrames,
     Metadata(Field),
 }
 
@@ -118,6 +122,10 @@ const OPS: &[(Element, Op)] = &[
     (ie::BIFLOW_DIRECTION, Op::BiflowDirection),
     (ie::COMMUNITY_ID, Op::CommunityId),
     (ie::FLOW_STATE, Op::State),
+    (ie::RING_EXTENTS, Op::RingExtents),
+    (ie::RING_EXPIRY, Op::RingExpiry),
+    (ie::RING_FRAMES, Op::RingFrames),
+    (ie::RING_MISSED_FRAMES, Op::RingMissedFrames),
 ];
 
 impl Op {
@@ -158,7 +166,7 @@ impl Op {
             Op::SourceV6 | Op::DestinationV6 => length == 16,
             Op::CommunityId => length == 20,
             Op::Start(Unit::Ntp) | Op::End(Unit::Ntp) => length == 8,
-            Op::Application => true,
+            Op::Application | Op::RingExtents => true,
             Op::Metadata(field) => match field.shape() {
                 Shape::Number => (1..=8).contains(&length),
                 Shape::Text | Shape::TextList => true,

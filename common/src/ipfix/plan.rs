@@ -10,6 +10,7 @@ use super::ops::{Op, Unit};
 use super::template::FieldSpec;
 use super::time::from_ntp;
 use crate::app::App;
+use crate::evidence::Evidence;
 use crate::metadata::{Field, Metadata, Shape};
 use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
@@ -50,6 +51,7 @@ struct Extras {
     end: Option<(Unit, u64)>,
     duration_ns: u64,
     system_init_ms: u64,
+    extents_seen: bool,
 }
 
 impl Plan {
@@ -148,6 +150,10 @@ impl Plan {
             }
             record.community_id = CommunityId::of(&record.key, record.icmp, 0);
         }
+        if !extras.extents_seen {
+            // Counts without a place lead nowhere, and must not say that nothing was kept.
+            record.evidence = None;
+        }
         if !self.has_state {
             record.state = state_of(record);
         }
@@ -178,6 +184,7 @@ const EMPTY: FlowRecord = FlowRecord {
     state: FlowState::New,
     app: App::Unknown,
     metadata: None,
+    evidence: None,
 };
 
 /// The state of a flow whose exporter does not say it.
@@ -315,6 +322,18 @@ fn apply_rare(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras
         // 2: the destination is the initiator.
         Op::BiflowDirection => extras.reversed = number(value) == 2,
         Op::Metadata(field) => set_metadata(field, value, record),
+        Op::RingExtents => {
+            if let Some(extents) = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
+                evidence(record).extents = extents;
+                extras.extents_seen = true;
+            }
+        }
+        Op::RingExpiry => {
+            let time = Timestamp(number(value).saturating_mul(1_000_000));
+            evidence(record).expires = (time > Timestamp::MIN).then_some(time);
+        }
+        Op::RingFrames => evidence(record).frames_kept = number(value),
+        Op::RingMissedFrames => evidence(record).frames_missed = number(value),
         _ => {}
     }
 }
@@ -358,6 +377,10 @@ fn set_metadata(field: Field, value: &[u8], record: &mut FlowRecord) {
         }
         Shape::TextList => set_list(field, value, record),
     }
+}
+
+fn evidence(record: &mut FlowRecord) -> &mut Evidence {
+    record.evidence.get_or_insert_default()
 }
 
 fn metadata(record: &mut FlowRecord) -> &mut Metadata {

@@ -51,10 +51,14 @@ pub struct Layout {
     pub v6: bool,
     /// Both directions; RFC 5103 wants a flow that only one side spoke in sent as a uniflow.
     pub biflow: bool,
+    /// Where the packets are in the sensor's ring.
+    pub ring: bool,
 }
 
 /// Identifiers per application.
 const LAYOUTS_PER_APP: u16 = 8;
+/// How far the identifiers with the ring's fields are behind those without.
+const RING_LAYOUTS_OFFSET: u16 = 32_000;
 /// The lowest identifier of an options template.
 pub const OPTIONS_TEMPLATE_ID_MIN: u16 = 65_000;
 
@@ -71,6 +75,7 @@ impl Layout {
             icmp: record.icmp.is_some(),
             v6: !(record.key.initiator.is_v4() && record.key.responder.is_v4()),
             biflow: record.reverse != DirectionStats::default(),
+            ring: record.evidence.is_some(),
         }
     }
 
@@ -82,20 +87,28 @@ impl Layout {
             + (self.icmp as u16) * 4
             + (self.v6 as u16) * 2
             + self.biflow as u16
+            + self.ring as u16 * RING_LAYOUTS_OFFSET
     }
 
     /// The layout of an identifier.
     pub fn from_id(id: u16) -> Option<Layout> {
         let number = id.checked_sub(TEMPLATE_ID_MIN)?;
+        let (ring, number) = match number.checked_sub(RING_LAYOUTS_OFFSET) {
+            Some(number) => (true, number),
+            None => (false, number),
+        };
         let app_number = number / LAYOUTS_PER_APP;
         let app = [App::Unknown].iter().chain(App::ALL).copied().find(|app| *app as u16 == app_number)?;
-        Some(Layout { app, icmp: number & 4 != 0, v6: number & 2 != 0, biflow: number & 1 != 0 })
+        Some(Layout { app, icmp: number & 4 != 0, v6: number & 2 != 0, biflow: number & 1 != 0, ring })
     }
 
     /// Every layout there is.
     pub fn all() -> impl Iterator<Item = Layout> {
         let apps = [App::Unknown].into_iter().chain(App::ALL.iter().copied());
-        apps.flat_map(|app| (0..LAYOUTS_PER_APP).map(move |low| (app as u16) * LAYOUTS_PER_APP + low))
+        let numbers =
+            apps.flat_map(|app| (0..LAYOUTS_PER_APP).map(move |low| (app as u16) * LAYOUTS_PER_APP + low));
+        numbers
+            .flat_map(|number| [number, number + RING_LAYOUTS_OFFSET])
             .filter_map(|number| Layout::from_id(TEMPLATE_ID_MIN + number))
     }
 
@@ -129,6 +142,12 @@ impl Layout {
         }
         fields.push(FieldSpec::of(ie::APPLICATION_NAME));
         fields.extend(Field::of(self.app).map(|field| FieldSpec::of(ie::of_field(field))));
+        if self.ring {
+            fields.extend(
+                [ie::RING_EXPIRY, ie::RING_FRAMES, ie::RING_MISSED_FRAMES, ie::RING_EXTENTS]
+                    .map(FieldSpec::of),
+            );
+        }
         fields
     }
 
@@ -148,9 +167,11 @@ const DIRECTION_FIELDS: [FieldSpec; 6] = [
     FieldSpec::of(ie::IP_CLASS_OF_SERVICE),
 ];
 
-// Identifiers of layouts end before those of options templates begin, for thousands of applications.
+// Identifiers of layouts without the ring's fields end before those with them begin, and those before the options
+// templates', for thousands of applications.
+const _: () = assert!(4000 * LAYOUTS_PER_APP as u32 <= RING_LAYOUTS_OFFSET as u32);
 const _: () =
-    assert!(TEMPLATE_ID_MIN as u32 + 8000 * LAYOUTS_PER_APP as u32 <= OPTIONS_TEMPLATE_ID_MIN as u32);
+    assert!(TEMPLATE_ID_MIN as u32 + 2 * RING_LAYOUTS_OFFSET as u32 <= OPTIONS_TEMPLATE_ID_MIN as u32);
 const _: () = assert!(matches!(ie::COMMUNITY_ID.data_type, DataType::OctetArray));
 
 /// Appends a template record; with `scope` an options template record whose first fields are the scope.
@@ -185,11 +206,16 @@ mod tests {
     #[test]
     fn identifiers_are_distinct_and_lead_back() {
         let ids: HashSet<u16> = Layout::all().map(Layout::id).collect();
-        assert_eq!(ids.len(), 8 * (App::ALL.len() + 1));
+        assert_eq!(ids.len(), 2 * 8 * (App::ALL.len() + 1));
         for layout in Layout::all() {
             assert_eq!(Layout::from_id(layout.id()), Some(layout));
         }
         assert_eq!(Layout::from_id(255), None);
+        assert_eq!(Layout::from_id(TEMPLATE_ID_MIN).map(|layout| layout.ring), Some(false));
+        assert_eq!(
+            Layout::from_id(TEMPLATE_ID_MIN + RING_LAYOUTS_OFFSET).map(|layout| layout.ring),
+            Some(true)
+        );
         assert_eq!(Layout::from_id(OPTIONS_TEMPLATE_ID_MIN), None);
     }
 

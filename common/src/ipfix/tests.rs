@@ -10,6 +10,7 @@ use super::options::{self, OptionsKind};
 use super::template::{FieldSpec, Layout, write_template};
 use super::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
 use crate::app::App;
+use crate::evidence::{BlockRange, Evidence, Extents};
 use crate::metadata::{ElementId, Field, LIST_VALUES_MAX, Metadata, Shape, WEIR_PEN};
 use crate::net::{Address, CommunityId, FlowKey};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState};
@@ -79,6 +80,7 @@ fn https() -> FlowRecord {
         state: FlowState::Closed,
         app: App::Tls,
         metadata: Some(Box::new(metadata)),
+        evidence: None,
     }
 }
 
@@ -103,14 +105,15 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
     let rest = (any::<(u64, [u8; 20], [u16; 2], u32)>(), 1..=5u8, 0..=2u8, 0..=App::ALL.len());
     let values =
         proptest::collection::vec((any::<prop::sample::Index>(), "\\PC{0,700}", any::<u32>()), 0..40);
-    (ends, times, stats(), prop_oneof![Just(DirectionStats::default()), stats()], rest, values).prop_map(
+    let sides = (stats(), prop_oneof![Just(DirectionStats::default()), stats()]);
+    (ends, times, sides, rest, values, any_evidence()).prop_map(
         |(
             (initiator, responder, (source, target, protocol), icmp),
             times,
-            forward,
-            reverse,
+            (forward, reverse),
             rest,
             values,
+            evidence,
         )| {
             let (start_s, start_ns, length_ns) = times;
             let ((flow_id, community_id, vlans, interface), reason, state, app) = rest;
@@ -138,9 +141,27 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
                 state: FlowState::from_number(state).unwrap(),
                 app,
                 metadata: any_metadata(app, &values),
+                evidence,
             }
         },
     )
+}
+
+/// Evidence as it can be sent: whole milliseconds, counts that fit.
+fn any_evidence() -> impl Strategy<Value = Option<Box<Evidence>>> {
+    let ranges = proptest::collection::vec(any::<(u64, u8)>(), 0..12);
+    let evidence = (any::<(u32, u16, u32, u32)>(), proptest::option::of(1..1u64 << 40), ranges).prop_map(
+        |((run, lane, kept, missed), expires_ms, ranges)| {
+            let mut extents = Extents::new(run, lane);
+            for (first, more) in ranges {
+                extents.add_range(BlockRange { first, last: first.saturating_add(more.into()) });
+            }
+            let expires = expires_ms.map(|ms| Timestamp(ms * 1_000_000));
+            let (frames_kept, frames_missed) = (kept.into(), missed.into());
+            Box::new(Evidence { extents, frames_kept, frames_missed, expires })
+        },
+    );
+    proptest::option::of(evidence)
 }
 
 fn any_metadata(app: App, values: &[(prop::sample::Index, String, u32)]) -> Option<Box<Metadata>> {
@@ -273,6 +294,39 @@ fn a_record_that_must_be_short_keeps_its_numbers_and_loses_its_texts() {
     decoder().message(&builder.finish(Vec::new()), &mut read).unwrap();
     assert_eq!(read[0].metadata().number(Field::DnsRcode), Some(3));
     assert_eq!(read[0].metadata().list(Field::DnsQuery).len(), 0);
+}
+
+#[test]
+fn a_record_without_a_ring_takes_no_octet_more_and_one_with_it_what_its_text_takes() {
+    let octets = |evidence: Option<Evidence>| {
+        let record = FlowRecord { evidence: evidence.map(Box::new), ..https() };
+        let mut out = Vec::new();
+        encode_flow(&record, Layout::of(&record), TextLimits::ALL, PEN, &mut out);
+        out.len()
+    };
+    let with = |text: &str| {
+        octets(Some(Evidence { extents: text.parse().unwrap(), ..Evidence::default() })) - octets(None)
+    };
+    assert_eq!(with("3.0:"), 16 + 1 + 4);
+    assert_eq!(with("3.0:120-122,140"), 16 + 1 + 15);
+    // The longest text needs the long form of a length.
+    let long = (0..8).map(|at| format!("{}-{}", u64::MAX - 40 + 4 * at, u64::MAX - 39 + 4 * at));
+    let long = format!("~3.0:{}", long.collect::<Vec<_>>().join(","));
+    assert_eq!(with(&long), 16 + 3 + long.len());
+}
+
+#[test]
+fn extents_that_cannot_be_read_are_no_evidence() {
+    let evidence = Evidence { extents: "3.0:120".parse().unwrap(), frames_kept: 7, ..Evidence::default() };
+    let record = FlowRecord { evidence: Some(Box::new(evidence)), ..https() };
+    let mut bytes = message(std::slice::from_ref(&record));
+    let mut read = Vec::new();
+    decoder().message(&bytes, &mut read).unwrap();
+    assert_eq!(read.pop(), Some(record));
+    let at = bytes.windows(7).position(|octets| octets == b"3.0:120").unwrap();
+    bytes[at] = b'x';
+    decoder().message(&bytes, &mut read).unwrap();
+    assert_eq!(read[0].evidence, None);
 }
 
 #[test]

@@ -138,6 +138,7 @@ impl<A> Flow<A> {
             state: self.state,
             app: App::Unknown,
             metadata: None,
+            evidence: None,
         }
     }
 
