@@ -91,6 +91,12 @@ impl Extents {
             && self.ranges().iter().any(|range| (range.first..=range.last).contains(&number))
     }
 
+    /// Whether one of the blocks between two numbers is named, both included.
+    pub fn overlap(&self, run: u32, lane: u16, numbers: BlockRange) -> bool {
+        let overlaps = |range: &BlockRange| range.first <= numbers.last && range.last >= numbers.first;
+        self.run == run && self.lane == lane && self.ranges().iter().any(overlaps)
+    }
+
     /// Adds a block.
     pub fn add(&mut self, number: u64) {
         self.add_range(BlockRange { first: number, last: number });
@@ -302,6 +308,10 @@ mod tests {
         let mut vague = extents(&[1]);
         vague.set_inexact();
         assert!(one.join(&vague) && !one.is_exact());
+        for (first, last, want) in [(0, 0, false), (0, 1, true), (3, 4, false), (2, 4, true), (6, 8, false)] {
+            assert_eq!(one.overlap(3, 0, BlockRange { first, last }), want, "{first} to {last}");
+        }
+        assert!(!one.overlap(3, 1, BlockRange { first: 0, last: 9 }));
         assert!(one.names(3, 0, 2) && !one.names(3, 0, 3) && !one.names(3, 1, 2) && !one.names(2, 0, 2));
     }
 

@@ -19,7 +19,7 @@ use crate::dpi::{Event, Inspection, Inspector};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::gaps::LossKind;
-use crate::ring::{Lane, Ring, RingStatus};
+use crate::ring::{Lane, Places, Ring, RingStatus};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,8 +46,15 @@ pub enum Mode {
     Replay,
 }
 
-/// What inspection knows about a flow; `None` until its first payload.
-type Attachment = Option<Box<Inspection>>;
+/// What a worker knows of a flow beside its counts; the beginning is what most packets need, see [`Flow`].
+#[derive(Default)]
+#[repr(C)]
+struct Attachment {
+    /// What inspection knows; `None` until the flow's first payload.
+    inspection: Option<Box<Inspection>>,
+    /// Where the frames of this slice are in the ring.
+    places: Places,
+}
 
 /// The threads of a started sensor.
 pub struct Running {
@@ -259,6 +266,7 @@ impl Worker {
                 reason,
                 inspector.as_mut(),
                 events.as_mut(),
+                lane.as_ref(),
                 &mut counters.dpi,
                 &mut counters.export,
             );
@@ -267,11 +275,19 @@ impl Worker {
             flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
         if let Some(lane) = lane {
-            lane.append(frame, Some(flow.community_id().tag()), None, &mut counters.ring);
+            let kept = lane.append(frame, Some(flow.community_id().tag()), None, &mut counters.ring);
+            let places = &mut flow.attachment.places;
+            match kept {
+                Some(number) => places.add(number),
+                None => places.miss(),
+            }
+            if let Some(early) = packet.early {
+                places.cover(lane.block_since(early.start), lane.newest(), early.packets);
+            }
         }
         let Some(inspector) = inspector else { return };
         if observed.is_flipped
-            && let Some(inspection) = &mut flow.attachment
+            && let Some(inspection) = &mut flow.attachment.inspection
         {
             inspection.swap_directions();
         }
@@ -279,7 +295,7 @@ impl Worker {
             return;
         }
         inspector.inspect(
-            &mut flow.attachment,
+            &mut flow.attachment.inspection,
             packet,
             observed.direction,
             frame.time,
@@ -297,13 +313,14 @@ impl Worker {
     fn tick(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         self.meter_given_up_fragments(false);
-        let Worker { flows, inspector, outbox, events, counters, .. } = self;
+        let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
             outbox.end(
                 flow,
                 reason,
                 inspector.as_mut(),
                 events.as_mut(),
+                lane.as_ref(),
                 &mut counters.dpi,
                 &mut counters.export,
             );
@@ -317,13 +334,19 @@ impl Worker {
 
     /// Fragments whose first one never came are metered without ports.
     fn meter_given_up_fragments(&mut self, all: bool) {
-        let Worker { decoder, flows, inspector, outbox, events, counters, now, .. } = self;
+        let Worker { decoder, flows, inspector, lane, outbox, events, counters, now, .. } = self;
         let WorkerCounters { decode, flow: flow_counters, dpi, export, .. } = counters;
         let mut meter = |packet: &Packet<'_>, time: Timestamp, interface: u32| {
             let mut ended = |flow: &mut Flow<Attachment>, reason| {
-                outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), dpi, export);
+                outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), lane.as_ref(), dpi, export);
             };
-            flows.observe(packet, time, interface, flow_counters, &mut ended);
+            let observed = flows.observe(packet, time, interface, flow_counters, &mut ended);
+            if let Some(lane) = lane {
+                let since = packet.early.map_or(time, |early| early.start.min(time));
+                let frames = packet.early.map_or(0, |early| early.packets).saturating_add(1);
+                let places = &mut flows.flow_mut(observed.slot).attachment.places;
+                places.cover(lane.block_since(since), lane.newest(), frames);
+            }
         };
         if all { decoder.drain(decode, &mut meter) } else { decoder.expire(*now, decode, &mut meter) }
     }
@@ -349,13 +372,14 @@ impl Worker {
     /// The source has ended: everything held is handed on.
     fn finish(&mut self) {
         self.meter_given_up_fragments(true);
-        let Worker { flows, inspector, outbox, events, counters, .. } = self;
+        let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
             outbox.end(
                 flow,
                 reason,
                 inspector.as_mut(),
                 events.as_mut(),
+                lane.as_ref(),
                 &mut counters.dpi,
                 &mut counters.export,
             );
@@ -381,20 +405,31 @@ struct Outbox {
 
 impl Outbox {
     /// Makes a record of a flow that ends or is sliced.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the worker has, borrowed apart; a struct would be built to be taken apart"
+    )]
     fn end(
         &mut self,
         flow: &mut Flow<Attachment>,
         reason: EndReason,
         inspector: Option<&mut Inspector>,
         mut events: Option<&mut Vec<Event>>,
+        lane: Option<&Lane>,
         dpi: &mut DpiCounters,
         export: &mut ExportCounters,
     ) {
         let mut record = flow.to_record(reason);
+        if let Some(lane) = lane {
+            let packets = record.forward.packets.saturating_add(record.reverse.packets);
+            // What comes after a slice is the next record's.
+            let places = std::mem::take(&mut flow.attachment.places);
+            record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
+        }
         if let Some(inspector) = inspector {
             if reason == EndReason::ActiveTimeout {
-                describe_slice(&mut record, &flow.attachment);
-            } else if let Some(inspection) = flow.attachment.take() {
+                describe_slice(&mut record, flow.attachment.inspection.as_deref());
+            } else if let Some(inspection) = flow.attachment.inspection.take() {
                 let (app, metadata) =
                     inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
                 (record.app, record.metadata) = (app, metadata);
@@ -460,8 +495,8 @@ impl Outbox {
 }
 
 /// A slice of a flow that goes on says what is known so far.
-fn describe_slice(record: &mut FlowRecord, attachment: &Attachment) {
-    if let Some(inspection) = attachment {
+fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
+    if let Some(inspection) = inspection {
         record.app = inspection.app();
         record.metadata = Some(inspection.metadata()).filter(|m| !m.is_empty()).map(|m| Box::new(m.clone()));
     }

@@ -154,6 +154,9 @@ struct QueryArguments {
     /// Only the flow with this Community ID
     #[arg(long, value_name = "COMMUNITY_ID")]
     flow: Option<String>,
+    /// Only these blocks, as a flow's record names them (`ring_extents`)
+    #[arg(long, value_name = "EXTENTS")]
+    extents: Option<String>,
     /// Write the packets as pcapng, `-` for standard output
     #[arg(short, value_name = "FILE")]
     write: Option<String>,

@@ -10,6 +10,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::time::Duration;
+use weir_common::evidence::Extents;
 use weir_common::net::{CommunityId, FlowKey};
 use weir_common::time::Timestamp;
 
@@ -41,6 +42,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         parsed.map_err(|error| input(error.into()))
     };
     let flow = arguments.flow.as_deref().map(str::parse::<CommunityId>).transpose();
+    let extents = arguments.extents.as_deref().map(str::parse::<Extents>).transpose();
     let directory = ring_directory(arguments.ring.as_ref(), config)?;
     if !directory.is_dir() {
         return Err(input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
@@ -51,6 +53,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         since: time(&arguments.since)?,
         until: time(&arguments.until)?,
         flow: flow.map_err(|error| input(error.into()))?,
+        extents: extents.map_err(|error| input(error.into()))?,
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
     })

@@ -10,6 +10,7 @@ use super::lines::LineOutput;
 use super::text::{EveTimes, address_in_full, community_id};
 use crate::counters::WorkerCounters;
 use weir_common::app::App;
+use weir_common::evidence::Evidence;
 use weir_common::json::Object;
 use weir_common::net::{Address, Direction, FlowKey, protocol};
 use weir_common::record::{EndReason, FlowRecord, FlowState, tcp_flags};
@@ -106,6 +107,9 @@ impl EveLines {
                 .bool("alerted", false);
         }
         object.raw("community_id", community_id(&record.community_id).json());
+        if let Some(evidence) = &record.evidence {
+            ring(&mut object, evidence);
+        }
         if record.key.protocol == protocol::TCP {
             tcp(&mut object, record);
         }
@@ -197,6 +201,17 @@ impl EveLines {
                 }
             }
         }
+    }
+}
+
+/// Where the packets are; Suricata has nothing like it.
+fn ring(object: &mut Object<'_>, evidence: &Evidence) {
+    let mut ring = object.object("ring");
+    ring.display("extents", &evidence.extents);
+    ring.number("frames", evidence.frames_kept).number("missed", evidence.frames_missed);
+    ring.bool("exact", evidence.extents.is_exact());
+    if let Some(expires) = evidence.expires {
+        ring.display("expires", expires);
     }
 }
 

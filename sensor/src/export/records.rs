@@ -37,6 +37,15 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
         let mut list = object.list("vlan");
         record.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
     }
+    if let Some(evidence) = &record.evidence {
+        object.display("ring_extents", &evidence.extents);
+        if evidence.frames_missed > 0 {
+            object.number("ring_missed", evidence.frames_missed);
+        }
+        if let Some(expires) = evidence.expires {
+            object.raw("ring_expires", unix(expires).json());
+        }
+    }
     for (field, value) in record.metadata().iter() {
         match value {
             Value::Text(text) => self::text(&mut object, field, text),

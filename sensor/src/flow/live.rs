@@ -9,8 +9,9 @@ use weir_common::time::Timestamp;
 
 /// A live flow. `A` is what the worker attaches to it.
 ///
-/// With an eight-byte attachment a flow takes three cache lines: the first is all that a look-up and a
-/// timeout read, the second all that counting writes, the third is for beginnings and ends.
+/// With an attachment of eighty bytes a flow takes four cache lines: the first is all that a look-up and a
+/// timeout read, the second all that counting writes, the third has the flow's names and the beginning of the
+/// attachment, which is what most packets need of it, and the fourth is for beginnings and ends.
 #[repr(C, align(64))]
 pub struct Flow<A> {
     pub(super) key: CanonicalKey,
@@ -26,24 +27,24 @@ pub struct Flow<A> {
     pub(super) initiator_is_first: bool,
     /// What was seen of each direction; see [`seen`].
     pub(super) seen: [u8; 2],
+    pub(super) is_icmp: bool,
+    /// Type and code of the first packet of an ICMP flow.
+    pub(super) icmp: (u8, u8),
 
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) stats: [DirectionStats; 2],
 
-    /// The worker's own; the table only makes and drops it.
-    pub attachment: A,
     pub(super) flow_id: u64,
     pub(super) community_id: CommunityId,
     pub(super) interface: u32,
+    /// The worker's own; the table only makes and drops it.
+    pub attachment: A,
     pub(super) vlans: [u16; 2],
     /// Sequence number of the SYN that began the flow.
     pub(super) syn_sequence: u32,
     /// Sequence number after each direction's FIN.
     pub(super) fin_end: [u32; 2],
-    /// Type and code of the first packet of an ICMP flow.
-    pub(super) icmp: (u8, u8),
-    pub(super) is_icmp: bool,
 }
 
 /// What was seen of one direction, across slices.

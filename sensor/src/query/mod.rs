@@ -30,6 +30,7 @@ use serde::Serialize;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use weir_common::evidence::Extents;
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
@@ -49,6 +50,8 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Only this flow.
     pub flow: Option<CommunityId>,
+    /// Only these blocks, as a flow's record names them.
+    pub extents: Option<Extents>,
     /// A pcap-filter(7) expression; empty: everything.
     pub expression: String,
 }
@@ -181,6 +184,7 @@ impl Query {
             if self.expression.is_empty() { "everything".to_owned() } else { self.expression.clone() };
         for (name, value) in [
             ("flow", self.flow.map(|flow| flow.to_string())),
+            ("extents", self.extents.as_ref().map(Extents::to_string)),
             ("since", self.since.map(|time| time.to_string())),
             ("until", self.until.map(|time| time.to_string())),
         ] {
@@ -203,7 +207,7 @@ impl Query {
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
         let need = Need::of(&self.expression);
         let flow = self.flow.as_ref().map(|flow| FlowKeys { tag: flow.tag(), pair: None });
-        let wanted = Wanted { since, until, need: need.clone(), flow };
+        let wanted = Wanted { since, until, need: need.clone(), flow, extents: self.extents.clone() };
         let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;
         Ok((need, plan, gaps))
     }

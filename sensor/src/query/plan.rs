@@ -16,6 +16,7 @@ use serde::Serialize;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use weir_common::evidence::{BlockRange, Extents};
 use weir_common::time::Timestamp;
 
 /// What blocks are looked for.
@@ -29,6 +30,8 @@ pub struct Wanted {
     pub need: Need,
     /// What the flow is found by, when one is asked for.
     pub flow: Option<FlowKeys>,
+    /// Blocks outside of which nothing is looked for.
+    pub extents: Option<Extents>,
 }
 
 /// A block that may hold matches.
@@ -96,7 +99,10 @@ impl Plan {
         for files in segments(directory, key)? {
             plan.cost.segments += 1;
             // What was sealed may be read from few pages; where that fails, the segment's own headers say it.
-            let sealed = SealedIndex::open(&files.index, key).and_then(|index| Sealed::ask(index, wanted));
+            let sealed = SealedIndex::open(&files.index, key).and_then(|index| {
+                let lane = files.name.lane;
+                Sealed::ask(index, lane, wanted)
+            });
             match sealed {
                 Ok(sealed) => plan.add_sealed(files, sealed),
                 Err(_) => match SegmentContents::walked(&files) {
@@ -139,7 +145,7 @@ impl Plan {
             self.cost.bytes += bytes;
             let summary = contents.summary(block).and_then(|bytes| Summary::parse(bytes).ok());
             self.has_pairs |= summary.as_ref().is_some_and(Summary::has_pairs);
-            if wanted.may_be_in(&block.header, summary) {
+            if wanted.may_be_in(contents.run, &block.header, summary) {
                 self.cost.blocks_to_read += 1;
                 self.cost.bytes_to_read += bytes;
                 let run = contents.run.unwrap_or(0);
@@ -185,13 +191,15 @@ struct Sealed {
 }
 
 impl Sealed {
-    fn ask(mut index: SealedIndex, wanted: &Wanted) -> Result<Sealed, IndexError> {
+    fn ask(mut index: SealedIndex, lane: u16, wanted: &Wanted) -> Result<Sealed, IndexError> {
         let (totals, has_pairs) = (*index.totals(), index.has_pairs());
         let mut found = Vec::new();
-        if wanted.overlaps(totals.first_time, totals.last_time) {
+        if wanted.overlaps(totals.first_time, totals.last_time) && wanted.names_some(lane, &totals) {
             for block in wanted.blocks(&mut index)?.iter() {
                 let (offset, header) = index.block(block)?;
-                if wanted.overlaps(header.first_time, header.last_time) {
+                if wanted.overlaps(header.first_time, header.last_time)
+                    && wanted.names(Some(totals.run), &header)
+                {
                     found.push((offset, header));
                 }
             }
@@ -203,6 +211,18 @@ impl Sealed {
 impl Wanted {
     fn overlaps(&self, first: Timestamp, last: Timestamp) -> bool {
         first <= self.until && last >= self.since
+    }
+
+    /// Whether a block is among those asked for; one of a segment whose header is damaged may be of any run.
+    fn names(&self, run: Option<u32>, header: &BlockHeader) -> bool {
+        let Some(extents) = &self.extents else { return true };
+        extents.names(run.unwrap_or(extents.run), header.lane, header.number)
+    }
+
+    /// Whether a segment of this lane has a block among those asked for.
+    fn names_some(&self, lane: u16, totals: &Totals) -> bool {
+        let numbers = BlockRange { first: totals.first_number, last: totals.last_number };
+        self.extents.as_ref().is_none_or(|extents| extents.overlap(totals.run, lane, numbers))
     }
 
     fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
@@ -217,8 +237,8 @@ impl Wanted {
     }
 
     /// A block whose summary is missing or damaged may hold anything.
-    fn may_be_in(&self, header: &BlockHeader, summary: Option<Summary<'_>>) -> bool {
-        if !self.overlaps(header.first_time, header.last_time) {
+    fn may_be_in(&self, run: Option<u32>, header: &BlockHeader, summary: Option<Summary<'_>>) -> bool {
+        if !self.overlaps(header.first_time, header.last_time) || !self.names(run, header) {
             return false;
         }
         let Some(summary) = summary else { return true };

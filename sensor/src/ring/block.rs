@@ -8,6 +8,7 @@
 
 use super::entry::{ENTRY_BYTES_MAX, Entry, LeftOut};
 use super::format::{FRAMES_MAX, HEAD_BYTES, WHOLE_BYTES_MAX};
+use super::horizon::Written;
 use super::view::View;
 use crate::capture::Frame;
 use weir_common::time::Timestamp;
@@ -46,6 +47,8 @@ pub(super) struct Block {
     /// Losses of the lane before this time have been told.
     pub(super) told_until: Timestamp,
     pub(super) seen: Vec<Seen>,
+    /// What writing the frames took, on the way back to the lane.
+    pub(super) written: Option<Written>,
     cache: Box<[u32]>,
     previous: Entry,
     data_bytes_max: usize,
@@ -69,6 +72,7 @@ impl Block {
             unordered: false,
             told_until: Timestamp::MAX,
             seen: Vec::new(),
+            written: None,
             cache: vec![EMPTY; CACHE_SLOTS].into(),
             previous: Entry::default(),
             data_bytes_max,

@@ -7,18 +7,26 @@
 use super::block::Block;
 use super::entry::LeftOut;
 use super::gaps::LossKind;
+use super::horizon::Pace;
+use super::places::Places;
 use super::writer::Shared;
 use super::{QUEUE_SPARE, RingMode};
 use crate::capture::Frame;
 use crate::counters::RingCounters;
 use crossbeam::channel::{Receiver, Sender};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use weir_common::evidence::Evidence;
 use weir_common::time::Timestamp;
 
 /// How often a lane tells what was lost, and one without frames that it is alive.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Blocks of which the lane remembers when they began; 64 KiB. What is asked of times before that is answered with
+/// the run's first block.
+pub(super) const BLOCK_STARTS_MAX: usize = 4096;
 
 /// What a lane hands to its ring thread.
 #[derive(Debug)]
@@ -56,6 +64,11 @@ pub struct Lane {
     pub(super) alive: Timestamp,
     /// Number of the block being filled, or of the one that comes next.
     pub(super) number: u64,
+    /// Latest time of a frame in the blocks before.
+    pub(super) latest: Timestamp,
+    /// The last blocks that began, each with `latest` as it was then.
+    pub(super) starts: VecDeque<(Timestamp, u64)>,
+    pub(super) pace: Pace,
 }
 
 impl Lane {
@@ -82,6 +95,31 @@ impl Lane {
             return Some(block.number);
         }
         self.append_to_next(frame, flow_tag, left_out, counters)
+    }
+
+    /// What a record says of its packets, which began at `start` and whose frames are in `places`.
+    pub fn evidence(&self, places: &Places, start: Timestamp, packets: u64) -> Evidence {
+        let known = packets.saturating_sub(places.unplaced());
+        // An estimate: whole seconds are more than it is worth.
+        let expires = self.pace.keeps.map(|keeps| Timestamp::from_parts(start.plus(keeps).seconds(), 0));
+        Evidence {
+            extents: places.extents(self.shared.run, self.index, self.number),
+            frames_kept: known.saturating_sub(places.missed()),
+            frames_missed: places.missed(),
+            expires,
+        }
+    }
+
+    /// The first block in which a frame of this time or later can be, whatever the order in which frames came.
+    #[cold]
+    pub fn block_since(&self, time: Timestamp) -> u64 {
+        let later = self.starts.partition_point(|(latest, _)| *latest < time);
+        later.checked_sub(1).and_then(|at| self.starts.get(at)).map_or(0, |(_, number)| *number)
+    }
+
+    /// Number of the block being filled, or of the one that comes next: no frame is in a later one.
+    pub fn newest(&self) -> u64 {
+        self.number
     }
 
     /// Time passes: a block that has waited for long is handed over though it is not full.
@@ -134,6 +172,7 @@ impl Lane {
         } else {
             self.hand_over();
             self.block = self.next_block();
+            self.begin_block();
             self.block.is_none().then_some(LossKind::Queue)
         };
         match (kind, &mut self.block) {
@@ -157,6 +196,7 @@ impl Lane {
         let Some(mut block) = self.block.take_if(|block| !block.is_empty()) else { return };
         block.told_until = self.told_until();
         self.number += 1;
+        self.latest = self.latest.max(block.last_time);
         if let Err(error) = self.to_thread.send(Work::Block(block))
             && let Work::Block(block) = error.into_inner()
         {
@@ -170,7 +210,7 @@ impl Lane {
             return Some(block);
         }
         if let Ok(block) = self.recycled.try_recv() {
-            return Some(block);
+            return Some(self.taken_back(block));
         }
         if self.blocks_left > 0 {
             self.blocks_left -= 1;
@@ -178,8 +218,25 @@ impl Lane {
         }
         match self.shared.mode {
             RingMode::Live => None,
-            RingMode::Replay => self.recycled.recv().ok(),
+            RingMode::Replay => self.recycled.recv().ok().map(|block| self.taken_back(block)),
         }
+    }
+
+    fn taken_back(&mut self, mut block: Box<Block>) -> Box<Block> {
+        self.pace.note(block.written.take());
+        block
+    }
+
+    /// Notes that the block of this number begins, unless there is none to be had.
+    fn begin_block(&mut self) {
+        if self.block.is_none() || self.starts.back().is_some_and(|(_, number)| *number == self.number) {
+            return;
+        }
+        if self.starts.len() >= BLOCK_STARTS_MAX {
+            self.starts.pop_front();
+        }
+        self.starts.push_back((self.latest, self.number));
+        self.pace.begin(self.number, self.index, &self.shared.horizon);
     }
 
     /// Before which time nothing was lost that is not handed over yet: up to here the ring may claim to be whole.

@@ -90,6 +90,8 @@ pub mod interfaces;
 mod lock;
 mod retention;
 mod recovery;
+mod horizon;
+mod places;
 mod lane;
 mod writer;
 mod frames;
@@ -97,6 +99,7 @@ pub mod reader;
 pub mod check;
 
 pub use lane::Lane;
+pub use places::Places;
 
 use block::Block;
 use cipher::RingKey;
@@ -104,10 +107,12 @@ use config::{BLOCK_KIB_RANGE, QUEUE_BLOCKS_RANGE, RingConfig, SEGMENT_MIB_RANGE,
 use crossbeam::channel::{Sender, bounded};
 use format::SEGMENT_HEADER_BYTES;
 use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
+use horizon::{Horizon, Pace};
 use lane::Work;
 use lock::Lock;
 use retention::Retention;
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -266,6 +271,8 @@ pub struct RingStatus {
     pub ledger_errors: u64,
     /// Whether the disk fails now.
     pub failing: bool,
+    /// How long packets are kept at the rate at which the ring fills, in seconds; none: not known yet.
+    pub keeps_s: Option<u64>,
     /// Disk space in use or reserved, in bytes.
     pub used_bytes: u64,
     /// Disk space the ring may use, in bytes.
@@ -291,7 +298,7 @@ impl Ring {
         let key = RingKey::load(&config.encryption_key)
             .map_err(|source| RingError::Io { path: "ring.encryption_key".into(), source })?;
         let sync = Duration::from_millis(config.sync_ms);
-        let (lock, shared) = prepare(directory, sizes, key, sync, mode, now).map_err(|source| {
+        let (lock, shared) = prepare(directory, sizes, lanes, key, sync, mode, now).map_err(|source| {
             let path = directory.to_owned();
             match source.kind() {
                 io::ErrorKind::WouldBlock => RingError::Locked { path },
@@ -330,6 +337,7 @@ impl Ring {
             segments_removed: get(&counts.segments_removed),
             ledger_errors: get(&counts.ledger_errors),
             failing: counts.failing.load(Ordering::Relaxed),
+            keeps_s: self.shared.horizon.get().map(|keeps| keeps.as_secs()),
             used_bytes: books.retention.total() + books.ledger.bytes(),
             budget_bytes: self.shared.sizes.budget_bytes + LEDGER_SHARE_BYTES,
         }
@@ -392,6 +400,9 @@ impl Ring {
             now: self.shared.opened,
             alive: Timestamp::MIN,
             number: 0,
+            latest: Timestamp::MIN,
+            starts: VecDeque::with_capacity(lane::BLOCK_STARTS_MAX),
+            pace: Pace::new(config.queue_blocks),
         };
         (lane, LaneEnd { index, recycle, segment: None, begun: false })
     }
@@ -406,6 +417,7 @@ impl Drop for Ring {
 fn prepare(
     directory: &Path,
     sizes: Sizes,
+    lanes: u16,
     key: Option<RingKey>,
     sync: Duration,
     mode: RingMode,
@@ -431,6 +443,7 @@ fn prepare(
         closing: AtomicBool::new(false),
         books: Mutex::new(Books { retention, ledger }),
         counts: Counts::default(),
+        horizon: Horizon::new(&sizes, lanes),
     };
     shared.make_room(&mut shared.books(), 0)?;
     Ok((lock, shared))

@@ -10,6 +10,7 @@ use super::cipher::{Cipher, Purpose, RingKey, new_salt};
 use super::encode::{Encoder, SegmentSeal, bound};
 use super::format::{SegmentHeader, SegmentName};
 use super::gaps::{GapRecord, Ledger, LossKind, RecordKind};
+use super::horizon::{Horizon, Written};
 use super::index::Totals;
 use super::index::journal::IndexWriter;
 use super::index::sealed::BLOCKS_MAX;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     pub(super) closing: AtomicBool,
     pub(super) books: Mutex<Books>,
     pub(super) counts: Counts,
+    pub(super) horizon: Horizon,
 }
 
 /// The account of space and the ledger of gaps.
@@ -184,8 +186,12 @@ impl Writer {
     fn block(&mut self, mut block: Box<Block>) {
         let Some(at) = self.lanes.iter().position(|lane| lane.index == block.lane) else { return };
         self.begin_run(at, block.first_time);
-        match self.write(at, &block) {
-            Ok(()) => self.alive(block.lane, block.last_time.min(block.told_until)),
+        let written = self.write(at, &block);
+        let (number, from, until) = (block.number, block.first_time, block.last_time);
+        let bytes = written.as_ref().copied().unwrap_or(0);
+        block.written = Some(Written { number, from, until, bytes });
+        match written {
+            Ok(_) => self.alive(block.lane, block.last_time.min(block.told_until)),
             Err(error) => self.lose(&block, &error),
         }
         block.clear();
@@ -243,7 +249,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, at: usize, block: &Block) -> io::Result<()> {
+    /// Writes a block and says how many bytes of segment and index it took.
+    fn write(&mut self, at: usize, block: &Block) -> io::Result<u64> {
         if let Some(since) = self.failing
             && block.last_time.0.abs_diff(since.0) < RETRY_AFTER.as_nanos() as u64
         {
@@ -282,7 +289,7 @@ impl Writer {
             self.finish_segment(at);
         }
         self.works_again();
-        Ok(())
+        Ok(header.stored_bytes() + self.summary.len() as u64)
     }
 
     /// A segment with room for the block even if it does not compress, and an index with room for its summary.

@@ -230,8 +230,10 @@ fn flows_are_loaded_ahead_for_known_and_unknown_packets_and_for_more_than_there_
 }
 
 #[test]
-fn a_flow_takes_three_cache_lines() {
-    assert_eq!(size_of::<Flow<Option<Box<u32>>>>(), 192);
+fn a_flow_takes_four_cache_lines_and_an_attachment_of_eighty_bytes_begins_in_the_third() {
+    type Attachment = (Option<Box<u32>>, [u64; 9]);
+    assert_eq!(size_of::<Flow<Attachment>>(), 256);
+    assert!(std::mem::offset_of!(Flow<Attachment>, attachment) == 160);
 }
 
 proptest! {
