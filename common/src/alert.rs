@@ -1,5 +1,6 @@
 //! The alert: what is worth a person, in the one JSON form that every destination gets.
 
+use crate::evidence::Extents;
 use crate::net::CommunityId;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -91,8 +92,11 @@ pub enum EvidenceState {
         until: Option<String>,
         /// The command that fetches it, on the sensor.
         command: String,
+        /// What of it is missing, when something is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        why: Option<String>,
     },
-    /// Overwritten.
+    /// Overwritten, as far as the collector could tell when it made the alert.
     Expired,
     /// Never captured.
     NotCaptured {
@@ -114,6 +118,20 @@ pub struct AlertFlow {
     pub end: Timestamp,
     /// The sensor that saw it.
     pub sensor: String,
+    /// Where its packets are in that sensor's ring; none: nothing is known of a ring.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ring_extents: Option<Extents>,
+    /// Frames that the ring did not take.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub ring_missed: u64,
+    /// When the ring is expected to remove the first of its packets.
+    #[serde(
+        serialize_with = "rfc3339_if",
+        deserialize_with = "read_rfc3339_if",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    pub ring_expires: Option<Timestamp>,
 }
 
 /// An incident worth a person. Field by field as the contract with users names them.
@@ -167,6 +185,24 @@ fn first_version() -> u32 {
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
+}
+
+fn rfc3339_if<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn read_rfc3339_if<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let read = text.map(|text| Timestamp::parse(&text, Timestamp::MIN)).transpose();
+    read.map_err(serde::de::Error::custom)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn read_rfc3339<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {

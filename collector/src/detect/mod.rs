@@ -15,6 +15,7 @@ use crate::enrich::{Criticality, Enriched};
 use std::borrow::Cow;
 use std::sync::Arc;
 use weir_common::alert::Severity;
+use weir_common::evidence::Evidence;
 use weir_common::net::{Address, CommunityId};
 use weir_common::time::Timestamp;
 
@@ -83,6 +84,7 @@ impl Finding {
                 start: flow.start,
                 end: flow.end,
                 sensor: Arc::from(record.exporter.name.as_str()),
+                evidence: flow.evidence.clone(),
             },
             criticality: matters(record.initiator).max(matters(record.responder)).unwrap_or_default(),
             seen: Seen { targets: 1, events: 1 },
@@ -130,6 +132,8 @@ pub struct FlowRef {
     pub end: Timestamp,
     /// The sensor's name.
     pub sensor: Arc<str>,
+    /// Where the packets are in the sensor's ring, as far as its record says.
+    pub evidence: Option<Box<Evidence>>,
 }
 
 /// One way of finding trouble in enriched records.

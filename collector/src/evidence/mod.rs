@@ -6,6 +6,9 @@
 //! machine over the control connection is not part of this version.
 
 pub mod config;
+mod state;
+
+pub use state::state;
 
 use config::EvidenceConfig;
 use std::io::{self, Read, Write};
@@ -14,6 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use weir_common::alert::{Alert, AlertFlow};
+use weir_common::evidence::Extents;
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
@@ -24,6 +28,8 @@ pub struct Query {
     pub sensor: String,
     /// The flow.
     pub community_id: CommunityId,
+    /// The blocks of the ring that hold them; none: the ring's index is asked.
+    pub extents: Option<Extents>,
     /// Begin of the range.
     pub since: Timestamp,
     /// End of the range, inclusive.
@@ -114,6 +120,11 @@ pub fn queries(alert: &Alert) -> Vec<Query> {
             .find(|known| known.community_id == query.community_id && known.sensor == query.sensor);
         match known {
             Some(known) => {
+                // Blocks of different runs or lanes cannot be told in one query: the index knows them all.
+                let both = known.extents.as_mut().zip(query.extents.as_ref());
+                if !both.is_some_and(|(known, other)| known.join(other)) {
+                    known.extents = None;
+                }
                 known.since = known.since.min(query.since);
                 known.until = known.until.max(query.until);
             }
@@ -280,6 +291,7 @@ fn query_of(flow: &AlertFlow) -> Query {
     Query {
         sensor: flow.sensor.clone(),
         community_id: flow.community_id,
+        extents: flow.ring_extents.clone().filter(|extents| !extents.is_empty()),
         since: flow.start.minus(ROUNDING),
         until: flow.end.plus(ROUNDING),
     }
@@ -290,22 +302,21 @@ fn arguments(query: &Query, file: &str) -> Vec<String> {
         let text = time.to_string();
         format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
     };
-    vec![
-        "query".into(),
-        "--flow".into(),
-        query.community_id.to_string(),
-        "--since".into(),
-        time(query.since),
-        "--until".into(),
-        time(query.until),
-        "-w".into(),
-        file.into(),
-    ]
+    let mut arguments = vec!["query".into(), "--flow".into(), query.community_id.to_string()];
+    if let Some(extents) = &query.extents {
+        arguments.extend(["--extents".into(), extents.to_string()]);
+    }
+    arguments.extend(["--since".into(), time(query.since), "--until".into(), time(query.until)]);
+    arguments.extend(["-w".into(), file.into()]);
+    arguments
 }
 
-/// A Community ID holds only letters, digits, `:`, `+`, `/` and `=`, which a shell takes as they are.
+/// A Community ID holds only letters, digits, `:`, `+`, `/` and `=`, which a shell takes as they are, as it does
+/// extents unless a `~` comes first.
 fn shell(query: &Query, file: &str) -> String {
-    format!("weir-sensor {}", arguments(query, file).join(" "))
+    let arguments = arguments(query, file).into_iter();
+    let quoted = arguments.map(|text| if text.starts_with('~') { format!("'{text}'") } else { text });
+    format!("weir-sensor {}", quoted.collect::<Vec<_>>().join(" "))
 }
 
 /// The program of a command: a bare name is looked for beside this program before the search path.

@@ -13,6 +13,9 @@ fn flow(port: u16, second: f64, sensor: &str) -> AlertFlow {
         start: record.start,
         end: record.end,
         sensor: sensor.into(),
+        ring_extents: None,
+        ring_missed: 0,
+        ring_expires: None,
     }
 }
 
@@ -87,6 +90,29 @@ fn flows_of_one_identity_are_asked_for_once_per_sensor() {
             .1
             .ends_with("-w 0123456789abcdef-2.pcapng")
     );
+}
+
+#[test]
+fn the_blocks_of_one_flow_are_asked_for_together_where_that_can_be_said() {
+    let with = |second: f64, extents: &str| {
+        let ring_extents = (!extents.is_empty()).then(|| extents.parse().unwrap());
+        AlertFlow { ring_extents, ..flow(1, second, "a") }
+    };
+    for (one, other, want) in [
+        ("3.0:5", "3.0:6,9", "--extents 3.0:5-6,9 --since"),
+        ("~3.0:5", "3.0:6", "--extents '~3.0:5-6' --since"),
+        ("3.0:5", "4.0:6", "= --since"),
+        ("3.0:5", "3.1:6", "= --since"),
+        ("3.0:5", "", "= --since"),
+        ("3.0:", "3.0:", "= --since"),
+    ] {
+        let commands = commands(&alert(vec![with(0.0, one), with(100.0, other)]));
+        assert_eq!(commands.len(), 1);
+        assert!(commands[0].1.contains(want), "{}", commands[0].1);
+    }
+    // What a program is given is not what a shell is.
+    let query = query_of(&with(0.0, "~3.0:5"));
+    assert_eq!(arguments(&query, "-")[3..5], ["--extents", "~3.0:5"]);
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub(crate) fn alert() -> Alert {
         start: record.start,
         end: record.end,
         sensor: "edge-1".into(),
+        ring_extents: None,
+        ring_missed: 0,
+        ring_expires: None,
     };
     Alert {
         id: "0123456789abcdef".into(),

@@ -66,6 +66,8 @@ pub fn schema() -> SchemaRef {
         required("flow_id", DataType::UInt64),
         required("community_id", DataType::Utf8),
         required("observation_domain", DataType::UInt32),
+        Column::new("ring_extents", DataType::Utf8, true),
+        Column::new("ring_expires", time_type(), true),
     ];
     columns.extend(Field::ALL.iter().map(|field| Column::new(field.key(), field_type(*field), true)));
     Arc::new(Schema::new(columns))
@@ -104,6 +106,8 @@ pub struct Rows {
     flow_id: UInt64Builder,
     community_id: StringBuilder,
     observation_domain: UInt32Builder,
+    ring_extents: StringBuilder,
+    ring_expires: TimestampNanosecondBuilder,
     /// In the order of [`Field::ALL`], each as long as its last value: most rows have none.
     fields: Vec<FieldColumn>,
 }
@@ -136,6 +140,8 @@ impl Rows {
             flow_id: UInt64Builder::new(),
             community_id: StringBuilder::new(),
             observation_domain: UInt32Builder::new(),
+            ring_extents: StringBuilder::new(),
+            ring_expires: time(),
             fields: Field::ALL.iter().map(|field| FieldColumn::of(field.shape())).collect(),
         }
     }
@@ -175,6 +181,12 @@ impl Rows {
         self.flow_id.append_value(record.flow_id);
         display(&mut self.community_id, record.community_id);
         self.observation_domain.append_value(exporter.observation_domain);
+        match &record.evidence {
+            Some(evidence) => display(&mut self.ring_extents, &evidence.extents),
+            None => self.ring_extents.append_null(),
+        }
+        let expires = record.evidence.as_ref().and_then(|evidence| evidence.expires);
+        self.ring_expires.append_option(expires.map(nanos));
         for (field, value) in record.metadata().iter() {
             if let Some(column) = self.fields.get_mut(field as usize) {
                 column.set(self.rows, value);
@@ -219,6 +231,8 @@ impl Rows {
             Arc::new(self.flow_id.finish()),
             Arc::new(self.community_id.finish()),
             Arc::new(self.observation_domain.finish()),
+            Arc::new(self.ring_extents.finish()),
+            Arc::new(self.ring_expires.finish()),
         ];
         columns.extend(self.fields.iter_mut().map(|column| column.finish(rows)));
         RecordBatch::try_new(self.schema.clone(), columns)
@@ -325,7 +339,8 @@ mod tests {
     use super::*;
     use crate::store::tests::record;
     use arrow::array::{Array, AsArray};
-    use arrow::datatypes::UInt64Type;
+    use arrow::datatypes::{TimestampNanosecondType, UInt64Type};
+    use weir_common::evidence::Evidence;
     use weir_common::metadata::Metadata;
 
     #[test]
@@ -340,6 +355,8 @@ mod tests {
         metadata.add(Field::DnsQuery, "a.example");
         metadata.add(Field::DnsQuery, "b.example");
         told.metadata = Some(Box::new(metadata));
+        let (extents, expires) = ("3.0:120".parse().unwrap(), Some(Timestamp(7_000_000_000)));
+        told.evidence = Some(Box::new(Evidence { extents, expires, ..Evidence::default() }));
         rows.push(&exporter, &told);
         rows.push(&exporter, &record(2));
         let batch = rows.finish().unwrap();
@@ -355,6 +372,10 @@ mod tests {
         assert_eq!(column("http_status").as_primitive::<UInt64Type>().value(1), 404);
         let names = column("dns_query").as_list::<i32>().value(1);
         assert_eq!(names.as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a.example", "b.example"]);
+        let (extents, expires) = (column("ring_extents"), column("ring_expires"));
+        assert!(extents.is_null(0) && extents.is_null(2) && expires.is_null(0) && expires.is_null(2));
+        assert_eq!(extents.as_string::<i32>().value(1), "3.0:120");
+        assert_eq!(expires.as_primitive::<TimestampNanosecondType>().value(1), 7_000_000_000);
         rows.push(&exporter, &record(3));
         assert_eq!(rows.finish().unwrap().num_rows(), 1);
     }

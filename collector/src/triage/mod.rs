@@ -21,7 +21,7 @@ use crate::enrich::Criticality;
 use crate::evidence;
 use config::TriageConfig;
 use std::borrow::Cow;
-use weir_common::alert::{Alert, AlertFlow, EvidenceState, Route, Severity};
+use weir_common::alert::{Alert, AlertFlow, Route, Severity};
 
 /// Turns incidents into alerts.
 pub struct Triage {
@@ -55,14 +55,13 @@ impl Triage {
                 start: flow.start,
                 end: flow.end,
                 sensor: flow.sensor.to_string(),
+                ring_extents: flow.evidence.as_ref().map(|evidence| evidence.extents.clone()),
+                ring_missed: flow.evidence.as_ref().map_or(0, |evidence| evidence.frames_missed),
+                ring_expires: flow.evidence.as_ref().and_then(|evidence| evidence.expires),
             })
             .collect();
-        let evidence = match flows.first() {
-            Some(flow) => {
-                EvidenceState::Available { until: None, command: evidence::command(flow, &incident.id) }
-            }
-            None => EvidenceState::NotCaptured { why: "the alert rests on no flow".into() },
-        };
+        // The end of what was seen is when the alert is made, for records that come live.
+        let evidence = evidence::state(&flows, &incident.id, incident.end);
         Some(Alert {
             id: incident.id.clone(),
             version: incident.version,
@@ -117,7 +116,9 @@ mod tests {
     use weir_common::testing::RecordBuilder;
 
     fn incident(criticality: Criticality) -> Incident {
-        let record = RecordBuilder::tcp("10.0.0.5:40000", "198.51.100.7:80").build();
+        let expires = weir_common::testing::START.plus(std::time::Duration::from_secs(86_400));
+        let record = RecordBuilder::tcp("10.0.0.5:40000", "198.51.100.7:80");
+        let record = record.evidence("3.0:120-122,140", Some(expires)).build();
         let asset = Asset { name: "db".into(), role: "database".into(), criticality };
         let exporter = crate::detect::testing::exporter();
         let record = Enriched {
@@ -164,12 +165,15 @@ mod tests {
                   "community_id": "1:CfSrdVCMe7bZIgf2k7Aq3/C8UQQ=",
                   "start": "2026-11-20T12:00:00.000000000Z",
                   "end": "2026-11-20T12:00:01.000000000Z",
-                  "sensor": "edge-1"
+                  "sensor": "edge-1",
+                  "ring_extents": "3.0:120-122,140",
+                  "ring_expires": "2026-11-21T12:00:00.000000000Z"
                 }
               ],
               "evidence": {
                 "state": "available",
-                "command": "weir-sensor query --flow 1:CfSrdVCMe7bZIgf2k7Aq3/C8UQQ= --since 2026-11-20T11:59:59.999Z --until 2026-11-20T12:00:01.001Z -w f44c0e4f7ca5491e.pcapng"
+                "until": "2026-11-21T12:00:00.000000000Z",
+                "command": "weir-sensor query --flow 1:CfSrdVCMe7bZIgf2k7Aq3/C8UQQ= --extents 3.0:120-122,140 --since 2026-11-20T11:59:59.999Z --until 2026-11-20T12:00:01.001Z -w f44c0e4f7ca5491e.pcapng"
               },
               "signature": "W1"
             }"#]]

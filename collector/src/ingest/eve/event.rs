@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use weir_common::app::App;
+use weir_common::evidence::Evidence;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::{Address, CommunityId, FlowKey, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
@@ -39,6 +40,7 @@ pub(super) struct Event<'a> {
     flow: Option<Flow<'a>>,
     #[serde(borrow)]
     tcp: Option<Tcp<'a>>,
+    ring: Option<Value>,
     dns: Option<Value>,
     http: Option<Value>,
     tls: Option<Value>,
@@ -128,6 +130,7 @@ impl Event<'_> {
             state: state_of(flow.state.as_deref()),
             app: self.app_proto.as_deref().and_then(App::from_name).unwrap_or_default(),
             metadata,
+            evidence: self.ring.as_ref().and_then(evidence_of).map(Box::new),
         }))
     }
 
@@ -164,6 +167,18 @@ fn protocol_of(name: &str) -> Result<u8, String> {
         _ => name.parse().ok().or_else(|| (0..=u8::MAX).find(|number| protocol::name(*number) == name)),
     };
     number.ok_or_else(|| format!("proto `{name}` is unknown: expected a name that EVE uses, or a number"))
+}
+
+/// Where the packets are, as Weir's sensor says it; what another program calls `ring` is nothing.
+fn evidence_of(ring: &Value) -> Option<Evidence> {
+    let number = |member: &str| ring.get(member).and_then(Value::as_u64).unwrap_or(0);
+    let expires = ring.get("expires").and_then(Value::as_str);
+    Some(Evidence {
+        extents: ring.get("extents")?.as_str()?.parse().ok()?,
+        frames_kept: number("frames"),
+        frames_missed: number("missed"),
+        expires: expires.and_then(|text| Timestamp::parse(text, Timestamp::MIN).ok()),
+    })
 }
 
 fn end_reason_of(word: Option<&str>) -> EndReason {

@@ -192,6 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn where_the_packets_are_is_read_and_another_ring_is_none() {
+        let with = |ring: &str| {
+            let line = FLOW.replace("\"proto\"", &format!("\"ring\":{ring},\"proto\""));
+            read_text(&line).0.remove(0).records.remove(0).evidence
+        };
+        let ring = r#"{"extents":"~3.0:120-122","frames":40,"missed":2,"exact":false,"expires":"1970-01-01T00:00:09Z"}"#;
+        let evidence = with(ring).unwrap();
+        assert_eq!(evidence.extents.to_string(), "~3.0:120-122");
+        assert_eq!((evidence.frames_kept, evidence.frames_missed), (40, 2));
+        assert_eq!(evidence.expires.map(|time| time.seconds()), Some(9));
+        assert_eq!([with("7"), with("{}"), with(r#"{"extents":"all"}"#)], [None, None, None]);
+    }
+
+    #[test]
     fn lines_that_are_no_event_are_counted_and_the_first_is_named() {
         let (batches, summary) =
             read_text(&format!("{FLOW}\nnot json\n\n{{\"event_type\":\"stats\"}}\n{{\"cut\":\n{FLOW}"));
