@@ -124,3 +124,7 @@ fn failure(error: QueryError) -> Failure {
         _ => Failure::Input(error.into()),
     }
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;

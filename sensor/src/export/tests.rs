@@ -11,6 +11,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::app::App;
+use weir_common::evidence::Evidence;
 use weir_common::ipfix::decode::{Decoder, Limits, Summary};
 use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
@@ -65,7 +66,45 @@ fn flow(number: u64) -> FlowRecord {
         state: FlowState::Established,
         app: App::Tls,
         metadata,
+        evidence: None,
     }
+}
+
+fn flow_in_ring() -> FlowRecord {
+    let evidence = Evidence {
+        extents: "~3.0:120-122,140".parse().unwrap(),
+        frames_kept: 7,
+        frames_missed: 2,
+        expires: Some(Timestamp::from_parts(BEGIN_S + 86_400, 0)),
+    };
+    FlowRecord { evidence: Some(Box::new(evidence)), ..flow(0) }
+}
+
+#[test]
+fn where_the_packets_are_stands_in_eve_and_in_record_lines() {
+    let mut line = Vec::new();
+    EveLines::new(Vec::new()).flow(&flow_in_ring(), &mut line);
+    let eve: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    let expires = Timestamp::from_parts(BEGIN_S + 86_400, 0);
+    assert_eq!(
+        eve["ring"],
+        serde_json::json!({
+            "extents": "~3.0:120-122,140",
+            "frames": 7,
+            "missed": 2,
+            "exact": false,
+            "expires": expires.to_string(),
+        })
+    );
+    line.clear();
+    records::write(&flow_in_ring(), &mut line);
+    let record: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(record["ring_extents"], "~3.0:120-122,140");
+    assert_eq!(record["ring_missed"], 2);
+    assert_eq!(record["ring_expires"], expires.unix().to_string());
+    line.clear();
+    records::write(&flow(0), &mut line);
+    assert!(!String::from_utf8(line).unwrap().contains("ring"), "nothing is said without a ring");
 }
 
 fn context(pace: Pace) -> Context {
