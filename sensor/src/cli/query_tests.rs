@@ -63,7 +63,7 @@ fn question_of(config: &SensorConfig, record: &Value) -> Query {
         until: Some(time("end")),
         flow: Some(text(record, "community_id").parse().unwrap()),
         extents: Some(extents(record)),
-        expression: String::new(),
+        ..Query::default()
     }
 }
 

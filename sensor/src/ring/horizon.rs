@@ -8,7 +8,6 @@
 //! begins the block that cannot begin before they are back. That is a little later than they are known, and makes
 //! the estimate follow from the frames alone: a replay says the same every time it is run.
 
-use super::Sizes;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,11 +38,13 @@ pub(super) struct Horizon {
 }
 
 impl Horizon {
-    pub(super) fn new(sizes: &Sizes, lanes: u16) -> Horizon {
-        let segment_bytes = sizes.segment_bytes + sizes.index_bytes;
-        let capacity_bytes =
-            sizes.budget_bytes.saturating_sub((u64::from(lanes) + 1) * segment_bytes).max(segment_bytes / 2);
-        Horizon { capacity_bytes, rates: (0..lanes).map(|_| AtomicU64::new(0)).collect() }
+    /// For a budget that segments of at most `segment_bytes`, indexes included, take up by and by.
+    pub(super) fn new(budget_bytes: u64, segment_bytes: u64, lanes: u16) -> Horizon {
+        let unsure_bytes = (u64::from(lanes) + 1) * segment_bytes;
+        Horizon {
+            capacity_bytes: budget_bytes.saturating_sub(unsure_bytes).max(segment_bytes / 2),
+            rates: (0..lanes).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 
     /// How long a packet is kept; none: no rate is known yet.
@@ -122,14 +123,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn horizon(lanes: u16) -> Horizon {
-        let sizes = Sizes {
-            block_bytes: 1 << 20,
-            segment_bytes: 900,
-            index_bytes: 100,
-            budget_bytes: 20_000,
-            level: 1,
-        };
-        Horizon::new(&sizes, lanes)
+        Horizon::new(20_000, 1000, lanes)
     }
 
     fn written(number: u64, from_s: u64, until_s: u64, bytes: u64) -> Option<Written> {
@@ -199,13 +193,6 @@ mod tests {
 
     #[test]
     fn a_ring_of_two_segments_promises_half_of_one() {
-        let sizes = Sizes {
-            block_bytes: 1 << 20,
-            segment_bytes: 900,
-            index_bytes: 100,
-            budget_bytes: 2000,
-            level: 1,
-        };
-        assert_eq!(Horizon::new(&sizes, 1).capacity_bytes, 500);
+        assert_eq!(Horizon::new(2000, 1000, 1).capacity_bytes, 500);
     }
 }

@@ -443,7 +443,7 @@ fn prepare(
         closing: AtomicBool::new(false),
         books: Mutex::new(Books { retention, ledger }),
         counts: Counts::default(),
-        horizon: Horizon::new(&sizes, lanes),
+        horizon: Horizon::new(sizes.budget_bytes, sizes.segment_bytes + sizes.index_bytes, lanes),
     };
     shared.make_room(&mut shared.books(), 0)?;
     Ok((lock, shared))
