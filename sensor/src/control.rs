@@ -1,7 +1,7 @@
 //! Signals, and the local socket that `weir-sensor status` asks.
 //!
-//! In: SIGTERM and SIGINT; connections to a Unix socket. Out: a flag that the workers look at between
-//! batches; one JSON document per connection. Nothing is read from a connection, so there is nothing to
+//! In: SIGTERM and SIGINT; SIGHUP; connections to a Unix socket. Out: a flag that the workers look at between
+//! batches; one that the main thread looks at, to read the configuration again; one JSON document per connection. Nothing is read from a connection, so there is nothing to
 //! parse.
 
 use serde_json::Value;
@@ -30,6 +30,13 @@ pub fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// A flag that SIGHUP sets: read the configuration again. Who looks at it takes it back.
+pub fn reload_on_hangup() -> io::Result<Arc<AtomicBool>> {
+    let reload = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))?;
+    Ok(reload)
 }
 
 /// Answers status questions until dropped.

@@ -18,8 +18,9 @@ use crate::decode::{self, Decoder, Packet, Parsed};
 use crate::dpi::{Event, Inspection, Inspector};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
+use crate::ring::config::RingConfig;
 use crate::ring::gaps::LossKind;
-use crate::ring::{Lane, Places, Ring, RingStatus};
+use crate::ring::{Lane, Places, Ring, RingError, RingStatus};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,6 +127,11 @@ impl Running {
     /// What the ring did so far, when there is one.
     pub fn ring_status(&self) -> Option<RingStatus> {
         self.ring.as_ref().map(Ring::status)
+    }
+
+    /// Applies the ring's limits that may change while it runs; without a ring there is nothing to apply.
+    pub fn set_ring_limits(&mut self, config: &RingConfig) -> Result<(), RingError> {
+        self.ring.as_mut().map_or(Ok(()), |ring| ring.set_limits(config))
     }
 
     /// Whether every worker has ended.

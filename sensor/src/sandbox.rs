@@ -8,13 +8,16 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
     path_beneath_rules,
 };
-use nix::unistd::{Gid, Uid, User, chown, geteuid, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Newest Landlock interface whose rights are asked for; older kernels enforce what they know.
 const LANDLOCK_ABI: ABI = ABI::V5;
+
+/// How deep below a directory that is written to its contents are handed over: a ring's pins, and their files.
+const HAND_OVER_DEPTH: u32 = 2;
 
 /// Who the sensor becomes, and what it may still touch.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -65,7 +68,7 @@ fn drop_root(user: &str, writable: &[PathBuf]) -> Result<(), SandboxError> {
         return Ok(());
     }
     for directory in writable {
-        hand_over(directory, user.uid, user.gid)
+        hand_over(directory, user.uid, user.gid, HAND_OVER_DEPTH)
             .map_err(|e| wrong(format!("{}: {e}", directory.display())))?;
     }
     let system = |error: nix::errno::Errno| wrong(error.to_string());
@@ -83,20 +86,22 @@ fn drop_root(user: &str, writable: &[PathBuf]) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Makes the user owner of a directory and of the files in it that root owns.
-fn hand_over(directory: &Path, uid: Uid, gid: Gid) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let give = |path: &Path| -> std::io::Result<()> {
-        let metadata = std::fs::symlink_metadata(path)?;
-        if metadata.uid() == 0 && !metadata.is_symlink() {
-            chown(path, Some(uid), Some(gid)).map_err(std::io::Error::from)?;
-        }
-        Ok(())
-    };
+/// Makes the user owner of a directory and of what is in it that root owns, `depth` directories deep.
+fn hand_over(directory: &Path, uid: Uid, gid: Gid, depth: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, lchown};
     for entry in std::fs::read_dir(directory)? {
-        give(&entry?.path())?;
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        if metadata.is_dir() && depth > 0 {
+            hand_over(&path, uid, gid, depth - 1)?;
+        } else if metadata.uid() == 0 && !metadata.is_symlink() {
+            lchown(&path, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        }
     }
-    give(directory)
+    if std::fs::metadata(directory)?.uid() == 0 {
+        lchown(directory, Some(uid.as_raw()), Some(gid.as_raw()))?;
+    }
+    Ok(())
 }
 
 fn confine_files(writable: &[PathBuf]) -> Result<(), SandboxError> {

@@ -4,7 +4,9 @@
 //! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
 //! lost.
 
+mod pin;
 mod query;
+mod reload;
 mod replay;
 mod ring;
 mod run;
@@ -177,10 +179,49 @@ enum RingCommand {
     Check(RingArguments),
     /// Segments with their times and sizes
     List(RingArguments),
-    /// Keep evidence past its turn (not in this version)
-    Pin(Unavailable),
-    /// Give pinned evidence back (not in this version)
-    Unpin(Unavailable),
+    /// Keep evidence past its turn, in its own quota (ring.pin_budget_mib)
+    Pin(PinArguments),
+    /// Give pinned evidence back
+    Unpin(UnpinArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  weir-sensor ring pin --since '1h ago' --for 30d --note 'case 17' 'host 10.0.0.5'"
+)]
+struct PinArguments {
+    /// pcap-filter(7) expression; the blocks that hold matching packets are kept
+    #[arg(value_name = "EXPR")]
+    expression: Vec<String>,
+    #[command(flatten)]
+    ring: RingArguments,
+    /// From this time on: RFC 3339, Unix time, or `10m ago`
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Up to and with this time
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Only the flow with this Community ID
+    #[arg(long, value_name = "COMMUNITY_ID")]
+    flow: Option<String>,
+    /// Keep it for this long, as `30d` or `12h`; without it, until `ring unpin`
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<String>,
+    /// What to remember about it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+}
+
+#[derive(Args, Debug)]
+struct UnpinArguments {
+    /// Pins, as `ring pin` and `ring list` name them
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
+    ids: Vec<String>,
+    /// Every pin
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    ring: RingArguments,
 }
 
 #[derive(Args, Debug)]
@@ -245,8 +286,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Query(arguments) => query::query(&arguments),
         Command::Ring(RingCommand::Check(arguments)) => ring::check(&arguments),
         Command::Ring(RingCommand::List(arguments)) => ring::list(&arguments),
-        Command::Ring(RingCommand::Pin(_)) => not_in_this_version("ring pin"),
-        Command::Ring(RingCommand::Unpin(_)) => not_in_this_version("ring unpin"),
+        Command::Ring(RingCommand::Pin(arguments)) => pin::pin(&arguments),
+        Command::Ring(RingCommand::Unpin(arguments)) => pin::unpin(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Hunt(_) => not_in_this_version("hunt"),

@@ -37,11 +37,6 @@ pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
 
 fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -> Result<Query, Failure> {
     let input = |error: anyhow::Error| Failure::Input(error);
-    let time = |text: &Option<String>| -> Result<Option<Timestamp>, Failure> {
-        let parsed = text.as_deref().map(|text| Timestamp::parse(text, now)).transpose();
-        parsed.map_err(|error| input(error.into()))
-    };
-    let flow = arguments.flow.as_deref().map(str::parse::<CommunityId>).transpose();
     let extents = arguments.extents.as_deref().map(str::parse::<Extents>).transpose();
     let directory = ring_directory(arguments.ring.as_ref(), config)?;
     if !directory.is_dir() {
@@ -50,13 +45,25 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
     Ok(Query {
         directory,
         key: ring_key(config)?,
-        since: time(&arguments.since)?,
-        until: time(&arguments.until)?,
-        flow: flow.map_err(|error| input(error.into()))?,
+        since: time(arguments.since.as_deref(), now)?,
+        until: time(arguments.until.as_deref(), now)?,
+        flow: flow(arguments.flow.as_deref())?,
         extents: extents.map_err(|error| input(error.into()))?,
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
     })
+}
+
+/// A time as a person writes it.
+pub(super) fn time(text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let parsed = text.map(|text| Timestamp::parse(text, now)).transpose();
+    parsed.map_err(|error| Failure::Input(error.into()))
+}
+
+/// A flow by its Community ID.
+pub(super) fn flow(text: Option<&str>) -> Result<Option<CommunityId>, Failure> {
+    let parsed = text.map(str::parse::<CommunityId>).transpose();
+    parsed.map_err(|error| Failure::Input(error.into()))
 }
 
 /// Where the packets go: a file, standard output, or nowhere when only their number is asked for.
@@ -94,7 +101,7 @@ fn conclude(arguments: &QueryArguments, answer: &Answer) -> Result<Outcome, Fail
 }
 
 /// A decoder that says to which flow a frame belongs, fragments included as long as they come in order.
-fn flow_finder(config: &SensorConfig) -> impl FnMut(&Frame<'_>) -> Option<CommunityId> {
+pub(super) fn flow_finder(config: &SensorConfig) -> impl FnMut(&Frame<'_>) -> Option<CommunityId> {
     let timeout = Duration::from_millis(config.flow.fragment_timeout_ms);
     let mut decoder = Decoder::new(config.flow.fragment_bytes_max, timeout);
     let mut counters = DecodeCounters::default();
@@ -117,7 +124,7 @@ fn flow_finder(config: &SensorConfig) -> impl FnMut(&Frame<'_>) -> Option<Commun
     }
 }
 
-fn failure(error: QueryError) -> Failure {
+pub(super) fn failure(error: QueryError) -> Failure {
     match error {
         QueryError::Output(error) => output_failure(error),
         QueryError::Ring { .. } => Failure::System(error.into()),

@@ -1,22 +1,24 @@
 //! `weir-sensor ring`: what the ring holds, and whether every byte of it is as it was written.
 
 use super::{Failure, Outcome, RingArguments, load, print, ring_directory, ring_key};
+use crate::config::SensorConfig;
 use crate::ring::check;
-use crate::ring::cipher::RingKey;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 pub(super) fn list(arguments: &RingArguments) -> Result<Outcome, Failure> {
-    let (directory, key) = existing(arguments)?;
+    let (config, directory) = existing(arguments)?;
+    let key = ring_key(&config)?;
     let listing = check::list(&directory, key.as_ref()).map_err(|error| unreadable(&directory, &error))?;
     show(arguments, &listing)?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn check(arguments: &RingArguments) -> Result<Outcome, Failure> {
-    let (directory, key) = existing(arguments)?;
+    let (config, directory) = existing(arguments)?;
+    let key = ring_key(&config)?;
     let watched = std::io::stderr().is_terminal();
     let mut progress = |done: usize, all: usize| {
         if watched {
@@ -33,18 +35,19 @@ pub(super) fn check(arguments: &RingArguments) -> Result<Outcome, Failure> {
     Ok(if found.is_sound() { Outcome::Done } else { Outcome::Lost })
 }
 
-fn show(arguments: &RingArguments, what: &(impl Serialize + Display)) -> Result<(), Failure> {
+pub(super) fn show(arguments: &RingArguments, what: &(impl Serialize + Display)) -> Result<(), Failure> {
     let text = if arguments.json { serde_json::json!(what).to_string() } else { what.to_string() };
     print(format!("{}\n", text.trim_end()).as_bytes())
 }
 
-fn existing(arguments: &RingArguments) -> Result<(PathBuf, Option<RingKey>), Failure> {
+/// The configuration, and the ring that it or the arguments name.
+pub(super) fn existing(arguments: &RingArguments) -> Result<(SensorConfig, PathBuf), Failure> {
     let config = load(&arguments.config)?;
     let directory = ring_directory(arguments.ring.as_ref(), &config)?;
     if !directory.is_dir() {
         return Err(Failure::Input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
     }
-    Ok((directory, ring_key(&config)?))
+    Ok((config, directory))
 }
 
 fn unreadable(directory: &std::path::Path, error: &std::io::Error) -> Failure {

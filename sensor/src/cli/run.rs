@@ -22,13 +22,10 @@ use std::time::{Duration, Instant};
 const MAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
-    let mut config = with_output(load(&arguments.config)?, &arguments.output)?;
-    if !arguments.interfaces.is_empty() {
-        config.capture.interfaces.clone_from(&arguments.interfaces);
-    }
-    let config = config;
+    let mut config = configuration(arguments)?;
     // While root: interfaces, outputs, ring and socket are opened.
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
+    let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let sources = open_sources(&config)?;
     let published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
     let name = sensor_name(&config);
@@ -64,17 +61,29 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     };
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
     tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
-    let running = pipeline::start(&config, sources, published, exporting, ring, Mode::Live, &stop)
+    let mut running = pipeline::start(&config, sources, published, exporting, ring, Mode::Live, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     // Without systemd these do nothing.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
+        if reload.swap(false, Ordering::Relaxed) {
+            super::reload::reload(arguments, &mut config, &mut running);
+        }
         *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
         drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
     }
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     conclude(running.wait(), started)
+}
+
+/// The configuration with the arguments laid over it; read when the sensor starts, and again at SIGHUP.
+pub(super) fn configuration(arguments: &RunArguments) -> Result<SensorConfig, Failure> {
+    let mut config = with_output(load(&arguments.config)?, &arguments.output)?;
+    if !arguments.interfaces.is_empty() {
+        config.capture.interfaces.clone_from(&arguments.interfaces);
+    }
+    Ok(config)
 }
 
 /// Opens every worker's source; the workers of an interface share a fanout group.

@@ -78,6 +78,8 @@ pub struct Completeness {
     pub until: Timestamp,
     /// What is missing, in order of time.
     pub gaps: Vec<Gap>,
+    /// Blocks that pins alone still have; frames of an expired range come from these.
+    pub pinned_blocks: u64,
 }
 
 fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,7 +165,7 @@ impl Completeness {
                 reason,
             });
         }
-        Completeness { complete, from, until, gaps: condense(gaps) }
+        Completeness { complete, from, until, gaps: condense(gaps), pinned_blocks: 0 }
     }
 
     /// Frames that the kernel dropped in the range.
@@ -183,6 +185,9 @@ impl fmt::Display for Completeness {
                 write!(f, "{frames} frames, ")?;
             }
             write!(f, "{} to {}: {}", gap.from, gap.to, gap.reason)?;
+        }
+        if self.pinned_blocks > 0 {
+            write!(f, "\n  pinned: {} blocks are read from pins, past the ring's turn", self.pinned_blocks)?;
         }
         Ok(())
     }
@@ -290,6 +295,8 @@ fn recorded(record: &GapRecord) -> Option<Gap> {
     let (state, reason) = match record.kind {
         RecordKind::Loss(kind) => (GapState::Dropped, reason(kind)),
         RecordKind::Expired => (GapState::Expired, "removed to make room"),
+        RecordKind::ExpiredByAge => (GapState::Expired, "older than the ring keeps frames"),
+        RecordKind::ExpiredByDisk => (GapState::Expired, "removed because the disk was filling up"),
         RecordKind::Damaged => (GapState::Damaged, "found damaged when the ring was opened"),
         RecordKind::RunStart | RecordKind::RunEnd | RecordKind::RunKilled => return None,
     };

@@ -103,7 +103,7 @@ impl<'p> Merge<'p> {
         let Some(files) = self.plan.segments.get(candidate.segment) else { return };
         let (mut frames, mut found) = self.spare.pop().unwrap_or_default();
         found.clear();
-        if let Err(error) = self.reader.read(files, candidate.offset, &candidate.header, &mut frames) {
+        if let Err(error) = self.plan.read(&mut self.reader, candidate, &mut frames) {
             self.read.unreadable.push(unreadable(candidate, &files.segment.display(), &error));
             self.spare.push((frames, found));
             return;
@@ -164,7 +164,11 @@ impl<'p> Merge<'p> {
     }
 }
 
-fn unreadable(candidate: &Candidate, segment: &dyn std::fmt::Display, error: &BlockError) -> Unreadable {
+pub(super) fn unreadable(
+    candidate: &Candidate,
+    segment: &dyn std::fmt::Display,
+    error: &BlockError,
+) -> Unreadable {
     let header = &candidate.header;
     let removed = matches!(error, BlockError::Removed);
     Unreadable {

@@ -13,6 +13,7 @@ pub mod completeness;
 pub mod expression;
 mod merge;
 pub mod pcapng;
+pub mod pin;
 pub mod plan;
 
 use crate::capture::bpf::Filter;
@@ -257,7 +258,8 @@ impl Query {
     }
 
     fn state(&self, now: Timestamp, gaps: &Gaps, plan: &Plan, frames_cut_off: u64) -> Completeness {
-        Completeness::state(&Evidence {
+        let pinned_blocks = plan.cost.pinned_blocks_to_read;
+        let stated = Completeness::state(&Evidence {
             gaps,
             being_written: is_being_written(&self.directory),
             since: self.since,
@@ -265,7 +267,8 @@ impl Query {
             now,
             unreadable: &plan.unreadable,
             frames_cut_off,
-        })
+        });
+        Completeness { pinned_blocks, ..stated }
     }
 }
 

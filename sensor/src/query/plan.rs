@@ -10,9 +10,13 @@ use super::expression::Need;
 use crate::ring::cipher::RingKey;
 use crate::ring::format::BlockHeader;
 use crate::ring::index::{BlockSet, IndexError, SealedIndex, Totals};
-use crate::ring::reader::{BlockError, DamagedRange, SegmentContents, SegmentFiles, segments};
+use crate::ring::pins;
+use crate::ring::reader::{
+    BlockError, BlockFrames, BlockReader, DamagedRange, SegmentContents, SegmentFiles, segments,
+};
 use crate::ring::summary::{FlowKeys, Summary};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -45,14 +49,24 @@ pub struct Candidate {
     pub header: BlockHeader,
     /// The run of the sensor that wrote it; 0 where the segment's header is damaged.
     pub run: u32,
+    /// Which of the plan's segments is a pin's copy of the one that the block lies in.
+    pub pinned: Option<usize>,
+}
+
+/// Where a segment was found.
+#[derive(Clone, Copy)]
+struct Place {
+    is_pin: bool,
+    /// Some blocks may be found twice.
+    has_pins: bool,
 }
 
 /// How much is read of how much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Segments in the ring.
+    /// Segments in the ring and its pins.
     pub segments: u64,
-    /// Sealed blocks in the ring.
+    /// Sealed blocks in the ring and its pins.
     pub blocks: u64,
     /// Their compressed bytes.
     pub bytes: u64,
@@ -60,6 +74,8 @@ pub struct Cost {
     pub blocks_to_read: u64,
     /// Their compressed bytes.
     pub bytes_to_read: u64,
+    /// Of the blocks that are read: those that pins alone still have.
+    pub pinned_blocks_to_read: u64,
 }
 
 impl fmt::Display for Cost {
@@ -90,72 +106,110 @@ pub struct Plan {
     pub unreadable: Vec<Unreadable>,
     /// Some fragments were written before their flow was known; they are found by the flow's addresses.
     pub has_pairs: bool,
+    /// Candidates by what tells a block from all others of a ring, wherever a copy of it lies; empty without pins.
+    known: HashMap<BlockKey, usize>,
 }
 
+/// Sequence of the segment, offset in it and in each copy, number, and checksum of the table of parts.
+type BlockKey = (u64, u64, u64, u32);
+
 impl Plan {
-    /// Plans over every segment of a ring.
+    /// Plans over every segment of a ring and of its pins. A block that is in both is read once.
     pub fn make(directory: &Path, key: Option<&RingKey>, wanted: &Wanted) -> io::Result<Plan> {
         let mut plan = Plan::default();
-        for files in segments(directory, key)? {
-            plan.cost.segments += 1;
-            // What was sealed may be read from few pages; where that fails, the segment's own headers say it.
-            let sealed = SealedIndex::open(&files.index, key).and_then(|index| {
-                let lane = files.name.lane;
-                Sealed::ask(index, lane, wanted)
-            });
-            match sealed {
-                Ok(sealed) => plan.add_sealed(files, sealed),
-                Err(_) => match SegmentContents::walked(&files) {
-                    Ok(contents) => plan.add_walked(files, &contents, wanted),
-                    Err(error) => plan.unreadable(&files, &error),
-                },
-            }
+        let in_ring = segments(directory, key)?;
+        let in_pins = pins::segments(directory, key)?;
+        let has_pins = !in_pins.is_empty();
+        for files in in_ring {
+            plan.add(files, key, wanted, Place { is_pin: false, has_pins });
         }
+        for files in in_pins {
+            plan.add(files, key, wanted, Place { is_pin: true, has_pins });
+        }
+        plan.known = HashMap::new();
         // Blocks of one time stay in the order in which they were written.
         plan.candidates.sort_by_key(|candidate| candidate.header.first_time);
         Ok(plan)
     }
 
-    fn add_sealed(&mut self, files: SegmentFiles, sealed: Sealed) {
-        let segment = self.segments.len();
-        self.cost.blocks += sealed.totals.blocks;
-        self.cost.bytes += sealed.totals.used_bytes;
-        self.has_pairs |= sealed.has_pairs;
-        for (offset, header) in &sealed.found {
-            self.cost.blocks_to_read += 1;
-            self.cost.bytes_to_read += header.stored_bytes();
-            self.candidates.push(Candidate {
-                segment,
-                offset: *offset,
-                header: *header,
-                run: sealed.totals.run,
-            });
-        }
-        if !sealed.found.is_empty() {
-            self.segments.push(files);
+    /// Reads a candidate from where it is; one that is gone or damaged in the ring is read from its pin.
+    pub fn read(
+        &self,
+        reader: &mut BlockReader,
+        candidate: &Candidate,
+        frames: &mut BlockFrames,
+    ) -> Result<(), BlockError> {
+        let mut read = |segment: usize| {
+            let files = self.segments.get(segment).ok_or(BlockError::Removed)?;
+            reader.read(files, candidate.offset, &candidate.header, frames)
+        };
+        read(candidate.segment).or_else(|error| match candidate.pinned {
+            Some(pinned) => read(pinned).map_err(|_| error),
+            None => Err(error),
+        })
+    }
+
+    fn add(&mut self, files: SegmentFiles, key: Option<&RingKey>, wanted: &Wanted, place: Place) {
+        self.cost.segments += 1;
+        // What was sealed may be read from few pages; where that fails, the segment's own headers say it.
+        let sealed = SealedIndex::open(&files.index, key).and_then(|index| {
+            let lane = files.name.lane;
+            Sealed::ask(index, lane, wanted)
+        });
+        match sealed {
+            Ok(sealed) => self.add_sealed(files, sealed, place),
+            Err(_) => match SegmentContents::walked(&files) {
+                Ok(contents) => self.add_walked(files, &contents, wanted, place),
+                // A pin that was given back meanwhile.
+                Err(BlockError::Removed) if place.is_pin => {}
+                Err(error) => self.unreadable(&files, &error),
+            },
         }
     }
 
-    fn add_walked(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted) {
-        let segment = self.segments.len();
-        let before = self.candidates.len();
+    fn add_sealed(&mut self, files: SegmentFiles, sealed: Sealed, place: Place) {
+        self.cost.blocks += sealed.totals.blocks;
+        self.cost.bytes += if place.is_pin { pins::disk_bytes(&files) } else { sealed.totals.used_bytes };
+        self.has_pairs |= sealed.has_pairs;
+        self.add_found(files, &sealed.found, sealed.totals.run, place);
+    }
+
+    fn add_walked(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted, place: Place) {
+        let mut found = Vec::new();
         for block in &contents.blocks {
-            let bytes = block.header.stored_bytes();
             self.cost.blocks += 1;
-            self.cost.bytes += bytes;
+            self.cost.bytes += block.header.stored_bytes();
             let summary = contents.summary(block).and_then(|bytes| Summary::parse(bytes).ok());
             self.has_pairs |= summary.as_ref().is_some_and(Summary::has_pairs);
             if wanted.may_be_in(contents.run, &block.header, summary) {
-                self.cost.blocks_to_read += 1;
-                self.cost.bytes_to_read += bytes;
-                let run = contents.run.unwrap_or(0);
-                self.candidates.push(Candidate { segment, offset: block.offset, header: block.header, run });
+                found.push((block.offset, block.header));
             }
         }
         for damaged in &contents.damaged {
             self.damaged(&files, damaged);
         }
-        if self.candidates.len() > before {
+        self.add_found(files, &found, contents.run.unwrap_or(0), place);
+    }
+
+    fn add_found(&mut self, files: SegmentFiles, found: &[(u64, BlockHeader)], run: u32, place: Place) {
+        let segment = self.segments.len();
+        for (offset, header) in found {
+            let key = (header.segment, *offset, header.number, header.table_crc);
+            let held = self.known.get(&key).and_then(|at| self.candidates.get_mut(*at));
+            if let Some(held) = held.filter(|held| held.header == *header) {
+                held.pinned = Some(segment);
+                continue;
+            }
+            if place.has_pins {
+                self.known.insert(key, self.candidates.len());
+            }
+            self.cost.blocks_to_read += 1;
+            self.cost.bytes_to_read += header.stored_bytes();
+            self.cost.pinned_blocks_to_read += u64::from(place.is_pin);
+            let (offset, header) = (*offset, *header);
+            self.candidates.push(Candidate { segment, offset, header, run, pinned: None });
+        }
+        if !found.is_empty() {
             self.segments.push(files);
         }
     }

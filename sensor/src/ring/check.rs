@@ -9,6 +9,7 @@ use super::gaps::Gaps;
 use super::index::sealed::sealed_totals;
 use super::index::{SealedIndex, Totals};
 use super::lock;
+use super::pins::{self, Pin};
 use super::reader::{BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segments};
 use super::summary::Summary;
 use serde::Serialize;
@@ -71,6 +72,10 @@ pub struct Listing {
     pub disk_bytes: u64,
     /// The segments.
     pub segments: Vec<SegmentLine>,
+    /// Disk space of the pins, beside the ring's.
+    pub pin_bytes: u64,
+    /// The pins, oldest first.
+    pub pins: Vec<Pin>,
 }
 
 /// One thing that is not as it was written.
@@ -126,7 +131,10 @@ pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
         frame_bytes: 0,
         disk_bytes: 0,
         segments: Vec::new(),
+        pin_bytes: 0,
+        pins: pins::list(directory)?,
     };
+    listing.pin_bytes = listing.pins.iter().map(|pin| pin.bytes).sum();
     for files in segments(directory, key)? {
         let line = line(&files)?;
         listing.frames += line.frames;
@@ -164,7 +172,8 @@ fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
     })
 }
 
-/// Reads every block of a ring and verifies its checksums. `progress` is told the segments done and there are.
+/// Reads every block of a ring and its pins and verifies its checksums. `progress` is told the segments done and
+/// there are.
 pub fn check(
     directory: &Path,
     key: Option<&RingKey>,
@@ -172,13 +181,14 @@ pub fn check(
 ) -> io::Result<Check> {
     let (mut check, mut reader, mut frames) =
         (Check::default(), BlockReader::default(), BlockFrames::default());
-    let all = segments(directory, key)?;
+    let mut all = segments(directory, key)?;
+    all.extend(pins::segments(directory, key)?);
     for (done, files) in all.iter().enumerate() {
         progress(done, all.len());
         match SegmentContents::read(files) {
             Ok(contents) => check.segment(files, &contents, &mut reader, &mut frames),
             Err(BlockError::Removed) => continue,
-            Err(error) => check.damage(Damage::whole(&files.name.segment_file(), error.to_string(), None)),
+            Err(error) => check.damage(Damage::whole(&shown(&files.segment), error.to_string(), None)),
         }
         check.segments += 1;
     }
@@ -210,10 +220,12 @@ impl Check {
         reader: &mut BlockReader,
         frames: &mut BlockFrames,
     ) {
-        let file = files.name.segment_file();
+        let (file, index) = (shown(&files.segment), shown(&files.index));
+        // A pin has holes where the original has blocks that it does not keep.
+        let is_pin = files.segment.parent().is_some_and(pins::is_pin);
         let mut expected = SEGMENT_HEADER_BYTES as u64;
         for block in &contents.blocks {
-            if contents.sealed.is_some() && block.offset > expected {
+            if contents.sealed.is_some() && block.offset > expected && !is_pin {
                 let what = format!("{} bytes without a sound block", block.offset - expected);
                 self.damage(Damage { offset: Some(expected), ..Damage::whole(&file, what, None) });
             }
@@ -235,7 +247,7 @@ impl Check {
                 }),
             }
             if let Some(Err(error)) = contents.summary(block).map(Summary::parse) {
-                self.damage(Damage::whole(&files.name.index_file(), error.to_string(), Some(0)));
+                self.damage(Damage::whole(&index, error.to_string(), Some(0)));
             }
         }
         let sealed = contents.sealed.map(|_| SealedIndex::open(&files.index, files.key.as_ref()));
@@ -254,8 +266,17 @@ impl Check {
                 "{} records or pages are damaged; its blocks are found all the same",
                 contents.index_records_damaged
             );
-            self.damage(Damage::whole(&files.name.index_file(), what, Some(0)));
+            self.damage(Damage::whole(&index, what, Some(0)));
         }
+    }
+}
+
+/// A file's name, with its pin's where it belongs to one.
+fn shown(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match path.parent().filter(|directory| pins::is_pin(directory)) {
+        Some(pin) => format!("{}/{}", name(pin), name(path)),
+        None => name(path),
     }
 }
 
@@ -294,7 +315,20 @@ impl fmt::Display for Listing {
             self.frame_bytes as f64 / 1e6,
             self.disk_bytes as f64 / 1e6,
             if self.being_written { ", being written" } else { "" }
-        )
+        )?;
+        for pin in &self.pins {
+            let Pin { id, frames, blocks, bytes, query, note, .. } = pin;
+            let megabytes = *bytes as f64 / 1e6;
+            write!(f, "\npin {id}: {frames} frames in {blocks} blocks, {megabytes:.1} MB, ")?;
+            match pin.until {
+                Some(until) => write!(f, "until {until}: {query}")?,
+                None => write!(f, "until given back: {query}")?,
+            }
+            if !note.is_empty() {
+                write!(f, " ({note})")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -20,6 +20,15 @@ pub struct RingConfig {
     pub directory: String,
     /// Disk space the ring may use, in MiB, indexes included. The oldest segment leaves to make room.
     pub budget_mib: u64,
+    /// Frames older than this leave, in hours, even when the budget would hold them; 0: no limit. Age counts in
+    /// the time of the frames, so that a replay of an old capture keeps it. Whole segments leave, and a segment
+    /// spans at most a sixteenth of the limit.
+    pub age_max_hours: u32,
+    /// Space that others shall find on the ring's file system, in MiB, but at most a twentieth of it: before a
+    /// new segment takes more, the oldest leave, even below the budget. 0: the ring yields only to a full disk.
+    pub disk_free_min_mib: u64,
+    /// Disk space that pinned evidence may use in MiB, beside the budget. At the limit `ring pin` refuses.
+    pub pin_budget_mib: u64,
     /// Size of a segment file in MiB (1 to 1024); space is taken and given back in these steps.
     ///
     /// Where the budget would not hold four segments per worker, segments are made smaller.
@@ -50,6 +59,9 @@ impl Default for RingConfig {
         RingConfig {
             directory: String::new(),
             budget_mib: 10 << 10,
+            age_max_hours: 0,
+            disk_free_min_mib: 1 << 10,
+            pin_budget_mib: 1 << 10,
             segment_mib: 64,
             block_kib: 512,
             zstd_level: -1,

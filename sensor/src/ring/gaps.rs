@@ -54,8 +54,12 @@ impl LossKind {
 pub enum RecordKind {
     /// Frames were lost.
     Loss(LossKind),
-    /// Retention removed frames.
+    /// Retention removed frames: the budget was needed for later ones.
     Expired,
+    /// Retention removed frames: they were older than the limit.
+    ExpiredByAge,
+    /// Retention removed frames: others filled the disk.
+    ExpiredByDisk,
     /// A run of the sensor began to write this lane.
     RunStart,
     /// A run ended this lane in order.
@@ -75,6 +79,8 @@ impl RecordKind {
             RecordKind::RunEnd => 34,
             RecordKind::RunKilled => 35,
             RecordKind::Damaged => 36,
+            RecordKind::ExpiredByAge => 37,
+            RecordKind::ExpiredByDisk => 38,
         }
     }
 
@@ -85,8 +91,15 @@ impl RecordKind {
             34 => RecordKind::RunEnd,
             35 => RecordKind::RunKilled,
             36 => RecordKind::Damaged,
+            37 => RecordKind::ExpiredByAge,
+            38 => RecordKind::ExpiredByDisk,
             _ => RecordKind::Loss(*LossKind::ALL.iter().find(|kind| **kind as u8 == code)?),
         })
+    }
+
+    /// Whether retention removed frames, for whatever reason.
+    pub fn is_expiry(self) -> bool {
+        matches!(self, RecordKind::Expired | RecordKind::ExpiredByAge | RecordKind::ExpiredByDisk)
     }
 
     /// Runs are instants and are never merged.
@@ -139,7 +152,7 @@ impl GapRecord {
         let kind = RecordKind::from_code(code).ok_or(FormatError::Value {
             what: "kind of gap record",
             found: code.into(),
-            expected: RecordKind::Damaged.code().into(),
+            expected: RecordKind::ExpiredByDisk.code().into(),
         })?;
         fields.u8()?;
         Ok(GapRecord {
@@ -304,9 +317,9 @@ impl Ledger {
 fn compact(records: &mut Vec<GapRecord>, records_max: usize) {
     let mut kept: Vec<GapRecord> = Vec::new();
     for record in records.iter() {
-        let same = |held: &&mut GapRecord| held.kind == RecordKind::Expired && held.lane == record.lane;
+        let same = |held: &&mut GapRecord| (held.kind, held.lane) == (record.kind, record.lane);
         match kept.iter_mut().find(same) {
-            Some(held) if record.kind == RecordKind::Expired => held.merge(record),
+            Some(held) if record.kind.is_expiry() => held.merge(record),
             _ => kept.push(*record),
         }
     }

@@ -8,6 +8,7 @@
 //! begins the block that cannot begin before they are back. That is a little later than they are known, and makes
 //! the estimate follow from the frames alone: a replay says the same every time it is run.
 
+use super::retention::Limits;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,27 +33,41 @@ pub(super) struct Written {
 pub(super) struct Horizon {
     /// Bytes that are surely kept: the budget without what the segments being written may come to use, and
     /// without the one that leaves next.
-    capacity_bytes: u64,
+    capacity_bytes: AtomicU64,
+    /// Seconds after which a packet leaves because of its age, whatever the space; `u64::MAX`: never.
+    age_max_s: AtomicU64,
     /// Bytes per second of the frames' time by lane; 0: not known yet.
     rates: Box<[AtomicU64]>,
 }
 
 impl Horizon {
-    /// For a budget that segments of at most `segment_bytes`, indexes included, take up by and by.
-    pub(super) fn new(budget_bytes: u64, segment_bytes: u64, lanes: u16) -> Horizon {
-        let unsure_bytes = (u64::from(lanes) + 1) * segment_bytes;
-        Horizon {
-            capacity_bytes: budget_bytes.saturating_sub(unsure_bytes).max(segment_bytes / 2),
+    /// For as many lanes.
+    pub(super) fn new(limits: &Limits, lanes: u16) -> Horizon {
+        let horizon = Horizon {
+            capacity_bytes: AtomicU64::new(0),
+            age_max_s: AtomicU64::new(u64::MAX),
             rates: (0..lanes).map(|_| AtomicU64::new(0)).collect(),
-        }
+        };
+        horizon.set_limits(limits);
+        horizon
+    }
+
+    /// Other limits hold from now on.
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        let segment_bytes = limits.segment_bytes + limits.index_bytes;
+        let unsure_bytes = (self.rates.len() as u64 + 1) * segment_bytes;
+        let capacity = limits.budget_bytes.saturating_sub(unsure_bytes).max(segment_bytes / 2);
+        self.capacity_bytes.store(capacity, Ordering::Relaxed);
+        let age = limits.age_max.map_or(u64::MAX, |age| age.as_secs());
+        self.age_max_s.store(age, Ordering::Relaxed);
     }
 
     /// How long a packet is kept; none: no rate is known yet.
     pub(super) fn get(&self) -> Option<Duration> {
         let rates = self.rates.iter().map(|rate| rate.load(Ordering::Relaxed));
         let rate = rates.fold(0, u64::saturating_add);
-        let seconds = self.capacity_bytes.checked_div(rate)?;
-        Some(Duration::from_secs(seconds))
+        let seconds = self.capacity_bytes.load(Ordering::Relaxed).checked_div(rate)?;
+        Some(Duration::from_secs(seconds.min(self.age_max_s.load(Ordering::Relaxed))))
     }
 
     fn set(&self, lane: u16, rate: u64) {
@@ -122,8 +137,31 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn limits(budget_bytes: u64, age_max: Option<Duration>) -> Limits {
+        Limits {
+            budget_bytes,
+            segment_bytes: 900,
+            index_bytes: 100,
+            segment_bytes_min: 0,
+            kept_bytes_min: 0,
+            age_max,
+            disk_free_min_bytes: 0,
+        }
+    }
+
     fn horizon(lanes: u16) -> Horizon {
-        Horizon::new(20_000, 1000, lanes)
+        Horizon::new(&limits(20_000, None), lanes)
+    }
+
+    #[test]
+    fn limits_that_change_change_what_is_promised() {
+        let horizon = horizon(1);
+        horizon.set(0, 100);
+        assert_eq!(horizon.get(), Some(Duration::from_secs(180)));
+        horizon.set_limits(&limits(12_000, None));
+        assert_eq!(horizon.get(), Some(Duration::from_secs(100)));
+        horizon.set_limits(&limits(12_000, Some(Duration::from_secs(60))));
+        assert_eq!(horizon.get(), Some(Duration::from_secs(60)));
     }
 
     fn written(number: u64, from_s: u64, until_s: u64, bytes: u64) -> Option<Written> {
@@ -193,6 +231,7 @@ mod tests {
 
     #[test]
     fn a_ring_of_two_segments_promises_half_of_one() {
-        assert_eq!(Horizon::new(2000, 1000, 1).capacity_bytes, 500);
+        let capacity = Horizon::new(&limits(2000, None), 1).capacity_bytes;
+        assert_eq!(capacity.into_inner(), 500);
     }
 }

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-const LOCK_FILE: &str = "lock";
+pub(super) const LOCK_FILE: &str = "lock";
 
 /// Held for as long as this value lives.
 #[derive(Debug)]
@@ -21,12 +21,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock; `WouldBlock` when another process has it.
     pub(super) fn take(directory: &Path) -> io::Result<Lock> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(directory.join(LOCK_FILE))?;
+        let file = open(directory)?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
             Ok(_) => Ok(Lock { _file: file }),
             Err(nix::errno::Errno::EACCES | nix::errno::Errno::EAGAIN) => {
@@ -35,6 +30,22 @@ impl Lock {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Waits for the lock.
+pub(super) fn wait(directory: &Path) -> io::Result<Lock> {
+    let file = open(directory)?;
+    loop {
+        match fcntl(&file, FcntlArg::F_OFD_SETLKW(&whole_file())) {
+            Ok(_) => return Ok(Lock { _file: file }),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn open(directory: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(LOCK_FILE))
 }
 
 /// Whether a process holds the lock.

@@ -28,6 +28,7 @@
 //! | `gaps`, `alive` | the gap ledger, and until when each lane has everything on disk |
 //! | `interfaces` | the names of interfaces: a line each, number, space, name |
 //! | `lock` | empty |
+//! | `pins/ID/` | a pin: copies of blocks, see below |
 //! | `*.tmp` | a file that is not finished; removed at the next start |
 //!
 //! **Segment**: a header of 128 bytes: magic `WEIRRING`, version u16, lane u16, run u32, sequence u64, first
@@ -53,6 +54,12 @@
 //! u16, sequence u64, first time u64, salt of 8 bytes, zeros, checksum. A journal goes on with records: length of
 //! payload u32, its checksum u32, payload: offset in the segment u64, the block's header, its summary (`summary.rs`).
 //! The sealed form goes on with pages (`index/pages.rs`) that hold sorted keys (`index/sealed.rs`).
+//!
+//! **Pins**: `pins/ID/` keeps blocks past the ring's turn: for every segment that had some of them a file of the
+//! same name with the original's header and the blocks byte for byte, each where it was, holes between them, and a
+//! sealed index of their own; `pin.json` says what was asked for and until when it is kept. Each pin is whole by
+//! itself: a block of two pins is stored twice. `pins/lock` is held by who makes or removes one; `pins/*.tmp` is a pin that is not
+//! finished, or half removed, and goes with the next of these or the next start.
 //!
 //! **Ledger**: see `gaps.rs`; a header and records of 64 bytes each.
 //!
@@ -89,6 +96,8 @@ pub mod gaps;
 pub mod interfaces;
 mod lock;
 mod retention;
+mod upkeep;
+pub mod pins;
 mod recovery;
 mod horizon;
 mod places;
@@ -110,7 +119,7 @@ use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
 use horizon::{Horizon, Pace};
 use lane::Work;
 use lock::Lock;
-use retention::Retention;
+use retention::{Limits, Retention};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io;
@@ -188,16 +197,13 @@ pub enum RingError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     block_bytes: usize,
-    segment_bytes: u64,
-    index_bytes: u64,
-    budget_bytes: u64,
     level: i32,
     /// Whether blocks carry a hash of their contents.
     hashes: bool,
 }
 
 impl Sizes {
-    fn of(config: &RingConfig, lanes: u16) -> Result<Sizes, RingError> {
+    fn of(config: &RingConfig, lanes: u16) -> Result<(Sizes, Limits), RingError> {
         in_range("block_kib", config.block_kib, BLOCK_KIB_RANGE)?;
         in_range("segment_mib", config.segment_mib, SEGMENT_MIB_RANGE)?;
         in_range("queue_blocks", config.queue_blocks, QUEUE_BLOCKS_RANGE)?;
@@ -226,9 +232,17 @@ impl Sizes {
                 needed,
             });
         }
-        let index_bytes = with_index(segment_bytes) - segment_bytes;
-        let level = config.zstd_level;
-        Ok(Sizes { block_bytes, segment_bytes, index_bytes, budget_bytes, level, hashes: true })
+        let limits = Limits {
+            budget_bytes,
+            segment_bytes,
+            index_bytes: with_index(segment_bytes) - segment_bytes,
+            segment_bytes_min: smallest,
+            kept_bytes_min: needed,
+            age_max: (config.age_max_hours > 0)
+                .then(|| Duration::from_secs(u64::from(config.age_max_hours) * 3600)),
+            disk_free_min_bytes: config.disk_free_min_mib.saturating_mul(1 << 20),
+        };
+        Ok((Sizes { block_bytes, level: config.zstd_level, hashes: true }, limits))
     }
 }
 
@@ -277,6 +291,16 @@ pub struct RingStatus {
     pub used_bytes: u64,
     /// Disk space the ring may use, in bytes.
     pub budget_bytes: u64,
+    /// Of the segments removed: those that were older than the limit.
+    pub segments_removed_by_age: u64,
+    /// Of the segments removed: those that left because others filled the disk.
+    pub segments_removed_by_disk: u64,
+    /// Whether the disk is nearly full from elsewhere, and the ring is smaller for it.
+    pub disk_short: bool,
+    /// Pins: evidence kept past its turn.
+    pub pins: u64,
+    /// Disk space of the pins, in bytes; not part of the ring's.
+    pub pin_bytes: u64,
 }
 
 /// A ring that is being written.
@@ -285,6 +309,9 @@ pub struct Ring {
     shared: Arc<Shared>,
     lanes: Vec<Option<Lane>>,
     threads: Vec<JoinHandle<()>>,
+    config: RingConfig,
+    lane_count: u16,
+    pins_seen: Mutex<pins::Seen>,
     _lock: Lock,
 }
 
@@ -293,19 +320,28 @@ impl Ring {
     ///
     /// `now` is when a live run begins; a replay's begins with its first frame.
     pub fn open(config: &RingConfig, lanes: u16, mode: RingMode, now: Timestamp) -> Result<Ring, RingError> {
-        let sizes = Sizes::of(config, lanes)?;
+        let (sizes, limits) = Sizes::of(config, lanes)?;
         let directory = Path::new(&config.directory);
         let key = RingKey::load(&config.encryption_key)
             .map_err(|source| RingError::Io { path: "ring.encryption_key".into(), source })?;
         let sync = Duration::from_millis(config.sync_ms);
-        let (lock, shared) = prepare(directory, sizes, lanes, key, sync, mode, now).map_err(|source| {
-            let path = directory.to_owned();
-            match source.kind() {
-                io::ErrorKind::WouldBlock => RingError::Locked { path },
-                _ => RingError::Io { path, source },
-            }
-        })?;
-        let mut ring = Ring { shared: Arc::new(shared), lanes: Vec::new(), threads: Vec::new(), _lock: lock };
+        let (lock, shared) =
+            prepare(directory, sizes, lanes, limits, key, sync, mode, now).map_err(|source| {
+                let path = directory.to_owned();
+                match source.kind() {
+                    io::ErrorKind::WouldBlock => RingError::Locked { path },
+                    _ => RingError::Io { path, source },
+                }
+            })?;
+        let mut ring = Ring {
+            shared: Arc::new(shared),
+            lanes: Vec::new(),
+            threads: Vec::new(),
+            config: config.clone(),
+            lane_count: lanes,
+            pins_seen: Mutex::default(),
+            _lock: lock,
+        };
         ring.start(config, lanes).map_err(|source| RingError::Io { path: directory.to_owned(), source })?;
         Ok(ring)
     }
@@ -320,9 +356,28 @@ impl Ring {
         self.lanes.get_mut(usize::from(index))?.take()
     }
 
+    /// Applies what may change while the ring is written: budget, age, reserve. What no longer fits leaves at
+    /// once; segments being written end early where they would not leave room. Other keys are not looked at.
+    ///
+    /// An error changes nothing.
+    pub fn set_limits(&mut self, config: &RingConfig) -> Result<(), RingError> {
+        let wanted = RingConfig {
+            budget_mib: config.budget_mib,
+            age_max_hours: config.age_max_hours,
+            disk_free_min_mib: config.disk_free_min_mib,
+            pin_budget_mib: config.pin_budget_mib,
+            ..self.config.clone()
+        };
+        let (_, limits) = Sizes::of(&wanted, self.lane_count)?;
+        self.config = wanted;
+        self.shared.set_limits(limits);
+        Ok(())
+    }
+
     /// Counts so far.
     pub fn status(&self) -> RingStatus {
         let counts = &self.shared.counts;
+        let (pins, pin_bytes) = pins::seen(&self.shared.directory, &self.pins_seen);
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let books = self.shared.books();
         RingStatus {
@@ -339,7 +394,12 @@ impl Ring {
             failing: counts.failing.load(Ordering::Relaxed),
             keeps_s: self.shared.horizon.get().map(|keeps| keeps.as_secs()),
             used_bytes: books.retention.total() + books.ledger.bytes(),
-            budget_bytes: self.shared.sizes.budget_bytes + LEDGER_SHARE_BYTES,
+            budget_bytes: books.retention.limits().budget_bytes + LEDGER_SHARE_BYTES,
+            segments_removed_by_age: get(&counts.segments_removed_by_age),
+            segments_removed_by_disk: get(&counts.segments_removed_by_disk),
+            disk_short: books.retention.is_disk_short(),
+            pins,
+            pin_bytes,
         }
     }
 
@@ -418,6 +478,7 @@ fn prepare(
     directory: &Path,
     sizes: Sizes,
     lanes: u16,
+    limits: Limits,
     key: Option<RingKey>,
     sync: Duration,
     mode: RingMode,
@@ -428,9 +489,12 @@ fn prepare(
     let gaps = Gaps::read(directory)?;
     let run = gaps.last_run().saturating_add(1);
     let mut ledger = Ledger::open(directory)?;
-    let mut retention = Retention::new(directory, key.clone(), sizes.budget_bytes);
+    let mut retention = Retention::new(directory, key.clone(), limits);
     for files in recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)? {
         retention.adopt(&files)?;
+    }
+    for files in pins::segments(directory, key.as_ref())? {
+        retention.pass_sequence(files.name.sequence);
     }
     let shared = Shared {
         directory: directory.to_owned(),
@@ -442,10 +506,13 @@ fn prepare(
         opened: now,
         closing: AtomicBool::new(false),
         books: Mutex::new(Books { retention, ledger }),
+        limits_set: AtomicU64::new(0),
         counts: Counts::default(),
-        horizon: Horizon::new(sizes.budget_bytes, sizes.segment_bytes + sizes.index_bytes, lanes),
+        horizon: Horizon::new(&limits, lanes),
     };
     shared.make_room(&mut shared.books(), 0)?;
+    // A replay's time begins with its first frame, and a pin's end is no matter of frames.
+    shared.upkeep((mode == RingMode::Live).then_some(now));
     Ok((lock, shared))
 }
 

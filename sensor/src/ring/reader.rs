@@ -10,6 +10,7 @@ use super::format::{
     SegmentName,
 };
 use super::index::{IndexError, Journal, SealedIndex, Totals};
+use super::pins;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -132,7 +133,7 @@ impl SegmentContents {
     fn walk(files: &SegmentFiles, index: &Journal) -> Result<SegmentContents, BlockError> {
         let file = open(&files.segment)?;
         let run = run_of(&file)?;
-        let length = file.metadata()?.len();
+        let (length, is_pin) = (file.metadata()?.len(), files.segment.parent().is_some_and(pins::is_pin));
         let mut contents = SegmentContents { run, ..SegmentContents::default() };
         let mut indexed = index.blocks.iter().peekable();
         let mut at = SEGMENT_HEADER_BYTES as u64;
@@ -151,10 +152,15 @@ impl SegmentContents {
             }
             // The first bytes of a block are stored last: zeros are the end, unless the index knows better.
             let known = index.blocks.iter().find(|block| block.offset == at);
-            if known.is_none() && matches!(place, Place::Blank) {
+            if known.is_none() && matches!(place, Place::Blank) && !is_pin {
                 break;
             }
             let next = next_sound(&file, at, length, files.name.sequence)?;
+            if known.is_none() && matches!(place, Place::Blank) {
+                // A pin has holes where the original has blocks that it does not keep.
+                at = next.unwrap_or(length);
+                continue;
+            }
             let bytes = next.unwrap_or(length) - at;
             contents.damaged.push(DamagedRange { offset: at, bytes, known: known.map(|block| block.header) });
             at = next.unwrap_or(length);

@@ -65,6 +65,11 @@ impl Segment {
         self.used as u64
     }
 
+    /// Bytes left for blocks, headers included.
+    pub(super) fn room(&self) -> u64 {
+        self.map.len().saturating_sub(self.used) as u64
+    }
+
     /// The bytes after the next block's header, up to the end of the segment; the first `expected` of them are
     /// about to be written.
     pub(super) fn body(&mut self, expected: usize) -> &mut [u8] {

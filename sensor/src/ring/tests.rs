@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use std::fs;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Owned {
-    time: u64,
+pub(super) struct Owned {
+    pub(super) time: u64,
     interface: u32,
     link: u16,
     wire_len: u32,
@@ -19,11 +19,11 @@ struct Owned {
 }
 
 impl Owned {
-    fn new(time: u64, data: Vec<u8>) -> Owned {
+    pub(super) fn new(time: u64, data: Vec<u8>) -> Owned {
         Owned { time, interface: 0, link: 1, wire_len: data.len() as u32, data }
     }
 
-    fn frame(&self) -> Frame<'_> {
+    pub(super) fn frame(&self) -> Frame<'_> {
         Frame {
             time: Timestamp(self.time),
             link: LinkType(self.link),
@@ -44,12 +44,12 @@ impl Owned {
     }
 }
 
-fn config(directory: &Path) -> RingConfig {
+pub(super) fn config(directory: &Path) -> RingConfig {
     let directory = directory.to_str().unwrap().to_owned();
     RingConfig { directory, budget_mib: 64, segment_mib: 2, block_kib: 256, ..RingConfig::default() }
 }
 
-fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
+pub(super) fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
     let mut ring =
         Ring::open(&config(directory), lanes.len() as u16, RingMode::Replay, Timestamp(0)).unwrap();
     for (index, frames) in lanes.iter().enumerate() {
@@ -65,7 +65,7 @@ fn write(directory: &Path, lanes: &[Vec<Owned>]) -> RingStatus {
 }
 
 /// Every frame that can be read, by lane, and how many blocks and ranges are damaged.
-fn read(directory: &Path, lanes: usize) -> (Vec<Vec<Owned>>, usize) {
+pub(super) fn read(directory: &Path, lanes: usize) -> (Vec<Vec<Owned>>, usize) {
     let (mut out, mut damaged) = (vec![Vec::new(); lanes], 0);
     let (mut reader, mut frames) = (BlockReader::default(), BlockFrames::default());
     for files in segments(directory, None).unwrap() {
@@ -84,7 +84,7 @@ fn read(directory: &Path, lanes: usize) -> (Vec<Vec<Owned>>, usize) {
 }
 
 /// Frames that hardly compress, so that sizes on disk follow from their number.
-fn noise(count: usize, bytes: usize, seed: u64) -> Vec<Owned> {
+pub(super) fn noise(count: usize, bytes: usize, seed: u64) -> Vec<Owned> {
     let mut state = seed | 1;
     let mut next = move || {
         state ^= state << 13;
@@ -245,7 +245,7 @@ fn the_budget_holds_exactly_and_the_oldest_leaves() {
     assert!(frames.ends_with(&lower[0]) && lower[0].len() < kept[0].len());
 }
 
-fn size_of(directory: &Path) -> u64 {
+pub(super) fn size_of(directory: &Path) -> u64 {
     fs::read_dir(directory)
         .unwrap()
         .flatten()

@@ -15,10 +15,11 @@ use super::index::Totals;
 use super::index::journal::IndexWriter;
 use super::index::sealed::BLOCKS_MAX;
 use super::lane::{Loss, Work};
-use super::retention::{Removed, Retention};
+use super::retention::{Limits, Retention, is_full};
 use super::segment::Segment;
 use super::summary::Summarizer;
 use super::sync::Syncing;
+use super::upkeep::{FULL_DISK_TRIES_MAX, FULL_DISK_WAIT, Upkept};
 use super::{RingMode, Sizes};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::io;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) run: u32,
     pub(super) opened: Timestamp,
     pub(super) closing: AtomicBool,
+    /// Counts how often the limits were changed, so that every thread looks after its own segments.
+    pub(super) limits_set: AtomicU64,
     pub(super) books: Mutex<Books>,
     pub(super) counts: Counts,
     pub(super) horizon: Horizon,
@@ -69,6 +72,8 @@ pub(super) struct Counts {
     pub(super) blocks_hurried: AtomicU64,
     pub(super) frames_failed: AtomicU64,
     pub(super) segments_removed: AtomicU64,
+    pub(super) segments_removed_by_age: AtomicU64,
+    pub(super) segments_removed_by_disk: AtomicU64,
     pub(super) ledger_errors: AtomicU64,
     pub(super) failing: AtomicBool,
 }
@@ -84,35 +89,10 @@ impl Shared {
         self.count_ledger(noted);
     }
 
-    fn count_ledger(&self, result: io::Result<()>) {
+    pub(super) fn count_ledger(&self, result: io::Result<()>) {
         if result.is_err() {
             self.counts.ledger_errors.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn note_removed(&self, ledger: &mut Ledger, removed: &[Removed]) {
-        for removed in removed {
-            self.counts.segments_removed.fetch_add(1, Ordering::Relaxed);
-            let totals = removed.totals.unwrap_or_default();
-            let noted = ledger.note(GapRecord {
-                kind: RecordKind::Expired,
-                lane: removed.name.lane,
-                run: self.run,
-                from: totals.first_time.min(removed.name.first_time),
-                to: totals.last_time.max(removed.name.first_time),
-                frames: totals.frames,
-                bytes: totals.frame_bytes,
-            });
-            self.count_ledger(noted);
-        }
-    }
-
-    /// Removes the oldest segments until `bytes` fit, and writes down what has gone.
-    pub(super) fn make_room(&self, books: &mut Books, bytes: u64) -> io::Result<()> {
-        let mut removed = Vec::new();
-        let made = books.retention.make_room(bytes, &mut removed);
-        self.note_removed(&mut books.ledger, &removed);
-        made
     }
 }
 
@@ -126,17 +106,19 @@ pub(super) struct LaneEnd {
 
 /// A segment being written, with its index.
 pub(super) struct Open {
-    name: SegmentName,
+    pub(super) name: SegmentName,
     segment: Segment,
     seal: SegmentSeal,
     index: IndexWriter,
+    index_bytes_max: u64,
 }
 
 /// A ring thread.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     inbox: Receiver<Work>,
-    lanes: Vec<LaneEnd>,
+    pub(super) lanes: Vec<LaneEnd>,
+    pub(super) upkept: Upkept,
     /// Places for blocks in the inbox.
     capacity: usize,
     encoder: Encoder,
@@ -155,7 +137,8 @@ impl Writer {
     ) -> io::Result<Writer> {
         let encoder = Encoder::new(shared.sizes.level)?;
         let (summarizer, summary) = (Summarizer::default(), Vec::new());
-        Ok(Writer { shared, inbox, lanes, capacity, encoder, summarizer, summary, failing: None })
+        let upkept = Upkept::default();
+        Ok(Writer { shared, inbox, lanes, upkept, capacity, encoder, summarizer, summary, failing: None })
     }
 
     /// Works until every lane has closed, or the ring closes and nothing waits.
@@ -163,7 +146,9 @@ impl Writer {
         loop {
             match self.inbox.recv_timeout(WORK_WAIT) {
                 Ok(work) => self.handle(work),
-                Err(RecvTimeoutError::Timeout) if !self.shared.closing.load(Ordering::Acquire) => {}
+                Err(RecvTimeoutError::Timeout) if !self.shared.closing.load(Ordering::Acquire) => {
+                    self.upkeep(None);
+                }
                 Err(_) => break,
             }
         }
@@ -176,9 +161,18 @@ impl Writer {
 
     fn handle(&mut self, work: Work) {
         match work {
-            Work::Block(block) => self.block(block),
+            Work::Block(block) => {
+                // Of a block's times the earliest: one frame with a wild time must not age the whole ring.
+                let time = block.first_time;
+                self.block(block);
+                self.upkeep(Some(time));
+            }
             Work::Loss(lane, kind, loss) => self.note_loss(lane, kind, loss),
-            Work::Alive(lane, time) => self.alive(lane, time),
+            Work::Alive(lane, time) => {
+                self.alive(lane, time);
+                // A replay's lane says how far its frames are, wild times included.
+                self.upkeep(Some(time).filter(|_| self.shared.mode == RingMode::Live));
+            }
             Work::End(lane, time) => self.end(lane, time),
         }
     }
@@ -295,18 +289,15 @@ impl Writer {
     /// A segment with room for the block even if it does not compress, and an index with room for its summary.
     fn ensure_segment(&mut self, at: usize, block: &Block) -> io::Result<()> {
         let bound = bound(block.entries.len(), block.heads.len(), block.tails.len());
-        let sizes = &self.shared.sizes;
-        let (segment_bytes, index_bytes) = (sizes.segment_bytes, sizes.index_bytes);
         if let Some(open) = self.lanes.get(at).and_then(|lane| lane.segment.as_ref()) {
-            let room = segment_bytes - open.segment.offset();
-            let has_room = room >= bound as u64 && open.index.blocks() < BLOCKS_MAX;
-            if has_room && open.index.bytes_with(self.summary.len()) <= index_bytes {
+            let has_room = open.segment.room() >= bound as u64 && open.index.blocks() < BLOCKS_MAX;
+            if has_room && open.index.bytes_with(self.summary.len()) <= open.index_bytes_max {
                 return Ok(());
             }
             self.finish_segment(at);
         }
         let open = self.create_segment(block)?;
-        if open.index.bytes_with(self.summary.len()) > index_bytes {
+        if open.index.bytes_with(self.summary.len()) > open.index_bytes_max {
             // More was seen in this block than a whole index may hold: it is read for every question instead.
             self.summary.clear();
             Summarizer::opaque(&mut self.summary);
@@ -318,39 +309,64 @@ impl Writer {
     }
 
     fn create_segment(&self, block: &Block) -> io::Result<Open> {
-        let (shared, sizes) = (&self.shared, &self.shared.sizes);
-        let mut guard = shared.books();
-        let books = &mut *guard;
-        shared.make_room(books, sizes.segment_bytes + sizes.index_bytes)?;
+        let mut books = self.shared.books();
+        let mut limits = *books.retention.limits();
+        self.shared.expire(&mut books, block.first_time);
+        self.shared.make_room(&mut books, limits.segment_bytes + limits.index_bytes)?;
+        self.shared.keep_free(&mut books, limits.segment_bytes + limits.index_bytes);
+        for _ in 0..FULL_DISK_TRIES_MAX {
+            match self.try_segment(&mut books, block, &limits) {
+                Err(error) if is_full(&error) => {}
+                created => return created,
+            }
+            if self.shared.give_way(&mut books, limits.segment_bytes + limits.index_bytes)? {
+                continue;
+            }
+            if limits.segment_bytes > limits.segment_bytes_min {
+                // Nothing is left to remove: what is free may hold a smaller segment.
+                limits.segment_bytes = (limits.segment_bytes / 2).max(limits.segment_bytes_min);
+                continue;
+            }
+            // What was just removed is free once it has been synchronised, or a reader lets it go.
+            drop(books);
+            std::thread::sleep(FULL_DISK_WAIT);
+            books = self.shared.books();
+        }
+        self.try_segment(&mut books, block, &limits)
+    }
+
+    fn try_segment(&self, books: &mut Books, block: &Block, limits: &Limits) -> io::Result<Open> {
+        let shared = &self.shared;
         let sequence = books.retention.take_sequence();
         let name = SegmentName { sequence, lane: block.lane, first_time: block.first_time };
         let key = shared.key.as_ref();
         let salt = if key.is_some() { new_salt()? } else { Default::default() };
         let header = SegmentHeader { name, run: shared.run, encrypted: key.is_some(), salt };
         let cipher = key.map(|key| Cipher::new(key, &salt, Purpose::Blocks)).transpose()?;
-        let seal = SegmentSeal { segment: sequence, salt, cipher, hashes: sizes.hashes };
+        let seal = SegmentSeal { segment: sequence, salt, cipher, hashes: shared.sizes.hashes };
         let index_path = shared.directory.join(name.index_file());
-        let index = IndexWriter::create(&index_path, name, shared.run, key)?;
-        let segment = Segment::create(&shared.directory, &header, sizes.segment_bytes).inspect_err(|_| {
-            // An index without its segment holds nothing; if it stays, the next start removes it.
-            let _ = std::fs::remove_file(&index_path);
-        })?;
-        books.retention.begin(name, sizes.segment_bytes + sizes.index_bytes);
+        // An index without its segment holds nothing; if it stays, the next start removes it.
+        let give_up = |_: &io::Error| drop(std::fs::remove_file(&index_path));
+        let index = IndexWriter::create(&index_path, name, shared.run, key).inspect_err(give_up)?;
+        let segment =
+            Segment::create(&shared.directory, &header, limits.segment_bytes).inspect_err(give_up)?;
+        books.retention.begin(name, limits.segment_bytes + limits.index_bytes);
         if let Some(syncing) = &shared.syncing {
             syncing.began(block.lane, segment.file());
         }
-        Ok(Open { name, segment, seal, index })
+        Ok(Open { name, segment, seal, index, index_bytes_max: limits.index_bytes })
     }
 
-    fn finish_segment(&mut self, at: usize) {
+    pub(super) fn finish_segment(&mut self, at: usize) {
         let Some(Open { name, segment, index, .. }) =
             self.lanes.get_mut(at).and_then(|lane| lane.segment.take())
         else {
             return;
         };
         let path = segment.path().to_owned();
-        let segment_bytes = segment.finish().unwrap_or(self.shared.sizes.segment_bytes);
-        let index_len = index.len();
+        let capacity = segment.offset() + segment.room();
+        let segment_bytes = segment.finish().unwrap_or(capacity);
+        let (index_len, last_time) = (index.len(), index.totals().last_time);
         let (_, index_bytes) = index.seal().unwrap_or_else(|error| {
             tracing::warn!(segment = %path.display(), %error, "cannot seal the segment's index; it is completed at the next start");
             (Totals::default(), index_len)
@@ -359,7 +375,7 @@ impl Writer {
         if let Some(syncing) = &self.shared.syncing {
             syncing.ended(name.lane, &self.shared.directory.join(name.index_file()));
         }
-        self.shared.books().retention.finish(name, segment_bytes, index_bytes);
+        self.shared.books().retention.finish(name, segment_bytes, index_bytes, last_time);
     }
 
     fn lose(&mut self, block: &Block, error: &io::Error) {

@@ -1,0 +1,91 @@
+//! SIGHUP: the configuration is read again, and what may change in a running sensor does.
+//!
+//! In: the arguments that the sensor was started with. Out: new limits of the ring, and a log line that names
+//! every other key that differs, because it needs a restart. A configuration that is wrong in any place changes
+//! nothing and is logged with that place.
+
+use super::{Failure, RunArguments, run};
+use crate::config::SensorConfig;
+use crate::pipeline::Running;
+use crate::ring::config::RingConfig;
+use serde_json::Value;
+
+/// Keys that take effect at once.
+const LIVE: [&str; 4] =
+    ["ring.budget_mib", "ring.age_max_hours", "ring.disk_free_min_mib", "ring.pin_budget_mib"];
+
+/// Reads the configuration again; `config` is what holds, before and after.
+pub(super) fn reload(arguments: &RunArguments, config: &mut SensorConfig, running: &mut Running) {
+    let wanted = match run::configuration(arguments) {
+        Ok(wanted) => wanted,
+        Err(Failure::Input(error) | Failure::System(error)) => {
+            tracing::error!("SIGHUP: the configuration is not changed: {error:#}");
+            return;
+        }
+        Err(Failure::BrokenPipe) => return,
+    };
+    let changed = differences(config, &wanted);
+    let (live, other): (Vec<String>, Vec<String>) =
+        changed.into_iter().partition(|key| LIVE.contains(&key.as_str()));
+    if !live.is_empty() {
+        if let Err(error) = running.set_ring_limits(&wanted.ring) {
+            tracing::error!("SIGHUP: the configuration is not changed: {error}");
+            return;
+        }
+        let RingConfig { budget_mib, age_max_hours, disk_free_min_mib, pin_budget_mib, .. } = wanted.ring;
+        config.ring = RingConfig {
+            budget_mib,
+            age_max_hours,
+            disk_free_min_mib,
+            pin_budget_mib,
+            ..std::mem::take(&mut config.ring)
+        };
+    }
+    if !other.is_empty() {
+        tracing::warn!(keys = other.join(", "), "SIGHUP: these changes need a restart");
+    }
+    tracing::info!(applied = live.join(", "), "SIGHUP: the configuration was read again");
+}
+
+/// Keys whose values differ, with their sections.
+fn differences(before: &SensorConfig, after: &SensorConfig) -> Vec<String> {
+    let values = [before, after].map(|config| serde_json::to_value(config).unwrap_or_default());
+    let mut keys = Vec::new();
+    let [before, after] = &values;
+    compare("", before, after, &mut keys);
+    keys
+}
+
+fn compare(path: &str, before: &Value, after: &Value, keys: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            for (name, value) in after {
+                let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                compare(&inner, before.get(name).unwrap_or(&Value::Null), value, keys);
+            }
+        }
+        (before, after) if before != after => keys.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_differs_is_named_with_its_section() {
+        let before = SensorConfig::default();
+        let mut after = before.clone();
+        assert!(differences(&before, &after).is_empty());
+        after.name = "edge".into();
+        after.ring.budget_mib += 1;
+        after.ring.block_kib *= 2;
+        after.capture.interfaces.push("eth0".into());
+        let keys = differences(&before, &after);
+        assert_eq!(keys, ["name", "capture.interfaces", "ring.budget_mib", "ring.block_kib"]);
+        // Each key that takes effect at once is there.
+        let ring = serde_json::to_value(RingConfig::default()).unwrap();
+        assert!(LIVE.iter().all(|key| ring.get(key.trim_start_matches("ring.")).is_some()));
+    }
+}
