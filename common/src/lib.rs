@@ -13,6 +13,7 @@ pub mod app;
 pub mod metadata;
 pub mod record;
 pub mod alert;
+pub mod rule;
 pub mod ipfix;
 pub mod json;
 pub mod config;
