@@ -50,10 +50,10 @@ const CLASSES: &[(&str, &str, u8)] = &[
 ];
 
 /// Priority of a rule without class and priority.
-pub const PRIORITY_DEFAULT: u8 = 3;
+pub(super) const PRIORITY_DEFAULT: u8 = 3;
 
 /// Category and priority of a class.
-pub fn class(name: &str) -> Option<(&'static str, u8)> {
+pub(super) fn class(name: &str) -> Option<(&'static str, u8)> {
     let found = CLASSES.iter().find(|(short, ..)| *short == name)?;
     Some((found.1, found.2))
 }

@@ -7,7 +7,7 @@ use super::classification::{PRIORITY_DEFAULT, class};
 use super::{RuleOption, content};
 
 /// Most entries of `reference` and of `metadata` that are kept of a rule.
-pub const ENTRIES_MAX: usize = 256;
+pub(super) const ENTRIES_MAX: usize = 256;
 
 /// What a rule does when it fires. Weir is passive: it says what it saw, and does none of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

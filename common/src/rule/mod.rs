@@ -84,6 +84,17 @@ pub struct RuleOption {
     pub value_place: Place,
 }
 
+/// The arrow between the ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleDirection {
+    /// `->`: from the left end to the right.
+    OneWay,
+    /// `<>`: the ends may change places.
+    EitherWay,
+    /// `=>`: both ways of one transaction.
+    Transaction,
+}
+
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -93,7 +104,7 @@ pub struct Rule {
     pub place: Place,
     /// What it says about itself.
     pub description: Description,
-    /// The protocol's name, in lower case: one of Suricata's.
+    /// The protocol's name, in lower case.
     pub protocol: String,
     /// Where the protocol stands.
     pub protocol_place: Place,
@@ -101,8 +112,8 @@ pub struct Rule {
     pub source: End,
     /// The end on the right: the packet's destination.
     pub destination: End,
-    /// Written with `<>`: the ends may change places.
-    pub is_bidirectional: bool,
+    /// How the ends belong to a packet's.
+    pub direction: RuleDirection,
     /// Options that decide, in their order.
     pub options: Vec<RuleOption>,
 }

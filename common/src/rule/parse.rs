@@ -8,7 +8,7 @@ use super::group::{self, AddressSet, GroupError, PortSet};
 use super::lines::{Line, Lines, RULE_BYTES_MAX};
 use super::range::RangeSet;
 use super::variables::Variables;
-use super::{End, Place, Problem, Rule, RuleFile, RuleOption};
+use super::{End, Place, Problem, Rule, RuleDirection, RuleFile, RuleOption};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,74 +16,6 @@ use std::sync::Arc;
 pub const OPTIONS_MAX: usize = 512;
 /// Most distinct texts of groups that are kept for rules to come; past it they are read anew.
 const GROUPS_KEPT_MAX: usize = 1 << 14;
-
-/// The protocols that Suricata's headers know.
-const PROTOCOLS: &[&str] = &[
-    "ip",
-    "ipv4",
-    "ip4",
-    "ipv6",
-    "ip6",
-    "tcp",
-    "tcp-pkt",
-    "tcp-stream",
-    "udp",
-    "icmp",
-    "icmpv4",
-    "icmpv6",
-    "sctp",
-    "pkthdr",
-    "arp",
-    "ether",
-    "http",
-    "http1",
-    "http2",
-    "tls",
-    "ssl",
-    "ssh",
-    "dns",
-    "mdns",
-    "llmnr",
-    "doh2",
-    "smtp",
-    "ftp",
-    "ftp-data",
-    "ftpdata",
-    "imap",
-    "pop3",
-    "smb",
-    "dcerpc",
-    "nfs",
-    "tftp",
-    "krb5",
-    "dhcp",
-    "snmp",
-    "sip",
-    "rfb",
-    "mqtt",
-    "telnet",
-    "rdp",
-    "ike",
-    "ikev2",
-    "ntp",
-    "modbus",
-    "dnp3",
-    "enip",
-    "nbss",
-    "nbdgm",
-    "quic",
-    "bittorrent-dht",
-    "pgsql",
-    "websocket",
-    "ldap",
-    "irc",
-    "jabber",
-    "pop",
-    "file",
-    "template",
-    "bittorrent",
-    "opc-ua",
-];
 
 /// Reads rule files with the same variables, and notices rules that share a number.
 #[derive(Debug, Default)]
@@ -145,19 +77,18 @@ impl RuleReader {
         })?;
         let (protocol, protocol_at) = cursor.word("a protocol")?;
         let protocol = protocol.to_ascii_lowercase();
-        if !PROTOCOLS.contains(&protocol.as_str()) {
+        if !is_protocol(&protocol) {
             return Err((protocol_at, format!("`{}` is not a protocol", shown(&protocol))));
         }
         let source = self.end(&mut cursor, "source")?;
         let (direction, direction_at) = cursor.word("a direction")?;
-        let is_bidirectional = match direction.as_str() {
-            "->" => false,
-            "<>" => true,
+        let direction = match direction.as_str() {
+            "->" => RuleDirection::OneWay,
+            "<>" => RuleDirection::EitherWay,
+            "=>" => RuleDirection::Transaction,
             other => {
-                return Err((
-                    direction_at,
-                    format!("`{}` is not a direction: expected `->` or `<>`", shown(other)),
-                ));
+                let reason = format!("`{}` is not a direction: expected `->`, `<>` or `=>`", shown(other));
+                return Err((direction_at, reason));
             }
         };
         let destination = self.end(&mut cursor, "destination")?;
@@ -182,7 +113,7 @@ impl RuleReader {
             protocol_place,
             source,
             destination,
-            is_bidirectional,
+            direction,
             options,
         })
     }
@@ -217,12 +148,16 @@ fn kept<T>(
 
 /// Whether a comment holds a rule that somebody switched off.
 fn is_disabled_rule(line: &[u8]) -> bool {
-    let text = line.trim_ascii_start();
-    let text = text.strip_prefix(b"#").unwrap_or(text);
-    let text = String::from_utf8_lossy(text.get(..text.len().min(64)).unwrap_or_default()).into_owned();
+    let text = String::from_utf8_lossy(line.trim_ascii());
     let mut words = text.trim_start_matches('#').split_whitespace();
     let is_action = words.next().is_some_and(|word| Action::of(word).is_some());
-    is_action && words.next().is_some_and(|word| PROTOCOLS.contains(&word.to_ascii_lowercase().as_str()))
+    is_action && words.next().is_some_and(is_protocol) && text.contains('(') && text.ends_with(')')
+}
+
+/// Which protocols there are, the engine knows: new ones come with every version of Suricata.
+fn is_protocol(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 struct Cursor<'a> {

@@ -41,7 +41,7 @@ fn a_rule_is_read_with_all_its_parts() {
             target: Some(Target::Destination),
         }
     );
-    assert_eq!((rule.protocol.as_str(), rule.is_bidirectional), ("tcp", false));
+    assert_eq!((rule.protocol.as_str(), rule.direction), ("tcp", RuleDirection::OneWay));
     assert!(rule.source.ports.is_all() && !rule.source.addresses.is_all());
     assert!(rule.destination.ports.contains(8010) && !rule.destination.ports.contains(8011));
     let options: Vec<(&str, Option<&[u8]>)> =
@@ -80,7 +80,7 @@ fn comments_disabled_rules_empty_lines_and_continued_rules() {
 fn every_wrong_rule_is_reported_where_it_is_wrong() {
     for (rule, want) in [
         ("alarm tcp any any -> any any (sid:1;)", "x.rules:1:1: `alarm` is not an action"),
-        ("alert xyz any any -> any any (sid:1;)", "x.rules:1:7: `xyz` is not a protocol"),
+        ("alert [tcp any any -> any any (sid:1;)", "x.rules:1:7: `[tcp any any -> any any` is not a protocol"),
         ("alert tcp 1.2.3.400 any -> any any (sid:1;)", "x.rules:1:11: `1.2.3.400` is not an address"),
         ("alert tcp [1.2.3.4,$NO] any -> any any (sid:1;)", "x.rules:1:20: the variable `$NO` is not set"),
         ("alert tcp any 99999 -> any any (sid:1;)", "x.rules:1:15: `99999` is not a port"),
