@@ -80,7 +80,10 @@ fn comments_disabled_rules_empty_lines_and_continued_rules() {
 fn every_wrong_rule_is_reported_where_it_is_wrong() {
     for (rule, want) in [
         ("alarm tcp any any -> any any (sid:1;)", "x.rules:1:1: `alarm` is not an action"),
-        ("alert [tcp any any -> any any (sid:1;)", "x.rules:1:7: `[tcp any any -> any any` is not a protocol"),
+        (
+            "alert [tcp any any -> any any (sid:1;)",
+            "x.rules:1:7: `[tcp any any -> any any` is not a protocol",
+        ),
         ("alert tcp 1.2.3.400 any -> any any (sid:1;)", "x.rules:1:11: `1.2.3.400` is not an address"),
         ("alert tcp [1.2.3.4,$NO] any -> any any (sid:1;)", "x.rules:1:20: the variable `$NO` is not set"),
         ("alert tcp any 99999 -> any any (sid:1;)", "x.rules:1:15: `99999` is not a port"),

@@ -53,6 +53,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         flow: flow.map_err(|error| input(error.into()))?,
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
+        need: None,
     })
 }
 

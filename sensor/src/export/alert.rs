@@ -76,10 +76,13 @@ impl AlertLines {
         if alert.app != App::Unknown {
             object.text("app_proto", alert.app.name());
         }
-        object.text("direction", match alert.direction {
-            Direction::Forward => "to_server",
-            Direction::Reverse => "to_client",
-        });
+        object.text(
+            "direction",
+            match alert.direction {
+                Direction::Forward => "to_server",
+                Direction::Reverse => "to_client",
+            },
+        );
     }
 }
 
@@ -188,7 +191,10 @@ mod tests {
     #[test]
     fn the_target_is_the_packets_end_that_the_rule_names() {
         let there = line("target:dest_ip;", Direction::Forward);
-        assert_eq!((&there["alert"]["target"]["port"], &there["alert"]["source"]["port"]), (&443.into(), &1000.into()));
+        assert_eq!(
+            (&there["alert"]["target"]["port"], &there["alert"]["source"]["port"]),
+            (&443.into(), &1000.into())
+        );
         let back = line("target:dest_ip;", Direction::Reverse);
         assert_eq!((&back["src_port"], &back["alert"]["target"]["port"]), (&443.into(), &1000.into()));
         let source = line("target:src_ip;", Direction::Reverse);

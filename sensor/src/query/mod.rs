@@ -50,6 +50,9 @@ pub struct Query {
     pub flow: Option<CommunityId>,
     /// A pcap-filter(7) expression; empty: everything.
     pub expression: String,
+    /// What blocks must hold to be read, besides what the expression needs. It chooses blocks, not frames:
+    /// every frame of a block that is read can be in the answer.
+    pub need: Option<Need>,
 }
 
 /// Why a question cannot be answered.
@@ -200,7 +203,11 @@ impl Query {
         let unreadable = |source| QueryError::Ring { path: self.directory.clone(), source };
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
-        let need = Need::of(&self.expression);
+        let of_expression = Need::of(&self.expression);
+        let need = match &self.need {
+            Some(need) => Need::All(vec![of_expression, need.clone()]),
+            None => of_expression,
+        };
         let wanted =
             Wanted { since, until, need: need.clone(), flow_tag: self.flow.as_ref().map(CommunityId::tag) };
         let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;

@@ -62,7 +62,7 @@ fn mask(bits: u8) -> u128 {
 }
 
 /// The networks that make up a set: first address and prefix length in 128 bits. `None`: more than `max`.
-pub(super) fn networks(set: &AddressSet, max: usize) -> Option<Vec<(u128, u8)>> {
+pub fn networks(set: &AddressSet, max: usize) -> Option<Vec<(u128, u8)>> {
     let mut out = Vec::new();
     for (from, to) in set.ranges() {
         let mut first = *from;
@@ -100,7 +100,10 @@ mod tests {
     fn ranges_become_the_fewest_networks() {
         let v4 = |word: &str| {
             let networks = networks(&set(word), 100).unwrap();
-            networks.iter().map(|(first, bits)| format!("{}/{}", Address(first.to_be_bytes()), bits - 96)).collect::<Vec<_>>()
+            networks
+                .iter()
+                .map(|(first, bits)| format!("{}/{}", Address(first.to_be_bytes()), bits - 96))
+                .collect::<Vec<_>>()
         };
         assert_eq!(v4("10.0.0.0/8"), ["10.0.0.0/8"]);
         assert_eq!(v4("10.0.0.1-10.0.0.6"), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);

@@ -35,6 +35,7 @@ macro_rules! buffers {
         pub(super) enum Buffer { $($variant,)* }
 
         impl Buffer {
+            #[cfg(test)]
             pub(super) const ALL: &[Buffer] = &[$(Buffer::$variant),*];
 
             /// The buffer of a keyword; some have an older name as well.
@@ -196,8 +197,8 @@ pub(super) fn normalized_uri(target: &[u8]) -> Vec<u8> {
     let target = target.get(..fragment).unwrap_or_default();
     let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
     let mut out = Vec::with_capacity(target.len());
-    for segment_byte in Decoded { bytes: path } {
-        let byte = if segment_byte == b'\\' { b'/' } else { segment_byte };
+    for byte in (Decoded { bytes: path }) {
+        let byte = if byte == b'\\' { b'/' } else { byte };
         if byte != b'/' || out.last() != Some(&b'/') {
             out.push(byte);
         }
@@ -273,7 +274,11 @@ mod tests {
         let (there, back) = (Direction::Forward, Direction::Reverse);
         let text = |text: &str| text.to_owned();
         assert_eq!(
-            read(App::Http, there, r#"{"hostname":"A.example","url":"/a%20b","http_method":"GET","status":404}"#),
+            read(
+                App::Http,
+                there,
+                r#"{"hostname":"A.example","url":"/a%20b","http_method":"GET","status":404}"#
+            ),
             [
                 (Buffer::HttpUri, there, text("/a b")),
                 (Buffer::HttpUriRaw, there, text("/a%20b")),
@@ -291,7 +296,8 @@ mod tests {
                 (Buffer::Ja3String, back, text("s")),
             ]
         );
-        let dns = |kind: &str| format!(r#"{{"type":"{kind}","queries":[{{"rrname":"a.b"}},{{"rrname":"c"}}]}}"#);
+        let dns =
+            |kind: &str| format!(r#"{{"type":"{kind}","queries":[{{"rrname":"a.b"}},{{"rrname":"c"}}]}}"#);
         assert_eq!(
             read(App::Dns, there, &dns("request")),
             [(Buffer::DnsQuery, there, text("a.b")), (Buffer::DnsQuery, there, text("c"))]

@@ -10,9 +10,7 @@ use super::numbers::{Flags, Numbers};
 use super::threshold::Threshold;
 use weir_common::app::App;
 use weir_common::net::{Direction, protocol};
-use weir_common::rule::{
-    Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption, content,
-};
+use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption, content};
 
 /// A rule that can be run.
 #[derive(Debug)]
@@ -96,8 +94,7 @@ pub(super) fn compile(rule: Rule) -> Result<Signature, Problem> {
         let reason = format!("cannot run: `{}` is not recognised by this engine", rule.protocol);
         return Err(refused(rule.protocol_place, &reason));
     };
-    let mut compiler =
-        Compiler { app, last: Last::Payload, at: Place::default(), ..Compiler::default() };
+    let mut compiler = Compiler { app, last: Last::Payload, at: Place::default(), ..Compiler::default() };
     for option in &rule.options {
         compiler.at = option.place;
         compiler.option(option).map_err(|(place, reason)| refused(place, &reason))?;
@@ -201,13 +198,17 @@ impl Compiler {
             "ttl" => self.test(option, PacketTest::Ttl),
             "ip_proto" => self.ip_proto(option),
             "flags" => {
-                let flags = Flags::parse(&words(option)).ok_or_else(|| wrong(option, "flags such as `S`, `+SA` or `S,12`"))?;
+                let flags = Flags::parse(&words(option))
+                    .ok_or_else(|| wrong(option, "flags such as `S`, `+SA` or `S,12`"))?;
                 self.packet_test(PacketTest::Flags(flags));
                 Ok(())
             }
             "threshold" | "detection_filter" => self.threshold(option),
             "flowbits" => self.flowbits(option),
-            "noalert" => Err((option.place, "cannot run `noalert`: it marks flows for other rules, and never alerts".into())),
+            "noalert" => Err((
+                option.place,
+                "cannot run `noalert`: it marks flows for other rules, and never alerts".into(),
+            )),
             name => Err((option.place, format!("cannot run `{name}`: not known to this engine"))),
         }
     }
@@ -232,7 +233,12 @@ impl Compiler {
         // The same buffer named again goes on in it, as long as nothing transforms it.
         let open = self.buffers.iter().position(|have| have.buffer == buffer && !have.has_dot_prefix);
         let at = open.unwrap_or_else(|| {
-            self.buffers.push(BufferTest { buffer, has_dot_prefix: false, contents: Vec::new(), sizes: Vec::new() });
+            self.buffers.push(BufferTest {
+                buffer,
+                has_dot_prefix: false,
+                contents: Vec::new(),
+                sizes: Vec::new(),
+            });
             self.buffers.len() - 1
         });
         self.last = Last::Buffer(at);
@@ -249,7 +255,12 @@ impl Compiler {
             Some(fresh) => fresh.has_dot_prefix = true,
             // What stood before it looks at the buffer as it is.
             None => {
-                self.buffers.push(BufferTest { buffer, has_dot_prefix: true, contents: Vec::new(), sizes: Vec::new() });
+                self.buffers.push(BufferTest {
+                    buffer,
+                    has_dot_prefix: true,
+                    contents: Vec::new(),
+                    sizes: Vec::new(),
+                });
                 self.last = Last::Buffer(self.buffers.len() - 1);
             }
         }
@@ -291,13 +302,18 @@ impl Compiler {
         }
     }
 
-    fn position(&mut self, option: &RuleOption, change: impl FnOnce(&mut Content, u32)) -> Result<(), Refused> {
+    fn position(
+        &mut self,
+        option: &RuleOption,
+        change: impl FnOnce(&mut Content, u32),
+    ) -> Result<(), Refused> {
         let value = number::<u32>(option)?;
         self.modify(option, |content, _| change(content, value))
     }
 
     fn size(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let sizes = Numbers::parse(&words(option)).ok_or_else(|| wrong(option, "a size such as `5`, `<5` or `3<>9`"))?;
+        let sizes = Numbers::parse(&words(option))
+            .ok_or_else(|| wrong(option, "a size such as `5`, `<5` or `3<>9`"))?;
         let Last::Buffer(at) = self.last else {
             return Err((option.place, "`bsize` stands behind no buffer".into()));
         };
@@ -313,14 +329,16 @@ impl Compiler {
     }
 
     fn test(&mut self, option: &RuleOption, test: impl FnOnce(Numbers) -> PacketTest) -> Result<(), Refused> {
-        let numbers = Numbers::parse(&words(option)).ok_or_else(|| wrong(option, "a number such as `5`, `<5` or `3<>9`"))?;
+        let numbers = Numbers::parse(&words(option))
+            .ok_or_else(|| wrong(option, "a number such as `5`, `<5` or `3<>9`"))?;
         self.packet_test(test(numbers));
         Ok(())
     }
 
     fn ip_proto(&mut self, option: &RuleOption) -> Result<(), Refused> {
         let text = words(option).to_ascii_lowercase();
-        let (sign, name) = text.split_at(text.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(text.len()));
+        let (sign, name) =
+            text.split_at(text.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(text.len()));
         let number = match name.trim() {
             "icmp" => "1",
             "igmp" => "2",
@@ -333,7 +351,8 @@ impl Compiler {
             "sctp" => "132",
             other => other,
         };
-        let numbers = Numbers::parse(&format!("{sign}{number}")).ok_or_else(|| wrong(option, "a protocol's number or name"))?;
+        let numbers = Numbers::parse(&format!("{sign}{number}"))
+            .ok_or_else(|| wrong(option, "a protocol's number or name"))?;
         self.packet_test(PacketTest::Protocol(numbers));
         Ok(())
     }
@@ -352,12 +371,23 @@ impl Compiler {
                 // Packets are what is looked at anyway.
                 "stateless" | "no_stream" => true,
                 "only_stream" => {
-                    return Err((option.place, "cannot run `flow:only_stream`: packets are looked at, not streams".into()));
+                    return Err((
+                        option.place,
+                        "cannot run `flow:only_stream`: packets are looked at, not streams".into(),
+                    ));
                 }
-                other => return Err((option.place, format!("cannot run `flow:{other}`: not known to this engine"))),
+                other => {
+                    return Err((
+                        option.place,
+                        format!("cannot run `flow:{other}`: not known to this engine"),
+                    ));
+                }
             };
             if !is_first {
-                return Err((option.place, format!("`flow:{word}` repeats or contradicts what stands before it")));
+                return Err((
+                    option.place,
+                    format!("`flow:{word}` repeats or contradicts what stands before it"),
+                ));
             }
         }
         Ok(())
@@ -378,8 +408,13 @@ impl Compiler {
         let words = words(option);
         match words.split(',').next().unwrap_or_default().trim() {
             "set" | "unset" | "toggle" => Ok(()),
-            "noalert" => Err((option.place, "cannot run `flowbits:noalert`: the rule marks flows for others, and never alerts".into())),
-            other => Err((option.place, format!("cannot run `flowbits:{other}`: marks of flows are not kept"))),
+            "noalert" => Err((
+                option.place,
+                "cannot run `flowbits:noalert`: the rule marks flows for others, and never alerts".into(),
+            )),
+            other => {
+                Err((option.place, format!("cannot run `flowbits:{other}`: marks of flows are not kept")))
+            }
         }
     }
 
@@ -389,14 +424,19 @@ impl Compiler {
         for content in positions {
             let is_short = |room: Option<u32>| room.is_some_and(|room| (room as usize) < content.bytes.len());
             if is_short(content.depth) || is_short(content.within) {
-                return Err((self.at, "a content is longer than its depth or within: it never matches".into()));
+                return Err((
+                    self.at,
+                    "a content is longer than its depth or within: it never matches".into(),
+                ));
             }
             let is_placed = content.offset.is_some() || content.depth.is_some() || content.is_relative();
             if content.starts && is_placed {
                 return Err((self.at, "`startswith` together with another place".into()));
             }
         }
-        if let Some(empty) = self.buffers.iter().find(|test| test.contents.is_empty() && test.sizes.is_empty()) {
+        if let Some(empty) =
+            self.buffers.iter().find(|test| test.contents.is_empty() && test.sizes.is_empty())
+        {
             return Err((self.at, format!("{:?} is named and nothing is looked for in it", empty.buffer)));
         }
         if self.buffers.is_empty() {
@@ -406,7 +446,10 @@ impl Compiler {
             return Err((place, "cannot run: a packet's test together with an application's buffer".into()));
         }
         if !self.payload.is_empty() || self.flow.fragment.is_some() {
-            return Err((self.at, "cannot run: a packet's content together with an application's buffer".into()));
+            return Err((
+                self.at,
+                "cannot run: a packet's content together with an application's buffer".into(),
+            ));
         }
         let sides = [
             self.flow.direction.map(|direction| match direction {
@@ -415,11 +458,16 @@ impl Compiler {
             }),
             self.buffers.iter().map(|test| test.buffer.kind().1).find(|side| *side != Side::Either),
         ];
-        let clash = self.buffers.iter().map(|test| test.buffer.kind().1).find(|side| {
-            *side != Side::Either && sides.iter().flatten().any(|other| other != side)
-        });
+        let clash = self
+            .buffers
+            .iter()
+            .map(|test| test.buffer.kind().1)
+            .find(|side| *side != Side::Either && sides.iter().flatten().any(|other| other != side));
         match clash {
-            Some(_) => Err((self.flow_at.max(self.at), "never matches: its buffers and `flow` are of different directions".into())),
+            Some(_) => Err((
+                self.flow_at.max(self.at),
+                "never matches: its buffers and `flow` are of different directions".into(),
+            )),
             None => Ok(()),
         }
     }
@@ -435,9 +483,9 @@ fn wrong(option: &RuleOption, expected: &str) -> Refused {
 }
 
 fn number<T: std::str::FromStr>(option: &RuleOption) -> Result<T, Refused> {
-    words(option).parse().map_err(|_| {
-        wrong(option, "a number; values of `byte_extract` are not known to this engine")
-    })
+    words(option)
+        .parse()
+        .map_err(|_| wrong(option, "a number; values of `byte_extract` are not known to this engine"))
 }
 
 fn none(option: &RuleOption) -> Result<(), Refused> {

@@ -20,6 +20,7 @@ mod threshold;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::networks;
 pub use contents::STEPS_MAX;
 pub use threshold::{ENTRIES_MAX, Matched, Window, WindowKey, Windows};
 
@@ -136,16 +137,16 @@ impl Engine {
         for (number, signature) in signatures.iter().enumerate() {
             let number = number as u32;
             if !signature.buffers.is_empty() {
-                let lists = signature.buffers.iter().map(|test| (Some(test.buffer), test.contents.as_slice()));
+                let lists = signature.buffers.iter().map(|test| (test.buffer, test.contents.as_slice()));
                 match (fast_pattern(lists), signature.app) {
-                    (Some((Some(buffer), pattern)), _) => {
+                    (Some((buffer, pattern)), _) => {
                         transactions.entry(buffer).or_default().add(number, Some(pattern));
                     }
                     (_, Some(app)) => always.push((app, number)),
                     _ => {}
                 }
             } else if signature.is_per_packet() {
-                let found = fast_pattern([(None, signature.payload.as_slice())].into_iter());
+                let found = fast_pattern([((), signature.payload.as_slice())].into_iter());
                 payload.add(number, found.map(|(_, pattern)| pattern));
             } else {
                 headers.add(number, [&signature.source.addresses, &signature.destination.addresses]);
@@ -223,7 +224,8 @@ impl Engine {
         for number in &candidates {
             let Some(signature) = self.signatures.get(*number as usize) else { continue };
             self.counters.evaluated += 1;
-            if ends.meet(signature) && facts.meet(signature) && self.counters.packet_meets(packet, signature) {
+            if ends.meet(signature) && facts.meet(signature) && self.counters.packet_meets(packet, signature)
+            {
                 hits.push(Hit { signature: *number, direction: facts.direction, often: Often::EachTime });
             }
         }
@@ -236,7 +238,11 @@ impl Engine {
                 let Some(signature) = self.signatures.get(*number as usize) else { continue };
                 self.counters.evaluated += 1;
                 if ends.meet(signature) && facts.meet(signature) {
-                    hits.push(Hit { signature: *number, direction: facts.direction, often: Often::OncePerFlow });
+                    hits.push(Hit {
+                        signature: *number,
+                        direction: facts.direction,
+                        often: Often::OncePerFlow,
+                    });
                 }
             }
         }
@@ -248,7 +254,8 @@ impl Engine {
         if self.transactions.is_empty() && self.always.is_empty() {
             return;
         }
-        let (mut values, mut candidates) = (std::mem::take(&mut self.values), std::mem::take(&mut self.candidates));
+        let (mut values, mut candidates) =
+            (std::mem::take(&mut self.values), std::mem::take(&mut self.candidates));
         buffers::values(event, &mut values);
         candidates.clear();
         candidates.extend(self.always.iter().filter(|(app, _)| *app == event.app).map(|(_, number)| *number));
@@ -284,17 +291,18 @@ impl Engine {
 }
 
 /// The content that a signature is looked for by: the one that the rule names, or else the longest.
-fn fast_pattern<'s, B: Copy>(
-    lists: impl Iterator<Item = (B, &'s [Content])>,
-) -> Option<(B, &'s [u8])> {
+fn fast_pattern<'s, B: Copy>(lists: impl Iterator<Item = (B, &'s [Content])>) -> Option<(B, &'s [u8])> {
     let all = lists.flat_map(|(buffer, contents)| contents.iter().map(move |content| (buffer, content)));
-    let best = all.filter(|(_, content)| !content.is_negated).max_by_key(|(_, content)| (content.is_fast_pattern, content.bytes.len()))?;
+    let best = all
+        .filter(|(_, content)| !content.is_negated)
+        .max_by_key(|(_, content)| (content.is_fast_pattern, content.bytes.len()))?;
     Some((best.0, &best.1.bytes))
 }
 
 impl Ends {
     fn of(key: &FlowKey, direction: Direction) -> Ends {
-        let (initiator, responder) = ((key.initiator, key.initiator_port), (key.responder, key.responder_port));
+        let (initiator, responder) =
+            ((key.initiator, key.initiator_port), (key.responder, key.responder_port));
         let ((source, source_port), (destination, destination_port)) = match direction {
             Direction::Forward => (initiator, responder),
             Direction::Reverse => (responder, initiator),
@@ -360,7 +368,8 @@ impl EngineCounters {
                     true => Cow::Owned([b".", value.bytes.as_slice()].concat()),
                     false => Cow::Borrowed(value.bytes.as_slice()),
                 };
-                test.sizes.iter().all(|size| size.has(bytes.len() as u64)) && self.found(&test.contents, &bytes)
+                test.sizes.iter().all(|size| size.has(bytes.len() as u64))
+                    && self.found(&test.contents, &bytes)
             })
         })
     }

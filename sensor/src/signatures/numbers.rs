@@ -71,7 +71,8 @@ enum Mode {
 impl Flags {
     /// Reads `S`, `+SA`, `*FR`, `!A`, `0`, and after a comma bits that do not matter.
     pub(super) fn parse(text: &str) -> Option<Flags> {
-        let (bits, ignored) = text.split_once(',').map_or((text, None), |(bits, ignored)| (bits, Some(ignored)));
+        let (bits, ignored) =
+            text.split_once(',').map_or((text, None), |(bits, ignored)| (bits, Some(ignored)));
         let bits = bits.trim();
         let (mut mode, mut letters) = (Mode::Exactly, String::new());
         for letter in bits.chars() {

@@ -37,10 +37,8 @@ impl PrefilterBuilder {
         if texts.is_empty() {
             return Prefilter { automaton: None, owners, always };
         }
-        let built = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(&texts);
+        let built =
+            AhoCorasick::builder().ascii_case_insensitive(true).match_kind(MatchKind::Standard).build(&texts);
         match built {
             Ok(automaton) => Prefilter { automaton: Some(automaton), owners, always },
             Err(_) => {

@@ -88,7 +88,9 @@ impl Threshold {
         }
         let kind = if is_filter { Some(Kind::Filter) } else { kind };
         match (kind, track, count, seconds) {
-            (Some(kind), Some(track), Some(count), Some(seconds)) => Ok(Threshold { kind, track, count, seconds }),
+            (Some(kind), Some(track), Some(count), Some(seconds)) => {
+                Ok(Threshold { kind, track, count, seconds })
+            }
             _ => Err("expected type, track, count and seconds".into()),
         }
     }
@@ -298,7 +300,10 @@ mod tests {
         let mut windows = Windows::default();
         for flow_id in 0..=ENTRIES_MAX as u64 {
             let (source, destination) = (Address::default(), Address::default());
-            windows.count(&threshold, &Matched { signature: 1, source, destination, flow_id, time: Timestamp(1) });
+            windows.count(
+                &threshold,
+                &Matched { signature: 1, source, destination, flow_id, time: Timestamp(1) },
+            );
         }
         assert_eq!((windows.resets, windows.open.len()), (1, 1));
     }
