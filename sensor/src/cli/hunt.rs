@@ -35,11 +35,12 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     let config = load(&arguments.config)?;
     let read = rules::read(&arguments.rules, &arguments.variables)?;
     rules::warn(&read.problems, "are wrong", &arguments.rules);
-    if !read.problems.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("the rules have to be mended before they can be run")));
+    if let Some(file) = &read.unreadable {
+        return Err(Failure::Input(anyhow::anyhow!("{file}: not one rule in this file can be read")));
     }
     let question = question(arguments, read.hash);
-    let loaded = read.rules.len();
+    let loaded = read.rules.len() + read.problems.len();
+    let wrong = read.problems.len();
     let (engine, refused) = Engine::build(read.rules);
     rules::warn(&refused, "cannot run in this version", &arguments.rules);
     if engine.is_empty() {
@@ -92,7 +93,14 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     }
     run.save()?;
     run.write(0)?;
-    conclude(arguments, &run, answer.as_ref(), &explained.cost, (can_run, refused.len()), narrowed_by_ports)
+    conclude(
+        arguments,
+        &run,
+        answer.as_ref(),
+        &explained.cost,
+        (can_run, refused.len() + wrong),
+        narrowed_by_ports,
+    )
 }
 
 fn query(

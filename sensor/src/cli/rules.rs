@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) rules: Vec<Rule>,
     pub(super) problems: Vec<Problem>,
     pub(super) disabled: u64,
+    /// The first file that holds something, and no rule that can be read.
+    pub(super) unreadable: Option<String>,
     /// Hash of the files' contents and of the variables.
     pub(super) hash: blake3::Hash,
 }
@@ -34,6 +36,7 @@ pub(super) fn read(paths: &[PathBuf], settings: &[String]) -> Result<Rules, Fail
         rules: Vec::new(),
         problems: Vec::new(),
         disabled: 0,
+        unreadable: None,
         hash: blake3::Hash::from_bytes([0; 32]),
     };
     for path in files(paths)? {
@@ -47,6 +50,9 @@ pub(super) fn read(paths: &[PathBuf], settings: &[String]) -> Result<Rules, Fail
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(&text);
         let file = reader.read(&path.display().to_string(), &text);
+        if file.rules.is_empty() && !file.problems.is_empty() {
+            all.unreadable.get_or_insert_with(|| path.display().to_string());
+        }
         all.rules.extend(file.rules);
         all.problems.extend(file.problems);
         all.disabled += file.disabled;
