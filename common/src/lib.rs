@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod evidence;
 pub mod record;
 pub mod alert;
+pub mod rule;
 pub mod ipfix;
 pub mod json;
 pub mod config;

@@ -4,11 +4,13 @@
 //! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
 //! lost.
 
+mod hunt;
 mod pin;
 mod query;
 mod reload;
 mod replay;
 mod ring;
+mod rules;
 mod run;
 mod status;
 mod summary;
@@ -70,10 +72,11 @@ enum Command {
     Status(StatusArguments),
     /// Check a configuration
     Check(ConfigArguments),
-    /// Run signatures over stored packets (not in this version)
-    Hunt(Unavailable),
-    /// Check signature rules (not in this version)
-    Rules(Unavailable),
+    /// Run signatures over stored packets
+    Hunt(HuntArguments),
+    /// Look after signature rules
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Flows by rate (not in this version)
     Top(Unavailable),
     /// Enrol with a collector (not in this version)
@@ -171,6 +174,64 @@ struct QueryArguments {
     /// The answer's summary as JSON on standard output
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  weir-sensor hunt --rules emerging.rules --since '7d ago' 'net 10.0.0.0/8' --eve alerts.json --resume hunt.json"
+)]
+struct HuntArguments {
+    /// pcap-filter(7) expression that packets must match as well
+    #[arg(value_name = "EXPR")]
+    expression: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Rules in Suricata's language: a file, or a directory of *.rules; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    rules: Vec<PathBuf>,
+    /// Set an address or port variable of the rules, as HOME_NET=[10.0.0.0/8]; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// The ring's directory
+    #[arg(long, value_name = "DIR")]
+    ring: Option<String>,
+    /// From this time on: RFC 3339, Unix time, or `10m ago`
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Up to and with this time
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Write the alerts to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    eve: Option<String>,
+    /// Keep in this file how far the hunt has come, and go on from there
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Read every block of the time range, also those where no rule's hosts and ports are
+    #[arg(long)]
+    whole: bool,
+    /// Say how far the hunt is, also where no person watches
+    #[arg(long)]
+    progress: bool,
+    /// The summary as JSON, on standard error
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum RulesCommand {
+    /// Every rule that cannot be loaded, with file, line, column and reason
+    Check(RulesCheckArguments),
+}
+
+#[derive(Args, Debug)]
+struct RulesCheckArguments {
+    /// Rule files, or directories of *.rules
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Set an address or port variable of the rules, as HOME_NET=[10.0.0.0/8]; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -290,8 +351,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Ring(RingCommand::Unpin(arguments)) => pin::unpin(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Check(arguments) => check(&arguments),
-        Command::Hunt(_) => not_in_this_version("hunt"),
-        Command::Rules(_) => not_in_this_version("rules"),
+        Command::Hunt(arguments) => hunt::hunt(&arguments),
+        Command::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
         Command::Top(_) => not_in_this_version("top"),
         Command::Pair(_) => not_in_this_version("pair"),
     }

@@ -14,6 +14,7 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Outcome, Failure> {
     let now = now();
     let query = Query {
         extents: None,
+        need: None,
         directory,
         key: ring_key(&config)?,
         since: time(arguments.since.as_deref(), now)?,

@@ -51,6 +51,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         extents: extents.map_err(|error| input(error.into()))?,
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
+        need: None,
     })
 }
 

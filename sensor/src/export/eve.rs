@@ -54,14 +54,14 @@ impl EveWriter {
 }
 
 /// What every event about a flow begins with.
-struct Head<'a> {
-    time: Timestamp,
-    flow_id: u64,
-    interface: u32,
-    event_type: &'static str,
-    vlans: [u16; 2],
-    key: &'a FlowKey,
-    direction: Direction,
+pub(super) struct Head<'a> {
+    pub(super) time: Timestamp,
+    pub(super) flow_id: u64,
+    pub(super) interface: u32,
+    pub(super) event_type: &'static str,
+    pub(super) vlans: [u16; 2],
+    pub(super) key: &'a FlowKey,
+    pub(super) direction: Direction,
 }
 
 impl EveLines {
@@ -138,7 +138,7 @@ impl EveLines {
         object.raw(event.app.name(), &event.body);
     }
 
-    fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {
+    pub(super) fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {
         object.raw("timestamp", self.times.json(head.time).json()).number("flow_id", head.flow_id);
         if let Some(name) = self.interfaces.get(head.interface as usize) {
             object.text("in_iface", name);

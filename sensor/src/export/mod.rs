@@ -7,6 +7,7 @@ pub mod config;
 mod text;
 mod lines;
 mod eve;
+mod alert;
 mod records;
 mod ipfix;
 mod connect;
@@ -20,6 +21,7 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
+pub use alert::{AlertLines, FlowAlert};
 pub use destination::{DestinationState, DestinationStatus};
 pub use lines::OutputStatus;
 pub use target::Target;

@@ -55,6 +55,9 @@ pub struct Query {
     pub extents: Option<Extents>,
     /// A pcap-filter(7) expression; empty: everything.
     pub expression: String,
+    /// What blocks must hold to be read, besides what the expression needs. It chooses blocks, not frames:
+    /// every frame of a block that is read can be in the answer.
+    pub need: Option<Need>,
 }
 
 /// Why a question cannot be answered.
@@ -206,7 +209,11 @@ impl Query {
         let unreadable = |source| QueryError::Ring { path: self.directory.clone(), source };
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
-        let need = Need::of(&self.expression);
+        let of_expression = Need::of(&self.expression);
+        let need = match &self.need {
+            Some(need) => Need::All(vec![of_expression, need.clone()]),
+            None => of_expression,
+        };
         let flow = self.flow.as_ref().map(|flow| FlowKeys { tag: flow.tag(), pair: None });
         let wanted = Wanted { since, until, need: need.clone(), flow, extents: self.extents.clone() };
         let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;

@@ -1,0 +1,142 @@
+//! Rule files on the command line: reading them, and `weir-sensor rules check`.
+//!
+//! In: files and directories of rules, variables. Out: rules, and every problem with its place. A directory
+//! stands for the files in it whose names end with `.rules`.
+
+use super::{Failure, Outcome, RulesCheckArguments, print};
+use crate::signatures::Engine;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use weir_common::rule::{Problem, Rule, RuleReader, Variables};
+
+/// Largest rule file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// What was read of all files.
+pub(super) struct Rules {
+    pub(super) rules: Vec<Rule>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) disabled: u64,
+    /// The first file that holds something, and no rule that can be read.
+    pub(super) unreadable: Option<String>,
+    /// Hash of the files' contents and of the variables.
+    pub(super) hash: blake3::Hash,
+}
+
+/// Reads rule files.
+pub(super) fn read(paths: &[PathBuf], settings: &[String]) -> Result<Rules, Failure> {
+    let variables = variables(settings)?;
+    let mut hasher = blake3::Hasher::new();
+    for (name, text) in variables.sorted() {
+        hasher.update(format!("{name}={text}\n").as_bytes());
+    }
+    let mut reader = RuleReader::new(variables);
+    let mut all = Rules {
+        rules: Vec::new(),
+        problems: Vec::new(),
+        disabled: 0,
+        unreadable: None,
+        hash: blake3::Hash::from_bytes([0; 32]),
+    };
+    for path in files(paths)? {
+        let wrong =
+            |error: &dyn std::fmt::Display| Failure::Input(anyhow::anyhow!("{}: {error}", path.display()));
+        let length = fs::metadata(&path).map_err(|error| wrong(&error))?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(wrong(&format!("{length} bytes are more than {FILE_BYTES_MAX}")));
+        }
+        let text = fs::read(&path).map_err(|error| wrong(&error))?;
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(&text);
+        let file = reader.read(&path.display().to_string(), &text);
+        if file.rules.is_empty() && !file.problems.is_empty() {
+            all.unreadable.get_or_insert_with(|| path.display().to_string());
+        }
+        all.rules.extend(file.rules);
+        all.problems.extend(file.problems);
+        all.disabled += file.disabled;
+    }
+    all.hash = hasher.finalize();
+    Ok(all)
+}
+
+fn variables(settings: &[String]) -> Result<Variables, Failure> {
+    let mut variables = Variables::default();
+    for setting in settings {
+        let set = match setting.split_once('=') {
+            Some((name, text)) => variables.set(name.trim_start_matches('$'), text),
+            None => Err(format!("`--var {setting}`: expected NAME=VALUE")),
+        };
+        set.map_err(|error| Failure::Input(anyhow::anyhow!(error)))?;
+    }
+    Ok(variables)
+}
+
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let wrong =
+            |error: &dyn std::fmt::Display| Failure::Input(anyhow::anyhow!("{}: {error}", path.display()));
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path).map_err(|error| wrong(&error))? {
+            let entry = entry.map_err(|error| wrong(&error))?.path();
+            if entry.extension().is_some_and(|extension| extension == "rules") {
+                inside.push(entry);
+            }
+        }
+        if inside.is_empty() {
+            return Err(wrong(&"no file in this directory ends with .rules"));
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+/// Every rule that cannot be loaded, with its place and reason.
+pub(super) fn check(arguments: &RulesCheckArguments) -> Result<Outcome, Failure> {
+    let read = read(&arguments.files, &arguments.variables)?;
+    let (rules, wrong) = (read.rules.len(), read.problems.len());
+    let (engine, refused) = Engine::build(read.rules);
+    let mut problems: Vec<&Problem> = read.problems.iter().chain(&refused).collect();
+    problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
+    let mut out = String::new();
+    for problem in &problems {
+        let _ = writeln!(out, "{problem}");
+    }
+    print(out.as_bytes())?;
+    eprintln!(
+        "{} rules: {} can run, {} cannot run in this version, {wrong} are wrong; {} are switched off",
+        rules + wrong,
+        engine.len(),
+        refused.len(),
+        read.disabled,
+    );
+    if problems.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    Err(Failure::Input(anyhow::anyhow!("{} rules cannot be loaded", problems.len())))
+}
+
+/// Shows the first problems, and how many more there are.
+pub(super) fn warn(problems: &[Problem], what: &str, paths: &[PathBuf]) {
+    /// Most problems shown one by one.
+    const SHOWN_MAX: usize = 10;
+    if problems.is_empty() {
+        return;
+    }
+    for problem in problems.iter().take(SHOWN_MAX) {
+        eprintln!("{problem}");
+    }
+    let all: Vec<String> = paths.iter().map(|path: &PathBuf| Path::display(path).to_string()).collect();
+    let rest = match problems.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(", {more} more than shown; `weir-sensor rules check {}` lists them", all.join(" ")),
+    };
+    eprintln!("{} rules {what}{rest}", problems.len());
+}

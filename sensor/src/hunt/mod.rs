@@ -1,0 +1,288 @@
+//! Hunt: signatures over packets that were kept.
+//!
+//! In: frames in order of time, as the query engine gives them. Out: EVE `alert` lines that say
+//! `retrospective`. The frames take the path of live ones (decode, flow, dpi) and each packet and
+//! transaction is shown to the signatures' engine. Time is the packets'.
+//!
+//! Of one flow a signature that every packet would match is told once, any other at most
+//! [`ALERTS_PER_FLOW_MAX`] times; what is beyond is counted. A flow's `flow_id` comes from its Community ID
+//! and its first packet's time, so that two hunts name the same flow alike.
+//!
+//! Deliberately absent: choosing blocks (`need.rs` says what may matter, the planner chooses), files and
+//! clocks (the command line's), and state between flows but for thresholds.
+
+pub mod need;
+pub mod position;
+mod teller;
+#[cfg(test)]
+mod tests;
+
+pub use teller::{ALERTS_PER_FLOW_MAX, SIGNATURES_PER_FLOW_MAX, TellerCounters};
+
+use crate::capture::Frame;
+use crate::config::SensorConfig;
+use crate::counters::{DecodeCounters, DpiCounters, FlowCounters};
+use crate::decode::{Decoder, Packet, Transport};
+use crate::dpi::{Event, Inspection, Inspector};
+use crate::flow::{Flow, FlowTable};
+use crate::signatures::{Engine, EngineCounters, Facts, Hit};
+use position::Position;
+use serde::Serialize;
+use std::time::Duration;
+use teller::{Match, Teller};
+use weir_common::app::App;
+use weir_common::net::Direction;
+use weir_common::record::{EndReason, FlowState};
+use weir_common::time::Timestamp;
+
+/// How often, in the packets' time, flows and fragments are looked at for their timeouts, in nanoseconds.
+const TICK_NS: u64 = 1_000_000_000;
+
+/// What a hunt counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HuntCounters {
+    /// Frames looked at.
+    pub frames: u64,
+    /// Their captured bytes.
+    pub bytes: u64,
+    /// Packets shown to the signatures.
+    pub packets: u64,
+    /// Decoding.
+    pub decode: DecodeCounters,
+    /// Flows.
+    pub flow: FlowCounters,
+    /// Inspection.
+    pub dpi: DpiCounters,
+}
+
+/// What a hunt knows of a flow besides the table's own.
+#[derive(Default)]
+struct Attached {
+    inspection: Option<Box<Inspection>>,
+    /// Time of its first packet; the table's begins anew with each slice.
+    first: Timestamp,
+    /// Directions that were seen.
+    seen: [bool; 2],
+    is_established: bool,
+    app: App,
+}
+
+/// A hunt's state, fed with frames.
+pub struct Hunt {
+    decoder: Decoder,
+    flows: FlowTable<Attached>,
+    rest: Rest,
+    /// Time of the latest frame.
+    now: Timestamp,
+    ticked_at: Timestamp,
+}
+
+/// Everything but the tables that packets and flows are borrowed from.
+struct Rest {
+    inspector: Inspector,
+    engine: Engine,
+    teller: Teller,
+    events: Vec<Event>,
+    hits: Vec<Hit>,
+    counters: HuntCounters,
+}
+
+impl Hunt {
+    /// A hunt from the beginning, or from a position on.
+    pub fn new(config: &SensorConfig, engine: Engine, position: Option<Position>) -> Hunt {
+        let decoder = Decoder::new(
+            config.flow.fragment_bytes_max,
+            Duration::from_millis(config.flow.fragment_timeout_ms),
+        );
+        Hunt {
+            decoder,
+            flows: FlowTable::new(&config.flow, config.flow.flows_max.max(1), 0),
+            rest: Rest {
+                inspector: Inspector::new(&config.dpi),
+                engine,
+                teller: Teller::new(position),
+                events: Vec::new(),
+                hits: Vec::new(),
+                counters: HuntCounters::default(),
+            },
+            now: Timestamp::MIN,
+            ticked_at: Timestamp::MIN,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> HuntCounters {
+        self.rest.counters
+    }
+
+    /// What the engine counted so far.
+    pub fn engine_counters(&self) -> EngineCounters {
+        self.rest.engine.counters()
+    }
+
+    /// What became of the matches so far.
+    pub fn teller_counters(&self) -> TellerCounters {
+        self.rest.teller.counters()
+    }
+
+    /// Time of the latest frame.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Takes the alerts written so far, whole lines; `out` is emptied first.
+    pub fn take_lines(&mut self, out: &mut Vec<u8>) {
+        self.rest.teller.take_lines(out);
+    }
+
+    /// Bytes of alerts that wait to be taken.
+    pub fn lines_len(&self) -> usize {
+        self.rest.teller.lines_len()
+    }
+
+    /// Where the hunt stands. To be asked between frames of different times, when everything up to and with
+    /// `time` was given.
+    pub fn position(&self, question: &str, time: Timestamp) -> Position {
+        self.rest.teller.position(question, time)
+    }
+
+    /// Looks at a frame.
+    pub fn frame(&mut self, frame: &Frame<'_>) {
+        self.now = self.now.max(frame.time);
+        if self.now.0.saturating_sub(self.ticked_at.0) >= TICK_NS {
+            // On whole seconds of the packets' time, so that it does not matter where a hunt began.
+            self.ticked_at = Timestamp(self.now.0 - self.now.0 % TICK_NS);
+            self.tick();
+        }
+        let Hunt { decoder, flows, rest, now, .. } = self;
+        rest.counters.frames += 1;
+        rest.counters.bytes += frame.data.len() as u64;
+        if let Some(packet) = decoder.decode(frame, &mut rest.counters.decode) {
+            rest.packet(flows, &packet, frame.time, frame.interface, *now);
+        }
+    }
+
+    /// What time brings: flows and fragments that end.
+    fn tick(&mut self) {
+        let Hunt { decoder, flows, rest, now, .. } = self;
+        let now = *now;
+        let mut decoded = std::mem::take(&mut rest.counters.decode);
+        decoder.expire(now, &mut decoded, &mut |packet, time, interface| {
+            rest.packet(flows, packet, time, interface, now);
+        });
+        rest.counters.decode = decoded;
+        let mut counted = std::mem::take(&mut rest.counters.flow);
+        while flows.expire(now, &mut counted, &mut |flow, reason| rest.ended(flow, reason, now)) {}
+        rest.counters.flow = counted;
+    }
+
+    /// There are no more frames: what waited for more is told.
+    pub fn finish(&mut self) {
+        let Hunt { decoder, flows, rest, now, .. } = self;
+        let now = *now;
+        rest.teller.packets_end();
+        let mut decoded = std::mem::take(&mut rest.counters.decode);
+        decoder.drain(&mut decoded, &mut |packet, time, interface| {
+            rest.packet(flows, packet, time, interface, now);
+        });
+        rest.counters.decode = decoded;
+        let mut counted = std::mem::take(&mut rest.counters.flow);
+        flows.drain(&mut counted, &mut |flow, reason| rest.ended(flow, reason, now));
+        rest.counters.flow = counted;
+    }
+}
+
+impl Rest {
+    /// A packet's way through flow table, inspection and signatures.
+    fn packet(
+        &mut self,
+        flows: &mut FlowTable<Attached>,
+        packet: &Packet<'_>,
+        time: Timestamp,
+        interface: u32,
+        now: Timestamp,
+    ) {
+        self.counters.packets += 1;
+        let mut counted = std::mem::take(&mut self.counters.flow);
+        let observed = flows.observe(packet, time, interface, &mut counted, &mut |flow, reason| {
+            self.ended(flow, reason, now);
+        });
+        self.counters.flow = counted;
+        let flow = flows.flow_mut(observed.slot);
+        let direction = observed.direction;
+        let is_established = flow.state() == FlowState::Established;
+        let about = &mut flow.attachment;
+        if observed.is_new {
+            about.first = time;
+        }
+        if observed.is_flipped {
+            about.seen.swap(0, 1);
+            if let Some(inspection) = &mut about.inspection {
+                inspection.swap_directions();
+            }
+        }
+        if !packet.is_partial {
+            let events = Some(&mut self.events);
+            self.inspector.inspect(
+                &mut about.inspection,
+                packet,
+                direction,
+                time,
+                events,
+                &mut self.counters.dpi,
+            );
+        }
+        let app = about.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
+        let is_news = !about.seen[direction.index()]
+            || observed.is_flipped
+            || app != about.app
+            || (is_established && !about.is_established);
+        about.seen[direction.index()] = true;
+        about.app = app;
+        // A connection that was closed has been established.
+        about.is_established |= is_established;
+        let facts = Facts { direction, is_established: about.is_established, app, is_news };
+        self.hits.clear();
+        self.engine.packet(packet, &facts, &mut self.hits);
+        let icmp = match packet.transport {
+            Transport::Icmp { kind, code } => Some((kind, code)),
+            _ => None,
+        };
+        for hit in &self.hits {
+            let matched =
+                Match { hit: *hit, time, icmp, transaction: None, app, first: flow.attachment.first };
+            self.teller.tell(&self.engine, flow, &matched, now);
+        }
+        self.transactions(flow, &facts, now);
+    }
+
+    /// Shows the events of a flow to the signatures.
+    fn transactions(&mut self, flow: &Flow<Attached>, facts: &Facts, now: Timestamp) {
+        for event in self.events.drain(..) {
+            self.hits.clear();
+            self.engine.transaction(&event, &flow.key(), facts, &mut self.hits);
+            for hit in &self.hits {
+                let (time, transaction, app) = (event.time, event.transaction, event.app);
+                let first = flow.attachment.first;
+                let matched = Match { hit: *hit, time, icmp: None, transaction, app, first };
+                self.teller.tell(&self.engine, flow, &matched, now);
+            }
+        }
+    }
+
+    fn ended(&mut self, flow: &mut Flow<Attached>, reason: EndReason, now: Timestamp) {
+        if reason == EndReason::ActiveTimeout {
+            return;
+        }
+        // Events of the packet that made another flow end are told before this flow's.
+        if let Some(inspection) = flow.attachment.inspection.take() {
+            let mut events = std::mem::take(&mut self.events);
+            self.inspector.finish(Some(inspection), flow.end(), Some(&mut events), &mut self.counters.dpi);
+            self.events = events;
+            let Attached { is_established, app, .. } = flow.attachment;
+            let facts = Facts { direction: Direction::Forward, is_established, app, is_news: false };
+            self.transactions(flow, &facts, now);
+        }
+        self.teller.ended(flow, now);
+    }
+}
