@@ -6,28 +6,37 @@
 //!
 //! The `pcap` crate runs a program with the captured length as the length on the wire, so that
 //! `less`, `greater` and `len` would lie about frames that were cut off. Here the interpreter gets both.
+//! The program is copied out of libpcap's memory, so that threads can share it.
 #![allow(unsafe_code)] // one call into libpcap's interpreter, which the `pcap` crate does not offer
 
+use super::reach::{Instruction, reach};
 use super::{CaptureError, LinkType};
-use pcap::{BpfInstruction, BpfProgram, Capture, Linktype};
+use pcap::{BpfInstruction, Capture, Linktype};
 use std::ffi::{c_uchar, c_uint};
+use std::sync::Arc;
 
 /// Longest expression that is handed to libpcap, in bytes; a longer one is refused.
 pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
 
 unsafe extern "C" {
     fn bpf_filter(
-        program: *const BpfInstruction,
+        program: *const Instruction,
         packet: *const c_uchar,
         wire_len: c_uint,
         captured_len: c_uint,
     ) -> c_uint;
-    fn bpf_validate(program: *const BpfInstruction, length: std::ffi::c_int) -> std::ffi::c_int;
+    fn bpf_validate(program: *const Instruction, length: std::ffi::c_int) -> std::ffi::c_int;
 }
 
+// libpcap's `struct bpf_insn`, whose fields the `pcap` crate keeps to itself, and ours are the same eight bytes.
+const _: () = assert!(size_of::<BpfInstruction>() == size_of::<Instruction>());
+const _: () = assert!(align_of::<BpfInstruction>() == align_of::<Instruction>());
+
 /// A compiled filter for one link type.
+#[derive(Clone)]
 pub struct Filter {
-    program: BpfProgram,
+    program: Arc<[Instruction]>,
+    reach: Option<u32>,
 }
 
 impl Filter {
@@ -45,31 +54,44 @@ impl Filter {
         }
         let compiled = Capture::dead(data_link(link)).and_then(|dead| dead.compile(expression, true));
         let program = compiled.map_err(|error| wrong(message(&error)))?;
-        let instructions = program.get_instructions();
-        let length = std::ffi::c_int::try_from(instructions.len()).unwrap_or(0);
+        let compiled = program.get_instructions();
+        // SAFETY: `BpfInstruction` is a transparent wrapper of `struct bpf_insn` (u16, u8, u8, u32 in this
+        // order), which is what `Instruction` is in C's layout; size and alignment are checked above. The
+        // slice is copied before `program`, which owns it, is dropped.
+        let program: Arc<[Instruction]> =
+            unsafe { std::slice::from_raw_parts(compiled.as_ptr().cast::<Instruction>(), compiled.len()) }
+                .into();
+        let length = std::ffi::c_int::try_from(program.len()).unwrap_or(0);
         // SAFETY: the pointer and the length are those of one slice that outlives the call.
-        let valid = length > 0 && unsafe { bpf_validate(instructions.as_ptr(), length) } != 0;
+        let valid = length > 0 && unsafe { bpf_validate(program.as_ptr(), length) } != 0;
         if !valid {
             return Err(wrong("libpcap's program is not valid".into()));
         }
-        Ok(Filter { program })
+        let reach = reach(&program);
+        Ok(Filter { program, reach })
+    }
+
+    /// How many bytes from the begin of a frame decide: with that many, or all there are, [`Filter::matches`]
+    /// says what it says of the whole frame. None: no bound is known, the whole frame is needed.
+    #[inline]
+    pub fn reach(&self) -> Option<u32> {
+        self.reach
     }
 
     /// Whether a frame matches: `data` is what was captured of `wire_len` bytes on the wire.
     #[inline]
     pub fn matches(&self, data: &[u8], wire_len: u32) -> bool {
         let captured_len = c_uint::try_from(data.len()).unwrap_or(c_uint::MAX);
-        let instructions = self.program.get_instructions();
         // SAFETY: `compile` let `bpf_validate` prove that every jump stays inside the program and that it
         // ends in a return; the interpreter reads the packet only below `captured_len`, which is the
         // length of `data`. Both outlive the call.
-        unsafe { bpf_filter(instructions.as_ptr(), data.as_ptr(), wire_len, captured_len) != 0 }
+        unsafe { bpf_filter(self.program.as_ptr(), data.as_ptr(), wire_len, captured_len) != 0 }
     }
 }
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Filter({} instructions)", self.program.get_instructions().len())
+        write!(f, "Filter({} instructions)", self.program.len())
     }
 }
 

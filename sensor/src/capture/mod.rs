@@ -7,6 +7,7 @@
 pub mod file;
 pub mod live;
 pub mod bpf;
+mod reach;
 pub mod filtered;
 mod fanout;
 pub mod config;
