@@ -8,6 +8,7 @@
 //! which the index does not open; later IPv4 fragments whose block holds no packet with the rule's ports
 //! (their datagrams are counted as incomplete); and with EXPR, whatever it leaves out.
 
+use super::flows::Flows;
 use super::{Failure, HuntArguments, Outcome, load, now, output_failure, ring_directory, ring_key, rules};
 use crate::control;
 use crate::hunt::position::{OVERLAP, Position};
@@ -51,7 +52,7 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     query.need = if arguments.whole { None } else { need::need_of(&engine) };
     let position = resume(arguments, &question)?;
     if arguments.resume.is_some() {
-        until_covered(&mut query, now)?;
+        until_covered(&mut query, now, &Flows::new(&config))?;
     }
     let from = position.as_ref().map(|position| position.time);
     if let Some(time) = from {
@@ -62,7 +63,7 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
             return Ok(Outcome::Done);
         }
     }
-    let explained = query.explain(now).map_err(failure)?;
+    let explained = query.explain(now, &Flows::new(&config)).map_err(failure)?;
     eprintln!("{} of {loaded} rules can run; {}", engine.len(), explained.cost);
     let narrowed_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
     let can_run = engine.len();
@@ -79,7 +80,7 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
         failure: None,
         is_stopped: false,
     };
-    let answer = query.run(now, &mut |_| None, &mut |frame| run.frame(frame));
+    let answer = query.run(now, &Flows::new(&config), &mut |found| run.frame(&found.frame));
     run.progress.clear();
     let answer = match answer {
         Ok(answer) => Some(answer),
@@ -160,9 +161,9 @@ fn resume(arguments: &HuntArguments, question: &str) -> Result<Option<Position>,
 
 /// A hunt that is to be gone on with ends where every lane of the ring is on disk: what another lane still
 /// holds would lie before the position, and be passed over for ever.
-fn until_covered(query: &mut Query, now: Timestamp) -> Result<(), Failure> {
+fn until_covered(query: &mut Query, now: Timestamp, flows: &Flows) -> Result<(), Failure> {
     let open = Query { since: None, until: None, ..query.clone() };
-    let covered = open.explain(now).map_err(failure)?.completeness.until;
+    let covered = open.explain(now, flows).map_err(failure)?.completeness.until;
     query.until = Some(query.until.map_or(covered, |until| until.min(covered)));
     if query.since.is_some() && query.since > query.until {
         query.since = query.until;

@@ -4,8 +4,10 @@
 //! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
 //! lost.
 
+mod flows;
 mod hunt;
 mod pin;
+mod progress;
 mod query;
 mod reload;
 mod replay;
@@ -18,9 +20,11 @@ mod summary;
 use crate::config::SensorConfig;
 use crate::counters::Published;
 use crate::export::{self, ExportError, Exporting, Pace};
+use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weir_common::time::Timestamp;
@@ -174,6 +178,37 @@ struct QueryArguments {
     /// The answer's summary as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// End after this many packets, and say up to when the answer is complete
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroU64>,
+    /// Read at most this many MB of the ring in a second
+    #[arg(long, value_name = "MB/S", value_parser = megabytes)]
+    rate: Option<NonZeroU64>,
+    /// Threads that read [default: one per core, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX as i64))]
+    threads: Option<u16>,
+    /// Low: after everything else that wants the processor or the disk
+    #[arg(long, value_enum, default_value_t = Priority::Low)]
+    priority: Priority,
+    /// Show progress also where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
+}
+
+/// How important a question is beside what else the machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Priority {
+    /// After everything else.
+    Low,
+    /// As important as other programs.
+    Normal,
+}
+
+/// Bytes from a number of megabytes, as 50 or 0.5.
+fn megabytes(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = text.parse::<f64>().map_or(0.0, |megabytes| megabytes * 1e6);
+    let whole = if bytes.is_finite() { bytes as u64 } else { 0 };
+    NonZeroU64::new(whole).ok_or_else(|| "expected a number of megabytes above 0, as 50 or 0.5".to_owned())
 }
 
 #[derive(Args, Debug)]

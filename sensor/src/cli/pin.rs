@@ -1,6 +1,7 @@
 //! `weir-sensor ring pin` and `ring unpin`: evidence kept past the ring's turn, and given back.
 
-use super::query::{failure, flow, flow_finder, time};
+use super::flows::Flows;
+use super::query::{failure, flow, time};
 use super::ring::{existing, show};
 use super::{Failure, Outcome, PinArguments, UnpinArguments, now, ring_key};
 use crate::query::Query;
@@ -13,14 +14,13 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Outcome, Failure> {
     let (config, directory) = existing(&arguments.ring)?;
     let now = now();
     let query = Query {
-        extents: None,
-        need: None,
         directory,
         key: ring_key(&config)?,
         since: time(arguments.since.as_deref(), now)?,
         until: time(arguments.until.as_deref(), now)?,
         flow: flow(arguments.flow.as_deref())?,
         expression: arguments.expression.join(" "),
+        ..Query::default()
     };
     if query.expression.is_empty() && (query.since, query.until, query.flow) == (None, None, None) {
         return Err(Failure::Input(anyhow::anyhow!(
@@ -32,12 +32,11 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Outcome, Failure> {
         note: &arguments.note,
         budget_bytes: config.ring.pin_budget_mib.saturating_mul(1 << 20),
     };
-    let pinned =
-        query.pin(now, &mut flow_finder(&config), &keeping, &mut busy).map_err(|error| match error {
-            NotPinned::Query(error) => failure(error),
-            NotPinned::Pin(error) => refused(error),
-            NotPinned::NoMatch(_) => Failure::Input(error.into()),
-        })?;
+    let pinned = query.pin(now, &Flows::new(&config), &keeping, &mut busy).map_err(|error| match error {
+        NotPinned::Query(error) => failure(error),
+        NotPinned::Pin(error) => refused(error),
+        NotPinned::NoMatch(_) => Failure::Input(error.into()),
+    })?;
     show(&arguments.ring, &pinned)?;
     Ok(if pinned.completeness.complete { Outcome::Done } else { Outcome::Lost })
 }

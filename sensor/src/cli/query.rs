@@ -1,25 +1,32 @@
 //! `weir-sensor query`: packets of the ring, and whether they are all of them.
 
-use super::{Failure, Outcome, QueryArguments, load, now, output_failure, print, ring_directory, ring_key};
-use crate::capture::Frame;
+use super::flows::Flows;
+use super::progress::Shown;
+use super::ring_key;
+use super::{Failure, Outcome, Priority, QueryArguments, load, now, output_failure, print, ring_directory};
 use crate::config::SensorConfig;
-use crate::counters::DecodeCounters;
-use crate::decode::{Decoder, Transport};
-use crate::query::{Answer, Query, QueryError};
+use crate::control;
+use crate::query::reading::{Progress, Reading};
+use crate::query::{Answer, Query, QueryError, StopReason, priority};
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
-use std::time::Duration;
+use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use weir_common::evidence::Extents;
-use weir_common::net::{CommunityId, FlowKey};
+use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
 pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
+    if arguments.priority == Priority::Low {
+        priority::step_back();
+    }
     let config = load(&arguments.config)?;
     let now = now();
-    let query = question(arguments, &config, now)?;
+    let mut query = question(arguments, &config, now)?;
+    let flows = Flows::new(&config);
     if arguments.explain {
-        let explanation = query.explain(now).map_err(failure)?;
+        let explanation = query.explain(now, &flows).map_err(failure)?;
         if arguments.json {
             print(format!("{}\n", json!(explanation)).as_bytes())?;
         } else {
@@ -27,11 +34,16 @@ pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
         }
         return Ok(Outcome::Done);
     }
-    let mut flow_of = flow_finder(&config);
+    let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
+    let progress = Arc::<Progress>::default();
+    let shown = Shown::begin(&progress, arguments.progress);
+    query.reading.stop = Some(stop);
+    query.reading.progress = shown.is_some().then_some(progress);
     let answer = match output(arguments)? {
-        Some(out) => query.write_pcapng(now, &mut flow_of, out),
-        None => query.count(now, &mut flow_of),
+        Some(out) => query.write_pcapng(now, &flows, out),
+        None => query.count(now, &flows),
     };
+    drop(shown);
     conclude(arguments, &answer.map_err(failure)?)
 }
 
@@ -52,6 +64,12 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
         need: None,
+        limit: arguments.limit,
+        reading: Reading {
+            threads: arguments.threads.map_or(0, usize::from),
+            bytes_per_second: arguments.rate,
+            ..Reading::default()
+        },
     })
 }
 
@@ -80,12 +98,16 @@ fn output(arguments: &QueryArguments) -> Result<Option<Box<dyn Write>>, Failure>
                     "packets and --json cannot both go to standard output"
                 )));
             }
-            Ok(Some(Box::new(BufWriter::new(std::io::stdout().lock()))))
+            // The descriptor itself: what the library puts around it looks for ends of lines.
+            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+            let stdout =
+                stdout.map_err(|error| Failure::System(anyhow::anyhow!("standard output: {error}")))?;
+            Ok(Some(Box::new(File::from(stdout))))
         }
         Some(path) => {
             let file =
                 File::create(path).map_err(|error| Failure::System(anyhow::anyhow!("{path}: {error}")))?;
-            Ok(Some(Box::new(BufWriter::with_capacity(1 << 20, file))))
+            Ok(Some(Box::new(file)))
         }
     }
 }
@@ -98,31 +120,8 @@ fn conclude(arguments: &QueryArguments, answer: &Answer) -> Result<Outcome, Fail
         print(format!("{}\n", answer.frames).as_bytes())?;
     }
     eprintln!("{answer}");
-    Ok(if answer.completeness.complete { Outcome::Done } else { Outcome::Lost })
-}
-
-/// A decoder that says to which flow a frame belongs, fragments included as long as they come in order.
-pub(super) fn flow_finder(config: &SensorConfig) -> impl FnMut(&Frame<'_>) -> Option<CommunityId> {
-    let timeout = Duration::from_millis(config.flow.fragment_timeout_ms);
-    let mut decoder = Decoder::new(config.flow.fragment_bytes_max, timeout);
-    let mut counters = DecodeCounters::default();
-    let seed = config.flow.community_id_seed;
-    move |frame| {
-        let packet = decoder.decode(frame, &mut counters)?;
-        let (initiator_port, responder_port) = packet.transport.ports();
-        let key = FlowKey {
-            initiator: packet.ip.source,
-            responder: packet.ip.destination,
-            initiator_port,
-            responder_port,
-            protocol: packet.ip.protocol,
-        };
-        let icmp = match packet.transport {
-            Transport::Icmp { kind, code } => Some((kind, code)),
-            _ => None,
-        };
-        Some(CommunityId::of(&key, icmp, seed))
-    }
+    let was_interrupted = answer.stopped.is_some_and(|stopped| stopped.reason == StopReason::Interrupted);
+    Ok(if answer.completeness.complete && !was_interrupted { Outcome::Done } else { Outcome::Lost })
 }
 
 pub(super) fn failure(error: QueryError) -> Failure {

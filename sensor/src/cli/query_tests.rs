@@ -3,7 +3,7 @@
 use super::*;
 use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::file::FileSequence;
-use crate::capture::{BatchEnd, CaptureError, FrameSource, LinkType, SourceLoss};
+use crate::capture::{BatchEnd, CaptureError, Frame, FrameSource, LinkType, SourceLoss};
 use crate::cli::{open_export, open_ring};
 use crate::export::Pace;
 use crate::pipeline::{self, Mode};
@@ -76,10 +76,10 @@ fn every_record_finds_its_packets(active_timeout_ms: u64, names: &[&str]) -> Vec
     for record in &records {
         let query = question_of(&config, record);
         let named = extents(record);
-        let cost = query.explain(Timestamp::MAX).unwrap().cost;
+        let cost = query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().cost;
         assert!(cost.blocks_to_read <= named.blocks(), "{record}");
         assert!(!named.is_exact() || cost.blocks_to_read == named.blocks(), "{record}");
-        let answer = query.count(Timestamp::MAX, &mut flow_finder(&config)).unwrap();
+        let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
         assert_eq!((answer.frames, answer.cost.blocks_to_read), (packets(record), cost.blocks_to_read));
     }
     records
@@ -109,7 +109,7 @@ fn blocks_of_another_run_or_lane_and_no_blocks_hold_nothing() {
     let asked = |named: &str| {
         let mut query = question_of(&config, &records[0]);
         query.extents = Some(named.parse().unwrap());
-        query.count(Timestamp::MAX, &mut flow_finder(&config)).unwrap()
+        query.count(Timestamp::MAX, &Flows::new(&config)).unwrap()
     };
     assert_eq!(asked("1.0:0").frames, packets(&records[0]));
     for elsewhere in ["2.0:0", "1.1:0", "1.0:1-9", "1.0:"] {
@@ -128,7 +128,7 @@ fn blocks_that_are_gone_are_told_as_expired() {
     // The same capture again and again: the first record's packets went first.
     let mut query = question_of(&config, &records[0]);
     (query.since, query.until) = (None, None);
-    let answer = query.count(Timestamp::MAX, &mut flow_finder(&config)).unwrap();
+    let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
     assert_eq!((answer.frames, answer.cost.blocks_to_read), (0, 0));
     assert!(answer.to_string().contains("expired"), "{answer}");
 }
@@ -217,4 +217,13 @@ fn fragments_that_came_before_their_flow_was_known_are_covered() {
     assert_eq!(of("10.0.0.9"), (800, "1.0:0-4".to_owned()));
     assert_eq!(of("10.0.0.1"), (2, "~1.0:2-4".to_owned()));
     assert_eq!(of("10.0.0.2"), (1, "~1.0:2-4".to_owned()));
+    // A question by flow finds all of them, with the extents and without.
+    for record in &records {
+        let by_extents = question_of(&config, record);
+        let by_index = Query { extents: None, ..by_extents.clone() };
+        for query in [by_extents, by_index] {
+            let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
+            assert_eq!(answer.frames, packets(record), "{record}");
+        }
+    }
 }

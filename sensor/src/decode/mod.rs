@@ -126,6 +126,18 @@ pub struct FragmentFrame<'a> {
     is_cut: bool,
 }
 
+impl FragmentFrame<'_> {
+    /// Its IP header.
+    pub fn ip(&self) -> &Ip {
+        &self.arrival.ip
+    }
+
+    /// What tells its datagram from others between the same addresses: identification and protocol.
+    pub fn datagram(&self) -> (u32, u8) {
+        (self.fragment.identification, self.fragment.protocol)
+    }
+}
+
 /// Decodes a frame as far as that takes no knowledge of other frames.
 #[inline]
 pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a> {

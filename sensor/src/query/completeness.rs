@@ -82,7 +82,7 @@ pub struct Completeness {
     pub pinned_blocks: u64,
 }
 
-fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 
@@ -170,8 +170,17 @@ impl Completeness {
 
     /// Frames that the kernel dropped in the range.
     pub fn frames_dropped_by_kernel(&self) -> u64 {
-        let by_kernel = |gap: &&Gap| gap.state == GapState::Dropped && gap.reason == reason(LossKind::Kernel);
-        self.gaps.iter().filter(by_kernel).filter_map(|gap| gap.frames).sum()
+        self.frames_dropped(LossKind::Kernel)
+    }
+
+    /// Frames that an interface dropped in the range.
+    pub fn frames_dropped_by_interface(&self) -> u64 {
+        self.frames_dropped(LossKind::Interface)
+    }
+
+    fn frames_dropped(&self, kind: LossKind) -> u64 {
+        let is_of_kind = |gap: &&Gap| gap.state == GapState::Dropped && gap.reason == reason(kind);
+        self.gaps.iter().filter(is_of_kind).filter_map(|gap| gap.frames).sum()
     }
 }
 

@@ -3,40 +3,58 @@
 //! In: the ring's directory and a [`Query`]. Out: the frames that match, in order of time, then an [`Answer`].
 //! The planner leaves out blocks that cannot hold a match; libpcap's compiled program decides about each frame
 //! that is left, so that the answer equals a full scan with tcpdump. Never looks at the live tables, takes no
-//! lock and disturbs no sensor; memory is bounded by the blocks of one moment.
+//! lock and disturbs no sensor.
 //!
-//! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, fragments
-//! included, so the caller gives a function from a frame to its flow's identifier; it sees the frames of
-//! candidate blocks in order of time.
+//! Threads: those of [`Reading::threads`] read, verify and filter blocks ([`scan`]); the asking thread merges what
+//! they give in order of time ([`merge`]) and hands it out. A question about one block starts no thread. Memory is
+//! bounded whatever is asked: one block per thread, what [`supply`] reads ahead (64 MiB of frames), and the matches
+//! of the blocks of one moment ([`merge`], 256 MiB).
+//!
+//! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, so the caller gives
+//! a [`FlowOf`].
 
 pub mod completeness;
 pub mod expression;
-mod merge;
+pub mod flow;
 pub mod pcapng;
 pub mod pin;
 pub mod plan;
+pub mod priority;
+pub mod reading;
+mod filters;
+mod given;
+mod merge;
+mod scan;
+mod supply;
 
-use crate::capture::bpf::Filter;
-use crate::capture::{CaptureError, Frame, LinkType};
+pub use scan::{Found, Position};
+
+use crate::capture::CaptureError;
 use crate::ring::cipher::RingKey;
 use crate::ring::gaps::Gaps;
+use crate::ring::interfaces;
 use crate::ring::reader::is_being_written;
-use crate::ring::summary::FlowKeys;
+use crate::ring::summary::{FlowKeys, Pairs};
 use completeness::{Completeness, Evidence};
 use expression::Need;
-use merge::{Merge, Stop};
-use pcapng::PcapngWriter;
+use filters::Filters;
+use flow::FlowOf;
+use given::Given;
+use merge::{Counted, Merge, OPEN_BYTES_MAX, Read};
+use pcapng::{Drops, PcapngWriter};
 use plan::{Cost, Plan, Wanted};
+use reading::{Pace, Reading};
+use scan::{Question, Wants, stored_bytes};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use supply::{Alone, Pool, Supply};
 use weir_common::evidence::Extents;
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
-
-/// Bytes of answer that are written at once.
-const OUTPUT_BUFFER_BYTES: usize = 256 << 10;
 
 /// What is asked of a ring.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +76,10 @@ pub struct Query {
     /// What blocks must hold to be read, besides what the expression needs. It chooses blocks, not frames:
     /// every frame of a block that is read can be in the answer.
     pub need: Option<Need>,
+    /// Most frames to give; the answer says up to when it is complete.
+    pub limit: Option<NonZeroU64>,
+    /// How it is read.
+    pub reading: Reading,
 }
 
 /// Why a question cannot be answered.
@@ -100,10 +122,46 @@ pub struct Answer {
     pub cost: Cost,
     /// Frames may be out of order of time, because too many blocks were of one moment.
     pub out_of_order: bool,
+    /// Why and where the answer ends before the range does; none: it was read to its end.
+    pub stopped: Option<Stopped>,
     /// Link types for which libpcap refused the expression; their frames do not match.
     pub link_types_refused: Vec<u16>,
     /// Whether anything is missing.
     pub completeness: Completeness,
+}
+
+/// Where an answer ends before its range does. Its completeness speaks of the time up to there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Why.
+    pub reason: StopReason,
+    /// Everything before this time was looked at and given; later frames only in part.
+    #[serde(serialize_with = "completeness::text")]
+    pub before: Timestamp,
+}
+
+/// Why an answer ends before its range does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Whoever asked wanted no more, as by SIGINT.
+    Interrupted,
+    /// It has as many frames as were asked for.
+    Limit,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.reason {
+            StopReason::Interrupted => "interrupted",
+            StopReason::Limit => "ended at the limit of frames",
+        };
+        write!(
+            f,
+            "{why}: all that matches before {} is here, and what follows was not looked for",
+            self.before
+        )
+    }
 }
 
 /// What reading would cost, and what is known to be missing before it.
@@ -123,6 +181,9 @@ impl fmt::Display for Answer {
         if self.out_of_order {
             writeln!(f, "frames may be out of order of time")?;
         }
+        if let Some(stopped) = &self.stopped {
+            writeln!(f, "{stopped}")?;
+        }
         for link in &self.link_types_refused {
             writeln!(f, "the expression does not apply to link type {link}; its frames were left out")?;
         }
@@ -136,49 +197,49 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// Where the decoder says to which flow a frame belongs.
-pub type FlowOf<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Option<CommunityId>;
-
 impl Query {
-    /// Says what answering would read, without reading it.
-    pub fn explain(&self, now: Timestamp) -> Result<Explanation, QueryError> {
-        let (need, plan, gaps) = self.plan()?;
-        let completeness = self.state(now, &gaps, &plan, 0);
-        Ok(Explanation { cost: plan.cost, need: format!("{need:?}"), completeness })
+    /// Says what answering would read, without reading it: of a flow at most the block that tells its addresses.
+    pub fn explain(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Explanation, QueryError> {
+        let planned = self.plan(flow_of)?;
+        let completeness = self.state(now, &planned, self.until, 0);
+        Ok(Explanation { cost: planned.plan.cost, need: format!("{:?}", planned.need), completeness })
     }
 
     /// Gives each matching frame to `each`, in order of time. `flow_of` is asked only for a query by flow.
     pub fn run(
         &self,
         now: Timestamp,
-        flow_of: FlowOf<'_>,
-        each: &mut dyn FnMut(&Frame<'_>) -> io::Result<()>,
+        flow_of: &dyn FlowOf,
+        each: &mut dyn FnMut(&Found<'_>) -> io::Result<()>,
     ) -> Result<Answer, QueryError> {
-        let (_, plan, gaps) = self.plan()?;
-        self.answer(now, plan, &gaps, flow_of, each)
+        self.answer(now, &mut self.plan(flow_of)?, flow_of, Wants::Frames, each)
     }
 
-    /// Counts the matching frames without giving them out.
-    pub fn count(&self, now: Timestamp, flow_of: FlowOf<'_>) -> Result<Answer, QueryError> {
-        self.run(now, flow_of, &mut |_| Ok(()))
+    /// Counts the matching frames without giving them out, and reads no more of them than that takes: where the
+    /// first bytes of frames decide, damage behind those is not found.
+    pub fn count(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Answer, QueryError> {
+        self.answer(now, &mut self.plan(flow_of)?, flow_of, Wants::Count, &mut |_| Ok(()))
     }
 
     /// Writes the matching frames as pcapng, the statement in its comments. `out` need not be buffered.
     pub fn write_pcapng(
         &self,
         now: Timestamp,
-        flow_of: FlowOf<'_>,
+        flow_of: &dyn FlowOf,
         out: impl Write,
     ) -> Result<Answer, QueryError> {
-        let (_, plan, gaps) = self.plan()?;
-        let before = self.state(now, &gaps, &plan, 0);
+        let mut planned = self.plan(flow_of)?;
+        let before = self.state(now, &planned, self.until, 0);
         let comment = format!("weir-sensor query: {}\nknown before reading: {before}", self.words());
-        let mut writer =
-            PcapngWriter::begin(io::BufWriter::with_capacity(OUTPUT_BUFFER_BYTES, out), &comment)
-                .map_err(QueryError::Output)?;
-        let answer = self.answer(now, plan, &gaps, flow_of, &mut |frame| writer.frame(frame))?;
-        let dropped = answer.completeness.frames_dropped_by_kernel();
-        writer.finish(&answer.to_string(), Some(dropped)).map_err(QueryError::Output)?;
+        let names = interfaces::read(&self.directory);
+        let mut writer = PcapngWriter::begin(out, names, &comment).map_err(QueryError::Output)?;
+        let answer =
+            self.answer(now, &mut planned, flow_of, Wants::Frames, &mut |found| writer.frame(&found.frame))?;
+        let drops = Drops {
+            kernel: answer.completeness.frames_dropped_by_kernel(),
+            interface: answer.completeness.frames_dropped_by_interface(),
+        };
+        writer.finish(&answer.to_string(), Some(drops)).map_err(QueryError::Output)?;
         Ok(answer)
     }
 
@@ -199,13 +260,12 @@ impl Query {
         words
     }
 
-    fn plan(&self) -> Result<(Need, Plan, Gaps), QueryError> {
+    fn plan(&self, flow_of: &dyn FlowOf) -> Result<Planned, QueryError> {
         let (since, until) = (self.since.unwrap_or(Timestamp::MIN), self.until.unwrap_or(Timestamp::MAX));
         if since > until {
             return Err(QueryError::Range { since, until });
         }
-        // An expression that is wrong for the commonest link type may be right for another: the frames decide.
-        Filters::new(&self.expression).check_somewhere()?;
+        let filters = Filters::new(&self.expression)?;
         let unreadable = |source| QueryError::Ring { path: self.directory.clone(), source };
         // The ledger first: what is written while the plan is made is then covered by no claim.
         let gaps = Gaps::read(&self.directory).map_err(unreadable)?;
@@ -214,115 +274,138 @@ impl Query {
             Some(need) => Need::All(vec![of_expression, need.clone()]),
             None => of_expression,
         };
-        let flow = self.flow.as_ref().map(|flow| FlowKeys { tag: flow.tag(), pair: None });
-        let wanted = Wanted { since, until, need: need.clone(), flow, extents: self.extents.clone() };
-        let plan = Plan::make(&self.directory, self.key.as_ref(), &wanted).map_err(unreadable)?;
-        Ok((need, plan, gaps))
+        let flow = self.flow.as_ref().map(|flow| FlowKeys { tag: flow.tag(), pairs: Pairs::None });
+        let mut wanted = Wanted { since, until, need: need.clone(), flow, extents: self.extents.clone() };
+        let make = |wanted: &Wanted| Plan::make(&self.directory, self.key.as_ref(), wanted);
+        let mut plan = make(&wanted).map_err(unreadable)?;
+        let mut pairs = Pairs::None;
+        if let Some(flow) = self.flow.filter(|_| plan.has_pairs) {
+            pairs = flow::pairs(&plan, flow, flow_of);
+            wanted.flow = Some(FlowKeys { tag: flow.tag(), pairs });
+            plan = make(&wanted).map_err(unreadable)?;
+        }
+        Ok(Planned { since, until, filters, need, pairs, plan, gaps })
     }
 
     fn answer(
         &self,
         now: Timestamp,
-        mut plan: Plan,
-        gaps: &Gaps,
-        flow_of: FlowOf<'_>,
-        each: &mut dyn FnMut(&Frame<'_>) -> io::Result<()>,
+        planned: &mut Planned,
+        flow_of: &dyn FlowOf,
+        wants: Wants,
+        each: &mut dyn FnMut(&Found<'_>) -> io::Result<()>,
     ) -> Result<Answer, QueryError> {
-        let (since, until) = (self.since.unwrap_or(Timestamp::MIN), self.until.unwrap_or(Timestamp::MAX));
-        let mut filters = Filters::new(&self.expression);
-        let (mut frames, mut bytes, mut cut_off) = (0u64, 0u64, 0u64);
-        let by_flow = self.flow.is_some();
-        let mut matches = |frame: &Frame<'_>| {
-            // The decoder must see every fragment, so that a query by flow filters after it.
-            (since..=until).contains(&frame.time) && (by_flow || filters.match_frame(frame))
+        let mut given = Given::new(self, flow_of, each);
+        let mut give = |found: &Found<'_>, verdict| given.take(found, verdict);
+        let question = Question {
+            since: planned.since,
+            until: planned.until,
+            flow: self.flow,
+            pairs: planned.pairs,
+            filters: planned.filters.clone(),
+            plan: &planned.plan,
+            reading: &self.reading,
+            wants,
+            pace: self.reading.bytes_per_second.map(Pace::new),
         };
-        let mut flow_filters = Filters::new(&self.expression);
-        let mut give = |frame: &Frame<'_>| {
-            if by_flow && (flow_of(frame) != self.flow || !flow_filters.match_frame(frame)) {
-                return Ok(());
-            }
-            frames += 1;
-            bytes += frame.data.len() as u64;
-            cut_off += u64::from((frame.data.len() as u64) < u64::from(frame.wire_len));
-            each(frame)
+        let read = self.read(&planned.plan, &question, flow_of, &mut give).map_err(QueryError::Output)?;
+        drop(question);
+        if read.ended_before.is_none() {
+            given.finish().map_err(QueryError::Output)?;
+        }
+        let ended_before = read.ended_before.into_iter().chain(given.waits_from()).min();
+        let Given { frames, bytes, cut_off, .. } = given;
+        let stopped = ended_before.map(|before| Stopped {
+            reason: match self.limit {
+                Some(limit) if frames >= limit.get() => StopReason::Limit,
+                _ => StopReason::Interrupted,
+            },
+            before,
+        });
+        // The statement is about the time that was looked at.
+        let until = match stopped {
+            Some(stopped) => Some(Timestamp(stopped.before.0.saturating_sub(1)).min(planned.until)),
+            None => self.until,
         };
-        let read = match Merge::new(&plan).run(&mut matches, &mut give) {
-            Ok(read) => read,
-            Err(Stop::Sink(error)) => return Err(QueryError::Output(error)),
-        };
-        let mut link_types_refused = filters.refused();
-        link_types_refused.extend(flow_filters.refused());
-        plan.unreadable.extend(read.unreadable);
+        planned.plan.unreadable.extend(read.unreadable);
         Ok(Answer {
             frames,
             bytes,
             frames_scanned: read.frames_scanned,
-            cost: plan.cost,
+            cost: planned.plan.cost,
             out_of_order: read.out_of_order,
-            link_types_refused,
-            completeness: self.state(now, gaps, &plan, cut_off),
+            stopped,
+            link_types_refused: planned.filters.refused(),
+            completeness: self.state(now, planned, until, cut_off),
         })
     }
 
-    fn state(&self, now: Timestamp, gaps: &Gaps, plan: &Plan, frames_cut_off: u64) -> Completeness {
-        let pinned_blocks = plan.cost.pinned_blocks_to_read;
+    /// Reads by this thread alone or with others, which end here.
+    fn read(
+        &self,
+        plan: &Plan,
+        question: &Question<'_>,
+        flow_of: &dyn FlowOf,
+        give: merge::Give<'_>,
+    ) -> io::Result<Read> {
+        let candidates = &plan.candidates;
+        let progress = self.reading.progress.as_deref();
+        if let Some(progress) = progress {
+            progress.blocks.store(plan.cost.blocks_to_read, Ordering::Relaxed);
+            progress.bytes.store(plan.cost.bytes_to_read, Ordering::Relaxed);
+        }
+        let stored = |at: usize| candidates.get(at).map_or(0, stored_bytes);
+        let mut merge = |supply: &mut dyn Supply| {
+            let merge = Merge::new(&self.reading, OPEN_BYTES_MAX);
+            match progress {
+                Some(progress) => merge.run(&mut Counted { supply, progress, stored_bytes: &stored }, give),
+                None => merge.run(supply, give),
+            }
+        };
+        let threads = self.reading.threads_for(candidates.len());
+        if threads > 1 {
+            return std::thread::scope(|scope| {
+                match Pool::start(scope, threads, candidates, question, flow_of) {
+                    Some(mut pool) => merge(&mut pool),
+                    None => merge(&mut Alone::new(candidates, question, flow_of)),
+                }
+            });
+        }
+        merge(&mut Alone::new(candidates, question, flow_of))
+    }
+
+    fn state(
+        &self,
+        now: Timestamp,
+        planned: &Planned,
+        until: Option<Timestamp>,
+        frames_cut_off: u64,
+    ) -> Completeness {
         let stated = Completeness::state(&Evidence {
-            gaps,
+            gaps: &planned.gaps,
             being_written: is_being_written(&self.directory),
             since: self.since,
-            until: self.until,
+            until,
             now,
-            unreadable: &plan.unreadable,
+            unreadable: &planned.plan.unreadable,
             frames_cut_off,
         });
-        Completeness { pinned_blocks, ..stated }
+        Completeness { pinned_blocks: planned.plan.cost.pinned_blocks_to_read, ..stated }
     }
 }
 
-/// The expression compiled for each link type that comes along; there are few, so a list is searched.
-struct Filters<'e> {
-    expression: &'e str,
-    compiled: Vec<(LinkType, Result<Filter, CaptureError>)>,
+/// What is known before reading.
+struct Planned {
+    since: Timestamp,
+    until: Timestamp,
+    filters: Filters,
+    need: Need,
+    pairs: Pairs,
+    plan: Plan,
+    gaps: Gaps,
 }
 
-/// Link types that an expression is tried with before anything is read.
-const TRIED: [LinkType; 3] = [LinkType::ETHERNET, LinkType::RAW, LinkType::LINUX_SLL];
-
-impl<'e> Filters<'e> {
-    fn new(expression: &'e str) -> Filters<'e> {
-        Filters { expression, compiled: Vec::new() }
-    }
-
-    /// An expression that compiles for none of the usual link types is the asker's mistake.
-    fn check_somewhere(&self) -> Result<(), CaptureError> {
-        let mut wrong = None;
-        for link in TRIED {
-            match Filter::compile(self.expression, link) {
-                Ok(_) => return Ok(()),
-                Err(error) => wrong = wrong.or(Some(error)),
-            }
-        }
-        wrong.map_or(Ok(()), Err)
-    }
-
-    #[inline]
-    fn match_frame(&mut self, frame: &Frame<'_>) -> bool {
-        let known = self.compiled.iter().position(|(link, _)| *link == frame.link);
-        let at = known.unwrap_or_else(|| {
-            self.compiled.push((frame.link, Filter::compile(self.expression, frame.link)));
-            self.compiled.len() - 1
-        });
-        match self.compiled.get(at) {
-            Some((_, Ok(filter))) => filter.matches(frame.data, frame.wire_len),
-            _ => false,
-        }
-    }
-
-    fn refused(&self) -> Vec<u16> {
-        let refused = self.compiled.iter().filter(|(_, compiled)| compiled.is_err());
-        refused.map(|(link, _)| link.0).collect()
-    }
-}
-
+#[cfg(test)]
+mod answer_tests;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,10 @@
 //! In: frames, and a statement in words. Out: one section: its header, an interface block per interface and
 //! link type when its first frame comes, enhanced packet blocks with nanosecond time, and interface statistics
 //! at the end whose comment carries the statement of completeness, which is known only then. Knows nothing
-//! of the ring; needs no seeking, so it writes to a pipe.
+//! of the ring; needs no seeking, so it writes to a pipe, 256 KiB at a time.
 
 use crate::capture::{Frame, LinkType};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use weir_common::time::Timestamp;
 
@@ -22,9 +23,14 @@ const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const ISB_STARTTIME: u16 = 2;
 const ISB_ENDTIME: u16 = 3;
+const ISB_IFDROP: u16 = 5;
 const ISB_FILTERACCEPT: u16 = 6;
 const ISB_OSDROP: u16 = 7;
 
+/// Bytes that are written at once.
+const PENDING_BYTES: usize = 256 << 10;
+/// Room for the block that goes beyond them.
+const FRAME_BYTES_USUAL: usize = 4 << 10;
 /// Nanoseconds, as a power of ten.
 const RESOLUTION: u8 = 9;
 /// Most interfaces of a section; frames of further ones are written under the last.
@@ -41,24 +47,46 @@ struct Interface {
     last: Timestamp,
 }
 
+/// Names of interfaces by number; one without a name is called `interface-NUMBER`.
+pub type Names = BTreeMap<u32, String>;
+
+/// Frames of the range that never came as far as the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Dropped by the kernel, because the capture buffer was full.
+    pub kernel: u64,
+    /// Dropped by the interface.
+    pub interface: u64,
+}
+
 /// Writes one section.
 #[derive(Debug)]
 pub struct PcapngWriter<W: Write> {
     out: W,
-    block: Vec<u8>,
+    names: Names,
+    /// Blocks that are not written yet, the last one perhaps not whole.
+    pending: Vec<u8>,
+    /// Where the last block begins.
+    begin: usize,
     interfaces: Vec<Interface>,
 }
 
 impl<W: Write> PcapngWriter<W> {
     /// Writes the section header, with a comment.
-    pub fn begin(out: W, comment: &str) -> io::Result<PcapngWriter<W>> {
-        let mut writer = PcapngWriter { out, block: Vec::new(), interfaces: Vec::new() };
+    pub fn begin(out: W, names: Names, comment: &str) -> io::Result<PcapngWriter<W>> {
+        let mut writer = PcapngWriter {
+            out,
+            names,
+            pending: Vec::with_capacity(PENDING_BYTES + FRAME_BYTES_USUAL),
+            begin: 0,
+            interfaces: Vec::new(),
+        };
         writer.start(SECTION_HEADER);
         writer.u32(BYTE_ORDER_MAGIC);
         writer.u16(1);
         writer.u16(0);
         // The section's length is not known.
-        writer.block.extend_from_slice(&u64::MAX.to_le_bytes());
+        writer.pending.extend_from_slice(&u64::MAX.to_le_bytes());
         writer.comment(comment);
         writer.option(SHB_USERAPPL, concat!("weir-sensor ", env!("CARGO_PKG_VERSION")).as_bytes());
         writer.option(OPT_END, &[]);
@@ -79,15 +107,15 @@ impl<W: Write> PcapngWriter<W> {
         self.time(frame.time);
         self.u32(frame.data.len() as u32);
         self.u32(frame.wire_len);
-        self.block.extend_from_slice(frame.data);
+        self.pending.extend_from_slice(frame.data);
         self.pad();
         self.end()
     }
 
     /// Writes the statistics of each interface, the statement in the first, and flushes.
     ///
-    /// `dropped`: frames the kernel dropped in the range; written where there is one interface to blame.
-    pub fn finish(mut self, comment: &str, dropped: Option<u64>) -> io::Result<W> {
+    /// `drops` are written where there is one interface to blame.
+    pub fn finish(mut self, comment: &str, drops: Option<Drops>) -> io::Result<W> {
         if self.interfaces.is_empty() {
             // A statement needs an interface to stand in.
             self.interface(0, LinkType::ETHERNET)?;
@@ -104,13 +132,18 @@ impl<W: Write> PcapngWriter<W> {
                 self.option(ISB_STARTTIME, &split_time(interface.first));
                 self.option(ISB_ENDTIME, &split_time(interface.last));
             }
+            let drops = drops.filter(|_| interfaces.len() == 1);
+            if let Some(drops) = drops {
+                self.option(ISB_IFDROP, &drops.interface.to_le_bytes());
+            }
             self.option(ISB_FILTERACCEPT, &interface.frames.to_le_bytes());
-            if let (Some(dropped), 1) = (dropped, interfaces.len()) {
-                self.option(ISB_OSDROP, &dropped.to_le_bytes());
+            if let Some(drops) = drops {
+                self.option(ISB_OSDROP, &drops.kernel.to_le_bytes());
             }
             self.option(OPT_END, &[]);
             self.end()?;
         }
+        self.write()?;
         self.out.flush()?;
         Ok(self.out)
     }
@@ -129,7 +162,8 @@ impl<W: Write> PcapngWriter<W> {
         self.u16(0);
         // No limit on the length of frames.
         self.u32(0);
-        self.option(IF_NAME, format!("interface-{number}").as_bytes());
+        let name = self.names.get(&number).cloned().unwrap_or_else(|| format!("interface-{number}"));
+        self.option(IF_NAME, &name.as_bytes()[..name.floor_char_boundary(COMMENT_BYTES_MAX)]);
         self.option(IF_TSRESOL, &[RESOLUTION]);
         self.option(OPT_END, &[]);
         self.end()?;
@@ -144,29 +178,37 @@ impl<W: Write> PcapngWriter<W> {
     }
 
     fn start(&mut self, kind: u32) {
-        self.block.clear();
+        self.begin = self.pending.len();
         self.u32(kind);
         self.u32(0);
     }
 
-    /// Puts the block's length in both of its places and writes it.
+    /// Puts the block's length in both of its places, and writes what is pending when it is much.
     fn end(&mut self) -> io::Result<()> {
-        let length = (self.block.len() + 4) as u32;
+        let length = (self.pending.len() - self.begin + 4) as u32;
         self.u32(length);
-        self.block[4..8].copy_from_slice(&length.to_le_bytes());
-        self.out.write_all(&self.block)
+        if let Some(place) = self.pending.get_mut(self.begin + 4..self.begin + 8) {
+            place.copy_from_slice(&length.to_le_bytes());
+        }
+        if self.pending.len() >= PENDING_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
     }
 
     fn u16(&mut self, value: u16) {
-        self.block.extend_from_slice(&value.to_le_bytes());
+        self.pending.extend_from_slice(&value.to_le_bytes());
     }
 
     fn u32(&mut self, value: u32) {
-        self.block.extend_from_slice(&value.to_le_bytes());
+        self.pending.extend_from_slice(&value.to_le_bytes());
     }
 
     fn time(&mut self, time: Timestamp) {
-        self.block.extend_from_slice(&split_time(time));
+        self.pending.extend_from_slice(&split_time(time));
     }
 
     fn comment(&mut self, text: &str) {
@@ -176,12 +218,13 @@ impl<W: Write> PcapngWriter<W> {
     fn option(&mut self, code: u16, value: &[u8]) {
         self.u16(code);
         self.u16(value.len() as u16);
-        self.block.extend_from_slice(value);
+        self.pending.extend_from_slice(value);
         self.pad();
     }
 
+    /// Blocks are multiples of four bytes long, so that what is pending ends as the block does.
     fn pad(&mut self) {
-        self.block.resize(self.block.len().next_multiple_of(4), 0);
+        self.pending.resize(self.pending.len().next_multiple_of(4), 0);
     }
 }
 
@@ -217,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_packet_block_is_laid_out_as_the_draft_says() {
-        let mut writer = PcapngWriter::begin(Vec::new(), "why").unwrap();
+        let mut writer = PcapngWriter::begin(Vec::new(), Names::new(), "why").unwrap();
         writer.frame(&frame(3, LinkType::RAW, b"hello")).unwrap();
         assert_eq!(
-            writer.block,
+            writer.pending[writer.begin..],
             [
                 6, 0, 0, 0, 40, 0, 0, 0, // type and length
                 0, 0, 0, 0, // interface
@@ -233,7 +276,7 @@ mod tests {
 
     #[test]
     fn each_interface_and_link_type_is_described_once_and_accounted_for() {
-        let mut writer = PcapngWriter::begin(Vec::new(), "").unwrap();
+        let mut writer = PcapngWriter::begin(Vec::new(), Names::new(), "").unwrap();
         for (interface, link) in
             [(0, LinkType::ETHERNET), (1, LinkType::ETHERNET), (0, LinkType::RAW), (0, LinkType::ETHERNET)]
         {
@@ -246,14 +289,20 @@ mod tests {
 
     #[test]
     fn nothing_found_is_a_file_with_its_statement() {
-        let bytes = PcapngWriter::begin(Vec::new(), "").unwrap().finish("nothing matched", Some(3)).unwrap();
+        let bytes = PcapngWriter::begin(Vec::new(), Names::new(), "")
+            .unwrap()
+            .finish("nothing matched", Some(Drops { kernel: 3, interface: 0 }))
+            .unwrap();
         assert_eq!(blocks(&bytes).iter().map(|block| block.0).collect::<Vec<_>>(), [SECTION_HEADER, 1, 5]);
         assert!(bytes.windows(15).any(|window| window == b"nothing matched"));
     }
 
     #[test]
     fn a_comment_that_is_too_long_is_cut_between_characters() {
-        let bytes = PcapngWriter::begin(Vec::new(), &"é".repeat(50_000)).unwrap().finish("", None).unwrap();
+        let bytes = PcapngWriter::begin(Vec::new(), Names::new(), &"é".repeat(50_000))
+            .unwrap()
+            .finish("", None)
+            .unwrap();
         assert!(blocks(&bytes)[0].1 < 61_000);
     }
 }

@@ -4,20 +4,20 @@
 //! statement whether these are all. Two passes: the first reads the candidate blocks and counts, without a lock,
 //! so that a long search is in nobody's way and the quota is asked before anything is written; the second copies.
 //! What retention takes between the two is missing, and the statement says so.
-//! Deliberately absent: an answer in order of time; blocks are looked at one after the other.
+//! Deliberately absent: anything of how an answer is found; this counts one.
 
 use super::completeness::Completeness;
-use super::merge::unreadable;
-use super::plan::{Candidate, Plan};
-use super::{Filters, FlowOf, Query, QueryError};
+use super::flow::{FlowOf, FrameFlow};
+use super::plan::Candidate;
+use super::scan::{Position, Wants, unreadable};
+use super::{Answer, Planned, Query, QueryError};
 use crate::capture::Frame;
 use crate::ring::pins::copy::{CopyError, PinMaker};
 use crate::ring::pins::{Pin, PinError};
-use crate::ring::reader::{BlockFrames, BlockReader};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
-use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
 /// How evidence is to be kept.
@@ -57,7 +57,7 @@ pub enum NotPinned {
 }
 
 /// A block with matching frames.
-struct Found {
+struct Held {
     candidate: Candidate,
     frames: u64,
     frames_cut_off: u64,
@@ -69,25 +69,30 @@ impl Query {
     pub fn pin(
         &self,
         now: Timestamp,
-        flow_of: FlowOf<'_>,
+        flow_of: &dyn FlowOf,
         keeping: &Keeping<'_>,
         busy: &mut dyn FnMut(),
     ) -> Result<Pinned, NotPinned> {
-        let (_, mut plan, gaps) = self.plan()?;
-        let (mut found, link_types_refused) = self.find(&mut plan, flow_of);
+        let mut planned = self.plan(flow_of)?;
+        let (mut found, answer) = self.find(now, &mut planned, flow_of)?;
         if found.is_empty() {
-            return Err(NotPinned::NoMatch(self.state(now, &gaps, &plan, 0)));
+            return Err(NotPinned::NoMatch(answer.completeness));
         }
+        let plan = &planned.plan;
         // Blocks of one segment are written to one file; a pin and the ring may both have some of them.
-        let name_of = |found: &Found| plan.segments.get(found.candidate.segment).map(|files| files.name);
+        let name_of = |found: &Held| plan.segments.get(found.candidate.segment).map(|files| files.name);
         found.sort_by_key(|found| (name_of(found), found.candidate.header.number));
         let stored_bytes = found.iter().map(|found| found.candidate.header.stored_bytes()).sum();
         let mut maker = PinMaker::begin(&self.directory, keeping.budget_bytes, stored_bytes, now, busy)?;
-        let (mut frames, mut cut_off) = (0, 0);
+        let (mut frames, mut cut_off, mut gone) = (0, 0, Vec::new());
+        let mut alone = flow_of.alone();
+        let mut tag_of = |frame: &Frame<'_>| match alone(frame) {
+            FrameFlow::Of(flow) | FrameFlow::Cut(flow) => Some(flow.tag()),
+            FrameFlow::Fragment(_) | FrameFlow::None => None,
+        };
         for found in &found {
             let Candidate { segment, offset, header, pinned, .. } = &found.candidate;
             let Some(files) = plan.segments.get(*segment) else { continue };
-            let mut tag_of = |frame: &Frame<'_>| flow_of(frame).as_ref().map(CommunityId::tag);
             let mut kept = maker.keep(files, *offset, header, &mut tag_of);
             if let (Err(CopyError::Block(_)), Some(pin)) =
                 (&kept, pinned.and_then(|at| plan.segments.get(at)))
@@ -100,13 +105,13 @@ impl Query {
                     cut_off += found.frames_cut_off;
                 }
                 Err(CopyError::Block(error)) => {
-                    let gone = unreadable(&found.candidate, &files.segment.display(), &error);
-                    plan.unreadable.push(gone);
+                    gone.push(unreadable(plan, &found.candidate, &error));
                 }
                 Err(CopyError::Pin(error)) => return Err(error.into()),
             }
         }
-        let completeness = self.state(now, &gaps, &plan, cut_off);
+        planned.plan.unreadable.extend(gone);
+        let completeness = self.state(now, &planned, self.until, cut_off);
         if frames == 0 {
             return Err(NotPinned::NoMatch(completeness));
         }
@@ -119,36 +124,30 @@ impl Query {
             statement: completeness.to_string(),
             ..Pin::default()
         })?;
-        Ok(Pinned { pin, link_types_refused, completeness })
+        Ok(Pinned { pin, link_types_refused: answer.link_types_refused, completeness })
     }
 
-    /// The candidate blocks that hold a matching frame, and the link types to which the expression does not
-    /// apply. Blocks that cannot be read are added to the plan's.
-    fn find(&self, plan: &mut Plan, flow_of: FlowOf<'_>) -> (Vec<Found>, Vec<u16>) {
-        let range = self.since.unwrap_or(Timestamp::MIN)..=self.until.unwrap_or(Timestamp::MAX);
-        let mut filters = Filters::new(&self.expression);
-        let (mut reader, mut block) = (BlockReader::default(), BlockFrames::default());
-        let mut found = Vec::new();
-        for candidate in std::mem::take(&mut plan.candidates) {
-            let Some(files) = plan.segments.get(candidate.segment) else { continue };
-            if let Err(error) = plan.read(&mut reader, &candidate, &mut block) {
-                plan.unreadable.push(unreadable(&candidate, &files.segment.display(), &error));
-                continue;
-            }
-            let (mut frames, mut frames_cut_off) = (0, 0);
-            block.each(&mut |_, frame| {
-                // The decoder sees every frame, so that fragments find their flow.
-                let in_flow = self.flow.is_none_or(|wanted| flow_of(frame) == Some(wanted));
-                if in_flow && range.contains(&frame.time) && filters.match_frame(frame) {
-                    frames += 1;
-                    frames_cut_off += u64::from((frame.data.len() as u64) < u64::from(frame.wire_len));
-                }
-            });
-            if frames > 0 {
-                found.push(Found { candidate, frames, frames_cut_off });
-            }
-        }
-        (found, filters.refused())
+    /// The candidate blocks that hold a matching frame, and what counting them came to.
+    fn find(
+        &self,
+        now: Timestamp,
+        planned: &mut Planned,
+        flow_of: &dyn FlowOf,
+    ) -> Result<(Vec<Held>, Answer), QueryError> {
+        let mut matches: HashMap<(u32, u16, u64), (u64, u64)> = HashMap::new();
+        let answer = self.answer(now, planned, flow_of, Wants::Count, &mut |found| {
+            let Position { run, lane, number, .. } = found.position;
+            let (frames, cut_off) = matches.entry((run, lane, number)).or_default();
+            *frames += 1;
+            *cut_off += u64::from(found.captured_len < found.frame.wire_len);
+            Ok(())
+        })?;
+        let held = |candidate: &Candidate| {
+            let block = (candidate.run, candidate.header.lane, candidate.header.number);
+            let (frames, frames_cut_off) = *matches.get(&block)?;
+            Some(Held { candidate: candidate.clone(), frames, frames_cut_off })
+        };
+        Ok((planned.plan.candidates.iter().filter_map(held).collect(), answer))
     }
 }
 

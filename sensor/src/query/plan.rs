@@ -11,9 +11,7 @@ use crate::ring::cipher::RingKey;
 use crate::ring::format::BlockHeader;
 use crate::ring::index::{BlockSet, IndexError, SealedIndex, Totals};
 use crate::ring::pins;
-use crate::ring::reader::{
-    BlockError, BlockFrames, BlockReader, DamagedRange, SegmentContents, SegmentFiles, segments,
-};
+use crate::ring::reader::{BlockError, DamagedRange, SegmentContents, SegmentFiles, segments};
 use crate::ring::summary::{FlowKeys, Summary};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -132,19 +130,15 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Reads a candidate from where it is; one that is gone or damaged in the ring is read from its pin.
-    pub fn read(
+    /// Reads of a block, from a pin where the ring has lost it or has it damaged.
+    pub fn read_of<T>(
         &self,
-        reader: &mut BlockReader,
         candidate: &Candidate,
-        frames: &mut BlockFrames,
-    ) -> Result<(), BlockError> {
-        let mut read = |segment: usize| {
-            let files = self.segments.get(segment).ok_or(BlockError::Removed)?;
-            reader.read(files, candidate.offset, &candidate.header, frames)
-        };
-        read(candidate.segment).or_else(|error| match candidate.pinned {
-            Some(pinned) => read(pinned).map_err(|_| error),
+        read: &mut dyn FnMut(&SegmentFiles) -> Result<T, BlockError>,
+    ) -> Result<T, BlockError> {
+        let mut at = |segment: usize| read(self.segments.get(segment).ok_or(BlockError::Removed)?);
+        at(candidate.segment).or_else(|error| match candidate.pinned {
+            Some(pinned) => at(pinned).map_err(|_| error),
             None => Err(error),
         })
     }

@@ -1,7 +1,10 @@
 //! A query as a whole: it equals a full scan with tcpdump, and says what is missing.
 
+use super::flow::{FrameFlow, InOrder};
 use super::pin::{Keeping, NotPinned, Pinned};
 use super::*;
+use crate::capture::bpf::Filter;
+use crate::capture::{Frame, LinkType};
 use crate::counters::RingCounters;
 use crate::ring::config::RingConfig;
 use crate::ring::reader::SegmentFiles;
@@ -9,6 +12,7 @@ use crate::ring::{Ring, RingMode, RingStatus};
 use sha1::Digest as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 type Owned = (u64, u32, Vec<u8>);
 
@@ -40,13 +44,31 @@ fn flow(frame: &Frame<'_>) -> Option<CommunityId> {
     Some(CommunityId(id))
 }
 
+/// The same as a judge.
+pub(super) struct Addresses;
+
+impl FlowOf for Addresses {
+    fn alone(&self) -> flow::Alone<'_> {
+        Box::new(|frame| flow(frame).map_or(FrameFlow::None, FrameFlow::Of))
+    }
+
+    fn in_order(&self) -> InOrder<'_> {
+        Box::new(flow)
+    }
+
+    fn fragment_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 fn query(directory: &Path, expression: &str) -> Query {
     Query { directory: directory.to_owned(), expression: expression.to_owned(), ..Query::default() }
 }
 
 fn collect(query: &Query) -> (Vec<Owned>, Answer) {
     let mut out = Vec::new();
-    let answer = query.run(Timestamp(u64::MAX), &mut flow, &mut |frame| {
+    let answer = query.run(Timestamp(u64::MAX), &Addresses, &mut |found| {
+        let frame = &found.frame;
         out.push((frame.time.0, frame.wire_len, frame.data.to_vec()));
         Ok(())
     });
@@ -446,18 +468,18 @@ fn the_answer_says_what_is_damaged_and_gives_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     let frames: Vec<Owned> = (0..12_000).map(made).collect();
     write(directory.path(), LinkType::ETHERNET, &frames);
-    let whole = query(directory.path(), "ip").count(Timestamp(u64::MAX), &mut flow).unwrap();
+    let whole = query(directory.path(), "ip").count(Timestamp(u64::MAX), &Addresses).unwrap();
     let cut_off = |answer: &Answer| {
         answer.completeness.gaps.iter().filter(|gap| gap.state == completeness::GapState::CutOff).count()
     };
     assert_eq!((whole.completeness.gaps.len(), cut_off(&whole)), (1, 1));
-    let arp = query(directory.path(), "arp and greater 60").count(Timestamp(u64::MAX), &mut flow).unwrap();
+    let arp = query(directory.path(), "arp and greater 60").count(Timestamp(u64::MAX), &Addresses).unwrap();
     assert!(arp.completeness.complete, "{arp}");
     let files = crate::ring::reader::segments(directory.path(), None).unwrap().remove(0);
     let mut bytes = std::fs::read(&files.segment).unwrap();
     bytes[2000] ^= 1;
     std::fs::write(&files.segment, bytes).unwrap();
-    let damaged = query(directory.path(), "ip").count(Timestamp(u64::MAX), &mut flow).unwrap();
+    let damaged = query(directory.path(), "ip").count(Timestamp(u64::MAX), &Addresses).unwrap();
     assert!(damaged.frames < whole.frames && damaged.frames > 0);
     assert!(!damaged.completeness.complete);
     assert!(
@@ -471,17 +493,21 @@ fn the_answer_says_what_is_damaged_and_gives_the_rest() {
 fn explaining_reads_nothing_and_wrong_questions_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), LinkType::ETHERNET, &(0..12_000).map(made).collect::<Vec<_>>());
-    let explained = query(directory.path(), "host 10.1.0.3 and udp").explain(Timestamp(u64::MAX)).unwrap();
+    let explained =
+        query(directory.path(), "host 10.1.0.3 and udp").explain(Timestamp(u64::MAX), &Addresses).unwrap();
     assert!(explained.cost.blocks_to_read < explained.cost.blocks);
     assert!(explained.to_string().starts_with("reads "), "{explained}");
     assert!(matches!(
-        query(directory.path(), "port and").explain(Timestamp(0)),
+        query(directory.path(), "port and").explain(Timestamp(0), &Addresses),
         Err(QueryError::Expression(_))
     ));
-    assert!(matches!(query(Path::new("/nowhere"), "").explain(Timestamp(0)), Err(QueryError::Ring { .. })));
+    assert!(matches!(
+        query(Path::new("/nowhere"), "").explain(Timestamp(0), &Addresses),
+        Err(QueryError::Ring { .. })
+    ));
     let backwards =
         Query { since: Some(Timestamp(2)), until: Some(Timestamp(1)), ..query(directory.path(), "") };
-    assert!(matches!(backwards.explain(Timestamp(0)), Err(QueryError::Range { .. })));
+    assert!(matches!(backwards.explain(Timestamp(0), &Addresses), Err(QueryError::Range { .. })));
 }
 
 #[test]
@@ -495,7 +521,7 @@ fn the_file_written_opens_in_tcpdump_with_the_same_frames() {
     write(directory.path(), LinkType::ETHERNET, &frames);
     let mut out = Vec::new();
     let answer =
-        query(directory.path(), "udp").write_pcapng(Timestamp(u64::MAX), &mut flow, &mut out).unwrap();
+        query(directory.path(), "udp").write_pcapng(Timestamp(u64::MAX), &Addresses, &mut out).unwrap();
     let file = directory.path().join("answer.pcapng");
     std::fs::write(&file, &out).unwrap();
     let read = tcpdump(&file, "").unwrap();
@@ -504,8 +530,8 @@ fn the_file_written_opens_in_tcpdump_with_the_same_frames() {
 
 /// The blocks that a plan reads.
 fn planned(directory: &Path, expression: &str, flow: Option<CommunityId>) -> Vec<(u64, u64)> {
-    let (_, plan, _) = Query { flow, ..query(directory, expression) }.plan().unwrap();
-    plan.candidates.iter().map(|block| (block.header.segment, block.offset)).collect()
+    let planned = Query { flow, ..query(directory, expression) }.plan(&Addresses).unwrap();
+    planned.plan.candidates.iter().map(|block| (block.header.segment, block.offset)).collect()
 }
 
 #[test]
@@ -609,7 +635,7 @@ fn an_encrypted_ring_answers_with_its_key_alone() {
 const KEEPING: Keeping<'_> = Keeping { duration: None, note: "a case", budget_bytes: 1 << 30 };
 
 fn pin(query: &Query, keeping: &Keeping<'_>) -> Result<Pinned, NotPinned> {
-    query.pin(Timestamp::from_parts(1_800_000_000, 0), &mut flow, keeping, &mut || ())
+    query.pin(Timestamp::from_parts(1_800_000_000, 0), &Addresses, keeping, &mut || ())
 }
 
 /// Lets the ring's turn take everything written before.
@@ -654,7 +680,7 @@ fn a_pinned_answer_is_the_same_before_and_after_the_ring_s_turn() {
     assert_eq!(both, want);
     assert_eq!(answer.cost.blocks_to_read, before.cost.blocks_to_read);
     assert_eq!(answer.completeness.pinned_blocks, 0);
-    let whole = query(directory.path(), "").count(Timestamp(u64::MAX), &mut flow).unwrap();
+    let whole = query(directory.path(), "").count(Timestamp(u64::MAX), &Addresses).unwrap();
     assert_eq!(whole.frames, 32_000);
     // Pinned twice, from the pin and the ring together.
     let again = pin(&Query { since: None, until: None, ..asked.clone() }, &KEEPING).unwrap();
@@ -760,7 +786,7 @@ fn questions_are_answered_while_pins_come_and_go() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut rounds = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 let (got, answer) = collect(&asked);
                 assert_eq!(got, want, "{answer}");
                 assert!(answer.completeness.gaps.len() <= 1, "{answer}");
@@ -773,7 +799,7 @@ fn questions_are_answered_while_pins_come_and_go() {
             assert_eq!(made.pin.frames as usize, want.len());
             crate::ring::pins::unpin(directory.path(), &[made.pin.id], &mut || ()).unwrap();
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         assert!(reader.join().unwrap() > 0);
     });
 }

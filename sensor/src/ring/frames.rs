@@ -44,6 +44,8 @@ pub enum BlockError {
 pub struct Placed {
     /// What is kept of the frame beside its bytes.
     pub entry: Entry,
+    /// Which of the block's frames, counted from 0 in the order in which they were written.
+    pub index: u32,
     /// Where its bytes begin among the heads.
     head: u32,
     /// Where the bytes that follow its head begin among the tails.
@@ -97,6 +99,13 @@ impl BlockFrames {
         self.heads.get(begin..begin + placed.head_bytes()).unwrap_or_default()
     }
 
+    /// What follows the head; it was read.
+    #[inline]
+    pub fn tail(&self, placed: &Placed) -> &[u8] {
+        let begin = placed.tail as usize;
+        self.tails.get(begin..begin + placed.tail_bytes()).unwrap_or_default()
+    }
+
     /// A frame with the first bytes only, its captured length that of the head.
     #[inline]
     pub fn head_frame(&self, placed: &Placed) -> Frame<'_> {
@@ -110,10 +119,9 @@ impl BlockFrames {
         if placed.is_whole() {
             return frame(&placed.entry, head);
         }
-        let begin = placed.tail as usize;
         scratch.clear();
         scratch.extend_from_slice(head);
-        scratch.extend_from_slice(self.tails.get(begin..begin + placed.tail_bytes()).unwrap_or_default());
+        scratch.extend_from_slice(self.tail(placed));
         frame(&placed.entry, scratch)
     }
 
@@ -134,9 +142,9 @@ impl BlockFrames {
     fn place(&mut self, mut entries: &[u8]) -> Result<(), BlockError> {
         self.placed.clear();
         let (mut previous, mut head, mut tail) = (Entry::default(), 0u64, 0u64);
-        for _ in 0..self.header.frames {
+        for index in 0..self.header.frames {
             let entry = Entry::decode(&previous, &mut entries)?;
-            let placed = Placed { entry, head: head as u32, tail: tail as u32 };
+            let placed = Placed { entry, index, head: head as u32, tail: tail as u32 };
             head += placed.head_bytes() as u64;
             tail += placed.tail_bytes() as u64;
             if head > self.header.heads_bytes.into() || tail > self.header.tails_bytes.into() {

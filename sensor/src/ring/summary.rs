@@ -44,9 +44,29 @@ pub enum Prefix {
 pub struct FlowKeys {
     /// Its tag, see [`weir_common::net::CommunityId::tag`].
     pub tag: u64,
-    /// What stands for its addresses, see [`pair_of`], where they are known: by these its fragments are found that
-    /// were written before the flow was known.
-    pub pair: Option<u32>,
+    /// Which of the fragments that were written before their flow was known.
+    pub pairs: Pairs,
+}
+
+/// Which fragments without a tag are looked for; they are indexed by their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// None: the flow's addresses are not known yet.
+    None,
+    /// Those between the flow's addresses, for which this stands, see [`pair_of`].
+    Of(u32),
+    /// All: no frame tells the flow's addresses.
+    All,
+}
+
+impl Pairs {
+    fn keys(self) -> Option<RangeInclusive<u64>> {
+        match self {
+            Pairs::None => None,
+            Pairs::Of(pair) => Some(only(pair)),
+            Pairs::All => Some(0..=u64::from(u32::MAX)),
+        }
+    }
 }
 
 /// Collects summaries; its memory is used again from block to block.
@@ -314,7 +334,7 @@ impl<'a> Summary<'a> {
     pub fn may_hold_flow(&self, flow: FlowKeys) -> bool {
         self.has(flags::UNTAGGED_FRAGMENT)
             || self.flows.any_in(only(flow_hash(flow.tag)))
-            || flow.pair.is_some_and(|pair| self.pairs.any_in(only(pair)))
+            || flow.pairs.keys().is_some_and(|keys| self.pairs.any_in(keys))
     }
 
     /// Whether there are fragments that may belong to a flow whose addresses are not known.
@@ -405,8 +425,8 @@ impl SealedIndex {
     /// Blocks in which frames of a flow may be.
     pub fn holding_flow(&mut self, flow: FlowKeys) -> Result<BlockSet, IndexError> {
         let mut found = self.with_key(Kind::Flow, only(flow_hash(flow.tag)))?;
-        if let Some(pair) = flow.pair {
-            found.unite(&self.with_key(Kind::Pair, only(pair))?);
+        if let Some(keys) = flow.pairs.keys() {
+            found.unite(&self.with_key(Kind::Pair, keys)?);
         }
         found.unite(&self.flagged(flags::UNTAGGED_FRAGMENT)?);
         Ok(found)
@@ -451,7 +471,7 @@ mod tests {
     }
 
     fn by_tag(tag: u64) -> FlowKeys {
-        FlowKeys { tag, pair: None }
+        FlowKeys { tag, pairs: Pairs::None }
     }
 
     fn summary(seen: &[Seen]) -> Vec<u8> {
@@ -513,8 +533,9 @@ mod tests {
     fn an_untagged_fragment_is_found_by_its_addresses_or_always() {
         let mut fragment = seen(1, 2, [0, 0], 0);
         fragment.flow_tag = None;
-        let holds = |seen: Seen, pair| {
-            Summary::parse(&summary(&[seen])).unwrap().may_hold_flow(FlowKeys { tag: 1, pair })
+        let holds = |seen: Seen, pair: Option<u32>| {
+            let pairs = pair.map_or(Pairs::None, Pairs::Of);
+            Summary::parse(&summary(&[seen])).unwrap().may_hold_flow(FlowKeys { tag: 1, pairs })
         };
         let mut reverse = seen(2, 1, [9, 9], 0).view;
         let pair = reverse.pair();
