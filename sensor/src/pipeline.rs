@@ -20,6 +20,7 @@ use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::config::RingConfig;
 use crate::ring::gaps::LossKind;
+use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
@@ -262,7 +263,9 @@ impl Worker {
         };
         let Some(packet) = packet else {
             if let Some(lane) = lane {
-                lane.append(frame, None, None, &mut counters.ring);
+                // Whose a fragment is shows when the first one of its datagram comes, if it does.
+                let is_fragment = matches!(parsed, Parsed::Fragment(_));
+                lane.append(frame, (!is_fragment).then_some(NO_FLOW), None, &mut counters.ring);
             }
             return;
         };

@@ -14,6 +14,7 @@ use super::{Answer, Planned, Query, QueryError};
 use crate::capture::Frame;
 use crate::ring::pins::copy::{CopyError, PinMaker};
 use crate::ring::pins::{Pin, PinError};
+use crate::ring::summary::NO_FLOW;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
@@ -88,7 +89,8 @@ impl Query {
         let mut alone = flow_of.alone();
         let mut tag_of = |frame: &Frame<'_>| match alone(frame) {
             FrameFlow::Of(flow) | FrameFlow::Cut(flow) => Some(flow.tag()),
-            FrameFlow::Fragment(_) | FrameFlow::None => None,
+            FrameFlow::None => Some(NO_FLOW),
+            FrameFlow::Fragment(_) => None,
         };
         for found in &found {
             let Candidate { segment, offset, header, pinned, .. } = &found.candidate;

@@ -74,9 +74,9 @@ pub struct Lane {
 impl Lane {
     /// Keeps a frame and says in which of the lane's blocks; none: it was left out, and counted.
     ///
-    /// `flow_tag` is its flow's [`weir_common::net::CommunityId::tag`]; none for what could not be decoded,
-    /// which is kept and found all the same. `left_out` is the receipt for bytes that the caller cut off
-    /// `frame.data` on purpose.
+    /// `flow_tag` is its flow's [`weir_common::net::CommunityId::tag`]; none for a fragment whose flow is not known
+    /// yet, and [`super::summary::NO_FLOW`] for what is in none, which is kept and found all the same. `left_out`
+    /// is the receipt for bytes that the caller cut off `frame.data` on purpose.
     #[inline]
     pub fn append(
         &mut self,

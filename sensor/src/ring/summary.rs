@@ -39,6 +39,10 @@ pub enum Prefix {
     V6(u128, u8),
 }
 
+/// The tag of a frame that is known to be in no flow, as one that carries no IP packet. One that merely has none may
+/// be a fragment of any flow between its addresses, which take room in the index, and behind MPLS and PPPoE of any.
+pub const NO_FLOW: u64 = 0;
+
 /// What a flow is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKeys {
@@ -90,6 +94,7 @@ impl Summarizer {
         for seen in seen {
             self.add(&seen.view);
             match seen.flow_tag {
+                Some(NO_FLOW) => {}
                 Some(tag) => self.flows.push(flow_hash(tag)),
                 None => self.add_untagged(&seen.view),
             }
@@ -548,6 +553,8 @@ mod tests {
         assert!(holds(fragment, None));
         fragment.view.flags = view_flags::ENCAPSULATED;
         assert!(holds(fragment, None));
+        fragment.flow_tag = Some(NO_FLOW);
+        assert!(!holds(fragment, None));
     }
 
     #[test]
