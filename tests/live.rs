@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+const BUDGET: [&str; 2] = ["--set", "ring.budget_mib=256"];
+
 /// The sensor on `veth0` of a namespace, with its outputs below `work`.
 fn start(pair: &Pair, work: &Path, more: &[&str]) -> anyhow::Result<Running> {
     let mut command = pair.inside(&pair.b(), &process::program("weir-sensor"));
@@ -16,7 +18,7 @@ fn start(pair: &Pair, work: &Path, more: &[&str]) -> anyhow::Result<Running> {
     command.args(["run", "-i", "veth0", "--set", &format!("control_socket={}", socket.display())]);
     command.args(["--set", "sandbox.user=root", "--set", "capture.workers_per_interface=2"]);
     command.arg("--records").arg(work.join("records.json")).arg("--eve").arg(work.join("eve.json"));
-    command.arg("--ring").arg(work.join("ring")).args(["--set", "ring.budget_mib=256"]).args(more);
+    command.arg("--ring").arg(work.join("ring")).args(more);
     let sensor = Running::start(command, &work.join("sensor.log"))?;
     wait_until("the sensor answers", Duration::from_secs(20), || status(work).is_some())?;
     Ok(sensor)
@@ -53,7 +55,7 @@ fn what_tcpreplay_sends_is_what_two_workers_measure() -> anyhow::Result<()> {
     let Some(pair) = Pair::make("live")? else { return Ok(()) };
     let work = tempfile::tempdir()?;
     let file = capture("benign.pcap");
-    let sensor = start(&pair, work.path(), &[])?;
+    let sensor = start(&pair, work.path(), &BUDGET)?;
     replay(&pair, &file)?;
 
     let offline = work.path().join("offline.json");
@@ -87,7 +89,7 @@ fn what_tcpreplay_sends_is_what_two_workers_measure() -> anyhow::Result<()> {
 fn an_interface_that_goes_down_and_comes_back_is_captured_again() -> anyhow::Result<()> {
     let Some(pair) = Pair::make("down")? else { return Ok(()) };
     let work = tempfile::tempdir()?;
-    let sensor = start(&pair, work.path(), &[])?;
+    let sensor = start(&pair, work.path(), &BUDGET)?;
     pair.set_link(&pair.b(), "down")?;
     std::thread::sleep(Duration::from_millis(500));
     ensure!(status(work.path()).is_some(), "the sensor must keep running:\n{}", sensor.log());
@@ -97,6 +99,37 @@ fn an_interface_that_goes_down_and_comes_back_is_captured_again() -> anyhow::Res
     wait_until("frames after the interface came back", Duration::from_secs(30), || {
         replay(&pair, &capture("dns.pcap")).is_ok() && seen() > 0
     })?;
+    assert_eq!(sensor.terminate()?, Some(0));
+    Ok(())
+}
+
+#[test]
+fn a_changed_configuration_is_applied_at_sighup_and_a_wrong_one_is_not() -> anyhow::Result<()> {
+    let Some(pair) = Pair::make("reload")? else { return Ok(()) };
+    let work = tempfile::tempdir()?;
+    let file = work.path().join("sensor.toml");
+    let configure = |text: &str| std::fs::write(&file, text);
+    configure("[ring]\nbudget_mib = 256\n")?;
+    // Landlock is on, and must leave the file readable.
+    let sensor = start(&pair, work.path(), &["--config", &file.display().to_string()])?;
+    replay(&pair, &capture("dns.pcap"))?;
+    let budget = || status(work.path()).map_or(0, |status| number(&status, "storage.budget_bytes")) >> 20;
+    wait_until("the ring is shown", Duration::from_secs(10), || budget() == 256)?;
+    let log_says = |what: &str| wait_until(what, Duration::from_secs(10), || sensor.log().contains(what));
+
+    configure("[ring]\nbudget_mib = 128\nblock_kib = 2048\n")?;
+    sensor.signal("HUP")?;
+    wait_until("the lower budget holds", Duration::from_secs(10), || budget() == 128)?;
+    log_says("ring.block_kib")?;
+    for (text, place) in [
+        ("[ring]\nbudget_mib = 64\nage_max_hour = 5\n", "sensor.toml: TOML parse error at line 3"),
+        ("[ring]\nbudget_mib = 3\n", "ring.budget_mib is 3"),
+    ] {
+        configure(text)?;
+        sensor.signal("HUP")?;
+        log_says(place)?;
+        assert_eq!(budget(), 128);
+    }
     assert_eq!(sensor.terminate()?, Some(0));
     Ok(())
 }

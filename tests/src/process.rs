@@ -74,6 +74,11 @@ impl Running {
         Ok(Running { child, log: log.to_owned() })
     }
 
+    /// Sends a signal by name, as `HUP`.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        Ok(signal(self.child.id(), name)?)
+    }
+
     /// Sends SIGTERM and waits for the end; gives the exit code.
     pub fn terminate(mut self) -> anyhow::Result<Option<i32>> {
         signal(self.child.id(), "TERM")?;

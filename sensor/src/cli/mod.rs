@@ -300,6 +300,9 @@ struct PinArguments {
     /// Only the flow with this Community ID
     #[arg(long, value_name = "COMMUNITY_ID")]
     flow: Option<String>,
+    /// Only these blocks, as a flow's record names them (`ring_extents`)
+    #[arg(long, value_name = "EXTENTS")]
+    extents: Option<String>,
     /// Keep it for this long, as `30d` or `12h`; without it, until `ring unpin`
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,

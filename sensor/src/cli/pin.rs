@@ -1,7 +1,7 @@
 //! `weir-sensor ring pin` and `ring unpin`: evidence kept past the ring's turn, and given back.
 
 use super::flows::Flows;
-use super::query::{failure, flow, time};
+use super::query::{extents, failure, flow, time};
 use super::ring::{existing, show};
 use super::{Failure, Outcome, PinArguments, UnpinArguments, now, ring_key};
 use crate::query::Query;
@@ -14,6 +14,7 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Outcome, Failure> {
     let (config, directory) = existing(&arguments.ring)?;
     let now = now();
     let query = Query {
+        extents: extents(arguments.extents.as_deref())?,
         directory,
         key: ring_key(&config)?,
         since: time(arguments.since.as_deref(), now)?,
@@ -22,9 +23,10 @@ pub(super) fn pin(arguments: &PinArguments) -> Result<Outcome, Failure> {
         expression: arguments.expression.join(" "),
         ..Query::default()
     };
-    if query.expression.is_empty() && (query.since, query.until, query.flow) == (None, None, None) {
+    let is_bounded = query.flow.is_some() || query.extents.is_some();
+    if query.expression.is_empty() && !is_bounded && (query.since, query.until) == (None, None) {
         return Err(Failure::Input(anyhow::anyhow!(
-            "say what to keep: --flow, --since, --until or an expression"
+            "say what to keep: --flow, --extents, --since, --until or an expression"
         )));
     }
     let keeping = Keeping {

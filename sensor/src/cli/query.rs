@@ -49,7 +49,6 @@ pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
 
 fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -> Result<Query, Failure> {
     let input = |error: anyhow::Error| Failure::Input(error);
-    let extents = arguments.extents.as_deref().map(str::parse::<Extents>).transpose();
     let directory = ring_directory(arguments.ring.as_ref(), config)?;
     if !directory.is_dir() {
         return Err(input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
@@ -60,7 +59,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         since: time(arguments.since.as_deref(), now)?,
         until: time(arguments.until.as_deref(), now)?,
         flow: flow(arguments.flow.as_deref())?,
-        extents: extents.map_err(|error| input(error.into()))?,
+        extents: extents(arguments.extents.as_deref())?,
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
         need: None,
@@ -82,6 +81,12 @@ pub(super) fn time(text: Option<&str>, now: Timestamp) -> Result<Option<Timestam
 /// A flow by its Community ID.
 pub(super) fn flow(text: Option<&str>) -> Result<Option<CommunityId>, Failure> {
     let parsed = text.map(str::parse::<CommunityId>).transpose();
+    parsed.map_err(|error| Failure::Input(error.into()))
+}
+
+/// Blocks as a flow's record names them.
+pub(super) fn extents(text: Option<&str>) -> Result<Option<Extents>, Failure> {
+    let parsed = text.map(str::parse::<Extents>).transpose();
     parsed.map_err(|error| Failure::Input(error.into()))
 }
 

@@ -168,3 +168,6 @@ impl fmt::Display for Pinned {
         self.completeness.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

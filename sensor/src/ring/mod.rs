@@ -198,6 +198,7 @@ pub enum RingError {
 struct Sizes {
     block_bytes: usize,
     level: i32,
+    lanes: u16,
     /// Whether blocks carry a hash of their contents.
     hashes: bool,
 }
@@ -242,7 +243,7 @@ impl Sizes {
                 .then(|| Duration::from_secs(u64::from(config.age_max_hours) * 3600)),
             disk_free_min_bytes: config.disk_free_min_mib.saturating_mul(1 << 20),
         };
-        Ok((Sizes { block_bytes, level: config.zstd_level, hashes: true }, limits))
+        Ok((Sizes { block_bytes, level: config.zstd_level, lanes, hashes: true }, limits))
     }
 }
 
@@ -310,7 +311,6 @@ pub struct Ring {
     lanes: Vec<Option<Lane>>,
     threads: Vec<JoinHandle<()>>,
     config: RingConfig,
-    lane_count: u16,
     pins_seen: Mutex<pins::Seen>,
     _lock: Lock,
 }
@@ -325,20 +325,18 @@ impl Ring {
         let key = RingKey::load(&config.encryption_key)
             .map_err(|source| RingError::Io { path: "ring.encryption_key".into(), source })?;
         let sync = Duration::from_millis(config.sync_ms);
-        let (lock, shared) =
-            prepare(directory, sizes, lanes, limits, key, sync, mode, now).map_err(|source| {
-                let path = directory.to_owned();
-                match source.kind() {
-                    io::ErrorKind::WouldBlock => RingError::Locked { path },
-                    _ => RingError::Io { path, source },
-                }
-            })?;
+        let (lock, shared) = prepare(directory, sizes, limits, key, sync, mode, now).map_err(|source| {
+            let path = directory.to_owned();
+            match source.kind() {
+                io::ErrorKind::WouldBlock => RingError::Locked { path },
+                _ => RingError::Io { path, source },
+            }
+        })?;
         let mut ring = Ring {
             shared: Arc::new(shared),
             lanes: Vec::new(),
             threads: Vec::new(),
             config: config.clone(),
-            lane_count: lanes,
             pins_seen: Mutex::default(),
             _lock: lock,
         };
@@ -368,7 +366,7 @@ impl Ring {
             pin_budget_mib: config.pin_budget_mib,
             ..self.config.clone()
         };
-        let (_, limits) = Sizes::of(&wanted, self.lane_count)?;
+        let (_, limits) = Sizes::of(&wanted, self.shared.sizes.lanes)?;
         self.config = wanted;
         self.shared.set_limits(limits);
         Ok(())
@@ -477,7 +475,6 @@ impl Drop for Ring {
 fn prepare(
     directory: &Path,
     sizes: Sizes,
-    lanes: u16,
     limits: Limits,
     key: Option<RingKey>,
     sync: Duration,
@@ -508,7 +505,7 @@ fn prepare(
         books: Mutex::new(Books { retention, ledger }),
         limits_set: AtomicU64::new(0),
         counts: Counts::default(),
-        horizon: Horizon::new(&limits, lanes),
+        horizon: Horizon::new(&limits, sizes.lanes),
     };
     shared.make_room(&mut shared.books(), 0)?;
     // A replay's time begins with its first frame, and a pin's end is no matter of frames.

@@ -132,9 +132,16 @@ impl Shared {
         let bytes = books.retention.total();
         match (was_short, books.retention.is_disk_short()) {
             (false, true) => {
+                // What it holds when it begins to give way is what it may hope to keep.
+                let limits = books.retention.limits();
+                let budget_bytes = limits.budget_bytes.min(bytes);
+                self.horizon.set_limits(&Limits { budget_bytes, ..*limits });
                 tracing::warn!(%directory, bytes, "the disk is nearly full: the ring shrinks below its budget");
             }
-            (true, false) => tracing::info!(%directory, bytes, "the disk has room again"),
+            (true, false) => {
+                self.horizon.set_limits(books.retention.limits());
+                tracing::info!(%directory, bytes, "the disk has room again");
+            }
             _ => {}
         }
     }
