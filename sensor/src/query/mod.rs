@@ -5,6 +5,9 @@
 //! that is left, so that the answer equals a full scan with tcpdump. Never looks at the live tables, takes no
 //! lock and disturbs no sensor; memory is bounded by the blocks of one moment.
 //!
+//! A record says in which blocks its packets are ([`Query::extents`]); then no other block is read, and the index
+//! is asked only for where those are.
+//!
 //! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, fragments
 //! included, so the caller gives a function from a frame to its flow's identifier; it sees the frames of
 //! candidate blocks in order of time.
