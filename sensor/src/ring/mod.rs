@@ -461,6 +461,7 @@ impl Ring {
             alive: Timestamp::MIN,
             number: 0,
             latest: Timestamp::MIN,
+            lateness: Duration::ZERO,
             starts: VecDeque::with_capacity(lane::BLOCK_STARTS_MAX),
             pace: Pace::new(config.queue_blocks),
         };
