@@ -106,6 +106,14 @@ impl Extents {
     /// several are as near, and the extents are exact no more.
     pub fn add_range(&mut self, added: BlockRange) {
         let mut added = BlockRange { first: added.first.min(added.last), last: added.last.max(added.first) };
+        // Blocks mostly come in their order.
+        if self.ranges().last().is_none_or(|last| last.last.saturating_add(1) < added.first)
+            && let Some(place) = self.ranges.get_mut(usize::from(self.count))
+        {
+            *place = added;
+            self.count += 1;
+            return;
+        }
         let mut all = [BlockRange::default(); RANGES_MAX + 1];
         let mut count = 0;
         let mut put = |range: BlockRange| {

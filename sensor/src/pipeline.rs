@@ -291,7 +291,7 @@ impl Worker {
                 None => places.miss(),
             }
             if let Some(early) = packet.early {
-                places.cover(lane.block_since(early.start), lane.newest(), early.packets);
+                places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
         let Some(inspector) = inspector else { return };
@@ -354,7 +354,7 @@ impl Worker {
                 let since = packet.early.map_or(time, |early| early.start.min(time));
                 let frames = packet.early.map_or(0, |early| early.packets).saturating_add(1);
                 let places = &mut flows.flow_mut(observed.slot).attachment.places;
-                places.cover(lane.block_since(since), lane.newest(), frames);
+                places.cover(lane.blocks_between(since, time), lane.newest(), frames);
             }
         };
         if all { decoder.drain(decode, &mut meter) } else { decoder.expire(*now, decode, &mut meter) }

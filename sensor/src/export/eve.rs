@@ -3,7 +3,8 @@
 //! In: records, events, counters. Out: one JSON object per line. Two things differ from Suricata, both on
 //! purpose: `bytes_toserver` and `bytes_toclient` are octets of the IP packets, as everywhere in Weir,
 //! where Suricata counts frames with their link header; and a flow that TCP or the active timeout ended
-//! says so in `flow.reason` (`closed`, `active`), where Suricata says `timeout`.
+//! says so in `flow.reason` (`closed`, `active`), where Suricata says `timeout`. Where packets are kept, a
+//! `flow` event has a member `ring` that Suricata does not know: where they are and until when.
 
 use super::FlowEvent;
 use super::lines::LineOutput;

@@ -11,7 +11,7 @@
 //! of the blocks of one moment ([`merge`], 256 MiB).
 //!
 //! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, so the caller gives
-//! a [`FlowOf`].
+//! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read.
 
 pub mod completeness;
 pub mod expression;

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use weir_common::evidence::Evidence;
+use weir_common::evidence::{BlockRange, Evidence};
 use weir_common::time::Timestamp;
 
 /// How often a lane tells what was lost, and one without frames that it is alive.
@@ -66,6 +66,8 @@ pub struct Lane {
     pub(super) number: u64,
     /// Latest time of a frame in the blocks before.
     pub(super) latest: Timestamp,
+    /// By how much frames came later than others of their time, at most.
+    pub(super) lateness: Duration,
     /// The last blocks that began, each with `latest` as it was then.
     pub(super) starts: VecDeque<(Timestamp, u64)>,
     pub(super) pace: Pace,
@@ -110,11 +112,24 @@ impl Lane {
         }
     }
 
-    /// The first block in which a frame of this time or later can be, whatever the order in which frames came.
+    /// The blocks in which frames between two times can be, whatever the order in which frames came.
     #[cold]
-    pub fn block_since(&self, time: Timestamp) -> u64 {
-        let later = self.starts.partition_point(|(latest, _)| *latest < time);
-        later.checked_sub(1).and_then(|at| self.starts.get(at)).map_or(0, |(_, number)| *number)
+    pub fn blocks_between(&self, from: Timestamp, to: Timestamp) -> BlockRange {
+        // Frames from `from` on are not before the last block that began with only earlier ones behind it. Frames up
+        // to `to` are not in a block that began behind frames later than that by more than any frame ever came late.
+        let open = self.block.as_ref().map_or(Duration::ZERO, |block| self.lateness_in(block));
+        let to = to.plus(self.lateness.max(open));
+        let number = |later: usize| later.checked_sub(1).and_then(|at| self.starts.get(at));
+        let first = number(self.starts.partition_point(|(latest, _)| *latest < from));
+        let last = number(self.starts.partition_point(|(latest, _)| *latest <= to));
+        let first = first.map_or(0, |(_, number)| *number);
+        BlockRange { first, last: last.map_or(self.number, |(_, number)| *number).max(first) }
+    }
+
+    /// By how much a frame of a block may be earlier than one that came before it, at most.
+    fn lateness_in(&self, block: &Block) -> Duration {
+        let within = if block.unordered { block.last_time.since(block.first_time) } else { Duration::ZERO };
+        within.max(self.latest.since(block.first_time))
     }
 
     /// Number of the block being filled, or of the one that comes next: no frame is in a later one.
@@ -196,6 +211,7 @@ impl Lane {
         let Some(mut block) = self.block.take_if(|block| !block.is_empty()) else { return };
         block.told_until = self.told_until();
         self.number += 1;
+        self.lateness = self.lateness.max(self.lateness_in(&block));
         self.latest = self.latest.max(block.last_time);
         if let Err(error) = self.to_thread.send(Work::Block(block))
             && let Work::Block(block) = error.into_inner()
@@ -275,5 +291,75 @@ impl Drop for Lane {
             }
         }
         let _ = self.to_thread.send(Work::End(self.index, self.now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::{Frame, LinkType};
+    use crate::counters::RingCounters;
+    use crate::ring::config::RingConfig;
+    use crate::ring::{Ring, RingMode};
+    use proptest::prelude::*;
+    use weir_common::time::Timestamp;
+
+    fn ring(directory: &std::path::Path) -> Ring {
+        let directory = directory.display().to_string();
+        let config =
+            RingConfig { directory, budget_mib: 64, segment_mib: 2, block_kib: 256, ..RingConfig::default() };
+        Ring::open(&config, 1, RingMode::Replay, Timestamp(0)).unwrap()
+    }
+
+    /// Appends frames of these times, four to a block; gives the number of each one's block.
+    fn append(lane: &mut super::Lane, times: &[u64]) -> Vec<u64> {
+        let data = vec![0; 60_000];
+        let mut counters = RingCounters::default();
+        let mut frame = |time: &u64| {
+            let (time, link) = (Timestamp(*time), LinkType::ETHERNET);
+            let frame = Frame { time, link, interface: 0, wire_len: 60_000, data: &data };
+            lane.append(&frame, None, None, &mut counters).unwrap()
+        };
+        times.iter().map(&mut frame).collect()
+    }
+
+    #[test]
+    fn times_lead_to_blocks() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ring = ring(directory.path());
+        let mut lane = ring.lane(0).unwrap();
+        let times: Vec<u64> = (0..20).map(|n| n * 10).collect();
+        assert_eq!(append(&mut lane, &times), (0..20).map(|n| n / 4).collect::<Vec<_>>());
+        let between = |from: u64, to: u64| {
+            let range = lane.blocks_between(Timestamp(from), Timestamp(to));
+            (range.first, range.last)
+        };
+        assert_eq!(between(0, 0), (0, 0));
+        assert_eq!(between(50, 60), (1, 1));
+        // Time 70 ended block 1, so that a frame of the same time may have begun block 2.
+        assert_eq!(between(70, 70), (1, 2));
+        assert_eq!(between(71, 109), (2, 2));
+        assert_eq!(between(0, 1000), (0, 4));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn no_frame_is_outside_of_the_blocks_of_its_time(
+            steps in prop::collection::vec(-30i64..40, 1..60),
+            before in 0u64..50,
+            after in 0u64..50,
+        ) {
+            let mut time = 10_000i64;
+            let times: Vec<u64> = steps.iter().map(|step| { time += step; time as u64 }).collect();
+            let directory = tempfile::tempdir().unwrap();
+            let mut ring = ring(directory.path());
+            let mut lane = ring.lane(0).unwrap();
+            let numbers = append(&mut lane, &times);
+            for (time, number) in times.iter().zip(&numbers) {
+                let range = lane.blocks_between(Timestamp(time - before), Timestamp(time + after));
+                prop_assert!((range.first..=range.last).contains(number), "{time}: {number} {range:?}");
+            }
+        }
     }
 }

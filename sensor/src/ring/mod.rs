@@ -459,6 +459,7 @@ impl Ring {
             alive: Timestamp::MIN,
             number: 0,
             latest: Timestamp::MIN,
+            lateness: Duration::ZERO,
             starts: VecDeque::with_capacity(lane::BLOCK_STARTS_MAX),
             pace: Pace::new(config.queue_blocks),
         };
@@ -472,6 +473,7 @@ impl Drop for Ring {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a ring is opened with; called once")]
 fn prepare(
     directory: &Path,
     sizes: Sizes,

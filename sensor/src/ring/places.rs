@@ -44,23 +44,21 @@ impl Places {
         self.missed = self.missed.saturating_add(1);
     }
 
-    /// So many frames were kept somewhere from block `first` on up to `newest`, before they were known to be the
-    /// flow's: fragments that came before the first one of their datagram.
+    /// So many frames were kept somewhere in these blocks before they were known to be the flow's: fragments that
+    /// came before the first one of their datagram. `newest` is the lane's newest block.
     #[cold]
-    pub fn cover(&mut self, first: u64, newest: u64, frames: u32) {
-        let reach = u64::from(u32::MAX) - 1;
-        let mut added = Range { first: first.max(newest.saturating_sub(reach)) as u32, last: newest as u32 };
-        // Ages in blocks, so that numbers that wrapped compare as they were.
-        let age = |number: u32| u64::from(added.last.wrapping_sub(number));
-        while self.count > 0 && age(self.newest.last) <= age(added.first) + 1 {
-            if age(self.newest.first) > age(added.first) {
-                added.first = self.newest.first;
-            }
-            self.count -= 1;
-            self.newest =
-                self.earlier.get(usize::from(self.count).wrapping_sub(1)).copied().unwrap_or_default();
+    pub fn cover(&mut self, blocks: BlockRange, newest: u64, frames: u32) {
+        let mut extents = self.extents(0, 0, newest);
+        // What is further back than the low bits reach is gone from any ring.
+        let reach = newest.saturating_sub(u64::from(u32::MAX) - 1);
+        extents.add_range(BlockRange { first: blocks.first.max(reach), last: blocks.last.max(reach) });
+        let low = |range: &BlockRange| Range { first: range.first as u32, last: range.last as u32 };
+        let ranges = extents.ranges();
+        for (place, range) in self.earlier.iter_mut().zip(ranges) {
+            *place = low(range);
         }
-        self.add_range(added);
+        self.newest = ranges.last().map(low).unwrap_or_default();
+        self.count = ranges.len() as u8;
         self.joined = true;
         self.unplaced = self.unplaced.saturating_add(u16::try_from(frames).unwrap_or(u16::MAX));
     }
@@ -167,24 +165,25 @@ mod tests {
 
     #[test]
     fn frames_that_came_unknown_are_covered_and_make_the_extents_inexact() {
-        for (numbers, first, newest, want) in [
-            (&[][..], 4, 6, "~3.0:4-6"),
-            (&[1, 5, 6], 4, 6, "~3.0:1,4-6"),
-            (&[1, 5, 6], 2, 6, "~3.0:1-6"),
-            (&[1, 5, 6], 0, 6, "~3.0:0-6"),
-            (&[1, 5], 7, 9, "~3.0:1,5,7-9"),
-            (&[3, 4, 5], 4, 5, "~3.0:3-5"),
-            (&[1, 9], 0, u64::from(u32::MAX) + 9, "~3.0:9-4294967304"),
+        let far = u64::from(u32::MAX);
+        for (numbers, first, last, newest, want) in [
+            (&[][..], 4, 6, 6, "~3.0:4-6"),
+            (&[1, 5, 6], 4, 6, 6, "~3.0:1,4-6"),
+            (&[1, 5, 6], 2, 6, 6, "~3.0:1-6"),
+            (&[1, 5, 6], 0, 0, 6, "~3.0:0-1,5-6"),
+            (&[1, 5], 7, 9, 9, "~3.0:1,5,7-9"),
+            (&[3, 4, 5], 4, 5, 9, "~3.0:3-5"),
+            (&[1, 9, 20, 22, 24, 26, 28, 30], 4, 5, 40, "~3.0:1,4-5,9,20-22,24,26,28,30"),
+            (&[far, far + 9], far - 4, far + 2, far + 9, "~3.0:4294967291-4294967297,4294967304"),
+            (&[far + 9], 0, far, far + 9, "~3.0:10-4294967295,4294967304"),
         ] {
             let (mut places, _) = places(numbers);
-            places.cover(first, newest, 2);
-            assert_eq!(places.extents(3, 0, newest).to_string(), want, "{numbers:?} {first} {newest}");
+            places.cover(BlockRange { first, last }, newest, 2);
+            assert_eq!(places.extents(3, 0, newest).to_string(), want, "{numbers:?} {first} {last}");
             assert_eq!((places.unplaced(), places.missed()), (2, 0));
-            places.add(newest);
-            assert_eq!(places.extents(3, 0, newest).to_string(), want);
         }
         let (mut places, _) = places(&[1]);
-        places.cover(1, 1, u32::MAX);
+        places.cover(BlockRange { first: 1, last: 1 }, 1, u32::MAX);
         places.miss();
         assert_eq!((places.unplaced(), places.missed()), (65_535, 1));
     }
@@ -194,7 +193,7 @@ mod tests {
         #[test]
         fn the_compact_form_says_the_same(
             base in prop_oneof![Just(0u64), Just((1 << 32) - 30), any::<u32>().prop_map(u64::from)],
-            steps in prop::collection::vec((0u64..12, prop::option::weighted(0.05, 0u64..40)), 0..80),
+            steps in prop::collection::vec((0u64..12, prop::option::weighted(0.05, (0u64..40, 0u64..9))), 0..80),
         ) {
             let (mut places, mut wanted) = (Places::default(), Extents::new(1, 2));
             let mut number = base;
@@ -205,10 +204,11 @@ mod tests {
                         places.add(number);
                         wanted.add(number);
                     }
-                    Some(back) => {
+                    Some((back, more)) => {
                         let first = number.saturating_sub(back);
-                        places.cover(first, number, 1);
-                        wanted.add_range(BlockRange { first, last: number });
+                        let blocks = BlockRange { first, last: number.min(first + more) };
+                        places.cover(blocks, number, 1);
+                        wanted.add_range(blocks);
                         wanted.set_inexact();
                     }
                 }
