@@ -124,7 +124,7 @@ mod tests {
                 "{value}"
             );
             let negated = format!("!{value}");
-            assert_eq!(content(negated.as_bytes()).unwrap().is_negated, true);
+            assert!(content(negated.as_bytes()).unwrap().is_negated);
         }
     }
 

@@ -48,10 +48,13 @@ pub fn ports(word: &str, variables: &Variables) -> Result<PortSet, GroupError> {
     read(word, variables, port_range)
 }
 
+/// Reads a word that is neither group nor variable.
+type Literal<T> = fn(&str) -> Result<Vec<(T, T)>, String>;
+
 fn read<T: Ordinal>(
     word: &str,
     variables: &Variables,
-    literal: fn(&str) -> Result<Vec<(T, T)>, String>,
+    literal: Literal<T>,
 ) -> Result<RangeSet<T>, GroupError> {
     let mut members = 0;
     let mut reader = Reader { text: word, at: 0, variables, literal, members: &mut members };
@@ -73,7 +76,7 @@ struct Reader<'t, 'r, T> {
     text: &'t str,
     at: usize,
     variables: &'r Variables,
-    literal: fn(&str) -> Result<Vec<(T, T)>, String>,
+    literal: Literal<T>,
     members: &'r mut usize,
 }
 

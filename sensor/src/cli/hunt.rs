@@ -51,16 +51,16 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     let mut query = query(arguments, &config, now)?;
     query.need = if arguments.whole { None } else { need::need_of(&engine) };
     let position = resume(arguments, &question)?;
-    if arguments.resume.is_some() {
-        until_covered(&mut query, now, &Flows::new(&config))?;
-    }
+    let begin = match arguments.resume {
+        Some(_) => until_covered(&mut query, now, &Flows::new(&config))?,
+        None => Timestamp::MIN,
+    };
     let from = position.as_ref().map(|position| position.time);
     if let Some(time) = from {
         eprintln!("going on from {time}, reading from {} s before it", OVERLAP.as_secs());
-        query.since = Some(query.since.unwrap_or(Timestamp::MIN).max(time.minus(OVERLAP)));
+        query.since = Some(query.since.unwrap_or(begin).max(time.minus(OVERLAP)));
         if query.until.is_some_and(|until| until <= time) {
-            eprintln!("nothing new is there");
-            return Ok(Outcome::Done);
+            return nothing_new(&query, now, &Flows::new(&config));
         }
     }
     let explained = query.explain(now, &Flows::new(&config)).map_err(failure)?;
@@ -160,15 +160,24 @@ fn resume(arguments: &HuntArguments, question: &str) -> Result<Option<Position>,
 }
 
 /// A hunt that is to be gone on with ends where every lane of the ring is on disk: what another lane still
-/// holds would lie before the position, and be passed over for ever.
-fn until_covered(query: &mut Query, now: Timestamp, flows: &Flows) -> Result<(), Failure> {
+/// holds would lie before the position, and be passed over for ever. Gives the ring's begin.
+fn until_covered(query: &mut Query, now: Timestamp, flows: &Flows) -> Result<Timestamp, Failure> {
     let open = Query { since: None, until: None, ..query.clone() };
-    let covered = open.explain(now, flows).map_err(failure)?.completeness.until;
+    let completeness = open.explain(now, flows).map_err(failure)?.completeness;
+    let covered = completeness.until;
     query.until = Some(query.until.map_or(covered, |until| until.min(covered)));
     if query.since.is_some() && query.since > query.until {
         query.since = query.until;
     }
-    Ok(())
+    Ok(completeness.from)
+}
+
+/// Everything that is on disk was looked at by the runs before.
+fn nothing_new(query: &Query, now: Timestamp, flows: &Flows) -> Result<Outcome, Failure> {
+    let range = Query { since: query.since.min(query.until), ..query.clone() };
+    let completeness = range.explain(now, flows).map_err(failure)?.completeness;
+    eprintln!("nothing new is there\n{completeness}");
+    Ok(if completeness.complete { Outcome::Done } else { Outcome::Lost })
 }
 
 fn output(arguments: &HuntArguments, is_resumed: bool) -> Result<Box<dyn Write>, Failure> {
@@ -362,8 +371,12 @@ fn conclude(
         eprintln!("{summary}");
     } else {
         eprintln!(
-            "{can_run} rules run, {refused} cannot run; {} packets looked at in {seconds:.2} s; {} alerts; {} of {} blocks read",
-            counters.packets, teller.alerts, cost.blocks_to_read, cost.blocks
+            "{can_run} rules run, {refused} cannot run; {} packets looked at in {seconds:.2} s; {} alerts; {} of {} blocks {}",
+            counters.packets,
+            teller.alerts,
+            cost.blocks_to_read,
+            cost.blocks,
+            if run.is_stopped { "were to be read" } else { "read" },
         );
         for (count, why) in [
             (teller.suppressed_by_limit, "matches not told: the most per rule and flow"),
@@ -382,12 +395,13 @@ fn conclude(
         }
     }
     if run.is_stopped {
-        let left = 100.0 * (1.0 - run.progress.done(run.hunt.now()));
+        let reached = run.reached.unwrap_or(run.hunt.now());
+        let left = 100.0 * (1.0 - run.progress.done(reached));
         let how = match run.resume {
             Some(path) => format!("the same command with --resume {} goes on", path.display()),
             None => "without --resume there is nothing to go on from".into(),
         };
-        eprintln!("stopped at {}: {left:.0} % of the time range is left; {how}", run.hunt.now());
+        eprintln!("stopped at {reached}: {left:.0} % of the time range is left; {how}");
     }
     Ok(if is_complete && losses.is_empty() { Outcome::Done } else { Outcome::Lost })
 }

@@ -99,7 +99,7 @@ fn alerts_are_those_of_the_packets_and_say_that_they_look_back() {
     assert!(request["community_id"].as_str().unwrap().starts_with("1:"));
     let answer = alerts.iter().find(|alert| sid(alert) == 4).unwrap();
     assert_eq!((&answer["src_ip"], &answer["dest_ip"]), (&request["dest_ip"], &request["src_ip"]));
-    assert_eq!(answer["flow_id"].is_u64(), true);
+    assert!(answer["flow_id"].is_u64());
     // What every packet of a flow would match is told once for each flow.
     let mut flows: Vec<&Value> =
         alerts.iter().filter(|alert| sid(alert) == 5).map(|alert| &alert["flow_id"]).collect();
