@@ -492,7 +492,7 @@ mod tests {
 
     #[test]
     fn ciphertext_begins_behind_the_new_keys_of_both_sides() {
-        let followed = || trial().to_handshake_end();
+        let followed = || trial().followed();
         let keys = [packet(30, &[7; 32]), packet(21, &[])].concat();
         let first = followed().client(&client()).server(&server());
         assert_eq!((first.end, first.events.len()), (None, 1), "told when it is known");
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn without_the_new_keys_nothing_is_known_to_be_ciphertext() {
-        let begun = || trial().to_handshake_end().client(&client()).server(&server());
+        let begun = || trial().followed().client(&client()).server(&server());
         let lost = begun().gap(Direction::Forward, 50).server(&packet(21, &[]));
         assert_eq!((lost.end, lost.ciphertext_after()), (Some(Progress::Done), [None; 2]));
         let nonsense = begun().client(&[0xff; 40]).server(&packet(21, &[]));

@@ -36,7 +36,7 @@ impl<D: Dissector> Trial<D> {
     }
 
     /// Somebody wants to know where the ciphertext begins.
-    pub(crate) fn to_handshake_end(self) -> Trial<D> {
+    pub(crate) fn followed(self) -> Trial<D> {
         Trial { to_handshake_end: true, ..self }
     }
 

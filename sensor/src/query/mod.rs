@@ -77,6 +77,9 @@ pub struct Query {
     /// What blocks must hold to be read, besides what the expression needs. It chooses blocks, not frames:
     /// every frame of a block that is read can be in the answer.
     pub need: Option<Need>,
+    /// Whoever takes the frames looks at their payloads: what was left out on purpose is then told of the whole
+    /// range, as it is for an expression that does so.
+    pub reads_bytes: bool,
     /// Most frames to give; the answer says up to when it is complete.
     pub limit: Option<NonZeroU64>,
     /// How it is read.
@@ -398,7 +401,7 @@ impl Query {
             now,
             unreadable: &planned.plan.unreadable,
             shortened,
-            reads_bytes: payload::reads_payload(&self.expression),
+            reads_bytes: self.reads_bytes || payload::reads_payload(&self.expression),
         });
         Completeness { pinned_blocks: planned.plan.cost.pinned_blocks_to_read, ..stated }
     }

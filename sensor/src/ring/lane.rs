@@ -146,7 +146,7 @@ impl Lane {
     /// was set.
     pub fn tick(&mut self, now: Timestamp) {
         self.follow_clock(now);
-        let waits_for_long = |block: &Box<Block>| distance(now, block.first_time) >= self.flush;
+        let waits_for_long = |block: &Block| distance(now, block.first_time) >= self.flush;
         if self.block.as_ref().is_some_and(|block| !block.is_empty() && waits_for_long(block)) {
             self.hand_over();
         }

@@ -336,7 +336,7 @@ fn data(bytes: usize) -> Vec<u8> {
 }
 
 fn followed() -> Trial<Tls> {
-    trial().to_handshake_end()
+    trial().followed()
 }
 
 #[test]
