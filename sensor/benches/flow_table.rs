@@ -32,7 +32,15 @@ fn segment(flow: u32) -> Packet<'static> {
         tos: 0,
         is_fragment: false,
     };
-    Packet { vlans: [0; 2], ip, transport: Transport::Tcp(tcp), payload: &[], early: None, is_partial: false }
+    Packet {
+        vlans: [0; 2],
+        ip,
+        transport: Transport::Tcp(tcp),
+        payload: &[],
+        early: None,
+        is_partial: false,
+        is_cut: false,
+    }
 }
 
 /// A table that has seen `flows` connections, and a clock.

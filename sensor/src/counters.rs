@@ -128,8 +128,12 @@ counters! {
     ring: RingCounters {
         /// Frames given to the ring.
         frames,
-        /// Their bytes.
+        /// Their bytes, as far as they are kept.
         bytes,
+        /// Of these frames, those whose ciphertext is left out (`ring.cut_off`).
+        frames_cut_off,
+        /// The bytes left out of them, each frame with a receipt.
+        bytes_left_out,
         /// Frames left out because the ring's queue was full, or larger than a block. What a full disk
         /// costs is counted by the ring itself.
         frames_dropped,

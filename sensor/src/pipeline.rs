@@ -8,25 +8,29 @@
 //! | `control` | 1, `run` only | connections | the status document | – |
 //!
 //! A worker runs capture → decode → flow → ring → dpi to completion and owns all of its state; nothing
-//! on the path is shared or locked. Threads end when their inbox closes, downstream last.
+//! on the path is shared or locked. What dpi said about a flow's packets before decides whether the ring
+//! leaves the ciphertext of the next one out. Threads end when their inbox closes, downstream last.
 
 use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed};
-use crate::dpi::{Event, Inspection, Inspector};
+use crate::dpi::{CutOff, Event, Inspection, Inspector};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
+use crate::ring::clock::ClockWatch;
 use crate::ring::config::RingConfig;
+use crate::ring::entry::LeftOut;
 use crate::ring::gaps::LossKind;
 use crate::ring::summary::NO_FLOW;
-use crate::ring::{Lane, Places, Ring, RingError, RingStatus};
+use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use weir_common::net::Direction;
 use weir_common::record::{EndReason, FlowRecord};
 use weir_common::time::Timestamp;
 
@@ -92,6 +96,11 @@ pub fn start(
 ) -> std::io::Result<Running> {
     let count = sources.len().max(1);
     let flows_max = (config.flow.flows_max / count as u32).max(1);
+    // Without a ring there is nothing to leave anything out of, and no handshake need be followed.
+    let cut_off = match &ring {
+        Some(_) => CutOff::parse(&config.ring.cut_off).map_err(std::io::Error::other)?,
+        None => CutOff::default(),
+    };
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
@@ -103,13 +112,15 @@ pub fn start(
                 Duration::from_millis(config.flow.fragment_timeout_ms),
             ),
             flows: FlowTable::new(&config.flow, flows_max, number),
-            inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi)),
+            inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi).with_cut_off(cut_off)),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),
             counters: WorkerCounters::default(),
             published: published.clone(),
             now: Timestamp::MIN,
+            clock: Timestamp::MIN,
+            watch: ClockWatch::default(),
             loss: SourceLoss::default(),
         };
         let stop = Arc::clone(stop);
@@ -172,6 +183,9 @@ struct Worker {
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
     now: Timestamp,
+    /// The same wherever the clock was set: what the ring writes down goes by it.
+    clock: Timestamp,
+    watch: ClockWatch,
     loss: SourceLoss,
 }
 
@@ -192,6 +206,7 @@ impl Worker {
             match read {
                 Ok(BatchEnd::More) => self.tick(self.now),
                 Ok(BatchEnd::Quiet { now }) => {
+                    self.clock = now;
                     self.tick(now);
                     if is_draining {
                         break;
@@ -246,6 +261,7 @@ impl Worker {
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
         counters.capture.cut_off += u64::from(frame.wire_len as usize > frame.data.len());
+        self.clock = frame.time;
         if frame.time > self.now {
             self.now = frame.time;
         }
@@ -283,9 +299,18 @@ impl Worker {
         let observed =
             flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
+        if observed.is_flipped
+            && let Some(inspection) = &mut flow.attachment.inspection
+        {
+            inspection.swap_directions();
+        }
         if let Some(lane) = lane {
-            let kept = lane.append(frame, Some(flow.community_id().tag()), None, &mut counters.ring);
-            let places = &mut flow.attachment.places;
+            let tag = Some(flow.community_id().tag());
+            let Attachment { inspection, places } = &mut flow.attachment;
+            let kept = match without_ciphertext(frame, packet, observed.direction, inspection) {
+                Some((frame, receipt)) => lane.append(&frame, tag, Some(receipt), &mut counters.ring),
+                None => lane.append(frame, tag, None, &mut counters.ring),
+            };
             match kept {
                 Some(number) => places.add(number),
                 None => places.miss(),
@@ -295,11 +320,6 @@ impl Worker {
             }
         }
         let Some(inspector) = inspector else { return };
-        if observed.is_flipped
-            && let Some(inspection) = &mut flow.attachment.inspection
-        {
-            inspection.swap_directions();
-        }
         if packet.is_partial {
             return;
         }
@@ -336,7 +356,7 @@ impl Worker {
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
         if let Some(lane) = &mut self.lane {
-            lane.tick(self.now);
+            lane.tick(self.clock);
         }
         self.outbox.send_if_old(&mut self.counters.export);
     }
@@ -367,11 +387,16 @@ impl Worker {
         counters.kernel_dropped = loss.kernel_dropped;
         counters.interface_dropped = loss.interface_dropped;
         if let Some(lane) = &mut self.lane {
-            let since = self.now.minus(PUBLISH_INTERVAL);
+            let since = self.clock.minus(PUBLISH_INTERVAL);
             let kernel = loss.kernel_dropped.saturating_sub(self.loss.kernel_dropped);
             let interface = loss.interface_dropped.saturating_sub(self.loss.interface_dropped);
-            lane.note_loss(LossKind::Kernel, kernel, since, self.now);
-            lane.note_loss(LossKind::Interface, interface, since, self.now);
+            lane.note_loss(LossKind::Kernel, kernel, since, self.clock);
+            lane.note_loss(LossKind::Interface, interface, since, self.clock);
+            if let Some(clock) = source.clock()
+                && let Some((from, to)) = self.watch.look(clock, Instant::now())
+            {
+                lane.note_clock_forward(from, to);
+            }
         }
         self.loss = loss;
         self.counters.flow.active = self.flows.len() as u64;
@@ -396,11 +421,27 @@ impl Worker {
         flows.drain(&mut counters.flow, &mut ended);
         outbox.send(&mut counters.export);
         if let Some(lane) = self.lane.take() {
-            lane.close(self.now);
+            lane.close(self.clock);
         }
         self.counters.flow.active = 0;
         self.published.set(&self.counters);
     }
+}
+
+/// The frame without the ciphertext of its payload, and the receipt for that. None: it is kept whole, as is
+/// every fragment and every packet of which the frame does not have all.
+#[inline]
+fn without_ciphertext<'a>(
+    frame: &Frame<'a>,
+    packet: &Packet<'_>,
+    direction: Direction,
+    inspection: &mut Option<Box<Inspection>>,
+) -> Option<(Frame<'a>, LeftOut)> {
+    let kept = inspection.as_mut()?.kept_of(packet, direction)?;
+    if packet.is_cut || packet.is_partial || packet.ip.is_fragment {
+        return None;
+    }
+    cut_off::shorten(frame, packet.payload, kept)
 }
 
 /// Records and events on their way to export.

@@ -129,6 +129,10 @@ impl FrameSource for LiveSource {
         loss
     }
 
+    fn clock(&self) -> Option<Timestamp> {
+        Some(now())
+    }
+
     fn name(&self) -> &str {
         &self.interface_name
     }

@@ -100,6 +100,11 @@ pub trait FrameSource: Send {
     /// Losses so far.
     fn loss(&mut self) -> SourceLoss;
 
+    /// What the clock says by which frames get their time; live sources only.
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Name for messages: the interface or the file.
     fn name(&self) -> &str;
 }

@@ -123,6 +123,7 @@ fn query(
         since: time(&arguments.since)?,
         until: time(&arguments.until)?,
         expression: arguments.expression.join(" "),
+        reads_bytes: true,
         ..Query::default()
     })
 }

@@ -19,6 +19,7 @@ mod summary;
 
 use crate::config::SensorConfig;
 use crate::counters::Published;
+use crate::dpi::CutOff;
 use crate::export::{self, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
@@ -448,6 +449,13 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
             "ring.block_kib",
             format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024),
         );
+    }
+    match CutOff::parse(&config.ring.cut_off) {
+        Err(error) => return wrong("ring.cut_off", error.to_string()),
+        Ok(cut_off) if !cut_off.is_empty() && !config.dpi.enabled => {
+            return wrong("ring.cut_off", "applications are recognised only with `dpi.enabled`".into());
+        }
+        Ok(_) => {}
     }
     for url in &config.export.destinations {
         if let Err(error) = export::Target::parse(url) {

@@ -63,6 +63,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         // Words may come as one argument or, as with tcpdump, as several.
         expression: arguments.expression.join(" "),
         need: None,
+        reads_bytes: false,
         limit: arguments.limit,
         reading: Reading {
             threads: arguments.threads.map_or(0, usize::from),

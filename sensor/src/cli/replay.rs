@@ -8,6 +8,7 @@ use crate::config::SensorConfig;
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Report, Running};
 use crate::ring::RingMode;
+use crate::ring::cut_off::Gain;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use weir_common::time::Timestamp;
@@ -85,6 +86,9 @@ pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Fail
         eprintln!("{}: {} records lost: {why}", destination.url, destination.records_dropped);
     }
     lost |= report.export.lost() > 0;
+    if let Some(gain) = report.ring.and_then(|ring| Gain::of(&ring, report.counters.capture.bytes)) {
+        eprintln!("{gain}");
+    }
     if let Some(ring) = report.ring.filter(|ring| ring.frames_failed > 0) {
         eprintln!("ring: {} frames lost because the disk was full or failed", ring.frames_failed);
         lost = true;

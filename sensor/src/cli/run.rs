@@ -9,6 +9,7 @@ use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
 use crate::export::Pace;
 use crate::pipeline::{self, Mode};
+use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
@@ -56,7 +57,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
         let export = export_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         merge(&mut status, json!({ "outputs": export }));
         let ring = *ring_shown.lock().unwrap_or_else(PoisonError::into_inner);
-        merge(&mut status, json!({ "storage": ring }));
+        let captured_bytes = total(&counted).capture.bytes;
+        let gain = ring.and_then(|ring| Gain::of(&ring, captured_bytes));
+        merge(&mut status, json!({ "storage": ring, "cut_off": gain }));
         status
     };
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());

@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome, StatusArguments, load};
 use crate::control;
+use crate::ring::cut_off::Gain;
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<Outcome, Failure> {
 fn table(status: &Value) -> String {
     let mut out = String::new();
     lines("", status, &mut out);
+    if let Ok(gain) = serde_json::from_value::<Gain>(status["cut_off"].clone()) {
+        out.push_str(&format!("{gain}\n"));
+    }
     out
 }
 

@@ -192,7 +192,7 @@ impl FragmentTable {
         let (protocol, transport, payload) = upper(&arrival.ip, fragment.protocol, whole, false, counters);
         datagram.first = Some((protocol, transport));
         let ip = Ip { protocol, ..arrival.ip };
-        Some(Packet { vlans: arrival.vlans, ip, transport, payload, early, is_partial: false })
+        Some(Packet { vlans: arrival.vlans, ip, transport, payload, early, is_partial: false, is_cut: false })
     }
 
     /// See [`super::Decoder::expire`].
@@ -466,7 +466,7 @@ fn partial<'a>(
     early: Option<&'a EarlyFragments>,
 ) -> Packet<'a> {
     let ip = Ip { protocol, ..arrival.ip };
-    Packet { vlans: arrival.vlans, ip, transport, payload: &[], early, is_partial: true }
+    Packet { vlans: arrival.vlans, ip, transport, payload: &[], early, is_partial: true, is_cut: false }
 }
 
 /// What of a first fragment's header holds for the others.

@@ -49,6 +49,8 @@ pub struct Packet<'a> {
     /// Whether this is a fragment that does not complete its datagram: it counts for its flow and has
     /// nothing to inspect, because its transport header comes again with the whole datagram.
     pub is_partial: bool,
+    /// Whether the IP header declares more bytes than the frame has.
+    pub is_cut: bool,
 }
 
 /// Turns frames into packets. Its only state is the fragments that wait for the rest of their datagram.
@@ -154,7 +156,7 @@ pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a>
         return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-    Parsed::Packet(Packet { vlans, ip, transport, payload, early: None, is_partial: false })
+    Parsed::Packet(Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut })
 }
 
 /// The network layer of a frame: what an IP header says and what follows it.

@@ -13,6 +13,7 @@
 mod tests;
 
 use super::config::DpiConfig;
+use super::cut_off::{Ciphertext, CutOff};
 use super::parser::Parser;
 use super::probing::{Probing, Verdict};
 use super::stream::{Pool, Reader, Stream, Take};
@@ -31,6 +32,7 @@ use weir_common::time::Timestamp;
 pub struct Inspector {
     is_enabled: bool,
     probe_bytes_max: usize,
+    cut_off: CutOff,
     pool: Pool,
 }
 
@@ -53,7 +55,7 @@ pub struct Inspection {
 enum Stage {
     Probing(Probing),
     Reading(Parser),
-    Over,
+    Over(Ciphertext),
 }
 
 impl Inspector {
@@ -62,8 +64,15 @@ impl Inspector {
         Inspector {
             is_enabled: config.enabled,
             probe_bytes_max: config.probe_bytes_max as usize,
+            cut_off: CutOff::default(),
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
+    }
+
+    /// Follows the flows of these applications until their handshake is over, so that
+    /// [`Inspection::kept_of`] can tell.
+    pub fn with_cut_off(self, cut_off: CutOff) -> Inspector {
+        Inspector { cut_off, ..self }
     }
 
     /// Bytes that the worker's streams hold now.
@@ -94,7 +103,8 @@ impl Inspector {
             _ => return,
         };
         let inspection = slot.get_or_insert_with(|| Box::new(Inspection::new(carrier)));
-        let mut now = Now { carrier, direction: inspection.own(direction), time, events, counters };
+        let (direction, cut_off) = (inspection.own(direction), self.cut_off);
+        let mut now = Now { carrier, direction, time, events, counters, cut_off };
         inspection.packet(packet, &mut now, self);
     }
 
@@ -110,7 +120,8 @@ impl Inspector {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
         if !inspection.is_over() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let mut now = Now { carrier, direction: Direction::Forward, time, events, counters };
+            let (direction, cut_off) = (Direction::Forward, self.cut_off);
+            let mut now = Now { carrier, direction, time, events, counters, cut_off };
             inspection.close(&mut now, self);
         }
         let metadata = std::mem::take(&mut inspection.metadata);
@@ -125,6 +136,7 @@ struct Now<'a> {
     time: Timestamp,
     events: Option<&'a mut Vec<Event>>,
     counters: &'a mut DpiCounters,
+    cut_off: CutOff,
 }
 
 impl Inspection {
@@ -153,7 +165,18 @@ impl Inspection {
 
     /// Whether nothing more will be learned.
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over)
+        matches!(self.stage, Stage::Over(_))
+    }
+
+    /// How much of a packet's payload is worth keeping, by what is known before it; none: all of it, since
+    /// the handshake is not over, or the application is not to be cut off.
+    #[inline]
+    pub fn kept_of(&mut self, packet: &Packet<'_>, direction: Direction) -> Option<usize> {
+        let direction = self.own(direction);
+        match &mut self.stage {
+            Stage::Over(ciphertext) => ciphertext.kept_of(packet, direction),
+            _ => None,
+        }
     }
 
     /// The flow table found that initiator and responder are the other way round: from the next
@@ -280,6 +303,7 @@ impl Inspection {
             time: now.time,
             events: now.events.as_deref_mut(),
             counters: now.counters,
+            cut_off: now.cut_off,
             probe_bytes_max,
             other,
             other_used: 0,
@@ -293,7 +317,7 @@ impl Inspection {
                 let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
                 let outcome = streams[direction.index()].flush(&mut inspector.pool, &mut conversation);
                 if outcome.is_break() {
-                    self.stage = Stage::Over;
+                    self.stage = Stage::Over(Ciphertext::default());
                     break;
                 }
             }
@@ -304,9 +328,24 @@ impl Inspection {
         self.end(inspector);
     }
 
+    /// Where the ciphertext of both directions begins, as far as the dissector can tell.
+    fn ciphertext(&self, cut_off: CutOff) -> Ciphertext {
+        let (Stage::Reading(parser), Some(streams)) = (&self.stage, &self.streams) else {
+            return Ciphertext::default();
+        };
+        if !cut_off.names(parser) {
+            return Ciphertext::default();
+        }
+        let begin = |direction: Direction| {
+            let position = streams[direction.index()].position()?;
+            Some(position.wrapping_add(parser.ciphertext_after(direction)?))
+        };
+        Ciphertext::from([begin(Direction::Forward), begin(Direction::Reverse)])
+    }
+
     /// Nothing more is to be learned: gives back what the learning needed.
     fn end(&mut self, inspector: &mut Inspector) {
-        self.stage = Stage::Over;
+        self.stage = Stage::Over(self.ciphertext(inspector.cut_off));
         self.is_waiting = false;
         if let Some(mut streams) = self.streams.take() {
             streams.iter_mut().for_each(|stream| stream.release(&mut inspector.pool));
@@ -326,6 +365,7 @@ struct Conversation<'a> {
     time: Timestamp,
     events: Option<&'a mut Vec<Event>>,
     counters: &'a mut DpiCounters,
+    cut_off: CutOff,
     probe_bytes_max: usize,
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -423,6 +463,7 @@ impl Conversation<'_> {
             metadata: self.metadata,
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
+            to_handshake_end: self.cut_off.names(parser),
         };
         let progress = call(parser, &mut context);
         if let Progress::Broken(_) = progress {

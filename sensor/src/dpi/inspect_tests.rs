@@ -184,6 +184,7 @@ fn other_transports_are_left_alone() {
             payload: REQUEST.as_bytes(),
             early: None,
             is_partial: false,
+            is_cut: false,
         };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());
@@ -191,4 +192,49 @@ fn other_transports_are_left_alone() {
     packet(Transport::None, protocol::TCP);
     packet(Transport::Icmp { kind: 8, code: 0 }, protocol::ICMP);
     packet(Transport::Ports { source: 1, destination: 2 }, protocol::SCTP);
+}
+
+/// An SSH session up to the new keys of its client, and the server's last packet of the handshake.
+fn keyed(talk: Talk) -> (Talk, Vec<u8>) {
+    let packet = |kind: u8, content: &[u8]| {
+        let length = (content.len() + 8) as u32;
+        [&length.to_be_bytes()[..], &[6, kind], content, &[0; 6]].concat()
+    };
+    let kexinit = packet(20, &[0; 16 + 40 + 5]);
+    let keys = packet(21, &[]);
+    let talk = talk.say(CLIENT, "SSH-2.0-a\r\n").say(SERVER, "SSH-2.0-b\r\n");
+    let talk = talk.say(CLIENT, &kexinit).say(SERVER, &kexinit).say(CLIENT, &keys);
+    (talk, keys)
+}
+
+#[test]
+fn ciphertext_is_cut_off_only_behind_the_handshake_and_only_where_it_is_asked_for() {
+    let (mut talk, keys) = keyed(Talk::tcp().with_cut_off(&["ssh"]));
+    let (client, server) = (talk.sequence(CLIENT), talk.sequence(SERVER));
+    assert!(!talk.is_cut_off(CLIENT, client) && !talk.is_cut_off(SERVER, server));
+    let mut talk = talk.say(SERVER, &keys);
+    let after = talk.sequence(SERVER);
+    assert!(talk.is_cut_off(CLIENT, client) && talk.is_cut_off(SERVER, after));
+    // What is sent again of the handshake is kept, also where more is sent with it.
+    assert!(!talk.is_cut_off(SERVER, server) && !talk.is_cut_off(SERVER, after.wrapping_sub(1)));
+    // The flow table may find that the sides are the other way round.
+    talk.slot.as_mut().unwrap().swap_directions();
+    assert!(talk.is_cut_off(CLIENT, after));
+    for names in [&[][..], &["tls"]] {
+        let (talk, keys) = keyed(Talk::tcp().with_cut_off(names));
+        let mut talk = talk.say(SERVER, &keys);
+        assert!(is_over(&talk) && !talk.is_cut_off(SERVER, after));
+    }
+}
+
+#[test]
+fn what_the_other_side_has_acknowledged_is_still_the_handshakes() {
+    let (mut talk, keys) = keyed(Talk::tcp().with_cut_off(&["ssh"]));
+    let (first, last) = keys.split_at(4);
+    // The client's packet is captured before the server's that it answers.
+    let late = talk.sequence(CLIENT);
+    let talk_lost = talk.lose(CLIENT, 200);
+    talk = talk_lost.say(SERVER, first).say(SERVER, last);
+    assert!(!talk.is_cut_off(CLIENT, late) && !talk.is_cut_off(CLIENT, late.wrapping_add(199)));
+    assert!(talk.is_cut_off(CLIENT, late.wrapping_add(200)));
 }

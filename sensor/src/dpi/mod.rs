@@ -12,6 +12,7 @@ mod inspect;
 mod probing;
 mod stream;
 mod parser;
+mod cut_off;
 mod digest;
 mod dns;
 mod http;
@@ -22,6 +23,7 @@ mod testing;
 #[cfg(test)]
 mod trial;
 
+pub use cut_off::{CutOff, CutOffError};
 pub use inspect::{Inspection, Inspector};
 
 use weir_common::app::App;
@@ -93,6 +95,9 @@ pub struct Context<'a> {
     pub events: Option<&'a mut Vec<Event>>,
     /// Counts messages that were malformed but could be got over.
     pub malformed: &'a mut u64,
+    /// Somebody wants to know where the ciphertext begins: what is done with learning is not `Done` before
+    /// the handshake is over.
+    pub to_handshake_end: bool,
 }
 
 /// One protocol: how it is recognised, how it is read.
@@ -103,6 +108,9 @@ pub struct Context<'a> {
 pub trait Dissector: Sized {
     /// The application.
     const APP: App;
+
+    /// Whether its handshake ends where ciphertext begins, so that `ring.cut_off` may name it.
+    const HAS_HANDSHAKE: bool = false;
 
     /// Looks at the first bytes that `direction` sent.
     fn probe(carrier: Carrier, direction: Direction, bytes: &[u8]) -> Probe;
@@ -121,4 +129,10 @@ pub trait Dissector: Sized {
 
     /// The flow has ended: writes what was waiting for more.
     fn close(&mut self, context: &mut Context<'_>);
+
+    /// Asked after `Done`: how many bytes of a direction may still be the handshake's, from its first that
+    /// was neither used nor skipped; all behind them is ciphertext. None: that is not known.
+    fn ciphertext_after(&self, _direction: Direction) -> Option<u32> {
+        None
+    }
 }

@@ -50,6 +50,19 @@ macro_rules! dissectors {
                 None
             }
 
+            /// Every application, and the bit of its dissector where its handshake ends with ciphertext.
+            pub(super) const WITH_HANDSHAKE: &'static [(App, Candidates)] = &[$(
+                (
+                    <super::$module::$name as Dissector>::APP,
+                    (<super::$module::$name as Dissector>::HAS_HANDSHAKE as Candidates) << Place::$name as u8,
+                ),
+            )*];
+
+            /// The bit that stands for this dissector.
+            pub(super) const fn bit(&self) -> Candidates {
+                match self { $(Parser::$name(_) => 1 << Place::$name as u8,)* }
+            }
+
             /// The application it reads.
             pub(super) const fn app(&self) -> App {
                 match self { $(Parser::$name(_) => <super::$module::$name as Dissector>::APP,)* }
@@ -69,6 +82,11 @@ macro_rules! dissectors {
             /// [`Dissector::close`].
             pub(super) fn close(&mut self, context: &mut Context<'_>) {
                 match self { $(Parser::$name(parser) => parser.close(context),)* }
+            }
+
+            /// [`Dissector::ciphertext_after`].
+            pub(super) fn ciphertext_after(&self, direction: Direction) -> Option<u32> {
+                match self { $(Parser::$name(parser) => parser.ciphertext_after(direction),)* }
             }
         }
     };

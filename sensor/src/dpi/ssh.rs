@@ -48,6 +48,8 @@ enum Phase {
     LongLine,
     /// The KEXINIT.
     Packet,
+    /// The NEWKEYS, where the handshake is followed to its end.
+    Keys,
     /// Nothing.
     Over,
 }
@@ -64,6 +66,8 @@ struct Side {
     wait_bytes: usize,
     /// Bytes passed after the last thing of interest.
     passed_bytes: usize,
+    /// NEWKEYS was seen: what follows is encrypted.
+    keyed: bool,
     /// What the HASSH is of, when somebody listens.
     hassh_text: Vec<u8>,
 }
@@ -75,6 +79,7 @@ enum Step {
 
 impl Dissector for Ssh {
     const APP: App = App::Ssh;
+    const HAS_HANDSHAKE: bool = true;
 
     fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
         let start = bytes.get(..IDENTIFICATION.len()).unwrap_or(bytes);
@@ -93,12 +98,13 @@ impl Dissector for Ssh {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
-        match self.read(bytes, context) {
+        let read = self.read(bytes, context);
+        if self.is_learned() {
+            self.tell(context);
+        }
+        match read {
             Ok(used) if !self.is_finished() => Progress::Used(used),
-            Ok(_) => {
-                self.tell(context);
-                Progress::Done
-            }
+            Ok(_) => Progress::Done,
             Err(reason) => {
                 self.tell(context);
                 Progress::Broken(reason)
@@ -113,15 +119,19 @@ impl Dissector for Ssh {
         side.passed_bytes = side.passed_bytes.saturating_add(usize::try_from(missing).unwrap_or(usize::MAX));
         // Lines and packets cannot be found again, and what matters came first.
         side.phase = Phase::Over;
-        if self.is_finished() {
+        if self.is_learned() {
             self.tell(context);
-            return Progress::Done;
         }
-        Progress::Used(0)
+        if self.is_finished() { Progress::Done } else { Progress::Used(0) }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+    }
+
+    fn ciphertext_after(&self, direction: Direction) -> Option<u32> {
+        let is_keyed = self.sides.iter().all(|side| side.keyed || !side.begun);
+        (is_keyed && self.sides[direction.index()].keyed).then_some(0)
     }
 }
 
@@ -131,13 +141,22 @@ impl Ssh {
     }
 
     /// Whether nothing more is to be learned.
+    fn is_learned(&self) -> bool {
+        self.is_past(|side| matches!(side.phase, Phase::Keys | Phase::Over))
+    }
+
+    /// Whether nothing more is wanted.
     fn is_finished(&self) -> bool {
-        let over = |side: &Side| side.phase == Phase::Over;
+        self.is_past(|side| side.phase == Phase::Over)
+    }
+
+    /// Whether both sides are past something, or one is and the other will not be seen.
+    fn is_past(&self, past: impl Fn(&Side) -> bool) -> bool {
         let one_sided = |this: &Side, other: &Side| {
-            over(this) && !other.begun && this.passed_bytes >= ONE_SIDED_BYTES_MAX
+            past(this) && !other.begun && this.passed_bytes >= ONE_SIDED_BYTES_MAX
         };
         let [a, b] = &self.sides;
-        (over(a) && over(b)) || one_sided(a, b) || one_sided(b, a)
+        (past(a) && past(b)) || one_sided(a, b) || one_sided(b, a)
     }
 
     /// Reads as far as the bytes allow; says how many are done with.
@@ -155,6 +174,7 @@ impl Ssh {
                 Phase::LineStart => side.read_line(rest, context)?,
                 Phase::OtherLine | Phase::LongLine => side.pass_line(rest)?,
                 Phase::Packet => side.read_packet(rest, context)?,
+                Phase::Keys => side.pass_keys(rest),
                 Phase::Over => {
                     side.passed_bytes = side.passed_bytes.saturating_add(rest.len());
                     Step::Used(rest.len())
@@ -272,7 +292,7 @@ impl Side {
         };
         match packet.split_at_checked(2) {
             Some(([_, KEXINIT], message)) => {
-                self.phase = Phase::Over;
+                self.phase = if context.to_handshake_end { Phase::Keys } else { Phase::Over };
                 match KexInit::parse(message) {
                     Some(lists) => self.fingerprint(&lists, context),
                     None => *context.malformed += 1,
@@ -287,6 +307,29 @@ impl Side {
             }
         }
         Ok(Step::Used(bytes))
+    }
+
+    /// Passes over one packet of the key exchange; the last is NEWKEYS (RFC 4253 section 7.3).
+    fn pass_keys(&mut self, rest: &[u8]) -> Step {
+        const NEWKEYS: u8 = 21;
+        const HEADER_BYTES: usize = 6;
+        let Some([a, b, c, d, _, kind]) = rest.first_chunk::<HEADER_BYTES>() else {
+            return Step::Wait(HEADER_BYTES);
+        };
+        let bytes = 4usize.saturating_add(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        if !(HEADER_BYTES + 4..=PACKET_BYTES_MAX).contains(&bytes) {
+            // Where the packets cannot be found, the end of the exchange cannot be either.
+            self.phase = Phase::Over;
+            return Step::Used(0);
+        }
+        if rest.len() < bytes {
+            return Step::Wait(bytes);
+        }
+        if *kind == NEWKEYS {
+            (self.phase, self.keyed) = (Phase::Over, true);
+        }
+        self.passed_bytes = self.passed_bytes.saturating_add(bytes);
+        Step::Used(bytes)
     }
 
     fn fingerprint(&mut self, lists: &KexInit<'_>, context: &mut Context<'_>) {
@@ -445,6 +488,35 @@ mod tests {
         assert_eq!(event["server"]["software_version"], "OpenSSH_7.4");
         assert_eq!(event["server"]["hassh"]["string"], "k;E;M;C");
         assert_eq!(event["server"]["hassh"]["hash"], trial.text(Field::SshHasshServer));
+    }
+
+    #[test]
+    fn ciphertext_begins_behind_the_new_keys_of_both_sides() {
+        let followed = || trial().followed();
+        let keys = [packet(30, &[7; 32]), packet(21, &[])].concat();
+        let first = followed().client(&client()).server(&server());
+        assert_eq!((first.end, first.events.len()), (None, 1), "told when it is known");
+        let first = first.client(&keys).server(&packet(31, &[8; 300]));
+        assert_eq!((first.end, first.ciphertext_after()), (None, [None; 2]));
+        let both = first.server(&packet(21, &[]));
+        assert_eq!((both.end, both.ciphertext_after()), (Some(Progress::Done), [Some(0); 2]));
+        assert_eq!(both.learned(), trial().client(&client()).server(&server()).learned());
+        // Byte by byte it is the same, and without being followed it is over before.
+        let bytes = [client(), keys.clone()].concat();
+        let slow = bytes.iter().fold(followed(), |trial, byte| trial.client(&[*byte]));
+        let slow = slow.server(&[server(), keys.clone()].concat());
+        assert_eq!((slow.end, slow.ciphertext_after()), (Some(Progress::Done), [Some(0); 2]));
+        let alone = trial().client(&client()).server(&server());
+        assert_eq!((alone.end, alone.ciphertext_after()), (Some(Progress::Done), [None; 2]));
+    }
+
+    #[test]
+    fn without_the_new_keys_nothing_is_known_to_be_ciphertext() {
+        let begun = || trial().followed().client(&client()).server(&server());
+        let lost = begun().gap(Direction::Forward, 50).server(&packet(21, &[]));
+        assert_eq!((lost.end, lost.ciphertext_after()), (Some(Progress::Done), [None; 2]));
+        let nonsense = begun().client(&[0xff; 40]).server(&packet(21, &[]));
+        assert_eq!((nonsense.end, nonsense.ciphertext_after()), (Some(Progress::Done), [None; 2]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A flow for tests: says bytes in either direction and tells what inspection made of them.
 
 use super::config::DpiConfig;
-use super::{Event, Inspection, Inspector};
+use super::{CutOff, Event, Inspection, Inspector};
 use crate::counters::DpiCounters;
 use crate::decode::{Ip, Packet, Tcp, Transport};
 use weir_common::app::App;
@@ -44,6 +44,13 @@ impl Talk {
 
     pub(super) fn with(mut self, config: DpiConfig) -> Talk {
         self.inspector = Inspector::new(&config);
+        self
+    }
+
+    /// The ciphertext of these applications is left out.
+    pub(super) fn with_cut_off(mut self, names: &[&str]) -> Talk {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.inspector = Inspector::new(&DpiConfig::default()).with_cut_off(CutOff::parse(&names).unwrap());
         self
     }
 
@@ -90,6 +97,19 @@ impl Talk {
     /// Any packet; the other direction's bytes are acknowledged when `flags` says so.
     pub(super) fn packet(&mut self, direction: Direction, sequence: u32, flags: u16, payload: &[u8]) {
         self.packets += 1;
+        let packet = self.make(direction, sequence, flags, payload);
+        let events = self.has_events.then_some(&mut self.events);
+        let time = Timestamp(self.packets);
+        self.inspector.inspect(&mut self.slot, &packet, direction, time, events, &mut self.counters);
+    }
+
+    /// Whether a packet's payload is to be cut off, by what is known before it.
+    pub(super) fn is_cut_off(&mut self, direction: Direction, sequence: u32) -> bool {
+        let packet = self.make(direction, sequence, tcp_flags::ACK, &[0; 100]);
+        self.slot.as_mut().is_some_and(|inspection| inspection.kept_of(&packet, direction).is_some())
+    }
+
+    fn make<'a>(&self, direction: Direction, sequence: u32, flags: u16, payload: &'a [u8]) -> Packet<'a> {
         let transport = match self.protocol {
             protocol::TCP => Transport::Tcp(Tcp {
                 source: 1,
@@ -110,10 +130,7 @@ impl Talk {
             tos: 0,
             is_fragment: false,
         };
-        let packet = Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false };
-        let events = self.has_events.then_some(&mut self.events);
-        let time = Timestamp(self.packets);
-        self.inspector.inspect(&mut self.slot, &packet, direction, time, events, &mut self.counters);
+        Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false, is_cut: false }
     }
 
     /// Where a direction goes on.

@@ -18,6 +18,7 @@ pub(crate) struct Trial<D> {
     /// What ended it: `Done` or `Broken`.
     pub(crate) end: Option<Progress>,
     time: Timestamp,
+    to_handshake_end: bool,
 }
 
 impl<D: Dissector> Trial<D> {
@@ -30,7 +31,18 @@ impl<D: Dissector> Trial<D> {
             malformed: 0,
             end: None,
             time: Timestamp::MIN,
+            to_handshake_end: false,
         }
+    }
+
+    /// Somebody wants to know where the ciphertext begins.
+    pub(crate) fn followed(self) -> Trial<D> {
+        Trial { to_handshake_end: true, ..self }
+    }
+
+    /// What the dissector says about the end of the handshake, by direction.
+    pub(crate) fn ciphertext_after(&self) -> [Option<u32>; 2] {
+        [Direction::Forward, Direction::Reverse].map(|direction| self.dissector.ciphertext_after(direction))
     }
 
     /// One side says more.
@@ -88,6 +100,7 @@ impl<D: Dissector> Trial<D> {
             metadata: &mut self.metadata,
             events: Some(&mut self.events),
             malformed: &mut self.malformed,
+            to_handshake_end: self.to_handshake_end,
         };
         match act(&mut self.dissector, &mut context) {
             Progress::Used(used) => Some(used),

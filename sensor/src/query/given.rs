@@ -6,6 +6,7 @@
 //! counts for the flow without ports, as the sensor counts it.
 
 use super::Query;
+use super::completeness::Shortened;
 use super::flow::{Alone, Datagram, FlowOf, FrameFlow, InOrder};
 use super::merge::Next;
 use super::scan::{Found, Verdict};
@@ -29,7 +30,7 @@ pub(super) struct Given<'g> {
     held_bytes: usize,
     pub(super) frames: u64,
     pub(super) bytes: u64,
-    pub(super) cut_off: u64,
+    pub(super) shortened: Shortened,
 }
 
 /// A frame that waits.
@@ -56,7 +57,8 @@ impl<'g> Given<'g> {
         each: &'g mut dyn FnMut(&Found<'_>) -> io::Result<()>,
     ) -> Given<'g> {
         let (held, held_bytes) = (VecDeque::new(), 0);
-        Given { query, flow_of, judges: None, each, held, held_bytes, frames: 0, bytes: 0, cut_off: 0 }
+        let shortened = Shortened::default();
+        Given { query, flow_of, judges: None, each, held, held_bytes, frames: 0, bytes: 0, shortened }
     }
 
     /// Takes the next frame.
@@ -169,7 +171,7 @@ impl<'g> Given<'g> {
     fn give(&mut self, found: &Found<'_>) -> io::Result<Next> {
         self.frames += 1;
         self.bytes += u64::from(found.captured_len);
-        self.cut_off += u64::from(found.captured_len < found.frame.wire_len);
+        self.shortened.count(found.captured_len, found.frame.wire_len, found.left_out);
         (self.each)(found)?;
         if let Some(progress) = &self.query.reading.progress {
             progress.frames.store(self.frames, Ordering::Relaxed);

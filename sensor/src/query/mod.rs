@@ -16,6 +16,7 @@
 pub mod completeness;
 pub mod expression;
 pub mod flow;
+mod payload;
 pub mod pcapng;
 pub mod pin;
 pub mod plan;
@@ -35,7 +36,7 @@ use crate::ring::gaps::Gaps;
 use crate::ring::interfaces;
 use crate::ring::reader::is_being_written;
 use crate::ring::summary::{FlowKeys, Pairs};
-use completeness::{Completeness, Evidence};
+use completeness::{Completeness, Evidence, Finding, Shortened};
 use expression::Need;
 use filters::Filters;
 use flow::FlowOf;
@@ -76,6 +77,9 @@ pub struct Query {
     /// What blocks must hold to be read, besides what the expression needs. It chooses blocks, not frames:
     /// every frame of a block that is read can be in the answer.
     pub need: Option<Need>,
+    /// Whoever takes the frames looks at their payloads: what was left out on purpose is then told of the whole
+    /// range, as it is for an expression that does so.
+    pub reads_bytes: bool,
     /// Most frames to give; the answer says up to when it is complete.
     pub limit: Option<NonZeroU64>,
     /// How it is read.
@@ -124,6 +128,8 @@ pub struct Answer {
     pub out_of_order: bool,
     /// Why and where the answer ends before the range does; none: it was read to its end.
     pub stopped: Option<Stopped>,
+    /// What the frames, or their absence, say about the wire.
+    pub finding: Finding,
     /// Link types for which libpcap refused the expression; their frames do not match.
     pub link_types_refused: Vec<u16>,
     /// Whether anything is missing.
@@ -178,6 +184,9 @@ pub struct Explanation {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} frames, {} bytes", self.frames, self.bytes)?;
+        if let Some(sentence) = self.finding.sentence(&self.completeness) {
+            writeln!(f, "{sentence}")?;
+        }
         if self.out_of_order {
             writeln!(f, "frames may be out of order of time")?;
         }
@@ -201,7 +210,7 @@ impl Query {
     /// Says what answering would read, without reading it: of a flow at most the block that tells its addresses.
     pub fn explain(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Explanation, QueryError> {
         let planned = self.plan(flow_of)?;
-        let completeness = self.state(now, &planned, self.until, 0);
+        let completeness = self.state(now, &planned, self.until, Shortened::default());
         Ok(Explanation { cost: planned.plan.cost, need: format!("{:?}", planned.need), completeness })
     }
 
@@ -229,12 +238,13 @@ impl Query {
         out: impl Write,
     ) -> Result<Answer, QueryError> {
         let mut planned = self.plan(flow_of)?;
-        let before = self.state(now, &planned, self.until, 0);
+        let before = self.state(now, &planned, self.until, Shortened::default());
         let comment = format!("weir-sensor query: {}\nknown before reading: {before}", self.words());
         let names = interfaces::read(&self.directory);
         let mut writer = PcapngWriter::begin(out, names, &comment).map_err(QueryError::Output)?;
-        let answer =
-            self.answer(now, &mut planned, flow_of, Wants::Frames, &mut |found| writer.frame(&found.frame))?;
+        let answer = self.answer(now, &mut planned, flow_of, Wants::Frames, &mut |found| {
+            writer.frame_with(&found.frame, found.left_out.as_ref(), None)
+        })?;
         let drops = Drops {
             kernel: answer.completeness.frames_dropped_by_kernel(),
             interface: answer.completeness.frames_dropped_by_interface(),
@@ -314,7 +324,7 @@ impl Query {
             given.finish().map_err(QueryError::Output)?;
         }
         let ended_before = read.ended_before.into_iter().chain(given.waits_from()).min();
-        let Given { frames, bytes, cut_off, .. } = given;
+        let Given { frames, bytes, shortened, .. } = given;
         let stopped = ended_before.map(|before| Stopped {
             reason: match self.limit {
                 Some(limit) if frames >= limit.get() => StopReason::Limit,
@@ -328,7 +338,9 @@ impl Query {
             None => self.until,
         };
         planned.plan.unreadable.extend(read.unreadable);
+        let completeness = self.state(now, planned, until, shortened);
         Ok(Answer {
+            finding: Finding::of(frames, &completeness, stopped.is_some()),
             frames,
             bytes,
             frames_scanned: read.frames_scanned,
@@ -336,7 +348,7 @@ impl Query {
             out_of_order: read.out_of_order,
             stopped,
             link_types_refused: planned.filters.refused(),
-            completeness: self.state(now, planned, until, cut_off),
+            completeness,
         })
     }
 
@@ -379,7 +391,7 @@ impl Query {
         now: Timestamp,
         planned: &Planned,
         until: Option<Timestamp>,
-        frames_cut_off: u64,
+        shortened: Shortened,
     ) -> Completeness {
         let stated = Completeness::state(&Evidence {
             gaps: &planned.gaps,
@@ -388,7 +400,8 @@ impl Query {
             until,
             now,
             unreadable: &planned.plan.unreadable,
-            frames_cut_off,
+            shortened,
+            reads_bytes: self.reads_bytes || payload::reads_payload(&self.expression),
         });
         Completeness { pinned_blocks: planned.plan.cost.pinned_blocks_to_read, ..stated }
     }
@@ -409,3 +422,5 @@ struct Planned {
 mod answer_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;

@@ -6,6 +6,7 @@
 //! of the ring; needs no seeking, so it writes to a pipe, 256 KiB at a time.
 
 use crate::capture::{Frame, LinkType};
+use crate::ring::entry::LeftOut;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use weir_common::time::Timestamp;
@@ -21,6 +22,7 @@ const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
+const EPB_PACKETID: u16 = 5;
 const ISB_STARTTIME: u16 = 2;
 const ISB_ENDTIME: u16 = 3;
 const ISB_IFDROP: u16 = 5;
@@ -96,6 +98,17 @@ impl<W: Write> PcapngWriter<W> {
 
     /// Writes a frame.
     pub fn frame(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        self.frame_with(frame, None, None)
+    }
+
+    /// Writes a frame with what is known of it beside its bytes: the receipt for what was left out of it, as a
+    /// comment, and a number by which it is known elsewhere.
+    pub fn frame_with(
+        &mut self,
+        frame: &Frame<'_>,
+        left_out: Option<&LeftOut>,
+        packet_id: Option<u64>,
+    ) -> io::Result<()> {
         let id = self.interface(frame.interface, frame.link)?;
         if let Some(interface) = self.interfaces.get_mut(id) {
             interface.frames += 1;
@@ -109,6 +122,15 @@ impl<W: Write> PcapngWriter<W> {
         self.u32(frame.wire_len);
         self.pending.extend_from_slice(frame.data);
         self.pad();
+        if let Some(left_out) = left_out {
+            self.comment(&format!("weir: {left_out}"));
+        }
+        if let Some(id) = packet_id {
+            self.option(EPB_PACKETID, &id.to_le_bytes());
+        }
+        if left_out.is_some() || packet_id.is_some() {
+            self.option(OPT_END, &[]);
+        }
         self.end()
     }
 
@@ -272,6 +294,27 @@ mod tests {
                 b'h', b'e', b'l', b'l', b'o', 0, 0, 0, 40, 0, 0, 0,
             ]
         );
+    }
+
+    #[test]
+    fn a_receipt_is_a_comment_on_its_packet_and_a_number_its_id() {
+        let left_out = LeftOut { bytes: 1380, hash: *b"\x01\x23\x45\x67\x89\xab\xcd\xef01234567" };
+        let comment = b"weir: 1380 bytes left out, blake3 0123456789abcdef3031323334353637";
+        let mut writer = PcapngWriter::begin(Vec::new(), Names::new(), "why").unwrap();
+        let mut options = |left_out, id| {
+            writer.frame_with(&frame(3, LinkType::RAW, b"hell"), left_out, id).unwrap();
+            // Behind the packet's 28 bytes of header and its bytes, without the length at the end.
+            let block = &writer.pending[writer.begin..];
+            block[32..block.len() - 4].to_vec()
+        };
+        assert!(options(None, None).is_empty());
+        let with_comment = options(Some(&left_out), None);
+        assert_eq!((&with_comment[..4], &with_comment[4..70]), (&[1, 0, 66, 0][..], &comment[..]));
+        assert_eq!(&with_comment[70..], [0; 6], "padding and the end of options");
+        assert_eq!(options(None, Some(0x0102)), [5, 0, 8, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(options(Some(&left_out), Some(7)).len(), 72 + 12 + 4);
+        let bytes = writer.finish("", None).unwrap();
+        assert_eq!(blocks(&bytes).iter().filter(|block| block.0 == ENHANCED_PACKET).count(), 4);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! What retention takes between the two is missing, and the statement says so.
 //! Deliberately absent: anything of how an answer is found; this counts one.
 
-use super::completeness::Completeness;
+use super::completeness::{Completeness, Shortened};
 use super::flow::{FlowOf, FrameFlow};
 use super::plan::Candidate;
 use super::scan::{Position, Wants, unreadable};
@@ -61,7 +61,7 @@ pub enum NotPinned {
 struct Held {
     candidate: Candidate,
     frames: u64,
-    frames_cut_off: u64,
+    shortened: Shortened,
 }
 
 impl Query {
@@ -85,7 +85,7 @@ impl Query {
         found.sort_by_key(|found| (name_of(found), found.candidate.header.number));
         let stored_bytes = found.iter().map(|found| found.candidate.header.stored_bytes()).sum();
         let mut maker = PinMaker::begin(&self.directory, keeping.budget_bytes, stored_bytes, now, busy)?;
-        let (mut frames, mut cut_off, mut gone) = (0, 0, Vec::new());
+        let (mut frames, mut shortened, mut gone) = (0, Shortened::default(), Vec::new());
         let mut alone = flow_of.alone();
         let mut tag_of = |frame: &Frame<'_>| match alone(frame) {
             FrameFlow::Of(flow) | FrameFlow::Cut(flow) => Some(flow.tag()),
@@ -104,7 +104,7 @@ impl Query {
             match kept {
                 Ok(()) => {
                     frames += found.frames;
-                    cut_off += found.frames_cut_off;
+                    shortened.add(&found.shortened);
                 }
                 Err(CopyError::Block(error)) => {
                     gone.push(unreadable(plan, &found.candidate, &error));
@@ -113,7 +113,7 @@ impl Query {
             }
         }
         planned.plan.unreadable.extend(gone);
-        let completeness = self.state(now, &planned, self.until, cut_off);
+        let completeness = self.state(now, &planned, self.until, shortened);
         if frames == 0 {
             return Err(NotPinned::NoMatch(completeness));
         }
@@ -136,18 +136,18 @@ impl Query {
         planned: &mut Planned,
         flow_of: &dyn FlowOf,
     ) -> Result<(Vec<Held>, Answer), QueryError> {
-        let mut matches: HashMap<(u32, u16, u64), (u64, u64)> = HashMap::new();
+        let mut matches: HashMap<(u32, u16, u64), (u64, Shortened)> = HashMap::new();
         let answer = self.answer(now, planned, flow_of, Wants::Count, &mut |found| {
             let Position { run, lane, number, .. } = found.position;
-            let (frames, cut_off) = matches.entry((run, lane, number)).or_default();
+            let (frames, shortened) = matches.entry((run, lane, number)).or_default();
             *frames += 1;
-            *cut_off += u64::from(found.captured_len < found.frame.wire_len);
+            shortened.count(found.captured_len, found.frame.wire_len, found.left_out);
             Ok(())
         })?;
         let held = |candidate: &Candidate| {
             let block = (candidate.run, candidate.header.lane, candidate.header.number);
-            let (frames, frames_cut_off) = *matches.get(&block)?;
-            Some(Held { candidate: candidate.clone(), frames, frames_cut_off })
+            let (frames, shortened) = *matches.get(&block)?;
+            Some(Held { candidate: candidate.clone(), frames, shortened })
         };
         Ok((planned.plan.candidates.iter().filter_map(held).collect(), answer))
     }

@@ -9,6 +9,7 @@
 use super::entry::{ENTRY_BYTES_MAX, Entry, LeftOut};
 use super::format::{FRAMES_MAX, HEAD_BYTES, WHOLE_BYTES_MAX};
 use super::horizon::Written;
+use super::lane::Loss;
 use super::view::View;
 use crate::capture::Frame;
 use weir_common::time::Timestamp;
@@ -40,10 +41,11 @@ pub(super) struct Block {
     pub(super) tails: Vec<u8>,
     pub(super) frames: u32,
     pub(super) frames_cut_off: u32,
-    pub(super) left_out_bytes: u64,
     pub(super) first_time: Timestamp,
     pub(super) last_time: Timestamp,
     pub(super) unordered: bool,
+    /// What was left out of its frames on purpose.
+    pub(super) left_out: Option<Loss>,
     /// Losses of the lane before this time have been told.
     pub(super) told_until: Timestamp,
     pub(super) seen: Vec<Seen>,
@@ -66,10 +68,10 @@ impl Block {
             tails: Vec::with_capacity(data_bytes_max),
             frames: 0,
             frames_cut_off: 0,
-            left_out_bytes: 0,
             first_time: Timestamp::MAX,
             last_time: Timestamp::MIN,
             unordered: false,
+            left_out: None,
             told_until: Timestamp::MAX,
             seen: Vec::new(),
             written: None,
@@ -93,10 +95,10 @@ impl Block {
         self.cache.fill(EMPTY);
         self.frames = 0;
         self.frames_cut_off = 0;
-        self.left_out_bytes = 0;
         self.first_time = Timestamp::MAX;
         self.last_time = Timestamp::MIN;
         self.unordered = false;
+        self.left_out = None;
         self.previous = Entry::default();
     }
 
@@ -127,13 +129,16 @@ impl Block {
             self.heads.extend_from_slice(head);
             self.tails.extend_from_slice(tail);
         }
-        self.left_out_bytes += left_out.map_or(0, |left_out| u64::from(left_out.bytes));
         self.unordered |= frame.time < self.previous.time;
         self.frames_cut_off += u32::from(entry.captured_len < entry.wire_len);
         self.first_time = self.first_time.min(frame.time);
         self.last_time = self.last_time.max(frame.time);
         self.previous = entry;
         self.frames += 1;
+        if let Some(left_out) = left_out {
+            let one = Loss { frames: 1, bytes: left_out.bytes.into(), from: frame.time, to: frame.time };
+            Loss::add(&mut self.left_out, one);
+        }
         self.note(Seen { view: View::of(frame), flow_tag });
     }
 

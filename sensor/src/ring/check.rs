@@ -55,6 +55,8 @@ pub struct SegmentLine {
     pub frames: u64,
     /// Captured bytes of the frames.
     pub frame_bytes: u64,
+    /// Captured bytes that were left out of them on purpose.
+    pub left_out_bytes: u64,
     /// Bytes of the segment and its index on disk.
     pub disk_bytes: u64,
 }
@@ -68,6 +70,8 @@ pub struct Listing {
     pub frames: u64,
     /// Their captured bytes.
     pub frame_bytes: u64,
+    /// Captured bytes that were left out of them on purpose.
+    pub left_out_bytes: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
     /// The segments.
@@ -106,6 +110,12 @@ pub struct Check {
     pub blocks_sound: u64,
     /// Their frames.
     pub frames_sound: u64,
+    /// Of these, those with a receipt for ciphertext that was left out.
+    pub receipts: u64,
+    /// The bytes that the receipts are for.
+    pub bytes_left_out: u64,
+    /// Records of the gap ledger that a later version wrote.
+    pub ledger_records_unknown: u64,
     /// Things that are not as they were written.
     pub damages: u64,
     /// The first of them.
@@ -129,6 +139,7 @@ pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
         being_written: lock::is_held(directory),
         frames: 0,
         frame_bytes: 0,
+        left_out_bytes: 0,
         disk_bytes: 0,
         segments: Vec::new(),
         pin_bytes: 0,
@@ -139,6 +150,7 @@ pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
         let line = line(&files)?;
         listing.frames += line.frames;
         listing.frame_bytes += line.frame_bytes;
+        listing.left_out_bytes += line.left_out_bytes;
         listing.disk_bytes += line.disk_bytes;
         listing.segments.push(line);
     }
@@ -168,6 +180,7 @@ fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
         blocks: totals.blocks,
         frames: totals.frames,
         frame_bytes: totals.frame_bytes,
+        left_out_bytes: totals.left_out_bytes,
         disk_bytes: disk_bytes.iter().sum(),
     })
 }
@@ -193,7 +206,9 @@ pub fn check(
         check.segments += 1;
     }
     progress(all.len(), all.len());
-    let ledger = Gaps::read(directory)?.damaged_records;
+    let gaps = Gaps::read(directory)?;
+    check.ledger_records_unknown = gaps.unknown_records();
+    let ledger = gaps.damaged_records;
     if ledger > 0 {
         check.damage(Damage::whole("gaps", format!("{ledger} records do not match their checksum"), Some(0)));
     }
@@ -234,6 +249,10 @@ impl Check {
                 Ok(()) => {
                     self.blocks_sound += 1;
                     self.frames_sound += u64::from(block.header.frames);
+                    for left_out in frames.placed().iter().filter_map(|placed| placed.entry.left_out) {
+                        self.receipts += 1;
+                        self.bytes_left_out += u64::from(left_out.bytes);
+                    }
                 }
                 // Retention took it while it was being checked.
                 Err(BlockError::Removed) => return,
@@ -316,6 +335,9 @@ impl fmt::Display for Listing {
             self.disk_bytes as f64 / 1e6,
             if self.being_written { ", being written" } else { "" }
         )?;
+        if self.left_out_bytes > 0 {
+            write!(f, "; {:.1} MB left out on purpose", self.left_out_bytes as f64 / 1e6)?;
+        }
         for pin in &self.pins {
             let Pin { id, frames, blocks, bytes, query, note, .. } = pin;
             let megabytes = *bytes as f64 / 1e6;
@@ -351,10 +373,19 @@ impl fmt::Display for Check {
         if self.damages > self.damaged.len() as u64 {
             writeln!(f, "and {} more", self.damages - self.damaged.len() as u64)?;
         }
+        if self.ledger_records_unknown > 0 {
+            writeln!(f, "gaps: {} records were written by a later version", self.ledger_records_unknown)?;
+        }
         let Check { segments, blocks_sound, frames_sound, damages, .. } = self;
         write!(
             f,
             "{segments} segments, {blocks_sound} blocks and {frames_sound} frames sound, {damages} damages"
-        )
+        )?;
+        match (self.receipts, self.bytes_left_out as f64 / 1e6) {
+            (0, _) => Ok(()),
+            (receipts, megabytes) => {
+                write!(f, "; {receipts} frames cut off on purpose, {megabytes:.1} MB left out with receipts")
+            }
+        }
     }
 }

@@ -52,6 +52,10 @@ pub struct RingConfig {
     /// Encrypts the ring: a file with 32 bytes or 64 hexadecimal digits, or `credential:NAME` for a credential that
     /// systemd passes. Empty: not encrypted. Who loses the key loses the packets.
     pub encryption_key: String,
+    /// Applications whose ciphertext is not kept (`tls`, `ssh`): once a flow's handshake is over, of a TCP
+    /// payload only the first 8 bytes stay, and a receipt with length and hash for the rest. Headers, lengths
+    /// and times are kept. What someone sends inside such a flow is then not in the ring, only provable.
+    pub cut_off: Vec<String>,
 }
 
 impl Default for RingConfig {
@@ -70,6 +74,7 @@ impl Default for RingConfig {
             queue_blocks: 32,
             sync_ms: 1_000,
             encryption_key: String::new(),
+            cut_off: Vec::new(),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Encoder {
             body_bytes: end as u32,
             table_crc: crc32fast::hash(&body[..table_bytes]),
             hash: if seal.hashes { *blake3::hash(&body[..end]).as_bytes() } else { [0; HASH_BYTES] },
-            left_out_bytes: block.left_out_bytes,
+            left_out_bytes: block.left_out.map_or(0, |left_out| left_out.bytes),
             salt: seal.salt,
         })
     }

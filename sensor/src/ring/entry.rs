@@ -4,6 +4,7 @@
 //! that may be anything. Knows no block: where the bytes of a frame are follows from the lengths before it.
 
 use super::format::FormatError;
+use std::fmt;
 use weir_common::time::Timestamp;
 
 /// Most bytes of a frame's entry: ten for the time, at most eighteen for lengths and source, 21 for a receipt.
@@ -34,6 +35,22 @@ pub struct LeftOut {
     pub bytes: u32,
     /// The first 16 bytes of their BLAKE3 hash.
     pub hash: [u8; 16],
+}
+
+impl LeftOut {
+    /// The receipt for these bytes.
+    pub fn of(bytes: &[u8]) -> LeftOut {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+        LeftOut { bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX), hash }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes left out, blake3 ", self.bytes)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 const ENTRY_WIRE_LEN: u64 = 1;

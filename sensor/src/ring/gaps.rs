@@ -1,11 +1,14 @@
 //! The gap ledger: what the ring does not hold, and why.
 //!
-//! In: runs of the sensor, losses per lane and interval, what retention removed. Out: the same, for the
-//! statement that ends every answer. Two small files: `gaps`, append-only records of 64 bytes with a
+//! In: runs of the sensor, losses per lane and interval, what retention removed, what was left out of frames
+//! on purpose, steps of the clock. Out: the same, for the statement that ends every answer. Two small files: `gaps`, append-only records of 64 bytes with a
 //! checksum each, and `alive`, one slot per lane that says until when everything captured is on disk.
 //!
 //! Never grows past [`LEDGER_BYTES_MAX`]: then intervals that follow each other are merged, and the counts
-//! stay exact. Losses of one kind and lane are merged in memory for [`MERGE_WITHIN_MS`] before they are written.
+//! stay exact; what was left out on purpose is merged first, because it costs no answer its frames. Losses of one
+//! kind and lane are merged in memory for [`MERGE_WITHIN_MS`] before they are written, what was left out for
+//! [`MERGE_CUT_OFF_WITHIN_MS`]: a sensor that is killed forgets the latter, and the receipts beside the frames
+//! still say it. A record of a kind that a later version wrote is kept as it is, and told.
 
 use super::format::{FORMAT_VERSION, Fields, FormatError, Put};
 use serde::Serialize;
@@ -19,6 +22,9 @@ use weir_common::time::Timestamp;
 pub const LEDGER_BYTES_MAX: u64 = 1 << 20;
 /// Losses of one kind and lane are written as one interval when they are this close, in milliseconds.
 pub const MERGE_WITHIN_MS: u64 = 1_000;
+/// What was left out of a lane's frames on purpose is written as one interval when it is this close, in
+/// milliseconds: a day of it takes 1440 records.
+pub const MERGE_CUT_OFF_WITHIN_MS: u64 = 60_000;
 /// Bytes of a record, of the file's header and of a slot of `alive`.
 pub const RECORD_BYTES: usize = 64;
 
@@ -49,6 +55,21 @@ impl LossKind {
         [LossKind::Kernel, LossKind::Interface, LossKind::Queue, LossKind::Write, LossKind::TooLarge];
 }
 
+/// Which way the clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ClockStep {
+    /// Back: the times between occurred twice.
+    Back = 0,
+    /// Forward: the times between did not occur.
+    Forward = 1,
+}
+
+impl ClockStep {
+    /// Both, in the order of their number.
+    pub const ALL: [ClockStep; 2] = [ClockStep::Back, ClockStep::Forward];
+}
+
 /// What a record of the ledger says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordKind {
@@ -68,6 +89,12 @@ pub enum RecordKind {
     RunKilled,
     /// Blocks were found damaged when the ring was opened.
     Damaged,
+    /// Frames were kept without their ciphertext (`ring.cut_off`): how many, and the bytes left out.
+    CutOff,
+    /// The clock of a lane's frames was set: how often, and by how many nanoseconds at most, as bytes.
+    ClockStep(ClockStep),
+    /// A later version wrote this, under this number.
+    Unknown(u8),
 }
 
 impl RecordKind {
@@ -81,11 +108,15 @@ impl RecordKind {
             RecordKind::Damaged => 36,
             RecordKind::ExpiredByAge => 37,
             RecordKind::ExpiredByDisk => 38,
+            RecordKind::CutOff => 40,
+            RecordKind::ClockStep(ClockStep::Back) => 41,
+            RecordKind::ClockStep(ClockStep::Forward) => 42,
+            RecordKind::Unknown(code) => code,
         }
     }
 
-    fn from_code(code: u8) -> Option<RecordKind> {
-        Some(match code {
+    fn from_code(code: u8) -> RecordKind {
+        match code {
             32 => RecordKind::Expired,
             33 => RecordKind::RunStart,
             34 => RecordKind::RunEnd,
@@ -93,8 +124,14 @@ impl RecordKind {
             36 => RecordKind::Damaged,
             37 => RecordKind::ExpiredByAge,
             38 => RecordKind::ExpiredByDisk,
-            _ => RecordKind::Loss(*LossKind::ALL.iter().find(|kind| **kind as u8 == code)?),
-        })
+            40 => RecordKind::CutOff,
+            41 => RecordKind::ClockStep(ClockStep::Back),
+            42 => RecordKind::ClockStep(ClockStep::Forward),
+            _ => match LossKind::ALL.iter().find(|kind| **kind as u8 == code) {
+                Some(kind) => RecordKind::Loss(*kind),
+                None => RecordKind::Unknown(code),
+            },
+        }
     }
 
     /// Whether retention removed frames, for whatever reason.
@@ -102,9 +139,19 @@ impl RecordKind {
         matches!(self, RecordKind::Expired | RecordKind::ExpiredByAge | RecordKind::ExpiredByDisk)
     }
 
-    /// Runs are instants and are never merged.
+    /// Runs are instants and are never merged; what the numbers of an unknown record mean, nobody knows.
     fn merges(self) -> bool {
-        !matches!(self, RecordKind::RunStart | RecordKind::RunEnd | RecordKind::RunKilled)
+        use RecordKind::{RunEnd, RunKilled, RunStart, Unknown};
+        !matches!(self, RunStart | RunEnd | RunKilled | Unknown(_))
+    }
+
+    /// How long a record of this kind waits for more of it before it is written, in milliseconds.
+    fn waits_ms(self) -> u64 {
+        match self {
+            RecordKind::Loss(_) => MERGE_WITHIN_MS,
+            RecordKind::CutOff => MERGE_CUT_OFF_WITHIN_MS,
+            _ => 0,
+        }
     }
 }
 
@@ -148,12 +195,7 @@ impl GapRecord {
         const WHAT: &str = "gap record";
         let record = checked(bytes, WHAT)?;
         let mut fields = Fields::new(record, WHAT);
-        let code = fields.u8()?;
-        let kind = RecordKind::from_code(code).ok_or(FormatError::Value {
-            what: "kind of gap record",
-            found: code.into(),
-            expected: RecordKind::ExpiredByDisk.code().into(),
-        })?;
+        let kind = RecordKind::from_code(fields.u8()?);
         fields.u8()?;
         Ok(GapRecord {
             kind,
@@ -171,7 +213,10 @@ impl GapRecord {
         self.from = self.from.min(other.from);
         self.to = self.to.max(other.to);
         self.frames = self.frames.saturating_add(other.frames);
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.bytes = match self.kind {
+            RecordKind::ClockStep(_) => self.bytes.max(other.bytes),
+            _ => self.bytes.saturating_add(other.bytes),
+        };
         self.run = self.run.max(other.run);
     }
 }
@@ -210,9 +255,18 @@ impl Gaps {
         Ok(gaps)
     }
 
+    /// Records of kinds that this version does not know.
+    pub fn unknown_records(&self) -> u64 {
+        (self.records.len() - self.known().count()) as u64
+    }
+
+    fn known(&self) -> impl Iterator<Item = &GapRecord> {
+        self.records.iter().filter(|record| !matches!(record.kind, RecordKind::Unknown(_)))
+    }
+
     /// The number of the latest run; 0 when there was none.
     pub fn last_run(&self) -> u32 {
-        self.records.iter().map(|record| record.run).max().unwrap_or(0)
+        self.known().map(|record| record.run).max().unwrap_or(0)
     }
 
     /// Lanes of runs that have begun and not ended: lane and run.
@@ -262,28 +316,33 @@ impl Ledger {
             Some(held) if record.kind.merges() => held.merge(&record),
             _ => self.pending.push(record),
         }
-        let waits = |held: &GapRecord| {
-            matches!(held.kind, RecordKind::Loss(_))
-                && held.to.since(held.from).as_millis() < u128::from(MERGE_WITHIN_MS)
-        };
-        if self.pending.iter().all(waits) { Ok(()) } else { self.flush() }
+        self.flush_where(|held| held.to.since(held.from).as_millis() >= u128::from(held.kind.waits_ms()))
     }
 
     /// Writes what waits.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while let Some(record) = self.pending.first() {
-            self.file.write_all_at(&record.encode(), self.len)?;
+        self.flush_where(|_| true)
+    }
+
+    /// Writes what has waited for long enough, in order.
+    fn flush_where(&mut self, due: impl Fn(&GapRecord) -> bool) -> io::Result<()> {
+        while let Some(at) = self.pending.iter().position(&due) {
+            let record = self.pending.get(at).map(GapRecord::encode).unwrap_or([0; RECORD_BYTES]);
+            self.file.write_all_at(&record, self.len)?;
             self.len += RECORD_BYTES as u64;
-            self.pending.remove(0);
+            self.pending.remove(at);
         }
         if self.len > LEDGER_BYTES_MAX { self.compact() } else { Ok(()) }
     }
 
     /// Says that everything a lane captured up to `time` is on disk, or up to the first loss that is not.
     pub(super) fn alive(&mut self, lane: u16, run: u32, time: Timestamp) -> io::Result<()> {
-        let waited = |held: &GapRecord| time.since(held.from).as_millis() >= u128::from(MERGE_WITHIN_MS);
-        let flushed = if self.pending.iter().any(waited) { self.flush() } else { Ok(()) };
-        let waiting = self.pending.iter().filter(|held| held.lane == lane);
+        // Far ahead of the lane's time lies what was noted before the clock was set back.
+        let flushed = self.flush_where(|held| {
+            u128::from(time.0.abs_diff(held.from.0)) >= u128::from(held.kind.waits_ms()) * 1_000_000
+        });
+        let is_lost = |held: &&GapRecord| matches!(held.kind, RecordKind::Loss(_));
+        let waiting = self.pending.iter().filter(|held| held.lane == lane).filter(is_lost);
         let time = waiting.map(|held| held.from).fold(time, Timestamp::min);
         let slot =
             GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
@@ -312,8 +371,8 @@ impl Ledger {
     }
 }
 
-/// Merges records until at most `records_max` are left: first everything that expired, then neighbours of
-/// one kind and lane, two by two; of runs the latest stay.
+/// Merges records until at most `records_max` are left: first everything that expired, then what was left out
+/// on purpose, then neighbours of one kind and lane, two by two; of runs the latest stay.
 fn compact(records: &mut Vec<GapRecord>, records_max: usize) {
     let mut kept: Vec<GapRecord> = Vec::new();
     for record in records.iter() {
@@ -325,7 +384,11 @@ fn compact(records: &mut Vec<GapRecord>, records_max: usize) {
     }
     while kept.len() > records_max {
         let before = kept.len();
-        kept = merge_neighbours(&kept);
+        kept = merge_neighbours(&kept, |kind| kind == RecordKind::CutOff);
+        if kept.len() < before {
+            continue;
+        }
+        kept = merge_neighbours(&kept, RecordKind::merges);
         if kept.len() == before {
             // Only runs are left, and the oldest say the least about what is still there.
             kept.drain(..before - records_max);
@@ -334,7 +397,7 @@ fn compact(records: &mut Vec<GapRecord>, records_max: usize) {
     *records = kept;
 }
 
-fn merge_neighbours(records: &[GapRecord]) -> Vec<GapRecord> {
+fn merge_neighbours(records: &[GapRecord], merges: impl Fn(RecordKind) -> bool) -> Vec<GapRecord> {
     let mut out: Vec<GapRecord> = Vec::with_capacity(records.len());
     // Where in `out` a record waits for its neighbour, by kind and lane.
     let mut waiting: std::collections::HashMap<(RecordKind, u16), usize> = std::collections::HashMap::new();
@@ -343,7 +406,7 @@ fn merge_neighbours(records: &[GapRecord]) -> Vec<GapRecord> {
         match waiting.remove(&key).and_then(|at| out.get_mut(at)) {
             Some(held) => held.merge(record),
             None => {
-                if record.kind.merges() {
+                if merges(record.kind) {
                     waiting.insert(key, out.len());
                 }
                 out.push(*record);
@@ -476,6 +539,69 @@ mod tests {
         let gaps = Gaps::read(directory.path()).unwrap();
         assert_eq!(gaps.records.iter().map(|record| record.frames).sum::<u64>(), 80_000);
         assert!(gaps.records.len() > 4000);
+    }
+
+    #[test]
+    fn what_was_left_out_is_written_once_a_minute_and_holds_nothing_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        let (second, read) = (1_000_000_000, || Gaps::read(directory.path()).unwrap());
+        let cut_off = |from, to, bytes| GapRecord { kind: RecordKind::CutOff, bytes, ..loss(0, from, to, 1) };
+        ledger.note(cut_off(0, second, 100)).unwrap();
+        ledger.note(cut_off(second, 60 * second - 1, 200)).unwrap();
+        ledger.alive(0, 1, Timestamp(59 * second)).unwrap();
+        assert_eq!((read().records.len(), read().alive[0].2), (0, Timestamp(59 * second)));
+        // A loss that is due does not take it along.
+        ledger.note(loss(0, 0, second, 3)).unwrap();
+        assert_eq!(read().records, [loss(0, 0, second, 3)]);
+        ledger.note(cut_off(60 * second - 1, 60 * second, 300)).unwrap();
+        let merged = GapRecord { frames: 3, ..cut_off(0, 60 * second, 600) };
+        assert_eq!(read().records, [loss(0, 0, second, 3), merged]);
+    }
+
+    #[test]
+    fn what_was_left_out_gives_way_to_losses_at_the_limit() {
+        let losses: Vec<GapRecord> = (0..50).map(|at| loss(0, at * 10, at * 10 + 1, 1)).collect();
+        let cut_offs = (0..200u64).map(|at| GapRecord {
+            kind: RecordKind::CutOff,
+            bytes: 7,
+            ..loss((at % 2) as u16, at, at, 1)
+        });
+        let mut records = losses.clone();
+        records.extend(cut_offs);
+        compact(&mut records, 60);
+        assert_eq!(records[..50], losses);
+        let left_out: Vec<&GapRecord> = records[50..].iter().collect();
+        assert!(left_out.iter().all(|record| record.kind == RecordKind::CutOff) && left_out.len() <= 10);
+        let sum = |field: fn(&GapRecord) -> u64| left_out.iter().map(|record| field(record)).sum::<u64>();
+        assert_eq!((sum(|record| record.frames), sum(|record| record.bytes)), (200, 1400));
+    }
+
+    #[test]
+    fn steps_of_the_clock_merge_into_their_largest() {
+        let step =
+            |bytes| GapRecord { kind: RecordKind::ClockStep(ClockStep::Back), bytes, ..loss(0, 5, 9, 1) };
+        let mut merged = step(3);
+        merged.merge(&step(8));
+        merged.merge(&step(2));
+        assert_eq!((merged.frames, merged.bytes), (3, 8));
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_counted_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(directory.path()).unwrap();
+        let later = GapRecord { kind: RecordKind::Unknown(200), run: u32::MAX, ..loss(3, 7, 8, 9) };
+        ledger.note(run(RecordKind::RunStart, 4)).unwrap();
+        ledger.note(later).unwrap();
+        let gaps = Gaps::read(directory.path()).unwrap();
+        assert_eq!((gaps.records[1], gaps.unknown_records(), gaps.damaged_records), (later, 1, 0));
+        assert_eq!(gaps.last_run(), 4, "its numbers may mean anything");
+        ledger.compact().unwrap();
+        assert_eq!(Gaps::read(directory.path()).unwrap().records, gaps.records);
+        for code in 0..=u8::MAX {
+            assert_eq!(RecordKind::from_code(code).code(), code);
+        }
     }
 
     #[test]

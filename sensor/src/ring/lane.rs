@@ -5,8 +5,9 @@
 //! At the limit a live lane leaves frames out and counts them, while a replay waits. Never touches a file.
 
 use super::block::Block;
+use super::clock::CLOCK_STEP_MIN;
 use super::entry::LeftOut;
-use super::gaps::LossKind;
+use super::gaps::{ClockStep, LossKind, RecordKind};
 use super::horizon::Pace;
 use super::places::Places;
 use super::writer::Shared;
@@ -33,20 +34,34 @@ pub(super) const BLOCK_STARTS_MAX: usize = 4096;
 pub(super) enum Work {
     /// Frames to write.
     Block(Box<Block>),
-    /// Frames that never reached the ring.
-    Loss(u16, LossKind, Loss),
+    /// Something for the ledger: frames that never reached the ring, or a step of the clock.
+    Note(u16, RecordKind, Loss),
     /// Everything up to this time has been handed over.
     Alive(u16, Timestamp),
     /// The lane takes no more.
     End(u16, Timestamp),
 }
 
-/// Frames lost in an interval.
+/// What is written down of an interval, in the terms of [`super::gaps::GapRecord`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loss {
     pub(super) frames: u64,
+    pub(super) bytes: u64,
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
+}
+
+impl Loss {
+    /// Adds to what was lost before.
+    #[inline]
+    pub(super) fn add(slot: &mut Option<Loss>, more: Loss) {
+        *slot = Some(slot.map_or(more, |held| Loss {
+            frames: held.frames + more.frames,
+            bytes: held.bytes + more.bytes,
+            from: held.from.min(more.from),
+            to: held.to.max(more.to),
+        }));
+    }
 }
 
 /// One worker's way into the ring. Closes when it is dropped.
@@ -60,6 +75,10 @@ pub struct Lane {
     pub(super) flush: Duration,
     pub(super) block: Option<Box<Block>>,
     pub(super) losses: [Option<Loss>; LossKind::ALL.len()],
+    /// Steps of the clock that are not handed over yet, by direction.
+    pub(super) steps: [Option<Loss>; ClockStep::ALL.len()],
+    /// Where the clock was last; [`Timestamp::MIN`]: nothing is known of it.
+    pub(super) clock: Timestamp,
     pub(super) now: Timestamp,
     pub(super) alive: Timestamp,
     /// Number of the block being filled, or of the one that comes next.
@@ -87,13 +106,12 @@ impl Lane {
         left_out: Option<LeftOut>,
         counters: &mut RingCounters,
     ) -> Option<u64> {
-        self.now = frame.time;
+        self.follow_clock(frame.time);
         if let Some(block) = &mut self.block
             && block.has_room(frame.data.len())
         {
             block.push(frame, flow_tag, left_out);
-            counters.frames += 1;
-            counters.bytes += frame.data.len() as u64;
+            count(frame, left_out, counters);
             return Some(block.number);
         }
         self.append_to_next(frame, flow_tag, left_out, counters)
@@ -139,19 +157,17 @@ impl Lane {
 
     /// Time passes: a block that has waited for long is handed over though it is not full.
     ///
-    /// Called once per batch and whenever a batch is empty; `now` is the clock of the frames.
+    /// Called once per batch and whenever a batch is empty; `now` is the clock of the frames, wherever it
+    /// was set.
     pub fn tick(&mut self, now: Timestamp) {
-        self.now = now;
-        if self
-            .block
-            .as_ref()
-            .is_some_and(|block| !block.is_empty() && now.since(block.first_time) >= self.flush)
-        {
+        self.follow_clock(now);
+        let waits_for_long = |block: &Block| distance(now, block.first_time) >= self.flush;
+        if self.block.as_ref().is_some_and(|block| !block.is_empty() && waits_for_long(block)) {
             self.hand_over();
         }
         self.tell_losses();
         let empty = self.block.as_ref().is_none_or(|block| block.is_empty());
-        if empty && now.since(self.alive) >= TELL_INTERVAL && has_room_for_small(&self.to_thread) {
+        if empty && distance(now, self.alive) >= TELL_INTERVAL && has_room_for_small(&self.to_thread) {
             let _ = self.to_thread.send(Work::Alive(self.index, now.min(self.told_until())));
             self.alive = now;
         }
@@ -163,8 +179,12 @@ impl Lane {
             return;
         }
         let Some(slot) = self.losses.get_mut(kind as usize - 1) else { return };
-        let loss = slot.get_or_insert(Loss { frames: 0, from, to });
-        *loss = Loss { frames: loss.frames + frames, from: loss.from.min(from), to: loss.to.max(to) };
+        Loss::add(slot, Loss { frames, bytes: 0, from, to });
+    }
+
+    /// Notes that the clock went on by far more than the time that passed: nothing has a time in between.
+    pub fn note_clock_forward(&mut self, from: Timestamp, to: Timestamp) {
+        self.note_step(ClockStep::Forward, from, to);
     }
 
     /// Hands over what is there and ends the lane's part of the run at `now`; a replay's ends with its last frame.
@@ -172,6 +192,24 @@ impl Lane {
         if self.shared.mode == RingMode::Live {
             self.tick(now);
         }
+    }
+
+    /// Sees where the clock is, and whether it was set back.
+    #[inline]
+    fn follow_clock(&mut self, now: Timestamp) {
+        if now.0.saturating_add(CLOCK_STEP_MIN.as_nanos() as u64) < self.clock.0 {
+            self.note_step(ClockStep::Back, now, self.clock);
+        }
+        (self.now, self.clock) = (now, now);
+    }
+
+    #[cold]
+    fn note_step(&mut self, step: ClockStep, from: Timestamp, to: Timestamp) {
+        let Some(slot) = self.steps.get_mut(step as usize) else { return };
+        let size = to.0.saturating_sub(from.0);
+        // Steps that follow closely are one record with the largest of them.
+        let more = size.saturating_sub(slot.map_or(0, |held| held.bytes));
+        Loss::add(slot, Loss { frames: 1, bytes: more, from, to });
     }
 
     #[cold]
@@ -194,8 +232,7 @@ impl Lane {
             (None, Some(block)) => {
                 block.number = self.number;
                 block.push(frame, flow_tag, left_out);
-                counters.frames += 1;
-                counters.bytes += frame.data.len() as u64;
+                count(frame, left_out, counters);
                 Some(block.number)
             }
             (kind, _) => {
@@ -210,6 +247,8 @@ impl Lane {
     fn hand_over(&mut self) {
         let Some(mut block) = self.block.take_if(|block| !block.is_empty()) else { return };
         block.told_until = self.told_until();
+        // Before the block, so that what it moves is understood.
+        self.tell_steps();
         self.number += 1;
         self.lateness = self.lateness.max(self.lateness_in(&block));
         self.latest = self.latest.max(block.last_time);
@@ -263,17 +302,45 @@ impl Lane {
     /// Hands losses over once a second at most, so that a second of overload is one message; until the queue
     /// has room they wait in the lane, with what else is lost meanwhile.
     fn tell_losses(&mut self) {
+        self.tell_steps();
         for (slot, kind) in self.losses.iter_mut().zip(LossKind::ALL) {
-            let due = slot.is_some_and(|loss| self.now.since(loss.from) >= TELL_INTERVAL);
+            let due = slot.is_some_and(|loss| distance(self.now, loss.from) >= TELL_INTERVAL);
             if due
                 && has_room_for_small(&self.to_thread)
                 && let Some(loss) = slot.take()
             {
                 // A thread that is gone takes its part of the ledger with it.
-                let _ = self.to_thread.send(Work::Loss(self.index, kind, loss));
+                let _ = self.to_thread.send(Work::Note(self.index, RecordKind::Loss(kind), loss));
             }
         }
     }
+
+    /// Steps of the clock are handed over as soon as there is room.
+    fn tell_steps(&mut self) {
+        for (slot, step) in self.steps.iter_mut().zip(ClockStep::ALL) {
+            if slot.is_some()
+                && has_room_for_small(&self.to_thread)
+                && let Some(noted) = slot.take()
+            {
+                let _ = self.to_thread.send(Work::Note(self.index, RecordKind::ClockStep(step), noted));
+            }
+        }
+    }
+}
+
+#[inline]
+fn count(frame: &Frame<'_>, left_out: Option<LeftOut>, counters: &mut RingCounters) {
+    counters.frames += 1;
+    counters.bytes += frame.data.len() as u64;
+    if let Some(left_out) = left_out {
+        counters.frames_cut_off += 1;
+        counters.bytes_left_out += u64::from(left_out.bytes);
+    }
+}
+
+/// How far two times are apart: a clock that was set back must not make anything wait.
+fn distance(a: Timestamp, b: Timestamp) -> Duration {
+    Duration::from_nanos(a.0.abs_diff(b.0))
 }
 
 /// Small messages leave the places of the blocks free, so that handing over a block never waits.
@@ -285,9 +352,11 @@ impl Drop for Lane {
     fn drop(&mut self) {
         self.hand_over();
         // Waits when the queue is full: the thread is working on it, or gone, which is no wait.
-        for (slot, kind) in self.losses.iter_mut().zip(LossKind::ALL) {
+        let losses = self.losses.iter_mut().zip(LossKind::ALL.map(RecordKind::Loss));
+        let steps = self.steps.iter_mut().zip(ClockStep::ALL.map(RecordKind::ClockStep));
+        for (slot, kind) in losses.chain(steps) {
             if let Some(loss) = slot.take() {
-                let _ = self.to_thread.send(Work::Loss(self.index, kind, loss));
+                let _ = self.to_thread.send(Work::Note(self.index, kind, loss));
             }
         }
         let _ = self.to_thread.send(Work::End(self.index, self.now));

@@ -86,6 +86,8 @@ pub mod format;
 pub mod entry;
 pub mod cipher;
 mod view;
+pub mod cut_off;
+pub mod clock;
 mod block;
 mod encode;
 pub mod summary;
@@ -274,6 +276,8 @@ pub struct RingStatus {
     pub stored_bytes: u64,
     /// Bytes of sealed indexes for them.
     pub index_bytes: u64,
+    /// Of the frames written, those whose ciphertext is left out.
+    pub frames_cut_off: u64,
     /// Captured bytes that were left out on purpose.
     pub left_out_bytes: u64,
     /// Blocks that were compressed faster than configured because many waited.
@@ -384,6 +388,7 @@ impl Ring {
             raw_bytes: get(&counts.raw_bytes),
             stored_bytes: get(&counts.stored_bytes),
             index_bytes: get(&counts.index_bytes),
+            frames_cut_off: get(&counts.frames_cut_off),
             left_out_bytes: get(&counts.left_out_bytes),
             blocks_hurried: get(&counts.blocks_hurried),
             frames_failed: get(&counts.frames_failed),
@@ -455,6 +460,8 @@ impl Ring {
             flush: Duration::from_millis(config.flush_ms),
             block: None,
             losses: [None; gaps::LossKind::ALL.len()],
+            steps: [None; gaps::ClockStep::ALL.len()],
+            clock: Timestamp::MIN,
             now: self.shared.opened,
             alive: Timestamp::MIN,
             number: 0,
@@ -519,3 +526,5 @@ fn prepare(
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;

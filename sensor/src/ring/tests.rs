@@ -15,7 +15,7 @@ pub(super) struct Owned {
     interface: u32,
     link: u16,
     wire_len: u32,
-    data: Vec<u8>,
+    pub(super) data: Vec<u8>,
 }
 
 impl Owned {

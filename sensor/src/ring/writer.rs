@@ -68,6 +68,7 @@ pub(super) struct Counts {
     pub(super) raw_bytes: AtomicU64,
     pub(super) stored_bytes: AtomicU64,
     pub(super) index_bytes: AtomicU64,
+    pub(super) frames_cut_off: AtomicU64,
     pub(super) left_out_bytes: AtomicU64,
     pub(super) blocks_hurried: AtomicU64,
     pub(super) frames_failed: AtomicU64,
@@ -167,7 +168,7 @@ impl Writer {
                 self.block(block);
                 self.upkeep(Some(time));
             }
-            Work::Loss(lane, kind, loss) => self.note_loss(lane, kind, loss),
+            Work::Note(lane, kind, loss) => self.note(lane, kind, loss),
             Work::Alive(lane, time) => {
                 self.alive(lane, time);
                 // A replay's lane says how far its frames are, wild times included.
@@ -185,7 +186,10 @@ impl Writer {
         let bytes = written.as_ref().copied().unwrap_or(0);
         block.written = Some(Written { number, from, until, bytes });
         match written {
-            Ok(_) => self.alive(block.lane, block.last_time.min(block.told_until)),
+            Ok(_) => {
+                self.note_left_out(&block);
+                self.alive(block.lane, block.last_time.min(block.told_until));
+            }
             Err(error) => self.lose(&block, &error),
         }
         block.clear();
@@ -219,10 +223,15 @@ impl Writer {
         });
     }
 
-    fn note_loss(&self, lane: u16, kind: LossKind, loss: Loss) {
-        let Loss { frames, from, to } = loss;
-        let kind = RecordKind::Loss(kind);
-        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from, to, frames, bytes: 0 });
+    fn note(&self, lane: u16, kind: RecordKind, loss: Loss) {
+        let Loss { frames, bytes, from, to } = loss;
+        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from, to, frames, bytes });
+    }
+
+    fn note_left_out(&self, block: &Block) {
+        let Some(left_out) = block.left_out else { return };
+        self.shared.counts.frames_cut_off.fetch_add(left_out.frames, Ordering::Relaxed);
+        self.note(block.lane, RecordKind::CutOff, left_out);
     }
 
     fn alive(&mut self, lane: u16, time: Timestamp) {
@@ -392,10 +401,10 @@ impl Writer {
             }
             Some(_) => {}
         }
-        self.note_loss(
+        self.note(
             block.lane,
-            LossKind::Write,
-            Loss { frames, from: block.first_time, to: block.last_time },
+            RecordKind::Loss(LossKind::Write),
+            Loss { frames, bytes: 0, from: block.first_time, to: block.last_time },
         );
     }
 

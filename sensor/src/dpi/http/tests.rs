@@ -413,6 +413,7 @@ fn a_body_is_skipped_not_read() {
         metadata: &mut metadata,
         events: Some(&mut events),
         malformed: &mut malformed,
+        to_handshake_end: false,
     };
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
     assert_eq!(http.inspect(head, &mut context), Progress::Used(head.len() + 1000));

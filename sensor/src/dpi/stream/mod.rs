@@ -142,6 +142,14 @@ impl Stream {
         }
     }
 
+    /// Sequence number of the first byte that was neither offered nor skipped, nor had come to the other side
+    /// when that answered; none before any byte.
+    pub(super) fn position(&self) -> Option<u32> {
+        let reached = self.next.wrapping_add(self.skip as u32);
+        let is_behind = self.is_acknowledged && signed(self.acknowledged, reached) > 0;
+        self.is_started.then_some(if is_behind { self.acknowledged } else { reached })
+    }
+
     /// Whether it holds segments behind a hole.
     pub(super) fn is_waiting(&self) -> bool {
         self.first_later().is_some()

@@ -20,6 +20,8 @@ pub(crate) mod extension {
     pub(crate) const ALPN: u16 = 16;
     /// RFC 8446 section 4.2.11: in a ServerHello, the session is resumed.
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
+    /// RFC 8446 section 4.2.10.
+    pub(crate) const EARLY_DATA: u16 = 42;
     /// RFC 8446 section 4.2.1.
     pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
 }

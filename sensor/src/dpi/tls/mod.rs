@@ -18,7 +18,9 @@ mod side;
 
 use self::certificate::Certificate;
 use self::fingerprint::{Ja4, Transport};
-use self::handshake::{ClientHello, ServerHello, alpn_names, is_tls_1_3, leaf_certificate, version_name};
+use self::handshake::{
+    ClientHello, ServerHello, alpn_names, extension, is_tls_1_3, leaf_certificate, version_name,
+};
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
 use crate::dpi::{Carrier, Context, Dissector, Probe, Progress};
@@ -29,6 +31,10 @@ use weir_common::net::Direction;
 /// Bytes of encrypted data from one side after which a session counts as captured one-sidedly, when
 /// the other has sent nothing at all.
 const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
+
+/// Most bytes of handshake that TLS 1.3 may hide in records of application data, by which they cannot be
+/// told apart (RFC 8446 section 5.1): certificates of a client, or of anybody where the hellos were not seen.
+const HIDDEN_BYTES_MAX: usize = 16 << 10;
 
 /// Types of handshake messages (RFC 8446 section 4, RFC 5246 section 7.4) that matter here.
 mod message {
@@ -53,6 +59,8 @@ pub(super) struct Tls {
     /// The server asked for another ClientHello; its real answer follows.
     retry: bool,
     resumed: bool,
+    /// The client offered early data, which looks like what follows its handshake.
+    early_data: bool,
     /// Something worth an event was seen.
     notable: bool,
     told: bool,
@@ -62,6 +70,7 @@ pub(super) struct Tls {
 
 impl Dissector for Tls {
     const APP: App = App::Tls;
+    const HAS_HANDSHAKE: bool = true;
 
     fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
         // A capture that begins late may have the sides backwards, so either may say either's hello.
@@ -78,6 +87,7 @@ impl Dissector for Tls {
             version: None,
             retry: false,
             resumed: false,
+            early_data: false,
             notable: false,
             told: false,
             body: Vec::new(),
@@ -85,15 +95,19 @@ impl Dissector for Tls {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
-        match self.read(bytes, context) {
-            Ok(_) if self.is_finished() => {
-                self.tell(context);
-                Progress::Done
-            }
+        let was_learned = self.is_learned();
+        let read = self.read(bytes, context);
+        if self.is_learned() {
+            self.tell(context);
+        }
+        match read {
+            Ok(_) if self.is_finished(context) => Progress::Done,
             Ok(used) => {
                 self.side(context).pending_bytes = bytes.len().saturating_sub(used);
                 Progress::Used(used)
             }
+            // All that was to be learned is known; only the end of the handshake is not.
+            Err(_) if was_learned => Progress::Done,
             Err(reason) => {
                 self.tell(context);
                 Progress::Broken(reason)
@@ -103,15 +117,31 @@ impl Dissector for Tls {
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         self.side(context).skip_gap(missing);
-        if self.is_finished() {
+        if self.is_learned() {
             self.tell(context);
-            return Progress::Done;
         }
-        Progress::Used(0)
+        if self.is_finished(context) { Progress::Done } else { Progress::Used(0) }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+    }
+
+    fn ciphertext_after(&self, direction: Direction) -> Option<u32> {
+        let side = &self.sides[direction.index()];
+        if side.lost || !self.is_handshake_over() {
+            return None;
+        }
+        let after = match self.version {
+            // Up to TLS 1.2 there is no application data before Finished.
+            Some(version) if !is_tls_1_3(version) => 0,
+            // Early data is no answer to the server's messages, and is followed by the rest of the client's.
+            _ if self.early_data => 2 * HIDDEN_BYTES_MAX,
+            // A client answers when it has all of the server's messages.
+            Some(_) if self.client == Some(direction.flip()) => 0,
+            _ => HIDDEN_BYTES_MAX.saturating_sub(side.application_bytes),
+        };
+        u32::try_from(after).ok()
     }
 }
 
@@ -121,12 +151,29 @@ impl Tls {
     }
 
     /// Whether nothing more is to be learned.
-    fn is_finished(&self) -> bool {
+    fn is_learned(&self) -> bool {
+        let [a, b] = &self.sides;
+        (a.is_settled() && b.is_settled()) || self.is_one_sided()
+    }
+
+    /// Whether one side was seen for so long that the other will not be.
+    fn is_one_sided(&self) -> bool {
         let one_sided = |this: &Side, other: &Side| {
             this.is_settled() && !other.begun && this.application_bytes >= ONE_SIDED_BYTES_MAX
         };
         let [a, b] = &self.sides;
-        (a.is_settled() && b.is_settled()) || one_sided(a, b) || one_sided(b, a)
+        one_sided(a, b) || one_sided(b, a)
+    }
+
+    /// Whether both sides have sent application data, or what looks like it.
+    fn is_handshake_over(&self) -> bool {
+        self.sides.iter().all(|side| side.application_bytes > 0) || self.is_one_sided()
+    }
+
+    /// Whether nothing more is wanted. Where records cannot be found, a handshake's end cannot be either.
+    fn is_finished(&self, context: &Context<'_>) -> bool {
+        let ends_unseen = || self.sides.iter().any(|side| side.lost);
+        self.is_learned() && (!context.to_handshake_end || self.is_handshake_over() || ends_unseen())
     }
 
     /// Reads as far as the bytes allow; says how many are done with.
@@ -144,7 +191,7 @@ impl Tls {
                     break;
                 }
             }
-            if self.is_finished() {
+            if self.is_finished(context) {
                 break;
             }
         }
@@ -349,6 +396,8 @@ impl Tls {
         self.side(context).phase = Phase::Over;
         self.client = Some(context.direction);
         self.notable = true;
+        let mut extensions = hello.extensions;
+        self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
         if let Some(name) = hello.server_name {
             context.metadata.set_bytes(Field::TlsServerName, name);
         }

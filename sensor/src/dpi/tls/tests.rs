@@ -329,3 +329,70 @@ fn first_bytes_are_told_from_other_protocols() {
     assert_eq!(record::probe(b"\x17\x03\x03\x00\x03abc\x17\x03"), Probe::Unsure);
     assert_eq!(record::probe(b"\x14\x03\x03\x00\x01\x01\x16\x03\x03\x00\x28"), Probe::Certain);
 }
+
+/// A record of application data.
+fn data(bytes: usize) -> Vec<u8> {
+    [&[23, 3, 3], &(bytes as u16).to_be_bytes()[..], &vec![0xda; bytes]].concat()
+}
+
+fn followed() -> Trial<Tls> {
+    trial().followed()
+}
+
+#[test]
+fn up_to_tls_1_2_ciphertext_begins_with_the_application_data_of_both_sides() {
+    let client = [TLS12_CLIENT, &data(10)].concat();
+    let followed = followed().client(&client).server(TLS12_SERVER);
+    assert_eq!((followed.end, followed.ciphertext_after()), (None, [None; 2]));
+    let followed = followed.server(&data(10));
+    assert_eq!((followed.end, followed.ciphertext_after()), (Some(Progress::Done), [Some(0); 2]));
+    // What is learned is the same, and told when it is known.
+    let alone = session(TLS12_CLIENT, TLS12_SERVER);
+    assert_eq!(followed.learned(), alone.learned());
+    assert_eq!(alone.ciphertext_after(), [None; 2]);
+}
+
+#[test]
+fn in_tls_1_3_a_client_may_hide_certificates_and_a_server_was_answered() {
+    let hello = &TLS13_CLIENT[..5 + 262 + 6];
+    let followed = followed().client(hello).server(TLS13_SERVER);
+    assert_eq!((followed.end, followed.ciphertext_after()), (None, [None; 2]));
+    let followed = followed.client(&data(69));
+    let hidden = HIDDEN_BYTES_MAX as u32 - 69;
+    assert_eq!((followed.end, followed.ciphertext_after()), (Some(Progress::Done), [Some(hidden), Some(0)]));
+}
+
+#[test]
+fn early_data_is_not_taken_for_an_answer() {
+    let ticket = [0, 35, 0, 0];
+    let at = TLS13_CLIENT.windows(4).position(|window| window == ticket).unwrap();
+    let mut client = TLS13_CLIENT.to_vec();
+    client[at + 1] = 42;
+    let followed = followed().client(&client).server(TLS13_SERVER);
+    assert_eq!(followed.ciphertext_after(), [Some(2 * HIDDEN_BYTES_MAX as u32); 2]);
+}
+
+#[test]
+fn a_session_seen_from_its_middle_may_still_be_in_its_handshake() {
+    let followed = followed().client(&[data(100), data(100)].concat()).server(&data(50));
+    let left = [200, 50].map(|bytes| Some(HIDDEN_BYTES_MAX as u32 - bytes));
+    assert_eq!((followed.end, followed.ciphertext_after()), (Some(Progress::Done), left));
+}
+
+#[test]
+fn where_records_are_lost_nothing_is_known_to_be_ciphertext() {
+    let followed = followed().client(TLS12_CLIENT).server(TLS12_SERVER);
+    let followed = followed.gap(Direction::Forward, 100).client(b"no record at all");
+    assert_eq!((followed.end, followed.ciphertext_after()), (Some(Progress::Done), [None; 2]));
+    // Without a gap that contradicts the protocol; all was learned before, so it is no fault to count.
+    let broken = self::followed().client(TLS12_CLIENT).server(TLS12_SERVER).client(b"no record at all");
+    assert_eq!((broken.end, broken.ciphertext_after()), (Some(Progress::Done), [None; 2]));
+}
+
+#[test]
+fn one_side_alone_is_ciphertext_once_its_handshake_must_be_over() {
+    let followed = followed().server(TLS12_SERVER).server(&data(ONE_SIDED_BYTES_MAX - 1));
+    assert_eq!(followed.ciphertext_after(), [None; 2]);
+    let followed = followed.server(&data(1));
+    assert_eq!(followed.ciphertext_after(), [Some(0); 2]);
+}

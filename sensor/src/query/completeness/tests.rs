@@ -1,0 +1,313 @@
+//! Ledgers in, statements out: what is missing, why, and in which words.
+
+use super::*;
+
+fn record(kind: RecordKind, run: u32, from: u64, to: u64, frames: u64) -> GapRecord {
+    GapRecord { kind, lane: 0, run, from: Timestamp(from), to: Timestamp(to), frames, bytes: 0 }
+}
+
+fn ledger(records: &[GapRecord]) -> Gaps {
+    Gaps { records: records.to_vec(), ..Gaps::default() }
+}
+
+fn state(
+    gaps: &Gaps,
+    since: Option<u64>,
+    until: Option<u64>,
+    being_written: bool,
+) -> (bool, Vec<(GapState, u64, u64)>) {
+    let evidence = Evidence {
+        gaps,
+        being_written,
+        since: since.map(Timestamp),
+        until: until.map(Timestamp),
+        now: Timestamp(1000),
+        unreadable: &[],
+        shortened: Shortened::default(),
+        reads_bytes: false,
+    };
+    let stated = Completeness::state(&evidence);
+    (stated.complete, stated.gaps.iter().map(|gap| (gap.state, gap.from.0, gap.to.0)).collect())
+}
+
+fn run(number: u32, from: u64, to: u64) -> [GapRecord; 2] {
+    [record(RecordKind::RunStart, number, from, from, 0), record(RecordKind::RunEnd, number, to, to, 0)]
+}
+
+#[test]
+fn one_run_asked_for_as_a_whole_or_in_part_is_complete() {
+    let gaps = ledger(&run(1, 100, 200));
+    assert_eq!(state(&gaps, None, None, false), (true, vec![]));
+    assert_eq!(state(&gaps, Some(100), Some(200), false), (true, vec![]));
+    assert_eq!(state(&gaps, Some(150), Some(160), false), (true, vec![]));
+}
+
+#[test]
+fn before_between_and_after_runs_nothing_was_captured() {
+    let gaps = ledger(&[run(1, 100, 200), run(2, 300, 400)].concat());
+    let missing = |from, to| (GapState::NotCaptured, from, to);
+    assert_eq!(state(&gaps, None, None, false), (false, vec![missing(200, 300)]));
+    let all = vec![missing(50, 100), missing(200, 300), missing(400, 500)];
+    assert_eq!(state(&gaps, Some(50), Some(500), false), (false, all));
+    assert_eq!(state(&gaps, Some(310), Some(390), false), (true, vec![]));
+}
+
+#[test]
+fn an_empty_ring_says_so() {
+    let evidence = Evidence {
+        gaps: &Gaps::default(),
+        being_written: false,
+        since: None,
+        until: None,
+        now: Timestamp(5),
+        unreadable: &[],
+        shortened: Shortened::default(),
+        reads_bytes: false,
+    };
+    let stated = Completeness::state(&evidence);
+    assert!(!stated.complete && stated.to_string().contains("nothing was ever written"));
+}
+
+#[test]
+fn losses_and_expiry_count_where_they_overlap_the_range() {
+    let mut records = run(1, 100, 200).to_vec();
+    records.push(record(RecordKind::Loss(LossKind::Kernel), 1, 120, 130, 7));
+    records.push(record(RecordKind::Expired, 1, 100, 110, 50));
+    records.push(record(RecordKind::Expired, 1, 105, 115, 60));
+    let gaps = ledger(&records);
+    assert_eq!(state(&gaps, Some(131), None, false), (true, vec![]));
+    let want = vec![(GapState::Expired, 100, 115), (GapState::Dropped, 120, 130)];
+    assert_eq!(state(&gaps, None, None, false), (false, want));
+}
+
+#[test]
+fn what_is_not_written_yet_matters_only_when_it_was_asked_for() {
+    let mut gaps = ledger(&run(1, 100, 200)[..1]);
+    gaps.alive.push((0, 1, Timestamp(900)));
+    let waiting = (GapState::NotYetWritten, 900, 1000);
+    assert_eq!(state(&gaps, None, None, true), (true, vec![waiting]));
+    assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting]));
+    assert_eq!(state(&gaps, None, Some(900), true), (true, vec![]));
+    let future = (GapState::NotCaptured, 1000, 1100);
+    assert_eq!(state(&gaps, None, Some(1100), true), (false, vec![waiting, future]));
+    // The same after kill -9: nobody will write it.
+    assert_eq!(state(&gaps, None, Some(950), false), (false, vec![(GapState::NotCaptured, 900, 950)]));
+}
+
+#[test]
+fn a_killed_run_is_covered_up_to_the_lane_furthest_behind() {
+    let killed = |lane, to| GapRecord { lane, ..record(RecordKind::RunKilled, 1, to, to, 0) };
+    let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
+    let mut records = vec![start(0), start(1), killed(0, 150), killed(1, 160)];
+    records.extend(run(2, 300, 400));
+    assert_eq!(state(&ledger(&records), None, None, false), (false, vec![(GapState::NotCaptured, 150, 300)]));
+}
+
+#[test]
+fn losses_that_follow_each_other_are_one_and_others_are_not() {
+    let mut records = run(1, 0, 10_000_000_000).to_vec();
+    for from in [0, 1_000_000_000, 2_500_000_000] {
+        records.push(record(RecordKind::Loss(LossKind::Write), 1, from, from + 100, 5));
+    }
+    let (_, gaps) = state(&ledger(&records), None, None, false);
+    let dropped = |from, to| (GapState::Dropped, from, to);
+    assert_eq!(gaps, [dropped(0, 1_000_000_100), dropped(2_500_000_000, 2_500_000_100)]);
+}
+
+#[test]
+fn many_gaps_are_told_in_sum() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut records = run(1, 0, 10_000 * SECOND).to_vec();
+    records.extend(
+        (0..500)
+            .map(|n| record(RecordKind::Loss(LossKind::Kernel), 1, n * 10 * SECOND, n * 10 * SECOND + 1, 2)),
+    );
+    let evidence = Evidence {
+        gaps: &ledger(&records),
+        being_written: false,
+        since: None,
+        until: None,
+        now: Timestamp(5),
+        unreadable: &[],
+        shortened: Shortened { frames_by_capture: 3, ..Shortened::default() },
+        reads_bytes: false,
+    };
+    let stated = Completeness::state(&evidence);
+    assert_eq!((stated.gaps.len(), stated.frames_dropped_by_kernel()), (2, 1000));
+    let json = serde_json::to_value(&stated).unwrap();
+    assert_eq!((&json["complete"], &json["gaps"][0]["state"]), (&false.into(), &"dropped".into()));
+}
+
+fn statement(gaps: &Gaps, since: Option<u64>, until: Option<u64>) -> Completeness {
+    Completeness::state(&Evidence {
+        gaps,
+        being_written: false,
+        since: since.map(Timestamp),
+        until: until.map(Timestamp),
+        now: Timestamp(1000 * SECOND),
+        unreadable: &[],
+        shortened: Shortened::default(),
+        reads_bytes: false,
+    })
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn downtime_is_told_with_its_length_and_how_it_began() {
+    let killed = [
+        record(RecordKind::RunStart, 2, 403 * SECOND, 403 * SECOND, 0),
+        record(RecordKind::RunKilled, 2, 500 * SECOND, 500 * SECOND, 0),
+    ];
+    let last = run(3, 560 * SECOND, 600 * SECOND);
+    let gaps = ledger(&[run(1, 50 * SECOND, 100 * SECOND), killed, last].concat());
+    let words = statement(&gaps, Some(20 * SECOND), Some(601 * SECOND)).to_string();
+    for line in [
+        "not captured: 30 s, before the ring began, 1970-01-01T00:00:20.000000000Z to 1970-01-01T00:00:50.",
+        "not captured: 5 m 3 s, sensor stopped, 1970-01-01T00:01:40.000000000Z to 1970-01-01T00:06:43.",
+        "not captured: 1 m, sensor killed, 1970-01-01T00:08:20.000000000Z to 1970-01-01T00:09:20.",
+        "not captured: 1.0 s, sensor stopped, 1970-01-01T00:10:00.",
+    ] {
+        assert!(words.contains(line), "{line}\n{words}");
+    }
+    // A run that nobody ended and nobody writes was killed, though no later one has said so yet.
+    let mut open = ledger(&run(1, 0, 0)[..1]);
+    open.alive.push((0, 1, Timestamp(5 * SECOND)));
+    assert!(statement(&open, None, Some(9 * SECOND)).to_string().contains("4.0 s, sensor killed"));
+    // A range that lies behind all runs knows how the last one ended.
+    let behind = statement(&gaps, Some(700 * SECOND), Some(710 * SECOND)).to_string();
+    assert!(behind.contains("10 s, sensor stopped"), "{behind}");
+}
+
+fn step(step: ClockStep, from: u64, to: u64) -> GapRecord {
+    let kind = RecordKind::ClockStep(step);
+    GapRecord { bytes: (to - from) * SECOND, ..record(kind, 1, from * SECOND, to * SECOND, 1) }
+}
+
+#[test]
+fn a_step_of_the_clock_is_uncertain_where_times_are_asked_for_and_nothing_is_missing() {
+    let mut records = run(1, 100 * SECOND, 200 * SECOND).to_vec();
+    records.push(step(ClockStep::Back, 120, 150));
+    let gaps = ledger(&records);
+    let stepped = vec![(GapState::ClockStep, 120 * SECOND, 150 * SECOND)];
+    assert_eq!(state(&gaps, None, None, false), (true, stepped.clone()));
+    assert_eq!(state(&gaps, Some(110 * SECOND), None, false), (false, stepped.clone()));
+    assert_eq!(state(&gaps, None, Some(120 * SECOND), false), (false, stepped));
+    assert_eq!(state(&gaps, Some(150 * SECOND + 1), Some(160 * SECOND), false), (true, vec![]));
+    let words = statement(&gaps, None, None).to_string();
+    assert!(words.contains("clock step: ") && words.contains("set back by 30 s"), "{words}");
+    let gaps =
+        ledger(&[&run(1, 100 * SECOND, 200 * SECOND)[..], &[step(ClockStep::Forward, 120, 150)]].concat());
+    let json = serde_json::to_value(statement(&gaps, None, None)).unwrap();
+    assert_eq!((&json["complete"], &json["gaps"][0]["state"]), (&true.into(), &"clock_step".into()));
+    assert!(json["gaps"][0]["reason"].as_str().unwrap().contains("did not occur"));
+}
+
+#[test]
+fn a_clock_set_back_takes_a_run_to_times_before_its_begin() {
+    // From 100 to 150, then set back to 20, and on until 60.
+    let back = |lane| GapRecord { lane, ..step(ClockStep::Back, 20, 150) };
+    let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100 * SECOND, 100 * SECOND, 0) };
+    let end = |lane, at| GapRecord { lane, ..record(RecordKind::RunEnd, 1, at, at, 0) };
+    let gaps = ledger(&[start(0), start(1), back(0), back(1), end(0, 60 * SECOND), end(1, 60 * SECOND)]);
+    let missing = |since: u64, until: u64| {
+        let (_, gaps) = state(&gaps, Some(since * SECOND), Some(until * SECOND), false);
+        let not_captured = gaps.into_iter().filter(|gap| gap.0 == GapState::NotCaptured);
+        not_captured.map(|gap| (gap.1 / SECOND, gap.2 / SECOND)).collect::<Vec<_>>()
+    };
+    assert_eq!(missing(10, 160), [(10, 20), (60, 100), (150, 160)]);
+    assert_eq!(missing(20, 60), []);
+    assert_eq!(missing(100, 150), []);
+}
+
+#[test]
+fn a_run_whose_clock_was_set_back_goes_on_where_the_clock_is_now() {
+    let mut gaps = ledger(&[run(1, 500 * SECOND, 0)[0], step(ClockStep::Back, 100, 600)]);
+    gaps.alive.push((0, 1, Timestamp(130 * SECOND)));
+    let evidence = Evidence {
+        gaps: &gaps,
+        being_written: true,
+        since: Some(Timestamp(90 * SECOND)),
+        until: Some(Timestamp(140 * SECOND)),
+        now: Timestamp(135 * SECOND),
+        unreadable: &[],
+        shortened: Shortened::default(),
+        reads_bytes: false,
+    };
+    let told = Completeness::state(&evidence);
+    let told: Vec<_> =
+        told.gaps.iter().map(|gap| (gap.state, gap.from.0 / SECOND, gap.to.0 / SECOND)).collect();
+    let want = [
+        (GapState::NotCaptured, 90, 100),
+        (GapState::ClockStep, 100, 600),
+        (GapState::NotYetWritten, 130, 135),
+        (GapState::NotCaptured, 135, 140),
+    ];
+    assert_eq!(told, want);
+}
+
+#[test]
+fn what_was_left_out_matters_where_bytes_are_looked_at_or_frames_were_found() {
+    let mut records = run(1, 0, 200 * SECOND).to_vec();
+    let cut_off = |from, to, bytes| GapRecord { bytes, ..record(RecordKind::CutOff, 1, from, to, 3) };
+    records.extend([cut_off(SECOND, 60 * SECOND, 1000), cut_off(70 * SECOND, 130 * SECOND, 500)]);
+    let gaps = ledger(&records);
+    let evidence = |reads_bytes, shortened| Evidence {
+        gaps: &gaps,
+        being_written: false,
+        since: None,
+        until: None,
+        now: Timestamp(0),
+        unreadable: &[],
+        shortened,
+        reads_bytes,
+    };
+    assert!(Completeness::state(&evidence(false, Shortened::default())).complete);
+    let looked = Completeness::state(&evidence(true, Shortened::default()));
+    assert_eq!((looked.complete, looked.gaps.len()), (false, 1));
+    assert_eq!(
+        (looked.gaps[0].state, looked.gaps[0].frames, looked.gaps[0].bytes),
+        (GapState::CutOff, Some(6), Some(1500))
+    );
+    let mut found = Shortened::default();
+    found.count(60, 60, None);
+    found.count(60, 61, None);
+    found.count(60, 160, Some(LeftOut { bytes: 100, hash: [0; 16] }));
+    assert_eq!(found, Shortened { frames_by_capture: 1, frames_on_purpose: 1, bytes_left_out: 100 });
+    let words = Completeness::state(&evidence(false, found)).to_string();
+    assert!(words.contains("cut off: 1 frames, 1970") && words.contains("captured shorter"), "{words}");
+    assert!(words.contains("cut off: 1 frames, 100 bytes, ") && words.contains("on purpose"), "{words}");
+}
+
+#[test]
+fn what_a_later_version_wrote_down_is_told_where_it_touches_the_range() {
+    let mut records = run(1, 100, 200).to_vec();
+    records.push(record(RecordKind::Unknown(99), 1, 120, 130, 7));
+    let gaps = ledger(&records);
+    assert_eq!(state(&gaps, None, None, false), (false, vec![(GapState::Unknown, 120, 130)]));
+    assert_eq!(state(&gaps, Some(131), None, false), (true, vec![]));
+    assert!(statement(&gaps, None, None).to_string().contains("unknown: "));
+}
+
+#[test]
+fn an_answer_without_frames_says_what_that_means() {
+    let whole = statement(&ledger(&run(1, 0, 100)), Some(10), Some(90));
+    let part = statement(&ledger(&run(1, 0, 100)), Some(10), Some(190));
+    assert_eq!(Finding::of(1, &part, false), Finding::Found);
+    assert_eq!(Finding::of(0, &whole, false), Finding::NoSuchPackets);
+    assert_eq!(Finding::of(0, &part, false), Finding::Incomplete);
+    let sentence = |finding: Finding, stated| finding.sentence(stated).unwrap_or_default();
+    assert_eq!(sentence(Finding::Found, &part), "");
+    assert!(
+        sentence(Finding::NoSuchPackets, &whole)
+            .starts_with("no such packets: the range was captured completely")
+    );
+    assert!(sentence(Finding::Incomplete, &part).ends_with("missing or uncertain: not captured"));
+    // One that was stopped has not looked at all of the range.
+    assert_eq!(
+        (Finding::of(0, &whole, true), Finding::of(1, &whole, true)),
+        (Finding::Incomplete, Finding::Found)
+    );
+    assert!(sentence(Finding::Incomplete, &whole).ends_with("which is not all of the range"));
+    assert_eq!(serde_json::to_value(Finding::NoSuchPackets).unwrap(), "no_such_packets");
+}
