@@ -368,7 +368,7 @@ impl<'t> Parser<'t> {
         if self.at_boundary() {
             return Need::Has(Property::Vlan(None));
         }
-        match self.take().and_then(|token| token.parse().ok()) {
+        match self.take().and_then(number) {
             Some(id) => Need::Has(Property::Vlan(Some(id))),
             None => Need::Anything,
         }
@@ -379,7 +379,7 @@ impl<'t> Parser<'t> {
         let property = match qualifiers.kind {
             None | Some(Kind::Host) => host(word),
             Some(Kind::Net) => net(word),
-            Some(Kind::Port) => word.parse().ok().map(|port| Property::Port(port..=port)),
+            Some(Kind::Port) => number(word).map(|port| Property::Port(port..=port)),
             Some(Kind::PortRange) => port_range(word),
             Some(Kind::Protocol) => protocol_number(word).map(Property::Protocol),
             Some(Kind::Other) => None,
@@ -426,9 +426,15 @@ fn protocol_alone(token: &str) -> Need {
     })
 }
 
+/// A decimal number. One that begins with 0 is octal or hexadecimal to libpcap, and not read here.
+fn number<T: std::str::FromStr>(word: &str) -> Option<T> {
+    let is_decimal = word == "0" || !word.starts_with('0');
+    word.parse().ok().filter(|_| is_decimal)
+}
+
 /// A number, or a name behind a backslash because it is a keyword as well.
 fn protocol_number(word: &str) -> Option<u8> {
-    match (word.parse().ok(), protocol_alone(word.trim_start_matches('\\'))) {
+    match (number(word), protocol_alone(word.trim_start_matches('\\'))) {
         (Some(number), _) | (None, Need::Has(Property::Protocol(number))) => Some(number),
         _ => None,
     }
@@ -445,7 +451,7 @@ fn host(word: &str) -> Option<Property> {
 /// `10`, `192.168`, `10.0.0.0/8` or an IPv6 prefix; without a length each octet written counts eight bits.
 fn net(word: &str) -> Option<Property> {
     let (address, bits) = match word.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
+        Some((address, bits)) => (address, Some(number::<u8>(bits)?)),
         None => (word, None),
     };
     if address.contains(':') {
@@ -455,12 +461,7 @@ fn net(word: &str) -> Option<Property> {
     }
     let (mut octets, mut count) = ([0u8; 4], 0u8);
     for part in address.split('.') {
-        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        // A leading zero would be read as octal.
-        if !digits || (part.len() > 1 && part.starts_with('0')) {
-            return None;
-        }
-        *octets.get_mut(usize::from(count))? = part.parse().ok()?;
+        *octets.get_mut(usize::from(count))? = number(part)?;
         count += 1;
     }
     let bits = bits.unwrap_or(count * 8);
@@ -470,7 +471,7 @@ fn net(word: &str) -> Option<Property> {
 
 fn port_range(word: &str) -> Option<Property> {
     let (from, to) = word.split_once(['-', ':'])?;
-    let (from, to): (u16, u16) = (from.parse().ok()?, to.parse().ok()?);
+    let (from, to): (u16, u16) = (number(from)?, number(to)?);
     let ports = from.min(to)..=from.max(to);
     // All ports ask for no byte of the header, which a frame that was cut off may lack.
     (ports != (0..=u16::MAX)).then_some(Property::Port(ports))
@@ -548,6 +549,12 @@ mod tests {
             "and and and",
             "((((((",
             "net 010",
+            "port 010",
+            "udp port 0x35",
+            "vlan 010",
+            "ip proto 021",
+            "portrange 010-020",
+            "net 10.0.0.0/08",
             "net 0.0.0.0/0",
             "portrange 0-65535",
         ] {

@@ -294,6 +294,8 @@ impl Query {
             wanted.flow = Some(FlowKeys { tag: flow.tag(), pairs });
             plan = make(&wanted).map_err(unreadable)?;
         }
+        // What left the ring before the plan saw it was written down before.
+        let gaps = gaps.with_losses_of(Gaps::read(&self.directory).map_err(unreadable)?);
         Ok(Planned { since, until, filters, need, pairs, plan, gaps })
     }
 

@@ -163,7 +163,9 @@ impl Plan {
 
     fn add_sealed(&mut self, files: SegmentFiles, sealed: Sealed, place: Place) {
         self.cost.blocks += sealed.totals.blocks;
-        self.cost.bytes += if place.is_pin { pins::disk_bytes(&files) } else { sealed.totals.used_bytes };
+        let bytes = if place.is_pin { pins::disk_bytes(&files) } else { sealed.totals.used_bytes };
+        // A hostile index may say anything here.
+        self.cost.bytes = self.cost.bytes.saturating_add(bytes);
         self.has_pairs |= sealed.has_pairs;
         self.add_found(files, &sealed.found, sealed.totals.run, place);
     }

@@ -12,6 +12,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+mod damage;
+mod equality;
+mod turning;
+
 pub(super) type Owned = (u64, u32, Vec<u8>);
 
 pub(super) fn config(directory: &Path) -> RingConfig {

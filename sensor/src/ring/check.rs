@@ -10,7 +10,9 @@ use super::index::sealed::sealed_totals;
 use super::index::{SealedIndex, Totals};
 use super::lock;
 use super::pins::{self, Pin};
-use super::reader::{BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segments};
+use super::reader::{
+    BlockError, BlockFrames, BlockReader, SegmentContents, SegmentFiles, segment_header, segments,
+};
 use super::summary::Summary;
 use serde::Serialize;
 use std::fmt;
@@ -148,9 +150,10 @@ pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
     listing.pin_bytes = listing.pins.iter().map(|pin| pin.bytes).sum();
     for files in segments(directory, key)? {
         let line = line(&files)?;
-        listing.frames += line.frames;
-        listing.frame_bytes += line.frame_bytes;
-        listing.left_out_bytes += line.left_out_bytes;
+        // A hostile index may say anything here.
+        listing.frames = listing.frames.saturating_add(line.frames);
+        listing.frame_bytes = listing.frame_bytes.saturating_add(line.frame_bytes);
+        listing.left_out_bytes = listing.left_out_bytes.saturating_add(line.left_out_bytes);
         listing.disk_bytes += line.disk_bytes;
         listing.segments.push(line);
     }
@@ -238,6 +241,11 @@ impl Check {
         let (file, index) = (shown(&files.segment), shown(&files.index));
         // A pin has holes where the original has blocks that it does not keep.
         let is_pin = files.segment.parent().is_some_and(pins::is_pin);
+        match segment_header(files) {
+            Ok(_) => {}
+            Err(BlockError::Removed) => return,
+            Err(error) => self.damage(Damage::whole(&file, error.to_string(), Some(0))),
+        }
         let mut expected = SEGMENT_HEADER_BYTES as u64;
         for block in &contents.blocks {
             if contents.sealed.is_some() && block.offset > expected && !is_pin {

@@ -231,6 +231,15 @@ pub struct SegmentHeader {
     pub salt: [u8; SALT_BYTES],
 }
 
+/// The checksum that a segment's header would have if it said this program's version.
+fn crc_as_this_version(header: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&header[..8]);
+    hasher.update(&FORMAT_VERSION.to_le_bytes());
+    hasher.update(&header[10..SEGMENT_HEADER_BYTES - 4]);
+    hasher.finalize()
+}
+
 /// Bits of a segment's flags.
 const SEGMENT_ENCRYPTED: u16 = 1;
 
@@ -261,12 +270,16 @@ impl SegmentHeader {
             return Err(FormatError::Magic { what: WHAT });
         }
         let version = fields.u16()?;
+        let checksum = Fields::new(&header[SEGMENT_HEADER_BYTES - 4..], WHAT).u32()?;
+        if check_version(version).is_err() && checksum == crc_as_this_version(header) {
+            // Not another version but a damaged number: the segment is ours.
+            return Err(FormatError::Checksum { what: WHAT });
+        }
         check_version(version)?;
         let (lane, run) = (fields.u16()?, fields.u32()?);
         let name = SegmentName { lane, sequence: fields.u64()?, first_time: fields.time()? };
         let (flags, salt) = (fields.u16()?, fields.array()?);
-        let checked = &header[..SEGMENT_HEADER_BYTES - 4];
-        if Fields::new(&header[SEGMENT_HEADER_BYTES - 4..], WHAT).u32()? != crc32fast::hash(checked) {
+        if checksum != crc32fast::hash(&header[..SEGMENT_HEADER_BYTES - 4]) {
             return Err(FormatError::Checksum { what: WHAT });
         }
         Ok(SegmentHeader { name, run, encrypted: flags & SEGMENT_ENCRYPTED != 0, salt })
@@ -537,12 +550,17 @@ mod tests {
     #[test]
     fn a_segment_header_reads_back_and_another_version_is_refused() {
         let header = SegmentHeader { name: NAME, run: 9, encrypted: true, salt: [7; SALT_BYTES] };
-        let mut bytes = header.encode();
+        let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
-        bytes[8] = 3;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 3 }));
-        bytes[8] = 1;
-        assert_eq!(SegmentHeader::decode(&bytes), Err(FormatError::Version { found: 1 }));
+        for found in [1, 3] {
+            let mut other = bytes;
+            other[8] = found as u8;
+            // The number alone is damage: the checksum says which version it was.
+            assert!(matches!(SegmentHeader::decode(&other), Err(FormatError::Checksum { .. })));
+            let checksum = crc32fast::hash(&other[..SEGMENT_HEADER_BYTES - 4]);
+            other[SEGMENT_HEADER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(SegmentHeader::decode(&other), Err(FormatError::Version { found }));
+        }
     }
 
     #[test]

@@ -264,6 +264,17 @@ impl Gaps {
         self.records.iter().filter(|record| !matches!(record.kind, RecordKind::Unknown(_)))
     }
 
+    /// This reading of the ledger, with what a later one says of frames that are missing. Its runs and clocks stay as
+    /// they were, so that no more is claimed to be covered.
+    pub fn with_losses_of(mut self, later: Gaps) -> Gaps {
+        use RecordKind::{ClockStep, RunEnd, RunKilled, RunStart};
+        let is_run = |record: &GapRecord| matches!(record.kind, RunStart | RunEnd | RunKilled | ClockStep(_));
+        self.records.retain(is_run);
+        self.records.extend(later.records.into_iter().filter(|record| !is_run(record)));
+        self.damaged_records = self.damaged_records.max(later.damaged_records);
+        self
+    }
+
     /// The number of the latest run; 0 when there was none.
     pub fn last_run(&self) -> u32 {
         self.known().map(|record| record.run).max().unwrap_or(0)
@@ -357,7 +368,7 @@ impl Ledger {
     }
 
     /// Rewrites the ledger with neighbours merged, at most half as large as the limit.
-    fn compact(&mut self) -> io::Result<()> {
+    pub(super) fn compact(&mut self) -> io::Result<()> {
         let mut records = Gaps::read(&self.directory)?.records;
         compact(&mut records, LEDGER_BYTES_MAX as usize / 2 / RECORD_BYTES);
         let mut bytes = header().to_vec();

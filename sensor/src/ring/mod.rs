@@ -108,6 +108,9 @@ mod writer;
 mod frames;
 pub mod reader;
 pub mod check;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use lane::Lane;
 pub use places::Places;

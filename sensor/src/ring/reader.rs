@@ -6,8 +6,8 @@
 
 use super::cipher::RingKey;
 use super::format::{
-    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader,
-    SegmentName,
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, FormatError, SALT_BYTES, SEGMENT_HEADER_BYTES,
+    SegmentHeader, SegmentName,
 };
 use super::index::{IndexError, Journal, SealedIndex, Totals};
 use super::pins;
@@ -132,13 +132,16 @@ impl SegmentContents {
     /// Every sound block of the segment file; summaries come from what the index has.
     fn walk(files: &SegmentFiles, index: &Journal) -> Result<SegmentContents, BlockError> {
         let file = open(&files.segment)?;
-        let run = run_of(&file)?;
+        let own = header_of(&file)?;
         let (length, is_pin) = (file.metadata()?.len(), files.segment.parent().is_some_and(pins::is_pin));
+        let run = own.map(|header| header.run);
+        let walked =
+            Walked { file, length, sequence: files.name.sequence, salt: own.map(|header| header.salt) };
         let mut contents = SegmentContents { run, ..SegmentContents::default() };
         let mut indexed = index.blocks.iter().peekable();
         let mut at = SEGMENT_HEADER_BYTES as u64;
         while at < length {
-            let place = look_at(&file, at, length, files.name.sequence)?;
+            let place = walked.look_at(at)?;
             if let Place::Sealed(header) = place {
                 while indexed.next_if(|block| block.offset < at).is_some() {}
                 let known = indexed.next_if(|block| block.offset == at && block.header == header);
@@ -155,7 +158,7 @@ impl SegmentContents {
             if known.is_none() && matches!(place, Place::Blank) && !is_pin {
                 break;
             }
-            let next = next_sound(&file, at, length, files.name.sequence)?;
+            let next = walked.next_sound(at)?;
             if known.is_none() && matches!(place, Place::Blank) {
                 // A pin has holes where the original has blocks that it does not keep.
                 at = next.unwrap_or(length);
@@ -164,6 +167,11 @@ impl SegmentContents {
             let bytes = next.unwrap_or(length) - at;
             contents.damaged.push(DamagedRange { offset: at, bytes, known: known.map(|block| block.header) });
             at = next.unwrap_or(length);
+        }
+        // What the index knows beyond the file's end was there once: somebody cut the file.
+        for block in index.blocks.iter().filter(|block| block.offset >= length) {
+            let (offset, bytes) = (block.offset, block.header.stored_bytes());
+            contents.damaged.push(DamagedRange { offset, bytes, known: Some(block.header) });
         }
         Ok(contents)
     }
@@ -176,26 +184,23 @@ pub(super) fn open(path: &Path) -> Result<File, BlockError> {
     })
 }
 
+/// The header of a segment file, for whoever wants to know whether it is as it was written.
+pub(super) fn segment_header(files: &SegmentFiles) -> Result<SegmentHeader, BlockError> {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let read = read_up_to(&open(&files.segment)?, &mut bytes, 0)?;
+    Ok(SegmentHeader::decode(&bytes[..read])?)
+}
+
 /// A damaged segment header costs nothing but the run's number: the name and the blocks say the rest. Another
 /// version is not touched.
-fn run_of(file: &File) -> Result<Option<u32>, BlockError> {
+fn header_of(file: &File) -> Result<Option<SegmentHeader>, BlockError> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let read = read_up_to(file, &mut bytes, 0)?;
     match SegmentHeader::decode(&bytes[..read]) {
-        Ok(header) => Ok(Some(header.run)),
+        Ok(header) => Ok(Some(header)),
         Err(error @ FormatError::Version { .. }) => Err(error.into()),
         Err(_) => Ok(None),
     }
-}
-
-/// The sealed block at an offset that belongs to this segment and lies in the file whole.
-fn block_at(file: &File, at: u64, length: u64, sequence: u64) -> io::Result<Option<BlockHeader>> {
-    let mut bytes = [0; BLOCK_HEADER_BYTES];
-    if read_up_to(file, &mut bytes, at)? < BLOCK_HEADER_BYTES {
-        return Ok(None);
-    }
-    let header = BlockHeader::decode(&bytes).ok().filter(|header| header.segment == sequence);
-    Ok(header.filter(|header| at + header.stored_bytes() <= length))
 }
 
 /// What stands where a block may begin.
@@ -206,43 +211,69 @@ enum Place {
     Damaged,
 }
 
-/// Looks at a place once for all, because a writer may seal a block there meanwhile.
-fn look_at(file: &File, at: u64, length: u64, sequence: u64) -> io::Result<Place> {
-    if let Some(header) = block_at(file, at, length, sequence)? {
-        return Ok(Place::Sealed(header));
-    }
-    if is_blank(file, at, length)? {
-        return Ok(Place::Blank);
-    }
-    // There is a magic now. Either it was stored between the two looks, and all else before it, or the block is damaged.
-    Ok(block_at(file, at, length, sequence)?.map_or(Place::Damaged, Place::Sealed))
+/// A segment file that is walked from block to block.
+struct Walked {
+    file: File,
+    length: u64,
+    sequence: u64,
+    /// What every block of the segment carries; none: the segment's header is damaged.
+    salt: Option<[u8; SALT_BYTES]>,
 }
 
-/// Whether nothing was sealed here: the magic, which is stored last, is not there.
-fn is_blank(file: &File, at: u64, length: u64) -> io::Result<bool> {
-    let mut magic = [0; 4];
-    let read = read_up_to(file, &mut magic, at)?;
-    Ok(length - at < BLOCK_HEADER_BYTES as u64 || magic[..read].iter().all(|byte| *byte == 0))
-}
+impl Walked {
+    /// The sealed block at an offset that belongs to this segment and lies in the file whole. What looks like a
+    /// block inside a captured packet, whose sender may know the sequence, does not carry the segment's salt.
+    fn block_at(&self, at: u64) -> io::Result<Option<BlockHeader>> {
+        let mut bytes = [0; BLOCK_HEADER_BYTES];
+        if read_up_to(&self.file, &mut bytes, at)? < BLOCK_HEADER_BYTES {
+            return Ok(None);
+        }
+        let is_own = |header: &BlockHeader| {
+            header.segment == self.sequence && self.salt.is_none_or(|salt| header.salt == salt)
+        };
+        let header = BlockHeader::decode(&bytes).ok().filter(is_own);
+        Ok(header.filter(|header| at + header.stored_bytes() <= self.length))
+    }
 
-/// Where the next sound block begins after a damaged one.
-fn next_sound(file: &File, from: u64, length: u64, sequence: u64) -> io::Result<Option<u64>> {
-    let mut chunk = vec![0; SEARCH_BYTES];
-    let mut at = from + BLOCK_ALIGNMENT;
-    while at < length {
-        let read = read_up_to(file, &mut chunk, at)?;
-        for (step, place) in chunk[..read].chunks(BLOCK_ALIGNMENT as usize).enumerate() {
-            let candidate = at + step as u64 * BLOCK_ALIGNMENT;
-            if BlockHeader::begins(place) && block_at(file, candidate, length, sequence)?.is_some() {
-                return Ok(Some(candidate));
+    /// Looks at a place once for all, because a writer may seal a block there meanwhile.
+    fn look_at(&self, at: u64) -> io::Result<Place> {
+        if let Some(header) = self.block_at(at)? {
+            return Ok(Place::Sealed(header));
+        }
+        if self.is_blank(at)? {
+            return Ok(Place::Blank);
+        }
+        // There is a magic now. Either it was stored between the two looks, and all else before it, or the block is
+        // damaged.
+        Ok(self.block_at(at)?.map_or(Place::Damaged, Place::Sealed))
+    }
+
+    /// Whether nothing was sealed here: the magic, which is stored last, is not there.
+    fn is_blank(&self, at: u64) -> io::Result<bool> {
+        let mut magic = [0; 4];
+        let read = read_up_to(&self.file, &mut magic, at)?;
+        Ok(self.length - at < BLOCK_HEADER_BYTES as u64 || magic[..read].iter().all(|byte| *byte == 0))
+    }
+
+    /// Where the next sound block begins after a damaged one.
+    fn next_sound(&self, from: u64) -> io::Result<Option<u64>> {
+        let mut chunk = vec![0; SEARCH_BYTES];
+        let mut at = from + BLOCK_ALIGNMENT;
+        while at < self.length {
+            let read = read_up_to(&self.file, &mut chunk, at)?;
+            for (step, place) in chunk[..read].chunks(BLOCK_ALIGNMENT as usize).enumerate() {
+                let candidate = at + step as u64 * BLOCK_ALIGNMENT;
+                if BlockHeader::begins(place) && self.block_at(candidate)?.is_some() {
+                    return Ok(Some(candidate));
+                }
             }
+            if read < SEARCH_BYTES {
+                break;
+            }
+            at += SEARCH_BYTES as u64;
         }
-        if read < SEARCH_BYTES {
-            break;
-        }
-        at += SEARCH_BYTES as u64;
+        Ok(None)
     }
-    Ok(None)
 }
 
 pub(super) fn read_up_to(file: &File, bytes: &mut [u8], mut at: u64) -> io::Result<usize> {

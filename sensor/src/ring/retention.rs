@@ -84,15 +84,19 @@ struct Held {
     last_time: Option<Timestamp>,
 }
 
-/// A segment that retention removed.
+/// A segment that retention removes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Removed {
     pub(super) name: SegmentName,
     /// Which of the kinds of expiry.
     pub(super) why: RecordKind,
-    /// What it held; none when its index could not say.
+    /// What it holds; none when its index cannot say.
     pub(super) totals: Option<Totals>,
 }
+
+/// Is told of each segment before it goes, so that neither a reader nor a crash finds frames gone that the ledger does
+/// not know of.
+pub(super) type Tell<'a> = &'a mut dyn FnMut(Removed);
 
 /// The ring's account of its disk space.
 #[derive(Debug)]
@@ -153,8 +157,8 @@ impl Retention {
         sequence
     }
 
-    /// Removes the oldest segments until `needed` more bytes fit. Those removed before an error are told.
-    pub(super) fn make_room(&mut self, needed: u64, removed: &mut Vec<Removed>) -> io::Result<()> {
+    /// Removes the oldest segments until `needed` more bytes fit.
+    pub(super) fn make_room(&mut self, needed: u64, tell: Tell<'_>) -> io::Result<()> {
         while self.total.saturating_add(needed) > self.limits.budget_bytes {
             let Some((name, _)) = self.oldest() else {
                 return Err(io::Error::new(
@@ -162,19 +166,19 @@ impl Retention {
                     "the ring's budget holds no further segment",
                 ));
             };
-            removed.push(self.remove(name, RecordKind::Expired)?);
+            self.remove(name, RecordKind::Expired, tell)?;
         }
         Ok(())
     }
 
     /// Removes the segments whose newest frame is older than the limit allows at `now`.
-    pub(super) fn expire(&mut self, now: Timestamp, removed: &mut Vec<Removed>) -> io::Result<()> {
+    pub(super) fn expire(&mut self, now: Timestamp, tell: Tell<'_>) -> io::Result<()> {
         let Some(age_max) = self.limits.age_max else { return Ok(()) };
         let oldest_kept = now.minus(age_max);
         let too_old = |held: &&Held| !held.writing && held.last_time.is_some_and(|time| time < oldest_kept);
         let names: Vec<SegmentName> = self.held.values().filter(too_old).map(|held| held.name).collect();
         for name in names {
-            removed.push(self.remove(name, RecordKind::ExpiredByAge)?);
+            self.remove(name, RecordKind::ExpiredByAge, tell)?;
         }
         Ok(())
     }
@@ -188,12 +192,7 @@ impl Retention {
     ///
     /// What a removed segment frees is reckoned and not asked for again: while a reader holds it open, the
     /// system does not count it as free, and asking would cost one segment after the other.
-    pub(super) fn keep_free(
-        &mut self,
-        needed: u64,
-        disk: Disk,
-        removed: &mut Vec<Removed>,
-    ) -> io::Result<()> {
+    pub(super) fn keep_free(&mut self, needed: u64, disk: Disk, tell: Tell<'_>) -> io::Result<()> {
         let reserve = self.limits.disk_free_min_bytes.min(disk.total_bytes / RESERVE_SHARE);
         let wanted = reserve.saturating_add(needed);
         if disk.free_bytes >= wanted {
@@ -210,20 +209,20 @@ impl Retention {
             && let Some((name, bytes)) = self.oldest()
             && (self.total + needed).saturating_sub(bytes) >= self.limits.kept_bytes_min
         {
-            removed.push(self.remove(name, RecordKind::ExpiredByDisk)?);
+            self.remove(name, RecordKind::ExpiredByDisk, tell)?;
             free += bytes;
         }
         Ok(())
     }
 
     /// The system refused space: removes the oldest segments that make up for it. False: there is none.
-    pub(super) fn give_way(&mut self, needed: u64, removed: &mut Vec<Removed>) -> io::Result<bool> {
+    pub(super) fn give_way(&mut self, needed: u64, tell: Tell<'_>) -> io::Result<bool> {
         self.disk_short = true;
         let mut freed = 0;
         while freed < needed
             && let Some((name, bytes)) = self.oldest()
         {
-            removed.push(self.remove(name, RecordKind::ExpiredByDisk)?);
+            self.remove(name, RecordKind::ExpiredByDisk, tell)?;
             freed += bytes;
         }
         Ok(freed > 0)
@@ -269,10 +268,11 @@ impl Retention {
         }
     }
 
-    fn remove(&mut self, name: SegmentName, why: RecordKind) -> io::Result<Removed> {
+    fn remove(&mut self, name: SegmentName, why: RecordKind, tell: Tell<'_>) -> io::Result<()> {
         let (segment, index) =
             (self.directory.join(name.segment_file()), self.directory.join(name.index_file()));
         let totals = sealed_totals(&index, self.key.as_ref()).unwrap_or(None);
+        tell(Removed { name, why, totals });
         // The segment first: an index without its segment is removed at the next start, and holds nothing.
         for path in [segment, index] {
             match fs::remove_file(path) {
@@ -283,7 +283,7 @@ impl Retention {
         if let Some(held) = self.held.remove(&name.sequence) {
             self.total -= held.bytes;
         }
-        Ok(Removed { name, why, totals })
+        Ok(())
     }
 }
 
@@ -374,11 +374,16 @@ mod tests {
         let mut retention = ring(directory.path(), limits(3 * ONE + 4096), &[8192, 8192, 8192]);
         assert_eq!(retention.total(), 3 * ONE);
         let mut removed = Vec::new();
-        retention.make_room(4096, &mut removed).unwrap();
-        assert!(removed.is_empty());
-        retention.make_room(4097, &mut removed).unwrap();
+        let mut tell = |gone: Removed| removed.push((gone, left(directory.path())));
+        retention.make_room(4096, &mut tell).unwrap();
+        retention.make_room(4097, &mut tell).unwrap();
         assert_eq!((removed.len(), left(directory.path())), (1, vec![2, 3]));
-        assert_eq!((removed[0].why, removed[0].totals.unwrap().frames), (RecordKind::Expired, 1));
+        let (gone, there) = &removed[0];
+        // Told while it was still there.
+        assert_eq!(
+            (gone.why, gone.totals.unwrap().frames, &there[..]),
+            (RecordKind::Expired, 1, &[1, 2, 3][..])
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4);
     }
 
@@ -387,13 +392,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut retention = ring(directory.path(), limits(10 * ONE), &[8192, 8192, 8192]);
         retention.set_limits(limits(3 * ONE));
-        retention.make_room(0, &mut Vec::new()).unwrap();
+        retention.make_room(0, &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()), [1, 2, 3]);
         retention.set_limits(limits(3 * ONE - 1));
-        retention.make_room(0, &mut Vec::new()).unwrap();
+        retention.make_room(0, &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()), [2, 3]);
         retention.set_limits(limits(ONE));
-        retention.make_room(0, &mut Vec::new()).unwrap();
+        retention.make_room(0, &mut |_| {}).unwrap();
         assert_eq!((retention.total(), left(directory.path())), (ONE, vec![3]));
         assert_eq!(retention.take_sequence(), 4);
         retention.pass_sequence(9);
@@ -407,7 +412,7 @@ mod tests {
         retention.begin(name(2), 16_384);
         assert_eq!(retention.total(), ONE + 16_384);
         let mut removed = Vec::new();
-        assert!(retention.make_room(2 * ONE, &mut removed).is_err());
+        assert!(retention.make_room(2 * ONE, &mut |gone| removed.push(gone)).is_err());
         assert_eq!((removed.len(), retention.total()), (1, 16_384));
         retention.finish(name(2), 100, 100, Timestamp(5));
         assert_eq!(retention.total(), 8192);
@@ -421,7 +426,7 @@ mod tests {
         retention.begin(name(4), 8192);
         let mut at = |now: u64| {
             let mut removed = Vec::new();
-            retention.expire(Timestamp(now), &mut removed).unwrap();
+            retention.expire(Timestamp(now), &mut |gone| removed.push(gone)).unwrap();
             assert!(removed.iter().all(|removed| removed.why == RecordKind::ExpiredByAge));
             left(directory.path())
         };
@@ -444,7 +449,7 @@ mod tests {
         let unknown = sealed(directory.path(), 3, 100, HOUR);
         fs::write(&unknown.index, b"of a later version").unwrap();
         retention.adopt(&unknown).unwrap();
-        retention.expire(Timestamp(9 * HOUR), &mut Vec::new()).unwrap();
+        retention.expire(Timestamp(9 * HOUR), &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()), [1, 3]);
     }
 
@@ -456,7 +461,7 @@ mod tests {
         let disk = |free_bytes| Disk { total_bytes: 1 << 40, free_bytes };
         let mut keep = |needed, free| {
             let mut removed = Vec::new();
-            retention.keep_free(needed, disk(free), &mut removed).unwrap();
+            retention.keep_free(needed, disk(free), &mut |gone| removed.push(gone)).unwrap();
             assert!(removed.iter().all(|removed| removed.why == RecordKind::ExpiredByDisk));
             (left(directory.path()).len(), retention.is_disk_short())
         };
@@ -479,12 +484,12 @@ mod tests {
         let reserved = Limits { disk_free_min_bytes: 100_000, ..limits(1 << 20) };
         let mut retention = ring(directory.path(), reserved, &[8192; 5]);
         let small = |free_bytes| Disk { total_bytes: 1_000_000, free_bytes };
-        retention.keep_free(0, small(50_000), &mut Vec::new()).unwrap();
+        retention.keep_free(0, small(50_000), &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()).len(), 5);
-        retention.keep_free(0, small(49_999), &mut Vec::new()).unwrap();
+        retention.keep_free(0, small(49_999), &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()).len(), 4);
         retention.set_limits(limits(1 << 20));
-        retention.keep_free(8192, small(0), &mut Vec::new()).unwrap();
+        retention.keep_free(8192, small(0), &mut |_| {}).unwrap();
         assert_eq!(left(directory.path()).len(), 4);
     }
 
@@ -494,10 +499,12 @@ mod tests {
         let mut retention = ring(directory.path(), limits(1 << 20), &[8192; 3]);
         retention.begin(name(4), 8192);
         let mut removed = Vec::new();
-        assert!(retention.give_way(ONE + 1, &mut removed).unwrap() && retention.is_disk_short());
+        assert!(
+            retention.give_way(ONE + 1, &mut |gone| removed.push(gone)).unwrap() && retention.is_disk_short()
+        );
         assert_eq!((removed.len(), left(directory.path())), (2, vec![3]));
-        assert!(retention.give_way(1, &mut removed).unwrap());
-        assert!(!retention.give_way(1, &mut removed).unwrap());
+        assert!(retention.give_way(1, &mut |gone| removed.push(gone)).unwrap());
+        assert!(!retention.give_way(1, &mut |gone| removed.push(gone)).unwrap());
         assert_eq!((removed.len(), retention.total()), (3, 8192));
     }
 

@@ -30,19 +30,16 @@ pub(super) struct Upkept {
 }
 
 impl Shared {
-    /// Removes the oldest segments until `bytes` fit, and writes down what has gone.
+    /// Removes the oldest segments until `bytes` fit, and writes down first what goes.
     pub(super) fn make_room(&self, books: &mut Books, bytes: u64) -> io::Result<()> {
-        let mut removed = Vec::new();
-        let made = books.retention.make_room(bytes, &mut removed);
-        self.note_removed(&mut books.ledger, &removed);
-        made
+        let Books { retention, ledger } = books;
+        retention.make_room(bytes, &mut |gone| self.note_removed(ledger, &gone))
     }
 
     /// Removes what is too old at `now`. A segment that cannot be removed stays, and is tried again.
     pub(super) fn expire(&self, books: &mut Books, now: Timestamp) {
-        let mut removed = Vec::new();
-        let expired = books.retention.expire(now, &mut removed);
-        self.note_removed(&mut books.ledger, &removed);
+        let Books { retention, ledger } = books;
+        let expired = retention.expire(now, &mut |gone| self.note_removed(ledger, &gone));
         self.say_stuck(expired);
     }
 
@@ -50,18 +47,18 @@ impl Shared {
     /// is has no reserve.
     pub(super) fn keep_free(&self, books: &mut Books, bytes: u64) {
         let Ok(disk) = Disk::of(&self.directory) else { return };
-        let (mut removed, was_short) = (Vec::new(), books.retention.is_disk_short());
-        let kept = books.retention.keep_free(bytes, disk, &mut removed);
-        self.note_removed(&mut books.ledger, &removed);
+        let was_short = books.retention.is_disk_short();
+        let Books { retention, ledger } = &mut *books;
+        let kept = retention.keep_free(bytes, disk, &mut |gone| self.note_removed(ledger, &gone));
         self.say_disk(books, was_short);
         self.say_stuck(kept);
     }
 
     /// The disk is full: the oldest segments make way. False: there is none that could.
     pub(super) fn give_way(&self, books: &mut Books, bytes: u64) -> io::Result<bool> {
-        let (mut removed, was_short) = (Vec::new(), books.retention.is_disk_short());
-        let gave = books.retention.give_way(bytes, &mut removed);
-        self.note_removed(&mut books.ledger, &removed);
+        let was_short = books.retention.is_disk_short();
+        let Books { retention, ledger } = &mut *books;
+        let gave = retention.give_way(bytes, &mut |gone| self.note_removed(ledger, &gone));
         self.say_disk(books, was_short);
         gave
     }
@@ -101,29 +98,27 @@ impl Shared {
         }
     }
 
-    fn note_removed(&self, ledger: &mut Ledger, removed: &[Removed]) {
+    fn note_removed(&self, ledger: &mut Ledger, removed: &Removed) {
         use super::gaps::RecordKind::{ExpiredByAge, ExpiredByDisk};
         let counts = &self.counts;
-        for removed in removed {
-            counts.segments_removed.fetch_add(1, Ordering::Relaxed);
-            let of_kind = match removed.why {
-                ExpiredByAge => Some(&counts.segments_removed_by_age),
-                ExpiredByDisk => Some(&counts.segments_removed_by_disk),
-                _ => None,
-            };
-            of_kind.map(|count| count.fetch_add(1, Ordering::Relaxed));
-            let totals = removed.totals.unwrap_or_default();
-            let noted = ledger.note(GapRecord {
-                kind: removed.why,
-                lane: removed.name.lane,
-                run: self.run,
-                from: totals.first_time.min(removed.name.first_time),
-                to: totals.last_time.max(removed.name.first_time),
-                frames: totals.frames,
-                bytes: totals.frame_bytes,
-            });
-            self.count_ledger(noted);
-        }
+        counts.segments_removed.fetch_add(1, Ordering::Relaxed);
+        let of_kind = match removed.why {
+            ExpiredByAge => Some(&counts.segments_removed_by_age),
+            ExpiredByDisk => Some(&counts.segments_removed_by_disk),
+            _ => None,
+        };
+        of_kind.map(|count| count.fetch_add(1, Ordering::Relaxed));
+        let totals = removed.totals.unwrap_or_default();
+        let noted = ledger.note(GapRecord {
+            kind: removed.why,
+            lane: removed.name.lane,
+            run: self.run,
+            from: totals.first_time.min(removed.name.first_time),
+            to: totals.last_time.max(removed.name.first_time),
+            frames: totals.frames,
+            bytes: totals.frame_bytes,
+        });
+        self.count_ledger(noted);
     }
 
     /// Once when others begin to take the ring's space, once when there is room again.

@@ -34,11 +34,15 @@ pub(super) mod view_flags {
     pub(in super::super) const INNER_PROTOCOL: u16 = 1024;
     /// MPLS or PPPoE, behind which there may be anything.
     pub(in super::super) const ENCAPSULATED: u16 = 2048;
+    /// Of an address only the first words were captured; zeros stand for the others.
+    pub(in super::super) const ADDRESS_CUT_OFF: u16 = 4096;
 }
 use view_flags::*;
 
 /// VLAN tags that are read; a frame with more is opaque.
 const TAGS_MAX: usize = 4;
+/// Stands for the identifier of a tag whose bytes were cut off; no tag has it.
+const TAG_CUT_OFF: u16 = u16::MAX;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 const FRAGMENT_OFFSET_OR_MORE: u16 = 0x3fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
@@ -85,12 +89,13 @@ impl View {
         let mut at = 12;
         let mut ethertype = be16(data, at);
         while let Some(0x8100 | 0x88a8 | 0x9100) = ethertype {
-            let Some(tag) = be16(data, at + 2) else { return };
+            let tag = be16(data, at + 2);
             let Some(slot) = self.vlans.get_mut(usize::from(self.tags)) else {
                 self.flags |= OPAQUE;
                 return;
             };
-            *slot = tag & 0x0fff;
+            // `vlan` alone looks no further than the EtherType, which is there.
+            *slot = tag.map_or(TAG_CUT_OFF, |tag| tag & 0x0fff);
             self.tags += 1;
             at += 4;
             ethertype = be16(data, at);
@@ -181,13 +186,18 @@ impl View {
             self.protocols[0] = *next;
             self.flags |= PROTOCOL;
         }
-        if let Some(source) = data.get(8..24) {
-            self.source.copy_from_slice(source);
-            self.flags |= SOURCE;
-        }
-        if let Some(destination) = data.get(24..40) {
-            self.destination.copy_from_slice(destination);
-            self.flags |= DESTINATION;
+        for (at, flag, address) in [(8, SOURCE, &mut self.source), (24, DESTINATION, &mut self.destination)] {
+            if let Some(captured) = data.get(at..at + 16) {
+                address.copy_from_slice(captured);
+                self.flags |= flag;
+            } else if let Some((words, _)) =
+                data.get(at..).and_then(|rest| rest.split_at_checked(rest.len() & !3))
+                && !words.is_empty()
+            {
+                // A short prefix asks for the first words of an address only, whatever follows them.
+                address[..words.len()].copy_from_slice(words);
+                self.flags |= flag | ADDRESS_CUT_OFF;
+            }
         }
         if self.protocols[0] == IPV6_FRAGMENT_HEADER {
             self.flags |= FRAGMENT;
@@ -220,7 +230,7 @@ impl View {
     /// What stands for the two addresses, whichever way the packet goes; none where one was not captured.
     pub(super) fn pair(&self) -> Option<u32> {
         let both = SOURCE | DESTINATION;
-        (self.flags & both == both).then(|| {
+        (self.flags & (both | ADDRESS_CUT_OFF) == both).then(|| {
             let (a, b) = (u128::from_be_bytes(self.source), u128::from_be_bytes(self.destination));
             let (low, high) = (fold(a.min(b)), fold(a.max(b)));
             ((low.rotate_left(32) ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
@@ -306,6 +316,27 @@ mod tests {
         );
         for length in 0..DNS.len() {
             view(LinkType::ETHERNET, &DNS[..length]);
+        }
+    }
+
+    #[test]
+    fn what_a_program_may_still_match_of_a_header_cut_off_is_there() {
+        let tagged = [&DNS[..12], &[0x81, 0, 0, 5]].concat();
+        for (length, tags, vlan) in [(13, 0, 0), (14, 1, TAG_CUT_OFF), (15, 1, TAG_CUT_OFF), (16, 1, 5)] {
+            let view = view(LinkType::ETHERNET, &tagged[..length]);
+            assert_eq!((view.tags, view.vlans[0]), (tags, vlan), "{length}");
+        }
+        for (length, source, destination) in
+            [(11, 0, 0), (12, 4, 0), (23, 12, 0), (27, 16, 0), (28, 16, 4), (40, 16, 16)]
+        {
+            let view = view(LinkType::IPV6, &[0x66; 48][..length]);
+            let captured = |address: [u8; 16]| address.iter().filter(|byte| **byte == 0x66).count();
+            assert_eq!(
+                (captured(view.source), captured(view.destination)),
+                (source, destination),
+                "{length}"
+            );
+            assert_eq!(view.flags & (SOURCE | DESTINATION) != 0, length >= 12);
         }
     }
 

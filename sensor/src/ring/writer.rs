@@ -349,7 +349,8 @@ impl Writer {
         let sequence = books.retention.take_sequence();
         let name = SegmentName { sequence, lane: block.lane, first_time: block.first_time };
         let key = shared.key.as_ref();
-        let salt = if key.is_some() { new_salt()? } else { Default::default() };
+        // Without a key it tells the segment's blocks from what packets bring along.
+        let salt = new_salt()?;
         let header = SegmentHeader { name, run: shared.run, encrypted: key.is_some(), salt };
         let cipher = key.map(|key| Cipher::new(key, &salt, Purpose::Blocks)).transpose()?;
         let seal = SegmentSeal { segment: sequence, salt, cipher, hashes: shared.sizes.hashes };

@@ -311,3 +311,17 @@ fn an_answer_without_frames_says_what_that_means() {
     assert!(sentence(Finding::Incomplete, &whole).ends_with("which is not all of the range"));
     assert_eq!(serde_json::to_value(Finding::NoSuchPackets).unwrap(), "no_such_packets");
 }
+
+#[test]
+fn a_lane_that_does_not_say_until_when_it_is_covered_is_not() {
+    let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
+    let mut gaps = ledger(&[start(0), start(1)]);
+    gaps.alive = vec![(0, 1, Timestamp(900)), (1, 1, Timestamp(300))];
+    let waiting = |from| (GapState::NotYetWritten, from, 1000);
+    assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(300)]));
+    // The slot of lane 1 is damaged, or still another run's.
+    gaps.alive.pop();
+    assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
+    gaps.alive.push((1, 0, Timestamp(50)));
+    assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
+}
