@@ -28,7 +28,7 @@ use crate::capture::Frame;
 use crate::query::pcapng::INTERFACES_MAX;
 use crate::query::{Found, Position};
 use crate::ring::custody::{
-    ChainReader, ChainRecord, Hash, Headers, PublicKey, Signer, SigningKey, block_digest,
+    ChainReader, ChainRecord, Hash, Headers, PublicKey, SegmentProof, Signer, SigningKey,
 };
 use crate::ring::entry::LeftOut;
 use crate::ring::reader::SegmentFiles;
@@ -99,21 +99,6 @@ pub struct BlockEntry {
     pub packets_hash: Hash,
 }
 
-/// A segment that blocks are from.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SegmentEntry {
-    /// Its sequence.
-    pub segment: u64,
-    /// Its header, base64.
-    pub header: Option<String>,
-    /// The digests of all its blocks in their order, base64; with the header they make the digest in the record.
-    pub block_digests: Option<String>,
-    /// Its record of the custody chain, base64.
-    pub record: Option<String>,
-    /// Why one of them is not there.
-    pub note: Option<String>,
-}
-
 /// What the sensor says of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Statement {
@@ -135,7 +120,7 @@ pub struct Statement {
     /// The blocks.
     pub blocks: Vec<BlockEntry>,
     /// Their segments.
-    pub segments: Vec<SegmentEntry>,
+    pub segments: Vec<SegmentProof>,
 }
 
 /// Who vouches for a statement.
@@ -465,7 +450,7 @@ struct Sources {
     /// Which run wrote a segment, as its header says.
     runs: HashMap<u64, u32>,
     digests: usize,
-    segments: Vec<SegmentEntry>,
+    segments: Vec<SegmentProof>,
 }
 
 impl Sources {
@@ -493,6 +478,7 @@ impl Sources {
         sources
     }
 
+    /// Notes the headers of a segment's blocks that frames are from, and finds what proves them.
     fn segment(
         &mut self,
         segment: u64,
@@ -500,47 +486,35 @@ impl Sources {
         record: Option<&ChainRecord>,
         has_chain: bool,
         wanted: &HashSet<(u64, u64)>,
-    ) -> SegmentEntry {
-        let mut entry = SegmentEntry {
-            segment,
-            header: None,
-            block_digests: None,
-            record: record.map(|record| STANDARD.encode(record.encode())),
-            note: None,
-        };
+    ) -> SegmentProof {
         let mut note = match (record, has_chain) {
             (Some(_), _) => "the segment was gone when the file was finished",
             (None, true) => "not yet sealed: the sensor was writing the segment",
             (None, false) => "the ring keeps no custody",
         };
-        for headers in files.iter().filter_map(|files| Headers::read(&files.segment, segment).ok()) {
-            for block in
-                headers.blocks.iter().filter(|block| wanted.contains(&(segment, block.header.number)))
-            {
-                self.headers.insert((segment, block.header.number), STANDARD.encode(block.bytes));
-            }
+        let mut proof = None;
+        for files in files {
+            let Ok(headers) = Headers::read(&files.segment, segment) else { continue };
             self.runs.extend(headers.run().map(|run| (segment, run)));
-            let Some(record) = record else { continue };
-            if headers.digest().finish() == record.said.digest {
-                self.digests += headers.blocks.len();
-                if self.digests > DIGESTS_MAX {
-                    note = "left out, because the manifest names the most blocks that it may";
-                    continue;
-                }
-                let digests: Vec<u8> =
-                    headers.blocks.iter().flat_map(|block| block_digest(&block.bytes)).collect();
-                entry.header = Some(STANDARD.encode(headers.segment));
-                entry.block_digests = Some(STANDARD.encode(digests));
-            } else if (headers.blocks.len() as u64) < record.said.blocks {
-                note = "only some blocks of the segment are kept, so that its digest cannot be shown";
-            } else {
-                note = "the segment is NOT what its record says: it was altered, or damaged";
+            let blocks = headers.blocks.iter().map(|block| ((segment, block.header.number), block));
+            for (name, block) in blocks.filter(|(name, _)| wanted.contains(name)) {
+                self.headers.insert(name, STANDARD.encode(block.bytes));
+            }
+            let of_segment = record.and_then(|record| SegmentProof::of(&headers, record));
+            proof = proof.or(of_segment).or_else(|| SegmentProof::beside(files));
+            if let Some(record) = record {
+                note = match (headers.blocks.len() as u64) < record.said.blocks {
+                    true => "only some blocks of the segment are kept, so that its digest cannot be shown",
+                    false => "the segment is NOT what its record says: it was altered, or damaged",
+                };
             }
         }
-        if entry.block_digests.is_none() {
-            entry.note = Some(note.to_owned());
+        self.digests += proof.as_ref().map_or(0, SegmentProof::blocks);
+        if self.digests > DIGESTS_MAX {
+            proof = None;
+            note = "left out, because the manifest names the most blocks that it may";
         }
-        entry
+        proof.unwrap_or_else(|| SegmentProof::none(segment, record, note))
     }
 }
 

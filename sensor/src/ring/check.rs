@@ -217,9 +217,9 @@ pub fn check_with(
         progress(done, all.len());
         match SegmentContents::read(files) {
             Ok(contents) => {
-                // A pin holds some blocks of a segment, which the chain says nothing of by themselves.
-                if !files.segment.parent().is_some_and(pins::is_pin) {
-                    custody.segment(files, contents.sealed.is_some());
+                match files.segment.parent().is_some_and(pins::is_pin) {
+                    true => custody.pinned(files, &shown(&files.segment), &mut |found| check.damage(found)),
+                    false => custody.segment(files, contents.sealed.is_some()),
                 }
                 check.segment(files, &contents, &mut reader, &mut frames);
             }

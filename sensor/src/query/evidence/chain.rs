@@ -5,11 +5,9 @@
 //! digest of its header is among those that, with the segment's header, make the record's digest.
 
 use super::{EvidenceCheck, Problem, ProblemKind};
-use crate::query::manifest::{BlockEntry, SegmentEntry, Statement};
-use crate::ring::custody::{
-    ChainRecord, HASH_BYTES, Hash, PublicKey, RecordKind, SegmentDigest, block_digest,
-};
-use crate::ring::format::{BLOCK_HEADER_BYTES, BlockHeader, SEGMENT_HEADER_BYTES};
+use crate::query::manifest::{BlockEntry, Statement};
+use crate::ring::custody::{Hash, ProofError, PublicKey, block_digest};
+use crate::ring::format::{BLOCK_HEADER_BYTES, BlockHeader};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{HashMap, HashSet};
@@ -22,7 +20,7 @@ pub(super) fn verify(
 ) -> Vec<Option<BlockHeader>> {
     let mut proven: HashMap<u64, HashSet<Hash>> = HashMap::new();
     for segment in &statement.segments {
-        match digests(segment, keys) {
+        match segment.verify(keys) {
             Ok(Some(digests)) => {
                 proven.insert(segment.segment, digests);
             }
@@ -30,7 +28,8 @@ pub(super) fn verify(
                 let note = segment.note.as_deref().unwrap_or("no record of the custody chain");
                 check.note(&format!("segment {}: {note}", segment.segment));
             }
-            Err((kind, what)) => {
+            Err(ProofError { is_key, what }) => {
+                let kind = if is_key { ProblemKind::Key } else { ProblemKind::Chain };
                 let problem = Problem { segment: Some(segment.segment), ..Problem::new(kind, what) };
                 check.say(problem);
             }
@@ -54,41 +53,6 @@ pub(super) fn verify(
         headers.push(found.map(|(header, _)| header));
     }
     headers
-}
-
-/// The digests of a segment's blocks, once its record vouches for them; none where nothing is shown.
-fn digests(entry: &SegmentEntry, keys: &[PublicKey]) -> Result<Option<HashSet<Hash>>, (ProblemKind, String)> {
-    let chain = |what: &str| (ProblemKind::Chain, what.to_owned());
-    let Some(record) = &entry.record else { return Ok(None) };
-    let bytes = STANDARD.decode(record).map_err(|_| chain("its record is not base64"))?;
-    let record = ChainRecord::decode(&bytes).map_err(|error| chain(&error.to_string()))?;
-    if record.said.segment != entry.segment || record.said.kind == RecordKind::Expired {
-        return Err(chain("its record is about something else"));
-    }
-    if !record.is_signed() {
-        return Err(chain("the signature of its record does not fit: the record was altered"));
-    }
-    if !keys.is_empty() && !keys.contains(&record.key) {
-        let what = format!(
-            "its record is signed with {}, which is not a key that was given",
-            record.key.fingerprint()
-        );
-        return Err((ProblemKind::Key, what));
-    }
-    let (Some(header), Some(listed)) = (&entry.header, &entry.block_digests) else { return Ok(None) };
-    let header = STANDARD.decode(header).ok();
-    let header = header.and_then(|header| <[u8; SEGMENT_HEADER_BYTES]>::try_from(header).ok());
-    let listed = STANDARD.decode(listed).ok().filter(|listed| listed.len().is_multiple_of(HASH_BYTES));
-    let (Some(header), Some(listed)) = (header, listed) else {
-        return Err(chain("its header or the digests of its blocks cannot be read"));
-    };
-    let listed = listed.as_chunks::<HASH_BYTES>().0;
-    let mut digest = SegmentDigest::new(&header);
-    listed.iter().for_each(|block| digest.add(block));
-    match digest.finish() == record.said.digest {
-        true => Ok(Some(listed.iter().copied().collect())),
-        false => Err(chain("its header and the digests of its blocks do not make the digest in its record")),
-    }
 }
 
 /// The header of an entry's block and its digest; none where the manifest has none.

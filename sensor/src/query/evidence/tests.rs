@@ -6,11 +6,15 @@ use crate::counters::RingCounters;
 use crate::query::Query;
 use crate::query::manifest::{Manifest, Source, pieces, sealed};
 use crate::query::pcapng::{Names, PcapngWriter};
+use crate::query::pin::Keeping;
 use crate::query::tests::Addresses;
 use crate::query::{Found, Position};
+use crate::ring::check::check_with;
 use crate::ring::config::RingConfig;
-use crate::ring::custody::{ChainRecord, KeyPlace, RECORD_BYTES, Signer, SigningKey};
+use crate::ring::custody::verify::Verifier;
+use crate::ring::custody::{ChainRecord, KeyPlace, RECORD_BYTES, SegmentProof, Signer, SigningKey};
 use crate::ring::entry::LeftOut;
+use crate::ring::pins;
 use crate::ring::reader::segments;
 use crate::ring::{Ring, RingMode};
 use proptest::prelude::*;
@@ -644,4 +648,56 @@ proptest! {
         });
         prop_assert!(!exported.try_check(&bytes, &[], true).unwrap().verified);
     }
+}
+
+#[test]
+fn blocks_in_a_pin_stay_proven_when_their_segment_has_expired() {
+    let exported = Exported::new(6000);
+    let ring = exported.ring();
+    let query = Query { directory: ring.clone(), expression: "greater 850".into(), ..Query::default() };
+    let keeping = Keeping { duration: None, note: "a case", budget_bytes: 1 << 30 };
+    query.pin(Timestamp(2_000_000_000_000_000_000), &Addresses, &keeping, &mut || ()).unwrap();
+    // The ring's turn takes everything that was there, and signs that it did.
+    let small = RingConfig { budget_mib: 8, ..config(&ring) };
+    let mut opened = Ring::open(&small, 2, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = opened.lane(0).unwrap();
+    let data: Vec<u8> = (0..60_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for at in 0..400 {
+        let time = Timestamp(1_800_000_000_000_000_000 + at);
+        let frame = Frame { time, link: LinkType(147), interface: 0, wire_len: 60_000, data: &data };
+        lane.append(&frame, None, None, &mut RingCounters::default());
+    }
+    drop(lane);
+    opened.close();
+    let trusted = key(&ring).public();
+    let checked = || check_with(&ring, None, Verifier::new(&ring, &[trusted], true), &mut |_, _| {}).unwrap();
+    let sound = checked();
+    assert!(sound.is_sound() && sound.custody.segments_expired > 0, "{sound}");
+    assert!(
+        sound.custody.pinned_blocks_verified > 4 && sound.custody.pinned_blocks_without_proof == 0,
+        "{sound}"
+    );
+    let in_ring: Vec<u64> = segments(&ring, None).unwrap().iter().map(|files| files.name.sequence).collect();
+    let in_pin = pins::segments(&ring, None).unwrap();
+    assert!(in_pin.iter().all(|files| !in_ring.contains(&files.name.sequence)));
+    // What is exported from the pin is proven as it was from the ring.
+    let file = export(&ring, "greater 850");
+    let check = exported.try_check(&file, &[trusted], false).unwrap();
+    assert!(check.verified && check.packets > 100 && check.blocks_chained == check.blocks, "{check}");
+    // A block of another ring in the pin, whole and with all its checksums, is named.
+    let other = Exported::new(6000);
+    let foreign = segments(&other.ring(), None).unwrap();
+    let pinned = &in_pin[0];
+    let foreign = foreign.iter().find(|files| files.name.sequence == pinned.name.sequence).unwrap();
+    fs::copy(&foreign.segment, &pinned.segment).unwrap();
+    fs::copy(&foreign.index, &pinned.index).unwrap();
+    let check = checked();
+    assert!(check.damages > 0 && check.damaged[0].what.contains("is not one of the segment"), "{check}");
+    let proof = pinned.segment.with_file_name(SegmentProof::file_of(pinned.name));
+    let text = fs::read_to_string(&proof).unwrap();
+    let digit = text.find("block_digests\":\"").unwrap() + 20;
+    let mut altered = text.into_bytes();
+    altered[digit] = if altered[digit] == b'A' { b'B' } else { b'A' };
+    fs::write(&proof, altered).unwrap();
+    assert!(checked().damaged[0].what.contains("do not make the digest"), "{}", checked());
 }

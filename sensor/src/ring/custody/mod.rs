@@ -40,6 +40,10 @@
 //! the signature is over these 32 bytes. Digest of a block: of its header's 128 bytes (`weir custody 2026 block v1`).
 //! Digest of a segment: of its header's 128 bytes, followed by the digests of its blocks (`weir custody 2026 segment v1`).
 //!
+//! A pin keeps blocks past their segment. Beside each copy stands `NAME.seg.proof`: the segment's header, the digests
+//! of all its blocks and its record, as JSON (see [`SegmentProof`]), by which the blocks can be verified for as long
+//! as the pin lives. A segment that was pinned while it was being written has none.
+//!
 //! # Crash
 //!
 //! A segment is chained before its index is sealed, and said to expire before it is removed, so that whatever is cut
@@ -49,6 +53,7 @@
 mod chain;
 mod digest;
 mod key;
+mod proof;
 mod record;
 pub mod verify;
 
@@ -57,6 +62,7 @@ pub use digest::{Headers, RawBlock, SegmentDigest, block_digest, verify_contents
 pub use key::{
     Fingerprint, KEY_FILE, KeyError, KeyPlace, PUBLIC_KEY_FILE, PublicKey, SIGNATURE_BYTES, SigningKey,
 };
+pub use proof::{ProofError, SegmentProof};
 pub use record::{
     CUSTODY_VERSION, ChainHeader, ChainRecord, HASH_BYTES, Hash, RECORD_BYTES, RING_ID_BYTES, RecordKind,
     Said,

@@ -7,8 +7,9 @@
 //! which `ring check` reads and compares with the hashes in their headers.
 
 use super::chain::{CHAIN_FILE, ChainReader, DAMAGED_FILE, Found};
-use super::digest::Headers;
+use super::digest::{Headers, block_digest};
 use super::key::{Fingerprint, PUBLIC_KEY_FILE, PublicKey};
+use super::proof::{ProofError, SegmentProof};
 use super::record::{ChainHeader, ChainRecord, Hash, RING_ID_BYTES, RecordKind, Said};
 use super::{hex, range_words};
 use crate::ring::check::Damage;
@@ -36,6 +37,10 @@ pub struct CustodyCheck {
     pub segments_recovered: u64,
     /// Segments that nothing is said of, because custody is switched off or they are being written.
     pub segments_without_record: u64,
+    /// Blocks in pins that are proven to be of a segment that was chained.
+    pub pinned_blocks_verified: u64,
+    /// Blocks in pins without a proof: pinned while their segment was being written, or without custody.
+    pub pinned_blocks_without_proof: u64,
     /// Segments that the ring removed in its turn, as far back as the chain goes.
     pub segments_expired: u64,
     /// The keys that signed, in the order of their first record.
@@ -63,6 +68,8 @@ impl fmt::Display for CustodyCheck {
             (self.segments_recovered, "of these chained only when a start found them"),
             (self.segments_without_record, "without a record yet"),
             (self.segments_expired, "expired"),
+            (self.pinned_blocks_verified, "pinned blocks verified"),
+            (self.pinned_blocks_without_proof, "pinned blocks without proof"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
@@ -111,6 +118,8 @@ pub struct Verifier {
     /// Whether a segment without a record is damage.
     expected: bool,
     on_disk: BTreeMap<u64, OnDisk>,
+    pinned_verified: u64,
+    pinned_without_proof: u64,
 }
 
 impl Verifier {
@@ -118,7 +127,14 @@ impl Verifier {
     /// configuration keeps custody, so that every sealed segment must have its record.
     pub fn new(directory: &Path, trusted: &[PublicKey], expected: bool) -> Verifier {
         let trusted = trusted.to_vec();
-        Verifier { directory: directory.to_owned(), trusted, expected, on_disk: BTreeMap::new() }
+        Verifier {
+            directory: directory.to_owned(),
+            trusted,
+            expected,
+            on_disk: BTreeMap::new(),
+            pinned_verified: 0,
+            pinned_without_proof: 0,
+        }
     }
 
     /// Takes in a segment; `sealed`: it takes no more blocks. Of one that does, the blocks are read at the end.
@@ -134,6 +150,38 @@ impl Verifier {
         let (file, path) = (files.name.segment_file(), files.segment.clone());
         let found = blocks_and_digest(found.ok().flatten());
         self.on_disk.insert(files.name.sequence, OnDisk { file, path, sealed, found });
+    }
+
+    /// Verifies the blocks of a segment's copy in a pin by the proof beside it.
+    pub fn pinned(&mut self, files: &SegmentFiles, shown: &str, damage: &mut dyn FnMut(Damage)) {
+        // A pin that vanishes meanwhile was given back.
+        let Ok(headers) = Headers::read(&files.segment, files.name.sequence) else { return };
+        let blocks = headers.blocks.len() as u64;
+        let digests = SegmentProof::beside(files).map_or(Ok(None), |proof| proof.verify(&self.trusted));
+        let digests = match digests {
+            Ok(Some(digests)) => digests,
+            Ok(None) => {
+                self.pinned_without_proof += blocks;
+                return;
+            }
+            Err(ProofError { what, .. }) => {
+                return damage(Damage::whole(&format!("{shown}.proof"), what, Some(0)));
+            }
+        };
+        for block in &headers.blocks {
+            if digests.contains(&block_digest(&block.bytes)) {
+                self.pinned_verified += 1;
+                continue;
+            }
+            let what = "the block is not one of the segment that the custody chain vouches for".to_owned();
+            damage(Damage {
+                offset: Some(block.offset),
+                first_time: Some(block.header.first_time),
+                last_time: Some(block.header.last_time),
+                frames: Some(block.header.frames.into()),
+                ..Damage::whole(shown, what, None)
+            });
+        }
     }
 
     /// Reads the chain and compares. Called last, since what is sealed meanwhile is chained by then.
@@ -153,7 +201,9 @@ impl Verifier {
         let mut records = Records::new(&self.trusted, damage);
         records.header(&chain.header);
         chain.each(&mut |found| records.record(found))?;
-        let Records { check, chained, last, .. } = records;
+        let Records { mut check, chained, last, .. } = records;
+        check.pinned_blocks_verified = self.pinned_verified;
+        check.pinned_blocks_without_proof = self.pinned_without_proof;
         self.published(last.as_ref(), damage);
         self.compare(check, &chained, damage)
     }
