@@ -15,6 +15,7 @@ use crate::hunt::position::{OVERLAP, Position};
 use crate::hunt::{Hunt, need};
 use crate::query::plan::Cost;
 use crate::query::{Answer, Explanation, Query, QueryError};
+use crate::ring::custody::Signer;
 use crate::signatures::Engine;
 use serde_json::json;
 use std::fs::OpenOptions;
@@ -122,6 +123,7 @@ fn query(
         key: ring_key(config)?,
         since: time(&arguments.since)?,
         until: time(&arguments.until)?,
+        signer: Signer::default(),
         expression: arguments.expression.join(" "),
         reads_bytes: true,
         ..Query::default()

@@ -272,8 +272,8 @@ struct RulesCheckArguments {
 
 #[derive(Subcommand)]
 enum RingCommand {
-    /// Read everything and verify every checksum
-    Check(RingArguments),
+    /// Read everything and verify every checksum, hash and signature; or verify an exported file
+    Check(RingCheckArguments),
     /// Segments with their times and sizes
     List(RingArguments),
     /// Keep evidence past its turn, in its own quota (ring.pin_budget_mib)
@@ -334,6 +334,21 @@ struct RingArguments {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  weir-sensor ring check --evidence tls.pcapng --key sensor.pub\n\nExit code 0: everything is as it was written; 3: not, and it was said what; 1: the file is no evidence."
+)]
+struct RingCheckArguments {
+    #[command(flatten)]
+    ring: RingArguments,
+    /// Verify a file that `query -w` wrote; with --ring, compare its packets with the ring's as well
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+    /// The sensor's public key (custody.pub), kept elsewhere; may be repeated
+    #[arg(long = "key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]

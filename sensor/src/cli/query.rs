@@ -8,6 +8,7 @@ use crate::config::SensorConfig;
 use crate::control;
 use crate::query::reading::{Progress, Reading};
 use crate::query::{Answer, Query, QueryError, StopReason, priority};
+use crate::ring::custody::Signer;
 use serde_json::json;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -40,7 +41,13 @@ pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
     query.reading.stop = Some(stop);
     query.reading.progress = shown.is_some().then_some(progress);
     let answer = match output(arguments)? {
-        Some(out) => query.write_pcapng(now, &flows, out),
+        Some(out) => {
+            query.signer = Signer::of(&config.ring, &query.directory);
+            if let Signer::Nobody(why) = &query.signer {
+                tracing::warn!("the file's manifest is not signed: {why}");
+            }
+            query.write_pcapng(now, &flows, out)
+        }
         None => query.count(now, &flows),
     };
     drop(shown);
@@ -61,6 +68,7 @@ fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -
         flow: flow(arguments.flow.as_deref())?,
         extents: extents(arguments.extents.as_deref())?,
         // Words may come as one argument or, as with tcpdump, as several.
+        signer: Signer::default(),
         expression: arguments.expression.join(" "),
         need: None,
         reads_bytes: false,

@@ -14,7 +14,9 @@
 //! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read.
 
 pub mod completeness;
+pub mod evidence;
 pub mod expression;
+pub mod manifest;
 pub mod flow;
 mod payload;
 pub mod pcapng;
@@ -32,6 +34,7 @@ pub use scan::{Found, Position};
 
 use crate::capture::CaptureError;
 use crate::ring::cipher::RingKey;
+use crate::ring::custody::Signer;
 use crate::ring::gaps::Gaps;
 use crate::ring::interfaces;
 use crate::ring::reader::is_being_written;
@@ -41,6 +44,7 @@ use expression::Need;
 use filters::Filters;
 use flow::FlowOf;
 use given::Given;
+use manifest::{ENTERPRISE_NUMBER, Manifest, Source};
 use merge::{Counted, Merge, OPEN_BYTES_MAX, Read};
 use pcapng::{Drops, PcapngWriter};
 use plan::{Cost, Plan, Wanted};
@@ -84,6 +88,8 @@ pub struct Query {
     pub limit: Option<NonZeroU64>,
     /// How it is read.
     pub reading: Reading,
+    /// Who vouches for what is exported.
+    pub signer: Signer,
 }
 
 /// Why a question cannot be answered.
@@ -242,9 +248,16 @@ impl Query {
         let comment = format!("weir-sensor query: {}\nknown before reading: {before}", self.words());
         let names = interfaces::read(&self.directory);
         let mut writer = PcapngWriter::begin(out, names, &comment).map_err(QueryError::Output)?;
+        let mut manifest = Manifest::default();
         let answer = self.answer(now, &mut planned, flow_of, Wants::Frames, &mut |found| {
-            writer.frame_with(&found.frame, found.left_out.as_ref(), None)
+            let id = manifest.frame(found);
+            writer.frame_with(&found.frame, found.left_out.as_ref(), Some(id))
         })?;
+        let completeness = serde_json::to_value(&answer.completeness).unwrap_or_default();
+        let source = Source { directory: &self.directory, segments: &planned.plan.segments };
+        let pieces = manifest.finish(&self.words(), completeness, &source, &self.signer);
+        let mut written = pieces.iter().map(|piece| writer.custom(ENTERPRISE_NUMBER, piece));
+        written.try_for_each(|written| written).map_err(QueryError::Output)?;
         let drops = Drops {
             kernel: answer.completeness.frames_dropped_by_kernel(),
             interface: answer.completeness.frames_dropped_by_interface(),

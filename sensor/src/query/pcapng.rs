@@ -11,18 +11,19 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use weir_common::time::Timestamp;
 
-const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
+pub(super) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+pub(super) const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;
-const ENHANCED_PACKET: u32 = 6;
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+pub(super) const ENHANCED_PACKET: u32 = 6;
+pub(super) const CUSTOM: u32 = 0x0000_0bad;
+pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
-const OPT_END: u16 = 0;
-const OPT_COMMENT: u16 = 1;
+pub(super) const OPT_END: u16 = 0;
+pub(super) const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
-const IF_TSRESOL: u16 = 9;
-const EPB_PACKETID: u16 = 5;
+pub(super) const IF_TSRESOL: u16 = 9;
+pub(super) const EPB_PACKETID: u16 = 5;
 const ISB_STARTTIME: u16 = 2;
 const ISB_ENDTIME: u16 = 3;
 const ISB_IFDROP: u16 = 5;
@@ -34,9 +35,9 @@ const PENDING_BYTES: usize = 256 << 10;
 /// Room for the block that goes beyond them.
 const FRAME_BYTES_USUAL: usize = 4 << 10;
 /// Nanoseconds, as a power of ten.
-const RESOLUTION: u8 = 9;
+pub(super) const RESOLUTION: u8 = 9;
 /// Most interfaces of a section; frames of further ones are written under the last.
-const INTERFACES_MAX: usize = 4096;
+pub(super) const INTERFACES_MAX: usize = 4096;
 /// An option's length is sixteen bits; a comment is cut to this many bytes.
 const COMMENT_BYTES_MAX: usize = 60_000;
 
@@ -131,6 +132,15 @@ impl<W: Write> PcapngWriter<W> {
         if left_out.is_some() || packet_id.is_some() {
             self.option(OPT_END, &[]);
         }
+        self.end()
+    }
+
+    /// Writes a Custom Block that may be copied, for whoever knows the enterprise number.
+    pub fn custom(&mut self, enterprise_number: u32, data: &[u8]) -> io::Result<()> {
+        self.start(CUSTOM);
+        self.u32(enterprise_number);
+        self.pending.extend_from_slice(data);
+        self.pad();
         self.end()
     }
 

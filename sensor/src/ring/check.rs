@@ -4,6 +4,8 @@
 //! is being written can be listed and checked, up to what is sealed when it is looked at.
 
 use super::cipher::RingKey;
+use super::custody::verify::{CustodyCheck, Verifier};
+use super::custody::{self, CustodyLine};
 use super::format::SEGMENT_HEADER_BYTES;
 use super::gaps::Gaps;
 use super::index::sealed::sealed_totals;
@@ -82,6 +84,8 @@ pub struct Listing {
     pub pin_bytes: u64,
     /// The pins, oldest first.
     pub pins: Vec<Pin>,
+    /// The chain of custody; none when none is kept.
+    pub custody: Option<CustodyLine>,
 }
 
 /// One thing that is not as it was written.
@@ -122,6 +126,8 @@ pub struct Check {
     pub damages: u64,
     /// The first of them.
     pub damaged: Vec<Damage>,
+    /// What the chain of custody says.
+    pub custody: CustodyCheck,
 }
 
 fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -146,6 +152,7 @@ pub fn list(directory: &Path, key: Option<&RingKey>) -> io::Result<Listing> {
         segments: Vec::new(),
         pin_bytes: 0,
         pins: pins::list(directory)?,
+        custody: CustodyLine::read(directory)?,
     };
     listing.pin_bytes = listing.pins.iter().map(|pin| pin.bytes).sum();
     for files in segments(directory, key)? {
@@ -188,11 +195,21 @@ fn line(files: &SegmentFiles) -> io::Result<SegmentLine> {
     })
 }
 
-/// Reads every block of a ring and its pins and verifies its checksums. `progress` is told the segments done and
-/// there are.
+/// Reads every block of a ring and its pins, verifies its checksums, and each segment against the chain of custody.
+/// `progress` is told the segments done and there are.
 pub fn check(
     directory: &Path,
     key: Option<&RingKey>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> io::Result<Check> {
+    check_with(directory, key, Verifier::new(directory, &[], true), progress)
+}
+
+/// [`check`] with the custody keys that a [`Verifier`] trusts.
+pub fn check_with(
+    directory: &Path,
+    key: Option<&RingKey>,
+    mut custody: Verifier,
     progress: &mut dyn FnMut(usize, usize),
 ) -> io::Result<Check> {
     let (mut check, mut reader, mut frames) =
@@ -202,7 +219,13 @@ pub fn check(
     for (done, files) in all.iter().enumerate() {
         progress(done, all.len());
         match SegmentContents::read(files) {
-            Ok(contents) => check.segment(files, &contents, &mut reader, &mut frames),
+            Ok(contents) => {
+                match files.segment.parent().is_some_and(pins::is_pin) {
+                    true => custody.pinned(files, &shown(&files.segment), &mut |found| check.damage(found)),
+                    false => custody.segment(files, contents.sealed.is_some()),
+                }
+                check.segment(files, &contents, &mut reader, &mut frames);
+            }
             Err(BlockError::Removed) => continue,
             Err(error) => check.damage(Damage::whole(&shown(&files.segment), error.to_string(), None)),
         }
@@ -215,6 +238,7 @@ pub fn check(
     if ledger > 0 {
         check.damage(Damage::whole("gaps", format!("{ledger} records do not match their checksum"), Some(0)));
     }
+    check.custody = custody.finish(&mut |damage| check.damage(damage))?;
     Ok(check)
 }
 
@@ -253,7 +277,8 @@ impl Check {
                 self.damage(Damage { offset: Some(expected), ..Damage::whole(&file, what, None) });
             }
             expected = block.header.next_offset(block.offset);
-            match reader.read(files, block.offset, &block.header, frames) {
+            let read = reader.read(files, block.offset, &block.header, frames);
+            match read.and_then(|()| custody::verify_contents(reader, files, block.offset, &block.header)) {
                 Ok(()) => {
                     self.blocks_sound += 1;
                     self.frames_sound += u64::from(block.header.frames);
@@ -308,7 +333,7 @@ fn shown(path: &Path) -> String {
 }
 
 impl Damage {
-    fn whole(file: &str, what: String, frames: Option<u64>) -> Damage {
+    pub(super) fn whole(file: &str, what: String, frames: Option<u64>) -> Damage {
         Damage { file: file.to_owned(), offset: None, first_time: None, last_time: None, frames, what }
     }
 }
@@ -358,7 +383,7 @@ impl fmt::Display for Listing {
                 write!(f, " ({note})")?;
             }
         }
-        Ok(())
+        self.custody.iter().try_for_each(|custody| write!(f, "\n{custody}"))
     }
 }
 
@@ -390,10 +415,14 @@ impl fmt::Display for Check {
             "{segments} segments, {blocks_sound} blocks and {frames_sound} frames sound, {damages} damages"
         )?;
         match (self.receipts, self.bytes_left_out as f64 / 1e6) {
-            (0, _) => Ok(()),
+            (0, _) => {}
             (receipts, megabytes) => {
-                write!(f, "; {receipts} frames cut off on purpose, {megabytes:.1} MB left out with receipts")
+                write!(
+                    f,
+                    "; {receipts} frames cut off on purpose, {megabytes:.1} MB left out with receipts"
+                )?;
             }
         }
+        write!(f, "\n{}", self.custody)
     }
 }

@@ -56,6 +56,15 @@ pub struct RingConfig {
     /// payload only the first 8 bytes stay, and a receipt with length and hash for the rest. Headers, lengths
     /// and times are kept. What someone sends inside such a flow is then not in the ring, only provable.
     pub cut_off: Vec<String>,
+    /// Chain and sign what is written, so that `ring check` and exported evidence can prove that it is what
+    /// the sensor wrote. A key that cannot be used ends the start; nothing is ever silently unsigned.
+    pub custody: bool,
+    /// The key that signs (Ed25519, PKCS#8, DER or PEM). Empty: `custody.key` in the ring's directory, made at
+    /// the first start with mode 0600. A path elsewhere keeps it from who may read the ring;
+    /// `credential:NAME` takes it from systemd (`LoadCredential=` or `LoadCredentialEncrypted=`).
+    ///
+    /// A key beside the ring proves integrity against accident, and against whoever may not read the key.
+    pub key_file: String,
 }
 
 impl Default for RingConfig {
@@ -75,6 +84,8 @@ impl Default for RingConfig {
             sync_ms: 1_000,
             encryption_key: String::new(),
             cut_off: Vec::new(),
+            custody: true,
+            key_file: String::new(),
         }
     }
 }

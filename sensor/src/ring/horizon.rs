@@ -140,6 +140,7 @@ mod tests {
     fn limits(budget_bytes: u64, age_max: Option<Duration>) -> Limits {
         Limits {
             budget_bytes,
+            shares_bytes: 0,
             segment_bytes: 900,
             index_bytes: 100,
             segment_bytes_min: 0,

@@ -27,6 +27,7 @@
 //! | `SSSSSSSSSSSS-LLLLL-T.idx` | its index: which blocks hold what |
 //! | `gaps`, `alive` | the gap ledger, and until when each lane has everything on disk |
 //! | `interfaces` | the names of interfaces: a line each, number, space, name |
+//! | `custody`, `custody.key`, `custody.pub` | the chain of custody and its keys, see `custody/mod.rs` |
 //! | `lock` | empty |
 //! | `pins/ID/` | a pin: copies of blocks, see below |
 //! | `*.tmp` | a file that is not finished; removed at the next start |
@@ -97,6 +98,7 @@ pub mod index;
 pub mod gaps;
 pub mod interfaces;
 mod lock;
+pub mod custody;
 mod retention;
 mod upkeep;
 pub mod pins;
@@ -119,6 +121,7 @@ use block::Block;
 use cipher::RingKey;
 use config::{BLOCK_KIB_RANGE, QUEUE_BLOCKS_RANGE, RingConfig, SEGMENT_MIB_RANGE, THREADS_MAX};
 use crossbeam::channel::{Sender, bounded};
+use custody::{Custody, CustodyError, CustodyStatus};
 use format::SEGMENT_HEADER_BYTES;
 use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
 use horizon::{Horizon, Pace};
@@ -188,6 +191,12 @@ pub enum RingError {
         /// The directory.
         path: PathBuf,
     },
+    /// Custody cannot be kept, and going on without would be silent.
+    #[error("{source}; with ring.custody = false the ring goes on unsigned")]
+    Custody {
+        /// Why.
+        source: CustodyError,
+    },
     /// The system refused.
     #[error("{path}: {source}")]
     Io {
@@ -202,6 +211,8 @@ pub enum RingError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
     block_bytes: usize,
+    /// Most records of the chain of custody; 0: none is kept.
+    custody_records: u64,
     level: i32,
     lanes: u16,
     /// Whether blocks carry a hash of their contents.
@@ -222,7 +233,9 @@ impl Sizes {
             encode::bound(entries_bytes.min(block_bytes.max(64 << 10)), block_bytes, block_bytes);
         let smallest = (SEGMENT_HEADER_BYTES + block_bound).next_multiple_of(4096) as u64;
         let budget = config.budget_mib.saturating_mul(1 << 20);
-        let budget_bytes = budget.saturating_sub(LEDGER_SHARE_BYTES);
+        let custody_records = custody::records_max(config, budget);
+        let shares_bytes = LEDGER_SHARE_BYTES + custody::share_bytes(custody_records);
+        let budget_bytes = budget.saturating_sub(shares_bytes);
         let with_index =
             |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
         let fair = budget_bytes / (4 * u64::from(lanes.max(1))) / (INDEX_SHARE + 1) * INDEX_SHARE;
@@ -230,7 +243,7 @@ impl Sizes {
         let segment_bytes = wanted.min(fair / 4096 * 4096).max(smallest);
         let needed = 2 * u64::from(lanes.max(1)) * with_index(segment_bytes);
         if needed > budget_bytes {
-            let needed = (needed + LEDGER_SHARE_BYTES).div_ceil(1 << 20);
+            let needed = (needed + shares_bytes).div_ceil(1 << 20);
             return Err(RingError::Budget {
                 found: config.budget_mib,
                 lanes,
@@ -240,6 +253,7 @@ impl Sizes {
         }
         let limits = Limits {
             budget_bytes,
+            shares_bytes,
             segment_bytes,
             index_bytes: with_index(segment_bytes) - segment_bytes,
             segment_bytes_min: smallest,
@@ -248,7 +262,8 @@ impl Sizes {
                 .then(|| Duration::from_secs(u64::from(config.age_max_hours) * 3600)),
             disk_free_min_bytes: config.disk_free_min_mib.saturating_mul(1 << 20),
         };
-        Ok((Sizes { block_bytes, level: config.zstd_level, lanes, hashes: true }, limits))
+        let (level, hashes) = (config.zstd_level, config.custody);
+        Ok((Sizes { block_bytes, custody_records, level, lanes, hashes }, limits))
     }
 }
 
@@ -309,6 +324,8 @@ pub struct RingStatus {
     pub pins: u64,
     /// Disk space of the pins, in bytes; not part of the ring's.
     pub pin_bytes: u64,
+    /// The chain of custody; none when none is kept.
+    pub custody: Option<CustodyStatus>,
 }
 
 /// A ring that is being written.
@@ -331,14 +348,7 @@ impl Ring {
         let directory = Path::new(&config.directory);
         let key = RingKey::load(&config.encryption_key)
             .map_err(|source| RingError::Io { path: "ring.encryption_key".into(), source })?;
-        let sync = Duration::from_millis(config.sync_ms);
-        let (lock, shared) = prepare(directory, sizes, limits, key, sync, mode, now).map_err(|source| {
-            let path = directory.to_owned();
-            match source.kind() {
-                io::ErrorKind::WouldBlock => RingError::Locked { path },
-                _ => RingError::Io { path, source },
-            }
-        })?;
+        let (lock, shared) = prepare(directory, config, sizes, limits, key, mode, now)?;
         let mut ring = Ring {
             shared: Arc::new(shared),
             lanes: Vec::new(),
@@ -400,12 +410,13 @@ impl Ring {
             failing: counts.failing.load(Ordering::Relaxed),
             keeps_s: self.shared.horizon.get().map(|keeps| keeps.as_secs()),
             used_bytes: books.retention.total() + books.ledger.bytes(),
-            budget_bytes: books.retention.limits().budget_bytes + LEDGER_SHARE_BYTES,
+            budget_bytes: books.retention.limits().budget_bytes + books.retention.limits().shares_bytes,
             segments_removed_by_age: get(&counts.segments_removed_by_age),
             segments_removed_by_disk: get(&counts.segments_removed_by_disk),
             disk_short: books.retention.is_disk_short(),
             pins,
             pin_bytes,
+            custody: books.retention.custody.as_ref().map(Custody::status),
         }
     }
 
@@ -413,7 +424,11 @@ impl Ring {
     /// what it is given from now on.
     pub fn close(mut self) -> RingStatus {
         self.stop();
-        self.status()
+        let status = self.status();
+        if let Some(custody) = &status.custody {
+            custody.log_head();
+        }
+        status
     }
 
     fn stop(&mut self) {
@@ -483,46 +498,62 @@ impl Drop for Ring {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a ring is opened with; called once")]
 fn prepare(
     directory: &Path,
+    config: &RingConfig,
     sizes: Sizes,
     limits: Limits,
     key: Option<RingKey>,
-    sync: Duration,
     mode: RingMode,
     now: Timestamp,
-) -> io::Result<(Lock, Shared)> {
-    std::fs::create_dir_all(directory)?;
-    let lock = Lock::take(directory)?;
-    let gaps = Gaps::read(directory)?;
-    let run = gaps.last_run().saturating_add(1);
-    let mut ledger = Ledger::open(directory)?;
-    let mut retention = Retention::new(directory, key.clone(), limits);
-    for files in recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)? {
-        retention.adopt(&files)?;
-    }
-    for files in pins::segments(directory, key.as_ref())? {
-        retention.pass_sequence(files.name.sequence);
-    }
-    let shared = Shared {
-        directory: directory.to_owned(),
-        mode,
-        sizes,
-        key,
-        syncing: if sync.is_zero() { None } else { Some(Syncing::start(directory, sync)?) },
-        run,
-        opened: now,
-        closing: AtomicBool::new(false),
-        books: Mutex::new(Books { retention, ledger }),
-        limits_set: AtomicU64::new(0),
-        counts: Counts::default(),
-        horizon: Horizon::new(&limits, sizes.lanes),
+) -> Result<(Lock, Shared), RingError> {
+    let failed = |source: io::Error| {
+        let path = directory.to_owned();
+        match source.kind() {
+            io::ErrorKind::WouldBlock => RingError::Locked { path },
+            _ => RingError::Io { path, source },
+        }
     };
-    shared.make_room(&mut shared.books(), 0)?;
-    // A replay's time begins with its first frame, and a pin's end is no matter of frames.
-    shared.upkeep((mode == RingMode::Live).then_some(now));
-    Ok((lock, shared))
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let lock = Lock::take(directory).map_err(failed)?;
+    let mut custody = Custody::open(config, directory, sizes.custody_records)
+        .map_err(|source| RingError::Custody { source })?;
+    let sync = Duration::from_millis(config.sync_ms);
+    let shared = || {
+        let gaps = Gaps::read(directory)?;
+        let run = gaps.last_run().saturating_add(1);
+        let mut ledger = Ledger::open(directory)?;
+        let mut retention = Retention::new(directory, key.clone(), limits);
+        let found = recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)?;
+        found.iter().try_for_each(|files| retention.adopt(files))?;
+        for files in pins::segments(directory, key.as_ref())? {
+            retention.pass_sequence(files.name.sequence);
+        }
+        if let Some(custody) = &mut custody {
+            retention.pass_sequence(custody.last_segment()?);
+            custody.adopt(&found)?;
+        }
+        retention.custody = custody;
+        let shared = Shared {
+            directory: directory.to_owned(),
+            mode,
+            sizes,
+            key,
+            syncing: if sync.is_zero() { None } else { Some(Syncing::start(directory, sync)?) },
+            run,
+            opened: now,
+            closing: AtomicBool::new(false),
+            books: Mutex::new(Books { retention, ledger }),
+            limits_set: AtomicU64::new(0),
+            counts: Counts::default(),
+            horizon: Horizon::new(&limits, sizes.lanes),
+        };
+        shared.make_room(&mut shared.books(), 0)?;
+        // A replay's time begins with its first frame, and a pin's end is no matter of frames.
+        shared.upkeep((mode == RingMode::Live).then_some(now));
+        Ok(shared)
+    };
+    Ok((lock, shared().map_err(failed)?))
 }
 
 #[cfg(test)]

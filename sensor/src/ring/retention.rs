@@ -12,6 +12,7 @@
 //! Deliberately absent: any clock. Age is measured against the time that the caller's frames have reached.
 
 use super::cipher::RingKey;
+use super::custody::Custody;
 use super::format::SegmentName;
 use super::gaps::RecordKind;
 use super::index::Totals;
@@ -40,6 +41,8 @@ const AGE_STEPS: u32 = 16;
 pub(super) struct Limits {
     /// Space for segments and indexes.
     pub(super) budget_bytes: u64,
+    /// Space beside it, for the ledger and the chain of custody.
+    pub(super) shares_bytes: u64,
     /// Size of the next segment.
     pub(super) segment_bytes: u64,
     /// Most bytes of its index.
@@ -109,6 +112,9 @@ pub(super) struct Retention {
     total: u64,
     next_sequence: u64,
     disk_short: bool,
+    /// Present when custody is kept: told before a segment goes, so that no hole of the ring's own making is
+    /// without a signature.
+    pub(super) custody: Option<Custody>,
 }
 
 impl Retention {
@@ -122,6 +128,7 @@ impl Retention {
             total: 0,
             next_sequence: 1,
             disk_short: false,
+            custody: None,
         }
     }
 
@@ -269,6 +276,9 @@ impl Retention {
     }
 
     fn remove(&mut self, name: SegmentName, why: RecordKind, tell: Tell<'_>) -> io::Result<()> {
+        if let Some(custody) = &mut self.custody {
+            custody.expire(name);
+        }
         let (segment, index) =
             (self.directory.join(name.segment_file()), self.directory.join(name.index_file()));
         let totals = sealed_totals(&index, self.key.as_ref()).unwrap_or(None);
@@ -326,6 +336,7 @@ mod tests {
     fn limits(budget_bytes: u64) -> Limits {
         Limits {
             budget_bytes,
+            shares_bytes: 0,
             segment_bytes: 8192,
             index_bytes: 4096,
             segment_bytes_min: 4096,

