@@ -483,7 +483,6 @@ impl Drop for Ring {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a ring is opened with; called once")]
 fn prepare(
     directory: &Path,
     sizes: Sizes,
