@@ -171,8 +171,8 @@ fn computed(code: u16, operand: u32, most: &Most) -> u32 {
     let by = if code & code::BY_X != 0 { most.x } else { operand };
     let exact = code & code::BY_X == 0;
     match code & code::OPERATION {
-        code::ADD => most.a.checked_add(by).unwrap_or(u32::MAX),
-        code::MUL => most.a.checked_mul(by).unwrap_or(u32::MAX),
+        code::ADD => most.a.saturating_add(by),
+        code::MUL => most.a.saturating_mul(by),
         // A divisor that is not known is at least 1.
         code::DIV if exact => most.a.checked_div(operand).unwrap_or(u32::MAX),
         code::DIV | code::RSH if !exact => most.a,

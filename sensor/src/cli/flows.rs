@@ -13,8 +13,9 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 use weir_common::net::{CommunityId, FlowKey};
 
-/// Flows whose identifiers a thread remembers, so that a packet seldom costs a SHA-1; a power of two.
-const IDS_HELD: usize = 1 << 11;
+/// Flows whose identifiers a thread remembers, so that a packet seldom costs a SHA-1; a power of two. The table is
+/// made with the first packet: a judge of fragments seldom sees one.
+const IDS_HELD: usize = 1 << 10;
 
 /// How flows are told apart.
 pub(super) struct Flows {
@@ -82,7 +83,7 @@ struct Ids {
 
 impl Ids {
     fn new(seed: u16) -> Ids {
-        Ids { seed, hasher: RandomState::default(), held: vec![None; IDS_HELD] }
+        Ids { seed, hasher: RandomState::default(), held: Vec::new() }
     }
 
     fn of(&mut self, ip: &Ip, transport: Transport) -> CommunityId {
@@ -99,6 +100,9 @@ impl Ids {
             _ => None,
         };
         let tuple = (key, icmp);
+        if self.held.is_empty() {
+            self.held.resize(IDS_HELD, None);
+        }
         let place = self.hasher.hash_one(tuple) as usize % IDS_HELD;
         let Some(slot) = self.held.get_mut(place) else { return CommunityId::of(&key, icmp, self.seed) };
         match slot {

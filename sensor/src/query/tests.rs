@@ -543,7 +543,7 @@ fn a_sealed_index_names_the_blocks_that_the_journal_names() {
         let mut data = vec![0; 900];
         data[12..14].copy_from_slice(&[8, 0]);
         data[14] = 0x45;
-        data[23] = if n % 3 == 0 { 6 } else { 17 };
+        data[23] = if n.is_multiple_of(3) { 6 } else { 17 };
         data[26..30].copy_from_slice(&[10, (n / 60_000) as u8, (n / 300) as u8, 1]);
         data[30..34].copy_from_slice(&[10, 9, 9, (n % 40 / 39) as u8]);
         data[34..38].copy_from_slice(&[(n / 700) as u8, 7, 0, 53]);

@@ -86,7 +86,7 @@ impl Subject {
         for part in frames.chunks(frames.len().div_ceil(RUNS)) {
             write_run(&config, part);
         }
-        crate::ring::interfaces::write(directory.path(), &["eth0".into(), "tap1".into()]).unwrap();
+        interfaces::write(directory.path(), &["eth0".into(), "tap1".into()]).unwrap();
         let key = RingKey::load(&config.encryption_key).unwrap();
         if !state.sealed {
             for files in segments(directory.path(), key.as_ref()).unwrap() {

@@ -103,7 +103,7 @@ impl BlockSet {
     pub fn full(blocks: usize) -> BlockSet {
         let mut set = BlockSet { words: vec![u64::MAX; blocks.div_ceil(64)], blocks };
         if let Some(last) = set.words.last_mut()
-            && blocks % 64 != 0
+            && !blocks.is_multiple_of(64)
         {
             *last = (1 << (blocks % 64)) - 1;
         }
