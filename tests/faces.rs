@@ -26,7 +26,7 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn commands_of_later_versions_say_so() -> anyhow::Result<()> {
-    let later = [vec!["top"], vec!["pair", "x"], vec!["ring", "pin", "x"]];
+    let later = [vec!["top"], vec!["pair", "x"]];
     for arguments in later {
         let error = exits(&sensor(&arguments)?, 1)?;
         ensure!(error.contains("not in this version"), "{arguments:?}: {error}");
