@@ -82,7 +82,7 @@ fn every_wrong_rule_is_reported_where_it_is_wrong() {
         ("alarm tcp any any -> any any (sid:1;)", "x.rules:1:1: `alarm` is not an action"),
         (
             "alert [tcp any any -> any any (sid:1;)",
-            "x.rules:1:7: `[tcp any any -> any any` is not a protocol",
+            "x.rules:1:7: `[tcp any any -> any any ` is not a protocol",
         ),
         ("alert tcp 1.2.3.400 any -> any any (sid:1;)", "x.rules:1:11: `1.2.3.400` is not an address"),
         ("alert tcp [1.2.3.4,$NO] any -> any any (sid:1;)", "x.rules:1:20: the variable `$NO` is not set"),

@@ -662,7 +662,7 @@ fn blocks_in_a_pin_stay_proven_when_their_segment_has_expired() {
     let mut opened = Ring::open(&small, 2, RingMode::Replay, Timestamp(0)).unwrap();
     let mut lane = opened.lane(0).unwrap();
     let data: Vec<u8> = (0..60_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    for at in 0..400 {
+    for at in 0..4000 {
         let time = Timestamp(1_800_000_000_000_000_000 + at);
         let frame = Frame { time, link: LinkType(147), interface: 0, wire_len: 60_000, data: &data };
         lane.append(&frame, None, None, &mut RingCounters::default());
