@@ -43,20 +43,78 @@ const fn weir(number: u16) -> ElementId {
     ElementId { enterprise: WEIR_PEN, number }
 }
 
+/// Whose records carry a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Every application's.
+    Every,
+    /// Those of every application that does not describe itself wholly by fields of its own.
+    Common,
+    /// Those of every application that carries files.
+    Files,
+    /// One application's, and those that carry it along ([`Family::is_carried_by`]).
+    Of(App),
+}
+
+impl Family {
+    /// Whether records of an application carry the fields of this family.
+    pub const fn is_carried_by(self, app: App) -> bool {
+        match (self, app) {
+            (_, App::Unknown) => false,
+            (Family::Every, _) => true,
+            (
+                Family::Files,
+                App::Http
+                | App::Http2
+                | App::Smtp
+                | App::Imap
+                | App::Pop3
+                | App::Ftp
+                | App::FtpData
+                | App::Tftp
+                | App::Smb
+                | App::Nfs,
+            ) => true,
+            (Family::Files, _) => false,
+            (Family::Common, App::Dns | App::Http | App::Tls | App::Ssh | App::Quic) => false,
+            (Family::Common, _) => true,
+            (Family::Of(App::Dns), App::Mdns | App::Llmnr | App::Doh2) => true,
+            (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
+            (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2) => true,
+            (Family::Of(own), _) => own as u16 == app as u16,
+        }
+    }
+}
+
+macro_rules! family {
+    (Every) => {
+        Family::Every
+    };
+    (Files) => {
+        Family::Files
+    };
+    (Common) => {
+        Family::Common
+    };
+    ($app:ident) => {
+        Family::Of(App::$app)
+    };
+}
+
 macro_rules! fields {
-    ($($(#[$doc:meta])* $variant:ident $app:ident $shape:ident $key:literal $element_name:literal $element:expr;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $family:ident $shape:ident $key:literal $element_name:literal $element:expr;)*) => {
         /// One kind of thing that inspection can learn about a flow.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
+        #[repr(u16)]
         pub enum Field { $($(#[$doc])* $variant,)* }
 
         impl Field {
             /// Every field, in the order of the table.
             pub const ALL: &[Field] = &[$(Field::$variant),*];
 
-            /// The application whose records carry the field.
-            pub const fn app(self) -> App {
-                match self { $(Field::$variant => App::$app,)* }
+            /// Whose records carry the field.
+            pub const fn family(self) -> Family {
+                match self { $(Field::$variant => family!($family),)* }
             }
 
             /// How the value looks.
@@ -83,7 +141,38 @@ macro_rules! fields {
 }
 
 // Numbers of Weir's own elements are never reused. 1 to 99 belong to the flow itself (ipfix/elements.rs).
+// Rows of one group of protocols stand together, numbers with room between the groups.
 fields! {
+    /// The application that the flow began with, where it changed (STARTTLS, an upgrade, a proxy).
+    OriginalApp Every Text "app_proto_orig" "weirOriginalApplicationName" weir(400);
+    /// The service that a name in the flow belongs to (`dpi.services`).
+    Brand Every Text "brand" "weirServiceName" weir(401);
+    /// The kind of service it is.
+    Category Every Text "category" "weirServiceCategory" weir(402);
+    /// Names of files that passed.
+    FileNames Files TextList "file_names" "weirFileNames" weir(403);
+    /// Their kinds, as media types found by content.
+    FileTypes Files TextList "file_types" "weirFileTypes" weir(404);
+    /// SHA-256 of those that passed whole.
+    FileSha256 Files TextList "file_sha256" "weirFileSha256" weir(405);
+    /// Version of the protocol.
+    Version Common Text "app_version" "weirProtocolVersion" weir(410);
+    /// What the client says it is: product and version.
+    ClientSoftware Common Text "client_software" "weirClientSoftware" weir(411);
+    /// What the server says it is: product and version.
+    ServerSoftware Common Text "server_software" "weirServerSoftware" weir(412);
+    /// Accounts, as the client named them.
+    User Common TextList "user" "weirUserName" weir(413);
+    /// What an end calls itself: host name, NetBIOS name, workstation.
+    EndpointName Common TextList "endpoint_name" "weirEndpointName" weir(414);
+    /// The realm, domain or workgroup.
+    Domain Common Text "domain" "weirDomainName" weir(415);
+    /// Commands, methods, operations or function codes.
+    Command Common TextList "command" "weirCommand" weir(416);
+    /// What they were about: files, shares, topics, databases, resources.
+    Object Common TextList "object" "weirObject" weir(417);
+    /// How the other end answered: codes or words.
+    Status Common TextList "status" "weirStatus" weir(418);
     /// Names asked for.
     DnsQuery Dns TextList "dns_query" "weirDnsQueryName" weir(100);
     /// Addresses and names answered.
@@ -140,12 +229,18 @@ fields! {
     SshHassh Ssh Text "hassh" "weirSshHassh" weir(142);
     /// HASSH fingerprint of the server (MD5 in hexadecimal).
     SshHasshServer Ssh Text "hassh_server" "weirSshHasshServer" weir(143);
+    // The web: 430 to 459.
+    // Cryptography, tunnels, voice: 460 to 499.
+    // Windows, identity, management: 500 to 549.
+    // Mail, files, terminals: 550 to 599.
+    // Data and messages: 600 to 649.
+    // Industry: 650 to 699.
 }
 
 impl Field {
-    /// The fields of one application, in table order.
+    /// The fields that records of an application carry, in table order.
     pub fn of(app: App) -> impl Iterator<Item = Field> {
-        Field::ALL.iter().copied().filter(move |field| field.app() == app)
+        Field::ALL.iter().copied().filter(move |field| field.family().is_carried_by(app))
     }
 
     /// The field of a key, as [`Field::key`] gives it.

@@ -69,7 +69,7 @@ impl Layout {
         let has_fields = record
             .metadata
             .as_ref()
-            .is_some_and(|data| data.iter().any(|(field, _)| field.app() == record.app));
+            .is_some_and(|data| data.iter().any(|(field, _)| field.family().is_carried_by(record.app)));
         Layout {
             app: if has_fields { record.app } else { App::Unknown },
             icmp: record.icmp.is_some(),

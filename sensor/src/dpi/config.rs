@@ -17,6 +17,36 @@ pub struct DpiConfig {
     /// Most bytes held for all TCP flows of one worker. At the limit, flows that want to hold more
     /// give up their gaps at once.
     pub streams_bytes_max: u64,
+    /// Files that pass inside of applications.
+    pub files: FileConfig,
+}
+
+/// What is done with files that pass inside of applications (HTTP bodies, attachments, transfers).
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileConfig {
+    /// Follow files: name, size, kind, hashes; each is an EVE `fileinfo` event.
+    pub enabled: bool,
+    /// Hashes computed of each file: any of `md5`, `sha1`, `sha256`.
+    pub hashes: Vec<FileHash>,
+}
+
+/// A hash of a file.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileHash {
+    /// MD5, RFC 1321.
+    Md5,
+    /// SHA-1, FIPS 180-4.
+    Sha1,
+    /// SHA-256, FIPS 180-4.
+    Sha256,
+}
+
+impl Default for FileConfig {
+    fn default() -> Self {
+        FileConfig { enabled: true, hashes: vec![FileHash::Sha256] }
+    }
 }
 
 impl Default for DpiConfig {
@@ -26,6 +56,7 @@ impl Default for DpiConfig {
             probe_bytes_max: 2048,
             stream_bytes_max: 256 << 10,
             streams_bytes_max: 128 << 20,
+            files: FileConfig::default(),
         }
     }
 }

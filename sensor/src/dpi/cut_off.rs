@@ -8,7 +8,7 @@
 //! Renegotiation and re-keying happen inside the encryption and are left out with it. Whoever speaks TLS
 //! or SSH first and something else afterwards is cut off too; the ring's receipt still proves what it was.
 
-use super::parser::{Candidates, Parser};
+use super::parser::{Dissectors, Parser};
 use crate::decode::{Packet, Transport};
 use weir_common::app::App;
 use weir_common::config::nearest;
@@ -23,7 +23,7 @@ const BEGIN_DISTANCE_MAX: u32 = 1 << 30;
 
 /// The applications whose ciphertext is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CutOff(Candidates);
+pub struct CutOff(Dissectors);
 
 /// Why a name cannot stand in `ring.cut_off`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

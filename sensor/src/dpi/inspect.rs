@@ -12,17 +12,18 @@
 #[path = "inspect_tests.rs"]
 mod tests;
 
-use super::config::DpiConfig;
+use super::config::{DpiConfig, FileConfig};
 use super::cut_off::{Ciphertext, CutOff};
+use super::expect::Expectations;
 use super::parser::Parser;
 use super::probing::{Probing, Verdict};
 use super::stream::{Pool, Reader, Stream, Take};
-use super::{Carrier, Context, Event, Progress};
+use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
 use crate::decode::{Packet, Transport};
 use std::ops::ControlFlow;
 use weir_common::app::App;
-use weir_common::metadata::Metadata;
+use weir_common::metadata::{Field, Metadata};
 use weir_common::net::{Direction, protocol};
 use weir_common::record::tcp_flags;
 use weir_common::time::Timestamp;
@@ -33,6 +34,8 @@ pub struct Inspector {
     is_enabled: bool,
     probe_bytes_max: usize,
     cut_off: CutOff,
+    files: FileConfig,
+    expectations: Expectations,
     pool: Pool,
 }
 
@@ -47,13 +50,21 @@ pub struct Inspection {
     /// A packet without payload can matter: by its acknowledgement.
     is_waiting: bool,
     stage: Stage,
+    /// The ends as the dissector knows them, the one that is `Forward` first.
+    ends: [End; 2],
+    /// Changes of the protocol that may still come; see [`SWITCHES_MAX`].
+    switches_left: u8,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
 
+/// Times that a flow's protocol may change to another inside of it (a proxy, STARTTLS); after that the flow is
+/// left alone.
+const SWITCHES_MAX: u8 = 4;
+
 #[derive(Debug)]
 enum Stage {
-    Probing(Probing),
+    Probing(Box<Probing>),
     Reading(Parser),
     Over(Ciphertext),
 }
@@ -65,6 +76,8 @@ impl Inspector {
             is_enabled: config.enabled,
             probe_bytes_max: config.probe_bytes_max as usize,
             cut_off: CutOff::default(),
+            files: config.files.clone(),
+            expectations: Expectations::default(),
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -102,10 +115,19 @@ impl Inspector {
             Transport::Ports { .. } if packet.ip.protocol == protocol::UDP => Carrier::Datagram,
             _ => return,
         };
-        let inspection = slot.get_or_insert_with(|| Box::new(Inspection::new(carrier)));
-        let (direction, cut_off) = (inspection.own(direction), self.cut_off);
-        let mut now = Now { carrier, direction, time, events, counters, cut_off };
-        inspection.packet(packet, &mut now, self);
+        let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+        let inspection = match slot {
+            Some(inspection) => inspection,
+            None => {
+                let begun = Inspection::begin(packet, carrier, direction, time, expectations, counters);
+                slot.insert(Box::new(begun))
+            }
+        };
+        let direction = inspection.own(direction);
+        let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
+        let mut now =
+            Now { carrier, direction, time, events, counters, cut_off, probe_bytes_max, files, expectations };
+        inspection.packet(packet, &mut now, pool);
     }
 
     /// The flow has ended: what was waiting is written, memory is taken back, and what was learned is
@@ -120,9 +142,20 @@ impl Inspector {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
         if !inspection.is_over() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let (direction, cut_off) = (Direction::Forward, self.cut_off);
-            let mut now = Now { carrier, direction, time, events, counters, cut_off };
-            inspection.close(&mut now, self);
+            let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+            let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
+            let mut now = Now {
+                carrier,
+                direction,
+                time,
+                events,
+                counters,
+                cut_off,
+                probe_bytes_max,
+                files,
+                expectations,
+            };
+            inspection.close(&mut now, pool);
         }
         let metadata = std::mem::take(&mut inspection.metadata);
         (inspection.app, (!metadata.is_empty()).then(|| Box::new(metadata)))
@@ -137,18 +170,47 @@ struct Now<'a> {
     events: Option<&'a mut Vec<Event>>,
     counters: &'a mut DpiCounters,
     cut_off: CutOff,
+    probe_bytes_max: usize,
+    files: &'a FileConfig,
+    expectations: &'a mut Expectations,
 }
 
 impl Inspection {
-    fn new(carrier: Carrier) -> Inspection {
+    /// Begins with a flow's first payload. What was announced needs no search.
+    fn begin(
+        packet: &Packet<'_>,
+        carrier: Carrier,
+        direction: Direction,
+        time: Timestamp,
+        expectations: &mut Expectations,
+        counters: &mut DpiCounters,
+    ) -> Inspection {
+        let (source_port, destination_port) = packet.transport.ports();
+        let mut ends = [(packet.ip.source, source_port), (packet.ip.destination, destination_port)];
+        if direction == Direction::Reverse {
+            ends.reverse();
+        }
+        let expected = expectations
+            .take(&ends, carrier, time)
+            .and_then(|expected| Parser::expected(expected.app, &expected.note));
+        let (app, stage) = match expected {
+            Some(parser) => {
+                counters.recognised += 1;
+                (parser.app(), Stage::Reading(parser))
+            }
+            None => (App::Unknown, Stage::Probing(Box::new(Probing::new(&ends)))),
+        };
         let streams = (carrier == Carrier::Stream).then(Box::default);
-        let stage = Stage::Probing(Probing::new());
+        let metadata = Metadata::EMPTY;
+        let switches_left = SWITCHES_MAX;
         Inspection {
-            app: App::Unknown,
+            app,
             is_swapped: false,
             is_waiting: false,
             stage,
-            metadata: Metadata::EMPTY,
+            ends,
+            switches_left,
+            metadata,
             streams,
         }
     }
@@ -190,7 +252,7 @@ impl Inspection {
         if self.is_swapped { direction.flip() } else { direction }
     }
 
-    fn packet(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, inspector: &mut Inspector) {
+    fn packet(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, pool: &mut Pool) {
         let outcome = match packet.transport {
             Transport::Tcp(tcp) if self.streams.is_some() => {
                 let has = |flag: u16| tcp.flags & flag != 0;
@@ -199,12 +261,12 @@ impl Inspection {
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
                 let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
-                self.segment(sequence, acknowledgement, payload, now, inspector)
+                self.segment(sequence, acknowledgement, payload, now, pool)
             }
             _ => self.datagram(packet.payload, now),
         };
         if outcome.is_break() {
-            self.end(inspector);
+            self.end(now.cut_off, pool);
         }
     }
 
@@ -212,16 +274,14 @@ impl Inspection {
         if let Stage::Probing(probing) = &mut self.stage {
             match probing.datagram(now.direction, payload) {
                 Verdict::Recognised(parser, _) => {
-                    self.app = parser.app();
-                    now.counters.recognised += 1;
-                    self.stage = Stage::Reading(parser);
+                    self.conversation(now, Vec::new()).begin(parser);
                 }
                 Verdict::Unknown => return ControlFlow::Break(()),
                 Verdict::Wait | Verdict::Discard => return ControlFlow::Continue(()),
             }
         }
         let direction = now.direction;
-        match self.conversation(now, 0, Vec::new()).read(direction, payload) {
+        match self.conversation(now, Vec::new()).read(direction, payload) {
             Take::Stop => ControlFlow::Break(()),
             Take::Used(_) => ControlFlow::Continue(()),
         }
@@ -233,10 +293,10 @@ impl Inspection {
         acknowledgement: Option<u32>,
         payload: &[u8],
         now: &mut Now<'_>,
-        inspector: &mut Inspector,
+        pool: &mut Pool,
     ) -> ControlFlow<()> {
         let Some(mut streams) = self.streams.take() else { return ControlFlow::Break(()) };
-        let outcome = self.segment_of(&mut streams, sequence, acknowledgement, payload, now, inspector);
+        let outcome = self.segment_of(&mut streams, sequence, acknowledgement, payload, now, pool);
         self.is_waiting = streams.iter().any(Stream::is_waiting)
             || matches!(&self.stage, Stage::Probing(probing) if probing.is_tentative != [false; 2]);
         self.streams = Some(streams);
@@ -250,51 +310,47 @@ impl Inspection {
         acknowledgement: Option<u32>,
         payload: &[u8],
         now: &mut Now<'_>,
-        inspector: &mut Inspector,
+        pool: &mut Pool,
     ) -> ControlFlow<()> {
         let direction = now.direction;
         let (here, there) = (direction.index(), direction.flip().index());
         // What the other side said comes before what answers it.
         if let Some(number) = acknowledgement {
             now.direction = direction.flip();
-            let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
-            streams[there].acknowledge(number, &mut inspector.pool, &mut conversation)?;
+            let mut conversation = self.conversation(now, Vec::new());
+            streams[there].acknowledge(number, pool, &mut conversation)?;
             now.direction = direction;
             if let Stage::Probing(probing) = &mut self.stage
                 && probing.is_tentative[there]
                 && streams[there].is_all_acknowledged()
             {
-                probing.restart(there, streams[there].drop_front(&mut inspector.pool));
+                probing.restart(there, streams[there].drop_front(pool));
             }
         }
         if payload.is_empty() {
             return ControlFlow::Continue(());
         }
         if let Stage::Probing(probing) = &mut self.stage {
-            if streams[here].rebase(sequence, &mut inspector.pool) {
+            if streams[here].rebase(sequence, pool) {
                 probing.begin_anew(here);
             } else if probing.is_tentative[here] && streams[here].is_next(sequence) {
-                probing.restart(here, streams[here].drop_front(&mut inspector.pool));
+                probing.restart(here, streams[here].drop_front(pool));
             }
-            let other = streams[there].take_front(&mut inspector.pool);
-            let mut conversation = self.conversation(now, inspector.probe_bytes_max, other);
-            let outcome = streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation);
+            let other = streams[there].take_front(pool);
+            let mut conversation = self.conversation(now, other);
+            let outcome = streams[here].segment(sequence, payload, pool, &mut conversation);
             let (other, other_used) = (conversation.other, conversation.other_used);
-            streams[there].put_front(other, other_used, &mut inspector.pool);
+            streams[there].put_front(other, other_used, pool);
             return outcome;
         }
-        let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
-        streams[here].segment(sequence, payload, &mut inspector.pool, &mut conversation)
+        let mut conversation = self.conversation(now, Vec::new());
+        streams[here].segment(sequence, payload, pool, &mut conversation)
     }
 
-    fn conversation<'a>(
-        &'a mut self,
-        now: &'a mut Now<'_>,
-        probe_bytes_max: usize,
-        other: Vec<u8>,
-    ) -> Conversation<'a> {
+    fn conversation<'a>(&'a mut self, now: &'a mut Now<'_>, other: Vec<u8>) -> Conversation<'a> {
         Conversation {
             stage: &mut self.stage,
+            switches_left: &mut self.switches_left,
             app: &mut self.app,
             metadata: &mut self.metadata,
             is_swapped: self.is_swapped,
@@ -304,18 +360,32 @@ impl Inspection {
             events: now.events.as_deref_mut(),
             counters: now.counters,
             cut_off: now.cut_off,
-            probe_bytes_max,
+            probe_bytes_max: now.probe_bytes_max,
+            files: now.files,
+            expectations: now.expectations,
+            ends: self.ends,
             other,
             other_used: 0,
         }
     }
 
-    fn close(&mut self, now: &mut Now<'_>, inspector: &mut Inspector) {
+    fn close(&mut self, now: &mut Now<'_>, pool: &mut Pool) {
         if let Some(mut streams) = self.streams.take() {
             for direction in [Direction::Forward, Direction::Reverse] {
+                if !matches!(self.stage, Stage::Probing(_)) {
+                    break;
+                }
+                let held = streams[direction.index()].take_front(pool);
+                if !held.is_empty() {
+                    now.direction = direction;
+                    self.conversation(now, Vec::new()).last(&held);
+                }
+                streams[direction.index()].put_front(held, 0, pool);
+            }
+            for direction in [Direction::Forward, Direction::Reverse] {
                 now.direction = direction;
-                let mut conversation = self.conversation(now, inspector.probe_bytes_max, Vec::new());
-                let outcome = streams[direction.index()].flush(&mut inspector.pool, &mut conversation);
+                let mut conversation = self.conversation(now, Vec::new());
+                let outcome = streams[direction.index()].flush(pool, &mut conversation);
                 if outcome.is_break() {
                     self.stage = Stage::Over(Ciphertext::default());
                     break;
@@ -324,8 +394,8 @@ impl Inspection {
             self.streams = Some(streams);
         }
         now.direction = Direction::Forward;
-        self.conversation(now, 0, Vec::new()).close();
-        self.end(inspector);
+        self.conversation(now, Vec::new()).close();
+        self.end(now.cut_off, pool);
     }
 
     /// Where the ciphertext of both directions begins, as far as the dissector can tell.
@@ -344,11 +414,11 @@ impl Inspection {
     }
 
     /// Nothing more is to be learned: gives back what the learning needed.
-    fn end(&mut self, inspector: &mut Inspector) {
-        self.stage = Stage::Over(self.ciphertext(inspector.cut_off));
+    fn end(&mut self, cut_off: CutOff, pool: &mut Pool) {
+        self.stage = Stage::Over(self.ciphertext(cut_off));
         self.is_waiting = false;
         if let Some(mut streams) = self.streams.take() {
-            streams.iter_mut().for_each(|stream| stream.release(&mut inspector.pool));
+            streams.iter_mut().for_each(|stream| stream.release(pool));
         }
     }
 }
@@ -356,6 +426,7 @@ impl Inspection {
 /// A flow's dissector, or the search for it, as the reader of a stream.
 struct Conversation<'a> {
     stage: &'a mut Stage,
+    switches_left: &'a mut u8,
     app: &'a mut App,
     metadata: &'a mut Metadata,
     is_swapped: bool,
@@ -367,6 +438,9 @@ struct Conversation<'a> {
     counters: &'a mut DpiCounters,
     cut_off: CutOff,
     probe_bytes_max: usize,
+    files: &'a FileConfig,
+    expectations: &'a mut Expectations,
+    ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
     /// How much of it the dissector used.
@@ -413,9 +487,7 @@ impl Reader for Conversation<'_> {
 impl Conversation<'_> {
     /// The dissector is found: it hears of what was let pass, and reads what the other side said first.
     fn recognised(&mut self, parser: Parser, discarded: [u32; 2]) -> Take {
-        *self.app = parser.app();
-        self.counters.recognised += 1;
-        *self.stage = Stage::Reading(parser);
+        self.begin(parser);
         for direction in [self.direction.flip(), self.direction] {
             let discarded = discarded[direction.index()];
             if discarded > 0 && self.tell_gap(direction, u64::from(discarded)) == Take::Stop {
@@ -434,8 +506,40 @@ impl Conversation<'_> {
         take
     }
 
+    /// A dissector begins its work.
+    fn begin(&mut self, parser: Parser) {
+        if *self.app != App::Unknown && *self.app != parser.app() {
+            self.metadata.set_text(Field::OriginalApp, self.app.name());
+        }
+        *self.app = parser.app();
+        self.counters.recognised += 1;
+        *self.stage = Stage::Reading(parser);
+    }
+
+    /// The flow ends while these bytes of a direction are nobody's for certain.
+    fn last(&mut self, bytes: &[u8]) {
+        if let Stage::Probing(probing) = self.stage
+            && let Some(parser) = probing.last(self.direction, bytes)
+        {
+            self.begin(parser);
+            self.read(self.direction, bytes);
+        }
+    }
+
     fn read(&mut self, direction: Direction, bytes: &[u8]) -> Take {
-        self.with_parser(direction, |parser, context| parser.inspect(bytes, context))
+        let take = self.with_parser(direction, |parser, context| parser.inspect(bytes, context));
+        // Another protocol begins behind what was used: what is there of it is looked at now.
+        if let (Take::Used(used), Stage::Probing(_)) = (take, &*self.stage)
+            && self.carrier == Carrier::Stream
+            && direction == self.direction
+            && let Some(rest @ [_, ..]) = bytes.get(used..)
+        {
+            return match self.bytes(rest) {
+                Take::Used(more) => Take::Used(used.saturating_add(more)),
+                Take::Stop => Take::Stop,
+            };
+        }
+        take
     }
 
     fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {
@@ -464,11 +568,16 @@ impl Conversation<'_> {
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
             to_handshake_end: self.cut_off.names(parser),
+            app: *self.app,
+            ends: self.ends,
+            files: self.files,
+            expectations: self.expectations,
         };
         let progress = call(parser, &mut context);
-        if let Progress::Broken(_) = progress {
+        if let Progress::Broken(event) = progress {
             self.counters.broken += 1;
             parser.close(&mut context);
+            context.anomaly(event, None);
         }
         if let Some(events) = self.events.as_deref_mut()
             && let Some(new) = events.get_mut(told..)
@@ -480,6 +589,12 @@ impl Conversation<'_> {
         }
         match progress {
             Progress::Used(used) => Take::Used(used),
+            Progress::Switch(_) if *self.switches_left == 0 => Take::Stop,
+            Progress::Switch(used) => {
+                *self.switches_left -= 1;
+                *self.stage = Stage::Probing(Box::new(Probing::new(&self.ends)));
+                Take::Used(used)
+            }
             Progress::Done | Progress::Broken(_) => Take::Stop,
         }
     }

@@ -4,38 +4,59 @@
 //! Out: the flow's [`App`], its [`Metadata`], and one [`Event`] per transaction. Knows no rule and no
 //! destination; an event's body is the application's own description of itself in EVE's field names.
 //!
-//! A protocol is one file (or folder) that implements [`Dissector`], one line in the list of dissectors
-//! (`parser.rs`), and its rows in `weir_common::{app, metadata}`.
+//! A protocol with fields is one file (or folder) that implements [`Dissector`], one line in the list of
+//! dissectors (`parser.rs`), and its rows in `weir_common::{app, metadata}`. A protocol that is only named is
+//! one function in `recognise/` and one line in its table.
 
 pub mod config;
 mod inspect;
 mod probing;
+mod first;
+mod expect;
 mod stream;
 mod parser;
+mod file;
 mod cut_off;
 mod digest;
-mod dns;
-mod http;
+mod recognise;
 mod tls;
 mod ssh;
+// The web.
+mod http;
+// Cryptography, tunnels, voice.
+// Windows, identity, management.
+// Mail, files, terminals.
+// Data and messages.
+// Industry.
+// Names.
+mod dns;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod trial;
 
 pub use cut_off::{CutOff, CutOffError};
+pub use expect::Expectation;
+pub use file::FileBody;
+pub use first::{First, Glimpse, Starts};
 pub use inspect::{Inspection, Inspector};
 
+use config::FileConfig;
+use expect::Expectations;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::Metadata;
-use weir_common::net::Direction;
+use weir_common::net::{Address, Direction};
 use weir_common::time::Timestamp;
 
-/// One transaction or message of an application, as EVE tells it.
+/// One transaction or message of an application, or something else that inspection tells, as EVE tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which application; its name is the event's type and the key of its body.
+    /// Which application.
     pub app: App,
+    /// EVE's `event_type`, and the key of the body: the application's [`App::event_name`], `fileinfo` or
+    /// `anomaly`.
+    pub kind: &'static str,
     /// Time of the packet that completed it.
     pub time: Timestamp,
     /// Whose message it is: EVE's `src_ip` is the sender's. Requests and sessions are `Forward`.
@@ -44,10 +65,23 @@ pub struct Event {
     pub transaction: Option<u64>,
     /// A JSON object.
     pub body: Vec<u8>,
+    /// Further members of the event beside its body, as JSON without the braces around them: what carried a
+    /// file, the RPC call around an NFS operation. Mostly empty.
+    pub beside: Vec<u8>,
 }
 
+impl Event {
+    /// An event of an application under its own name.
+    pub fn new(app: App, time: Timestamp, direction: Direction, body: Vec<u8>) -> Event {
+        Event { app, kind: app.event_name(), time, direction, transaction: None, body, beside: Vec::new() }
+    }
+}
+
+/// An end of a flow: its address and port.
+pub type End = (Address, u16);
+
 /// What carries the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Carrier {
     /// A TCP stream.
     Stream,
@@ -60,6 +94,9 @@ pub enum Carrier {
 pub enum Probe {
     /// They are.
     Certain,
+    /// They look like it, but others' bytes may as well: right unless somebody else is certain. A stream's
+    /// bytes are offered again as they grow while somebody is unsure.
+    Likely,
     /// They may be: ask again with more bytes.
     Unsure,
     /// They are not.
@@ -74,6 +111,10 @@ pub enum Progress {
     /// They pass without being put together, and holes in them are not told; once they have passed,
     /// `inspect` is called again, with no bytes where nothing follows yet.
     Used(usize),
+    /// As `Used`, and behind these bytes another protocol begins (TLS after STARTTLS, anything behind a
+    /// proxy): the search for a dissector starts anew, in both directions. The flow keeps its name until
+    /// another is found. Not before [`Dissector::close`].
+    Switch(usize),
     /// Nothing more is to be learned from this flow; its streams need not be put together any longer.
     Done,
     /// The bytes contradict the protocol, in these words; the flow keeps its name and is left alone,
@@ -83,21 +124,71 @@ pub enum Progress {
 
 /// What a dissector works with while it looks at bytes.
 pub struct Context<'a> {
+    /// Application of the dissector.
+    pub app: App,
     /// Time of the packet that brought the bytes.
     pub time: Timestamp,
     /// Who sent them.
     pub direction: Direction,
     /// What carries them.
     pub carrier: Carrier,
+    /// The ends of the flow, by direction: the one that sends [`Direction::Forward`] first.
+    pub ends: [End; 2],
     /// What is known about the flow; add to it.
     pub metadata: &'a mut Metadata,
     /// Where events go; `None` when nobody listens, so that they are not even written.
     pub events: Option<&'a mut Vec<Event>>,
-    /// Counts messages that were malformed but could be got over.
+    /// Counts messages that were malformed but could be got over; see [`Context::anomaly`].
     pub malformed: &'a mut u64,
     /// Somebody wants to know where the ciphertext begins: what is done with learning is not `Done` before
     /// the handshake is over.
     pub to_handshake_end: bool,
+    /// What is to be done with files that pass ([`FileBody`]).
+    pub files: &'a FileConfig,
+    /// Flows that are announced; see [`Context::expect`].
+    pub expectations: &'a mut Expectations,
+}
+
+impl Context<'_> {
+    /// Tells an event under the application's name, whose body `write` fills.
+    pub fn tell(
+        &mut self,
+        direction: Direction,
+        transaction: Option<u64>,
+        write: impl FnOnce(&mut Object<'_>),
+    ) {
+        let (app, time) = (self.app, self.time);
+        let Some(events) = self.events.as_deref_mut() else { return };
+        let mut body = Vec::with_capacity(256);
+        write(&mut Object::begin(&mut body));
+        events.push(Event { transaction, ..Event::new(app, time, direction, body) });
+    }
+
+    /// Counts a malformed message and tells of it as EVE's `anomaly` event: `event` is the name that
+    /// Suricata gives the same thing where it knows it, in lower case with underscores.
+    pub fn anomaly(&mut self, event: &'static str, transaction: Option<u64>) {
+        *self.malformed += 1;
+        let (app, time, direction) = (self.app, self.time, self.direction);
+        let Some(events) = self.events.as_deref_mut() else { return };
+        let mut body = Vec::with_capacity(128);
+        {
+            let mut object = Object::begin(&mut body);
+            object.text("app_proto", app.name()).text("type", "applayer");
+            object.text("event", event).text("layer", "proto_parser");
+        }
+        events.push(Event { kind: "anomaly", transaction, ..Event::new(app, time, direction, body) });
+    }
+
+    /// The end that sends in a direction.
+    pub fn end(&self, direction: Direction) -> End {
+        self.ends[direction.index()]
+    }
+
+    /// Announces a flow: the next one that has `end` as one of its ends is `app`, whatever its bytes say, and
+    /// its dissector is given `note` ([`Dissector::expected`]).
+    pub fn expect(&mut self, end: End, carrier: Carrier, app: App, note: &[u8]) {
+        self.expectations.add(Expectation { end, carrier, app, note: note.into(), since: self.time });
+    }
 }
 
 /// One protocol: how it is recognised, how it is read.
@@ -112,11 +203,20 @@ pub trait Dissector: Sized {
     /// Whether its handshake ends where ciphertext begins, so that `ring.cut_off` may name it.
     const HAS_HANDSHAKE: bool = false;
 
-    /// Looks at the first bytes that `direction` sent.
-    fn probe(carrier: Carrier, direction: Direction, bytes: &[u8]) -> Probe;
+    /// Which first bytes it can begin with: it is not even asked about others.
+    const STARTS: Starts = Starts::ANY;
+
+    /// Looks at the first bytes that a direction sent.
+    fn probe(first: &First<'_>) -> Probe;
 
     /// State at the start of a flow.
     fn new() -> Self;
+
+    /// State at the start of a flow that was announced ([`Context::expect`]) with this note. None: it is not
+    /// for this dissector after all.
+    fn expected(_note: &[u8]) -> Option<Self> {
+        None
+    }
 
     /// Looks at bytes of a stream, or at one whole datagram (`context.carrier`). With `Used(n)` the
     /// bytes from `n` on are offered again; a datagram's are not.

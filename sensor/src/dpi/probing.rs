@@ -3,8 +3,9 @@
 //! In: the first bytes of each direction, as far as they are in order. Out: the dissector that is
 //! certain, or what to do with the bytes meanwhile. Holds no bytes itself; the streams do.
 
-use super::Carrier;
-use super::parser::{Candidates, Parser};
+use super::first::{First, Glimpse};
+use super::parser::{Candidates, Found, Parser, probe};
+use super::{Carrier, End};
 use weir_common::net::Direction;
 
 /// Datagrams of a flow that are looked at before it stays unknown.
@@ -27,6 +28,9 @@ pub(super) struct Probing {
     /// The held bytes are nobody's; they are kept because an earlier segment may still explain them.
     pub(super) is_tentative: [bool; 2],
     datagrams: u8,
+    /// What each direction said before.
+    seen: [Glimpse; 2],
+    ports: [u16; 2],
 }
 
 /// What the first bytes of a direction say.
@@ -43,20 +47,22 @@ pub(super) enum Verdict {
 
 impl Probing {
     /// Nothing was seen yet.
-    pub(super) fn new() -> Probing {
+    pub(super) fn new(ends: &[End; 2]) -> Probing {
         Probing {
-            candidates: [Parser::ALL; 2],
+            candidates: [Candidates::ALL; 2],
             discarded: [0; 2],
             restarts_left: [PROBE_RESTARTS_MAX; 2],
             unsure_bytes: [0; 2],
             is_tentative: [false; 2],
             datagrams: 0,
+            seen: [Glimpse::default(); 2],
+            ports: ends.map(|(_, port)| port),
         }
     }
 
     /// An earlier segment came: everything is asked about again.
     pub(super) fn begin_anew(&mut self, index: usize) {
-        self.candidates[index] = Parser::ALL;
+        self.candidates[index] = Candidates::ALL;
         self.restarts_left[index] = PROBE_RESTARTS_MAX;
         self.unsure_bytes[index] = 0;
         self.is_tentative[index] = false;
@@ -64,7 +70,7 @@ impl Probing {
 
     /// Held bytes are nobody's after all: what follows is asked about.
     pub(super) fn restart(&mut self, index: usize, discarded: usize) {
-        self.candidates[index] = Parser::ALL;
+        self.candidates[index] = Candidates::ALL;
         self.is_tentative[index] = false;
         self.discard(index, discarded);
     }
@@ -75,23 +81,56 @@ impl Probing {
             self.discarded[index].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
+    fn first<'a>(&self, carrier: Carrier, direction: Direction, bytes: &'a [u8]) -> First<'a> {
+        let (here, there) = (direction.index(), direction.flip().index());
+        First {
+            carrier,
+            direction,
+            bytes,
+            source_port: self.ports[here],
+            destination_port: self.ports[there],
+            before: self.seen[here],
+            other: self.seen[there],
+            number: self.datagrams,
+        }
+    }
+
     /// A datagram came.
     pub(super) fn datagram(&mut self, direction: Direction, payload: &[u8]) -> Verdict {
-        let mut candidates = Parser::ALL;
-        if let Some(parser) = Parser::probe(&mut candidates, Carrier::Datagram, direction, payload) {
-            return Verdict::Recognised(parser, 0);
+        let first = self.first(Carrier::Datagram, direction, payload);
+        match probe(&mut { Candidates::ALL }, &first) {
+            Found::Certain(parser) | Found::Likely(parser, _) => return Verdict::Recognised(parser, 0),
+            Found::Nobody => {}
         }
+        self.seen[direction.index()] = Glimpse::of(payload);
         self.datagrams += 1;
         if self.datagrams >= PROBE_DATAGRAMS_MAX { Verdict::Unknown } else { Verdict::Discard }
+    }
+
+    /// The flow ends with these bytes of a direction, about which somebody was unsure.
+    pub(super) fn last(&mut self, direction: Direction, bytes: &[u8]) -> Option<Parser> {
+        let first = self.first(Carrier::Stream, direction, bytes);
+        match probe(&mut { Candidates::ALL }, &first) {
+            Found::Certain(parser) | Found::Likely(parser, _) => Some(parser),
+            Found::Nobody => None,
+        }
     }
 
     /// A direction goes on: `bytes` is all that is held of it.
     pub(super) fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
         let index = direction.index();
-        if let Some(parser) = Parser::probe(&mut self.candidates[index], Carrier::Stream, direction, bytes) {
-            return Verdict::Recognised(parser, 0);
+        let first = self.first(Carrier::Stream, direction, bytes);
+        match probe(&mut self.candidates[index], &first) {
+            Found::Certain(parser) => return Verdict::Recognised(parser, 0),
+            Found::Likely(parser, is_alone) if is_alone || bytes.len() >= probe_bytes_max => {
+                return Verdict::Recognised(parser, 0);
+            }
+            Found::Likely(..) | Found::Nobody => {}
         }
-        if self.candidates[index] != 0 && bytes.len() < probe_bytes_max {
+        if self.discarded[index] == 0 {
+            self.seen[index] = Glimpse::of(bytes);
+        }
+        if !self.candidates[index].is_empty() && bytes.len() < probe_bytes_max {
             self.unsure_bytes[index] = bytes.len() as u32;
             return Verdict::Wait;
         }
@@ -99,26 +138,26 @@ impl Probing {
         let unsure_bytes = self.unsure_bytes[index] as usize;
         if unsure_bytes > 0
             && let Some(fresh) = bytes.get(unsure_bytes..)
-            && let Some(parser) = Parser::probe(&mut { Parser::ALL }, Carrier::Stream, direction, fresh)
+            && let Found::Certain(parser) = probe(&mut { Candidates::ALL }, &First { bytes: fresh, ..first })
         {
             self.discard(index, unsure_bytes);
             return Verdict::Recognised(parser, unsure_bytes);
         }
         self.is_tentative[index] = false;
         let restarts_left = self.restarts_left[index];
-        if self.candidates[index] == 0 && restarts_left > 0 {
+        if self.candidates[index].is_empty() && restarts_left > 0 {
             self.restarts_left[index] -= 1;
             if restarts_left == PROBE_RESTARTS_MAX && self.discarded[index] == 0 {
                 self.is_tentative[index] = true;
                 return Verdict::Wait;
             }
-            self.candidates[index] = Parser::ALL;
+            self.candidates[index] = Candidates::ALL;
         } else {
-            self.candidates[index] = 0;
+            self.candidates[index] = Candidates::NONE;
             self.restarts_left[index] = 0;
         }
         self.discard(index, bytes.len());
-        let is_given_up = |index: usize| self.candidates[index] == 0 && self.restarts_left[index] == 0;
+        let is_given_up = |index: usize| self.candidates[index].is_empty() && self.restarts_left[index] == 0;
         if is_given_up(0) && is_given_up(1) || self.discarded[index] >= ONE_SIDED_BYTES_MAX {
             return Verdict::Unknown;
         }

@@ -6,7 +6,7 @@
 //! identification lines are read.
 
 use crate::dpi::digest::{Hashing, Hex, Sink};
-use crate::dpi::{Carrier, Context, Dissector, Event, Probe, Progress};
+use crate::dpi::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use md5::Md5;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -81,9 +81,12 @@ impl Dissector for Ssh {
     const APP: App = App::Ssh;
     const HAS_HANDSHAKE: bool = true;
 
-    fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
+    const STARTS: Starts = Starts::stream(b"S");
+
+    fn probe(first: &First<'_>) -> Probe {
+        let bytes = first.bytes;
         let start = bytes.get(..IDENTIFICATION.len()).unwrap_or(bytes);
-        if carrier != Carrier::Stream || !IDENTIFICATION.starts_with(start) {
+        if !first.is_stream() || !IDENTIFICATION.starts_with(start) {
             return Probe::NotForUs;
         }
         match bytes.get(IDENTIFICATION.len()) {
@@ -213,13 +216,7 @@ impl Ssh {
             side.describe(key, context.metadata.text(line), context.metadata.text(hassh), &mut object);
         }
         drop(object);
-        events.push(Event {
-            app: App::Ssh,
-            time: context.time,
-            direction: Direction::Forward,
-            transaction: None,
-            body,
-        });
+        events.push(Event::new(App::Ssh, context.time, Direction::Forward, body));
     }
 }
 
@@ -259,7 +256,7 @@ impl Side {
         let used = end.map_or(rest.len(), |end| end + 1);
         self.preamble_bytes += used;
         if self.preamble_bytes > PREAMBLE_BYTES_MAX {
-            return Err("no SSH identification");
+            return Err("invalid_banner");
         }
         if end.is_some() {
             self.phase = if self.phase == Phase::LongLine { Phase::Packet } else { Phase::LineStart };
@@ -280,7 +277,7 @@ impl Side {
         // goes on with SSH 1, whose packets look different, is up to the other.
         let plausible = (LENGTH_BYTES + 6..=PACKET_BYTES_PLAUSIBLE).contains(&bytes);
         if !plausible && !self.old {
-            return Err("not an SSH packet");
+            return Err("invalid_record");
         }
         if !plausible || bytes > PACKET_BYTES_MAX {
             *context.malformed += u64::from(plausible);
@@ -426,6 +423,7 @@ fn line_field(sender: Direction) -> Field {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dpi::Carrier;
     use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
     const KEX: &str = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,\
@@ -541,7 +539,7 @@ mod tests {
         );
         let endless = Trial::<Ssh>::new().server(&[b'a'; PREAMBLE_BYTES_MAX]);
         assert_eq!(endless.end, None);
-        assert_eq!(endless.server(b"a").end, Some(Progress::Broken("no SSH identification")));
+        assert_eq!(endless.server(b"a").end, Some(Progress::Broken("invalid_banner")));
     }
 
     #[test]
@@ -568,10 +566,10 @@ mod tests {
     fn a_packet_is_read_only_within_its_borders() {
         let header = |bytes: usize| (bytes as u32 - 4).to_be_bytes();
         let after_line = |bytes: &[u8]| trial().client(SERVER_LINE).client(bytes);
-        assert_eq!(after_line(&header(9)).end, Some(Progress::Broken("not an SSH packet")));
+        assert_eq!(after_line(&header(9)).end, Some(Progress::Broken("invalid_record")));
         assert_eq!(
             after_line(&header(PACKET_BYTES_PLAUSIBLE + 1)).end,
-            Some(Progress::Broken("not an SSH packet"))
+            Some(Progress::Broken("invalid_record"))
         );
         assert_eq!(after_line(&header(PACKET_BYTES_MAX)).malformed, 0);
         assert_eq!(after_line(&header(PACKET_BYTES_MAX + 1)).malformed, 1);
@@ -604,7 +602,7 @@ mod tests {
 
     #[test]
     fn only_the_identification_is_recognised() {
-        let probe = |bytes: &[u8]| Ssh::probe(Carrier::Stream, Direction::Forward, bytes);
+        let probe = |bytes: &[u8]| Ssh::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
         for cut in 0..5 {
             assert_eq!(probe(&CLIENT_LINE[..cut.min(4)]), Probe::Unsure);
         }
@@ -613,6 +611,9 @@ mod tests {
         for other in [&b"ssh-2.0"[..], b"SSH-x", b"SSX", b"GET / HTTP/1.1", b"\x16\x03\x01"] {
             assert_eq!(probe(other), Probe::NotForUs);
         }
-        assert_eq!(Ssh::probe(Carrier::Datagram, Direction::Forward, CLIENT_LINE), Probe::NotForUs);
+        assert_eq!(
+            Ssh::probe(&First::of(Carrier::Datagram, Direction::Forward, CLIENT_LINE)),
+            Probe::NotForUs
+        );
     }
 }

@@ -3,8 +3,11 @@
 //! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
-use super::{Carrier, Context, Dissector, Event, Progress};
+use super::config::{FileConfig, FileHash};
+use super::expect::{Expectation, Expectations};
+use super::{Carrier, Context, Dissector, End, Event, First, Progress};
 use weir_common::metadata::{Field, Metadata, Value};
+use weir_common::net::Address;
 use weir_common::net::Direction;
 use weir_common::time::Timestamp;
 
@@ -12,12 +15,19 @@ use weir_common::time::Timestamp;
 pub(crate) struct Trial<D> {
     dissector: D,
     held: [Vec<u8>; 2],
+    /// Bytes that are to pass without being offered.
+    skip: [usize; 2],
+    files: FileConfig,
     pub(crate) metadata: Metadata,
     pub(crate) events: Vec<Event>,
     pub(crate) malformed: u64,
     /// What ended it: `Done` or `Broken`.
     pub(crate) end: Option<Progress>,
+    /// Flows that were announced, in order.
+    pub(crate) expected: Vec<Expectation>,
     time: Timestamp,
+    carrier: Carrier,
+    ends: [End; 2],
     to_handshake_end: bool,
 }
 
@@ -26,13 +36,37 @@ impl<D: Dissector> Trial<D> {
         Trial {
             dissector: D::new(),
             held: [Vec::new(), Vec::new()],
+            skip: [0; 2],
+            files: FileConfig {
+                hashes: vec![FileHash::Md5, FileHash::Sha1, FileHash::Sha256],
+                ..FileConfig::default()
+            },
             metadata: Metadata::default(),
             events: Vec::new(),
             malformed: 0,
             end: None,
+            expected: Vec::new(),
             time: Timestamp::MIN,
+            carrier: Carrier::Stream,
+            ends: [(Address::v4([192, 0, 2, 1]), 40_000), (Address::v4([192, 0, 2, 2]), 40_001)],
             to_handshake_end: false,
         }
+    }
+
+    /// What is said comes in datagrams, each whole.
+    pub(crate) fn over_datagrams(self) -> Trial<D> {
+        Trial { carrier: Carrier::Datagram, ..self }
+    }
+
+    /// The flow is between these ports.
+    pub(crate) fn between(mut self, initiator_port: u16, responder_port: u16) -> Trial<D> {
+        (self.ends[0].1, self.ends[1].1) = (initiator_port, responder_port);
+        self
+    }
+
+    /// The dissector begins as one whose flow was announced with this note.
+    pub(crate) fn announced(self, note: &[u8]) -> Trial<D> {
+        Trial { dissector: D::expected(note).expect("the note is for this dissector"), ..self }
     }
 
     /// Somebody wants to know where the ciphertext begins.
@@ -47,10 +81,24 @@ impl<D: Dissector> Trial<D> {
 
     /// One side says more.
     pub(crate) fn say(mut self, direction: Direction, bytes: &[u8]) -> Self {
+        let skip = self.skip[direction.index()].min(bytes.len());
+        self.skip[direction.index()] -= skip;
+        let (passed, bytes) = (skip > 0, &bytes[skip..]);
+        if passed && bytes.is_empty() && self.skip[direction.index()] > 0 {
+            return self;
+        }
         let mut held = std::mem::take(&mut self.held[direction.index()]);
         held.extend_from_slice(bytes);
-        if let Some(used) = self.with(direction, |dissector, context| dissector.inspect(&held, context)) {
-            held.drain(..used);
+        let used = self.with(direction, |dissector, context| dissector.inspect(&held, context));
+        match (self.carrier, used) {
+            (Carrier::Datagram, _) => held.clear(),
+            (Carrier::Stream, Some(used)) if used <= held.len() => drop(held.drain(..used)),
+            // More than was offered: the bytes behind pass unseen.
+            (Carrier::Stream, Some(used)) => {
+                self.skip[direction.index()] = used - held.len();
+                held.clear();
+            }
+            (Carrier::Stream, None) => {}
         }
         self.held[direction.index()] = held;
         self
@@ -93,17 +141,25 @@ impl<D: Dissector> Trial<D> {
             return None;
         }
         self.time = Timestamp(self.time.0 + 1);
+        let mut expectations = Expectations::default();
         let mut context = Context {
             time: self.time,
             direction,
-            carrier: Carrier::Stream,
+            carrier: self.carrier,
+            app: D::APP,
+            ends: self.ends,
+            files: &self.files,
+            expectations: &mut expectations,
             metadata: &mut self.metadata,
             events: Some(&mut self.events),
             malformed: &mut self.malformed,
             to_handshake_end: self.to_handshake_end,
         };
-        match act(&mut self.dissector, &mut context) {
+        let progress = act(&mut self.dissector, &mut context);
+        self.expected.extend(expectations.drain());
+        match progress {
             Progress::Used(used) => Some(used),
+            // Where another protocol begins, this one ends.
             end => {
                 self.end = Some(end);
                 None
@@ -125,7 +181,7 @@ impl<D: Dissector> Trial<D> {
             text += &format!("{} {value}\n", field.key());
         }
         for event in &self.events {
-            text += &format!("{} {}\n", event.app.name(), String::from_utf8_lossy(&event.body));
+            text += &format!("{} {}\n", event.kind, String::from_utf8_lossy(&event.body));
         }
         text
     }
@@ -142,12 +198,40 @@ impl<D: Dissector> Trial<D> {
     }
 }
 
+/// Datagrams, each cut short anywhere and with every byte changed: nothing may panic.
+pub(crate) fn survives_damaged_datagrams<D: Dissector>(datagrams: &[(Direction, &[u8])]) {
+    let probe = |direction, bytes: &[u8]| D::probe(&First::of(Carrier::Datagram, direction, bytes));
+    let say = |damaged_at: usize, damaged: &[u8]| {
+        let mut trial = Trial::<D>::new().over_datagrams();
+        for (at, (direction, bytes)) in datagrams.iter().enumerate() {
+            trial = trial.say(*direction, if at == damaged_at { damaged } else { bytes });
+        }
+        trial.close();
+    };
+    for (at, (direction, bytes)) in datagrams.iter().enumerate() {
+        for cut in 0..bytes.len() {
+            probe(*direction, &bytes[..cut]);
+            say(at, &bytes[..cut]);
+        }
+        let mut damaged = bytes.to_vec();
+        for place in 0..damaged.len() {
+            let whole = damaged[place];
+            for change in [0x01, 0x80, 0xff, whole] {
+                damaged[place] = whole ^ change;
+                probe(*direction, &damaged);
+                say(at, &damaged);
+            }
+            damaged[place] = whole;
+        }
+    }
+}
+
 /// Every prefix of both sides, and every byte of them changed: nothing may panic.
 pub(crate) fn survives_damage<D: Dissector>(client: &[u8], server: &[u8]) {
     for cut in 0..client.len().max(server.len()) {
         let (client, server) = (client.get(..cut).unwrap_or(client), server.get(..cut).unwrap_or(server));
-        D::probe(Carrier::Stream, Direction::Forward, client);
-        D::probe(Carrier::Stream, Direction::Reverse, server);
+        D::probe(&First::of(Carrier::Stream, Direction::Forward, client));
+        D::probe(&First::of(Carrier::Stream, Direction::Reverse, server));
         Trial::<D>::new().client(client).server(server).close();
         Trial::<D>::new()
             .client(client)
@@ -166,7 +250,7 @@ pub(crate) fn survives_damage<D: Dissector>(client: &[u8], server: &[u8]) {
             let whole = damaged[at];
             for change in [0x01, 0x80, 0xff, whole] {
                 damaged[at] = whole ^ change;
-                D::probe(Carrier::Stream, Direction::Forward, damaged);
+                D::probe(&First::of(Carrier::Stream, Direction::Forward, damaged));
                 let trial = Trial::<D>::new();
                 if is_client {
                     trial.client(damaged).server(other)

@@ -126,7 +126,7 @@ impl EveLines {
                 time: event.time,
                 flow_id: flow_event.flow_id,
                 interface: flow_event.interface,
-                event_type: event.app.name(),
+                event_type: event.kind,
                 vlans: flow_event.vlans,
                 key: &flow_event.key,
                 direction: event.direction,
@@ -136,7 +136,8 @@ impl EveLines {
             object.number("tx_id", transaction);
         }
         object.raw("community_id", community_id(&flow_event.community_id).json());
-        object.raw(event.app.name(), &event.body);
+        object.members(&event.beside);
+        object.raw(event.kind, &event.body);
     }
 
     pub(super) fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {

@@ -453,11 +453,8 @@ fn an_event_of_the_responder_has_the_responder_as_source() {
         vlans: [0, 0],
         interface: 0,
         event: Event {
-            app: App::Dns,
-            time: record.start,
-            direction: Direction::Reverse,
             transaction: Some(3),
-            body: br#"{"type":"response"}"#.to_vec(),
+            ..Event::new(App::Dns, record.start, Direction::Reverse, br#"{"type":"response"}"#.to_vec())
         },
     };
     let want = expect![[

@@ -88,12 +88,16 @@ pub(super) fn values(event: &Event, out: &mut Vec<Value>) {
     out.clear();
     let Ok(body) = serde_json::from_slice::<Json>(&event.body) else { return };
     let mut reader = Reader { body: &body, client: event.direction, out };
+    // Files and anomalies are told under other names than the application's.
+    if event.kind != event.app.event_name() {
+        return;
+    }
     match event.app {
         App::Http => reader.http(),
         App::Tls => reader.tls(),
         App::Dns => reader.dns(),
         App::Ssh => reader.ssh(),
-        App::Unknown => {}
+        _ => {}
     }
 }
 
@@ -263,7 +267,7 @@ mod tests {
     use weir_common::time::Timestamp;
 
     fn read(app: App, direction: Direction, body: &str) -> Vec<(Buffer, Direction, String)> {
-        let event = Event { app, time: Timestamp(1), direction, transaction: None, body: body.into() };
+        let event = Event::new(app, Timestamp(1), direction, body.into());
         let mut out = Vec::new();
         values(&event, &mut out);
         out.into_iter().map(|v| (v.buffer, v.from, String::from_utf8(v.bytes).unwrap())).collect()

@@ -194,7 +194,7 @@ fn headers_alone_are_looked_at_when_something_is_new() {
 
 fn event(app: App, direction: Direction, body: &str) -> Event {
     let transaction = matches!(app, App::Http | App::Dns).then_some(0);
-    Event { app, time: Timestamp(5), direction, transaction, body: body.into() }
+    Event { transaction, ..Event::new(app, Timestamp(5), direction, body.into()) }
 }
 
 fn key() -> FlowKey {

@@ -12,13 +12,12 @@ mod message;
 mod tests;
 mod types;
 
-use super::{Carrier, Context, Dissector, Event, Probe, Progress};
+use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
 use message::{HEADER_BYTES, Message, NameBuffer, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use types::rr;
 use weir_common::app::App;
 use weir_common::metadata::{Field, LIST_VALUES_MAX};
-use weir_common::net::Direction;
 
 /// Shortest message with a question: header, root name, type, class.
 const QUESTION_MESSAGE_BYTES_MIN: usize = HEADER_BYTES + 5;
@@ -37,10 +36,10 @@ pub(super) struct Dns {
 impl Dissector for Dns {
     const APP: App = App::Dns;
 
-    fn probe(carrier: Carrier, _: Direction, bytes: &[u8]) -> Probe {
-        match carrier {
-            Carrier::Datagram => probe_message(bytes, bytes.len()),
-            Carrier::Stream => probe_stream(bytes),
+    fn probe(first: &First<'_>) -> Probe {
+        match first.carrier {
+            Carrier::Datagram => probe_message(first.bytes, first.bytes.len()),
+            Carrier::Stream => probe_stream(first.bytes),
         }
     }
 
@@ -111,7 +110,10 @@ impl Dns {
             let mut body = Vec::with_capacity(256 + 4 * bytes.len());
             event::write(&message, transaction, &mut names, &mut body);
             let (time, direction) = (context.time, context.direction);
-            events.push(Event { app: App::Dns, time, direction, transaction: Some(transaction), body });
+            events.push(Event {
+                transaction: Some(transaction),
+                ..Event::new(App::Dns, time, direction, body)
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::message::{Message, NameBuffer};
 use super::{Dns, probe_message, types};
 use crate::dpi::testing::{CLIENT, SERVER, Talk};
-use crate::dpi::{Carrier, Dissector, Probe};
+use crate::dpi::{Carrier, Dissector, First, Probe};
 use expect_test::expect;
 use proptest::prelude::*;
 use weir_common::app::App;
@@ -171,7 +171,7 @@ fn probing_knows_dns_and_nothing_else() {
 
 #[test]
 fn probing_a_stream_waits_for_the_question() {
-    let probe = |bytes: &[u8]| Dns::probe(Carrier::Stream, Direction::Forward, bytes);
+    let probe = |bytes: &[u8]| Dns::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
     let message = framed(&response());
     assert!((0..35).all(|end| probe(&message[..end]) == Probe::Unsure));
     assert!((35..=message.len()).all(|end| probe(&message[..end]) == Probe::Certain));

@@ -14,7 +14,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-use super::{Carrier, Context, Dissector, Event, Probe, Progress};
+use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use head::{Head, Part, line};
 use std::collections::VecDeque;
 use weir_common::app::App;
@@ -99,11 +99,10 @@ enum Step {
 impl Dissector for Http {
     const APP: App = App::Http;
 
-    fn probe(carrier: Carrier, _: Direction, bytes: &[u8]) -> Probe {
-        match carrier {
-            Carrier::Stream => probe::probe(bytes),
-            Carrier::Datagram => Probe::NotForUs,
-        }
+    const STARTS: Starts = Starts::STREAM;
+
+    fn probe(first: &First<'_>) -> Probe {
+        if first.is_stream() { probe::probe(first.bytes) } else { Probe::NotForUs }
     }
 
     fn new() -> Http {
@@ -452,7 +451,8 @@ impl Http {
         let mut body = Vec::with_capacity(512);
         event::write(request, response, &mut body);
         let (time, direction) = (context.time, self.client);
-        events.push(Event { app: App::Http, time, direction, transaction: Some(transaction), body });
+        let event = Event::new(App::Http, time, direction, body);
+        events.push(Event { transaction: Some(transaction), ..event });
     }
 }
 

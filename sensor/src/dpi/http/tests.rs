@@ -403,9 +403,11 @@ proptest! {
 /// The dissector alone: a promise to skip is kept in its answer.
 #[test]
 fn a_body_is_skipped_not_read() {
-    use crate::dpi::{Carrier, Context, Dissector};
+    use crate::dpi::{Carrier, Context, Dissector, config::FileConfig, expect::Expectations};
     let mut http = super::Http::new();
     let (mut metadata, mut malformed, mut events) = (Default::default(), 0, Vec::new());
+    let (files, mut expectations) =
+        (FileConfig { enabled: false, ..Default::default() }, Expectations::default());
     let mut context = Context {
         time: Default::default(),
         direction: SERVER,
@@ -414,6 +416,10 @@ fn a_body_is_skipped_not_read() {
         events: Some(&mut events),
         malformed: &mut malformed,
         to_handshake_end: false,
+        app: App::Http,
+        ends: Default::default(),
+        files: &files,
+        expectations: &mut expectations,
     };
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
     assert_eq!(http.inspect(head, &mut context), Progress::Used(head.len() + 1000));

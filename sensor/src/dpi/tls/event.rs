@@ -69,13 +69,9 @@ impl Tls {
         });
         self.body.push(b'}');
         if let Some(events) = &mut context.events {
-            events.push(Event {
-                app: App::Tls,
-                time: context.time,
-                direction: self.client.unwrap_or(Direction::Forward),
-                transaction: None,
-                body: std::mem::take(&mut self.body),
-            });
+            let (direction, body) =
+                (self.client.unwrap_or(Direction::Forward), std::mem::take(&mut self.body));
+            events.push(Event::new(App::Tls, context.time, direction, body));
         }
     }
 }

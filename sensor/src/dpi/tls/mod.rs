@@ -23,7 +23,7 @@ use self::handshake::{
 };
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
-use crate::dpi::{Carrier, Context, Dissector, Probe, Progress};
+use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
@@ -72,12 +72,11 @@ impl Dissector for Tls {
     const APP: App = App::Tls;
     const HAS_HANDSHAKE: bool = true;
 
-    fn probe(carrier: Carrier, _direction: Direction, bytes: &[u8]) -> Probe {
+    const STARTS: Starts = Starts::STREAM;
+
+    fn probe(first: &First<'_>) -> Probe {
         // A capture that begins late may have the sides backwards, so either may say either's hello.
-        match carrier {
-            Carrier::Stream => record::probe(bytes),
-            Carrier::Datagram => Probe::NotForUs,
-        }
+        if first.is_stream() { record::probe(first.bytes) } else { Probe::NotForUs }
     }
 
     fn new() -> Self {
@@ -220,7 +219,7 @@ impl Tls {
         side.begun = true;
         let header = match Header::at(rest) {
             None => return Ok(Step::Wait(HEADER_BYTES)),
-            Some(None) => return side.give_up(rest, "not a TLS record"),
+            Some(None) => return side.give_up(rest, "invalid_record_type"),
             Some(Some(header)) => header,
         };
         side.synchronised = true;
@@ -291,7 +290,7 @@ impl Tls {
             Interest::Unknown => {
                 let side = self.side(context);
                 if !side.gapped {
-                    return Err("not a handshake message");
+                    return Err("invalid_handshake_message");
                 }
                 // The gap was longer than the message it began in. The next record may begin with one.
                 side.message_left = side.record_left;

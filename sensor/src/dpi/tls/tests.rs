@@ -2,6 +2,7 @@
 //! and what is made of them: whole, cut, damaged, one-sided, with gaps.
 
 use super::*;
+use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 use expect_test::expect;
 
@@ -238,10 +239,10 @@ fn a_side_that_begins_in_the_middle_of_a_record_is_given_up() {
 #[test]
 fn what_contradicts_the_records_breaks_the_session_after_telling_it() {
     let trial = trial().client(TLS12_CLIENT).client(b"GET / HTTP/1.1\r\n\r\n");
-    assert_eq!(trial.end, Some(Progress::Broken("not a TLS record")));
+    assert_eq!(trial.end, Some(Progress::Broken("invalid_record_type")));
     assert_eq!(trial.event()["sni"], "www.example.com");
     let trial = Trial::<Tls>::new().client(&[22, 3, 1, 0, 8, 99, 0, 0, 4, 1, 2, 3, 4]);
-    assert_eq!(trial.end, Some(Progress::Broken("not a handshake message")));
+    assert_eq!(trial.end, Some(Progress::Broken("invalid_handshake_message")));
 }
 
 #[test]
@@ -305,7 +306,7 @@ fn first_bytes_are_told_from_other_protocols() {
             assert_eq!(record::probe(&stream[..cut]), Probe::Unsure, "{cut}");
         }
         assert_eq!(record::probe(&stream[..11]), Probe::Certain);
-        assert_eq!(Tls::probe(Carrier::Datagram, Direction::Forward, stream), Probe::NotForUs);
+        assert_eq!(Tls::probe(&First::of(Carrier::Datagram, Direction::Forward, stream)), Probe::NotForUs);
     }
     for other in [
         &b"GET / HTTP/1.1\r\n"[..],
