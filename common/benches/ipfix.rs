@@ -50,6 +50,7 @@ fn record(number: u32, metadata: Option<Metadata>) -> FlowRecord {
         state: FlowState::Closed,
         app: if metadata.is_some() { App::Tls } else { App::Unknown },
         metadata: metadata.map(Box::new),
+        tunnel: None,
         evidence: None,
     }
 }

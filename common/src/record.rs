@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::evidence::Evidence;
 use crate::metadata::Metadata;
-use crate::net::{CommunityId, FlowKey};
+use crate::net::{Address, CommunityId, FlowKey};
 use crate::time::Timestamp;
 
 /// TCP control bits, as in the header's low twelve bits (RFC 9293, IPFIX `tcpControlBits`).
@@ -119,6 +119,81 @@ impl FlowState {
     }
 }
 
+/// What carries a flow's packets where they travel in a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TunnelKind {
+    /// IPv4 in IP, RFC 2003.
+    IpInIp = 1,
+    /// IPv6 in IP, RFC 4213.
+    SixInFour = 2,
+    /// GRE, RFC 2784, and PPTP's, RFC 2637.
+    Gre = 3,
+    /// ERSPAN, types I to III.
+    Erspan = 4,
+    /// EtherIP, RFC 3378.
+    EtherIp = 5,
+    /// MPLS in IP or UDP, RFC 4023 and RFC 7510.
+    Mpls = 6,
+    /// VXLAN, RFC 7348, and VXLAN-GPE.
+    Vxlan = 7,
+    /// GENEVE, RFC 8926.
+    Geneve = 8,
+    /// GTP-U, 3GPP TS 29.281.
+    Gtp = 9,
+    /// Teredo, RFC 4380.
+    Teredo = 10,
+    /// L2TP, RFC 2661.
+    L2tp = 11,
+    /// AYIYA.
+    Ayiya = 12,
+    /// LISP, RFC 9300.
+    Lisp = 13,
+}
+
+impl TunnelKind {
+    const NAMES: [(TunnelKind, &'static str); 13] = [
+        (TunnelKind::IpInIp, "ipip"),
+        (TunnelKind::SixInFour, "6in4"),
+        (TunnelKind::Gre, "gre"),
+        (TunnelKind::Erspan, "erspan"),
+        (TunnelKind::EtherIp, "etherip"),
+        (TunnelKind::Mpls, "mpls"),
+        (TunnelKind::Vxlan, "vxlan"),
+        (TunnelKind::Geneve, "geneve"),
+        (TunnelKind::Gtp, "gtp"),
+        (TunnelKind::Teredo, "teredo"),
+        (TunnelKind::L2tp, "l2tp"),
+        (TunnelKind::Ayiya, "ayiya"),
+        (TunnelKind::Lisp, "lisp"),
+    ];
+
+    /// Its name in records and events.
+    pub fn name(self) -> &'static str {
+        TunnelKind::NAMES.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<TunnelKind> {
+        TunnelKind::NAMES.iter().find(|(_, have)| *have == name).map(|(kind, _)| *kind)
+    }
+}
+
+/// The tunnel that a flow's first packet came in: the innermost one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// What it is.
+    pub kind: TunnelKind,
+    /// Which of the tunnels between these ends: VNI, TEID, key, session.
+    pub id: Option<u32>,
+    /// Address and port it came from; port 0 where there are none.
+    pub source: (Address, u16),
+    /// Address and port it went to.
+    pub destination: (Address, u16),
+    /// How many tunnels there are around the flow, one inside of the other.
+    pub depth: u8,
+}
+
 /// A closed or sliced flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -150,6 +225,8 @@ pub struct FlowRecord {
     pub app: App,
     /// What inspection learned; boxed because most flows have none.
     pub metadata: Option<Box<Metadata>>,
+    /// The tunnel that the packets came in.
+    pub tunnel: Option<Box<Tunnel>>,
     /// Where the packets are in the sensor's ring; none: nothing is said about it, as without a ring.
     pub evidence: Option<Box<Evidence>>,
 }

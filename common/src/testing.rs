@@ -69,6 +69,7 @@ impl RecordBuilder {
             state: FlowState::Closed,
             app: App::Unknown,
             metadata: None,
+            tunnel: None,
             evidence: None,
         };
         RecordBuilder { record }.packets(6, 5).octets(800, 2000)

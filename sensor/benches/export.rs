@@ -50,6 +50,7 @@ fn record(number: u64) -> FlowRecord {
         state: FlowState::Closed,
         app: App::Unknown,
         metadata: None,
+        tunnel: None,
         evidence: None,
     }
 }

@@ -1,6 +1,7 @@
 //! The sensor's configuration: one section per stage, each the stage's own struct.
 
 use crate::capture::config::CaptureConfig;
+use crate::decode::config::DecodeConfig;
 use crate::dpi::config::DpiConfig;
 use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
@@ -22,6 +23,8 @@ pub struct SensorConfig {
     #[allow(missing_docs)]
     pub capture: CaptureConfig,
     #[allow(missing_docs)]
+    pub decode: DecodeConfig,
+    #[allow(missing_docs)]
     pub flow: FlowConfig,
     #[allow(missing_docs)]
     pub dpi: DpiConfig,
@@ -38,6 +41,7 @@ impl Default for SensorConfig {
             control_socket: "/run/weir/sensor.sock".into(),
             sandbox: SandboxConfig::default(),
             capture: CaptureConfig::default(),
+            decode: DecodeConfig::default(),
             flow: FlowConfig::default(),
             dpi: DpiConfig::default(),
             ring: RingConfig::default(),

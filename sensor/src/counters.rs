@@ -70,6 +70,12 @@ counters! {
         truncated,
         /// A length or version contradicts the bytes around it.
         malformed,
+        /// Tunnels opened.
+        tunnelled,
+        /// Packets left as they are because tunnels are nested too deeply.
+        tunnel_limit,
+        /// Copies of packets seen shortly before (`decode.duplicate_window_ms`).
+        duplicates,
         /// Fragments seen.
         fragments,
         /// Datagrams put together from fragments.

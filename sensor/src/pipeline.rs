@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord};
+use weir_common::record::{EndReason, FlowRecord, Tunnel};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -60,6 +60,8 @@ struct Attachment {
     inspection: Option<Box<Inspection>>,
     /// Where the frames of this slice are in the ring.
     places: Places,
+    /// What carried the flow's first packet.
+    tunnel: Option<Box<Tunnel>>,
 }
 
 /// The threads of a started sensor.
@@ -110,7 +112,8 @@ pub fn start(
             decoder: Decoder::new(
                 config.flow.fragment_bytes_max,
                 Duration::from_millis(config.flow.fragment_timeout_ms),
-            ),
+            )
+            .with(&config.decode),
             flows: FlowTable::new(&config.flow, flows_max, number),
             inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi).with_cut_off(cut_off)),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
@@ -238,7 +241,7 @@ impl Worker {
             let mut parsed = [Parsed::Nothing; BURST_FRAMES_MAX];
             let mut hashes = [FlowHash::default(); BURST_FRAMES_MAX];
             for ((frame, parsed), hash) in frames.iter().zip(&mut parsed).zip(&mut hashes) {
-                *parsed = decode::parse(frame, &mut self.counters.decode);
+                *parsed = self.decoder.parse(frame, &mut self.counters.decode);
                 if let Parsed::Packet(packet) = parsed {
                     *hash = self.flows.hash_of(packet);
                 }
@@ -266,7 +269,10 @@ impl Worker {
             self.now = frame.time;
         }
         let reassembled;
+        let is_copy = decoder.is_copy(frame, &mut counters.decode);
         let packet = match parsed {
+            // What the SPAN port copied is evidence like everything else, and not measured again.
+            _ if is_copy => None,
             Parsed::Packet(packet) => Some(packet),
             Parsed::Fragment(fragment) => {
                 reassembled = decoder.reassemble(fragment, &mut counters.decode);
@@ -299,6 +305,9 @@ impl Worker {
         let observed =
             flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
         let flow = flows.flow_mut(observed.slot);
+        if observed.is_new && packet.tunnel_depth > 0 {
+            flow.attachment.tunnel = decode::tunnel_of(frame).map(Box::new);
+        }
         if observed.is_flipped
             && let Some(inspection) = &mut flow.attachment.inspection
         {
@@ -306,7 +315,7 @@ impl Worker {
         }
         if let Some(lane) = lane {
             let tag = Some(flow.community_id().tag());
-            let Attachment { inspection, places } = &mut flow.attachment;
+            let Attachment { inspection, places, .. } = &mut flow.attachment;
             let kept = match without_ciphertext(frame, packet, observed.direction, inspection) {
                 Some((frame, receipt)) => lane.append(&frame, tag, Some(receipt), &mut counters.ring),
                 None => lane.append(frame, tag, None, &mut counters.ring),
@@ -470,6 +479,7 @@ impl Outbox {
         export: &mut ExportCounters,
     ) {
         let mut record = flow.to_record(reason);
+        record.tunnel = flow.attachment.tunnel.clone();
         if let Some(lane) = lane {
             let packets = record.forward.packets.saturating_add(record.reverse.packets);
             // What comes after a slice is the next record's.

@@ -53,6 +53,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         state: FlowState::Closed,
         app: App::Tls,
         metadata: None,
+        tunnel: None,
         evidence: None,
     }
 }

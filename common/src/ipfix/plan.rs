@@ -184,6 +184,7 @@ const EMPTY: FlowRecord = FlowRecord {
     state: FlowState::New,
     app: App::Unknown,
     metadata: None,
+    tunnel: None,
     evidence: None,
 };
 

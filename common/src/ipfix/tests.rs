@@ -80,6 +80,7 @@ fn https() -> FlowRecord {
         state: FlowState::Closed,
         app: App::Tls,
         metadata: Some(Box::new(metadata)),
+        tunnel: None,
         evidence: None,
     }
 }

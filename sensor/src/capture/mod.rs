@@ -25,6 +25,22 @@ impl LinkType {
     pub const ETHERNET: LinkType = LinkType(1);
     /// PPP, with or without HDLC's address and control bytes.
     pub const PPP: LinkType = LinkType(9);
+    /// FDDI: frame control, addresses, then LLC.
+    pub const FDDI: LinkType = LinkType(10);
+    /// PPPoE sessions without Ethernet.
+    pub const PPPOE: LinkType = LinkType(51);
+    /// 802.11.
+    pub const IEEE802_11: LinkType = LinkType(105);
+    /// 802.11 behind a Prism header.
+    pub const PRISM: LinkType = LinkType(119);
+    /// 802.11 behind a radiotap header.
+    pub const RADIOTAP: LinkType = LinkType(127);
+    /// 802.11 behind an AVS header.
+    pub const AVS: LinkType = LinkType(163);
+    /// Per-packet information, then another link type.
+    pub const PPI: LinkType = LinkType(192);
+    /// Linux' netfilter log.
+    pub const NFLOG: LinkType = LinkType(239);
     /// PPP in HDLC-like framing.
     pub const PPP_HDLC: LinkType = LinkType(50);
     /// Raw IPv4 or IPv6.

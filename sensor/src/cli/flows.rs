@@ -6,6 +6,7 @@
 use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::DecodeCounters;
+use crate::decode::config::{DecodeConfig, Tunnels};
 use crate::decode::{Decoder, Ip, Parsed, Transport, parse};
 use crate::query::flow::{Alone, Datagram, FlowOf, Fragment, FrameFlow, InOrder};
 use foldhash::fast::RandomState;
@@ -20,6 +21,7 @@ const IDS_HELD: usize = 1 << 10;
 /// How flows are told apart.
 pub(super) struct Flows {
     seed: u16,
+    decode: DecodeConfig,
     fragment_bytes_max: u32,
     fragment_timeout: Duration,
 }
@@ -28,6 +30,8 @@ impl Flows {
     pub(super) fn new(config: &SensorConfig) -> Flows {
         Flows {
             seed: config.flow.community_id_seed,
+            // A copy of a packet is a packet of its flow here.
+            decode: DecodeConfig { duplicate_window_ms: 0, ..config.decode.clone() },
             fragment_bytes_max: config.flow.fragment_bytes_max,
             fragment_timeout: Duration::from_millis(config.flow.fragment_timeout_ms),
         }
@@ -37,13 +41,18 @@ impl Flows {
 impl FlowOf for Flows {
     fn alone(&self) -> Alone<'_> {
         let (mut ids, mut counters) = (Ids::new(self.seed), DecodeCounters::default());
-        Box::new(move |frame| match parse(frame, &mut counters) {
+        let tunnels = self.decode.tunnels;
+        Box::new(move |frame| match parse(frame, tunnels, &mut counters) {
             Parsed::Packet(packet) => {
                 let id = ids.of(&packet.ip, packet.transport);
                 // Without a transport header the flow has no ports, unless it is only out of sight.
                 let is_cut = frame.data.len() < frame.wire_len as usize;
                 match packet.transport {
                     Transport::None if is_cut => FrameFlow::Cut(id),
+                    // The head of a tunnel's packet may end before the packet inside of it shows.
+                    _ if is_cut && tunnels == Tunnels::Inner && packet.may_hold_another() => {
+                        FrameFlow::Cut(id)
+                    }
                     _ => FrameFlow::Of(id),
                 }
             }
@@ -59,7 +68,7 @@ impl FlowOf for Flows {
     }
 
     fn in_order(&self) -> InOrder<'_> {
-        let mut decoder = Decoder::new(self.fragment_bytes_max, self.fragment_timeout);
+        let mut decoder = Decoder::new(self.fragment_bytes_max, self.fragment_timeout).with(&self.decode);
         let (mut ids, mut counters) = (Ids::new(self.seed), DecodeCounters::default());
         Box::new(move |frame: &Frame<'_>| {
             decoder.decode(frame, &mut counters).map(|packet| ids.of(&packet.ip, packet.transport))
@@ -134,7 +143,12 @@ mod tests {
     }
 
     fn flows() -> Flows {
-        Flows { seed: 0, fragment_bytes_max: 1 << 20, fragment_timeout: Duration::from_secs(30) }
+        Flows {
+            seed: 0,
+            decode: DecodeConfig::default(),
+            fragment_bytes_max: 1 << 20,
+            fragment_timeout: Duration::from_secs(30),
+        }
     }
 
     #[test]

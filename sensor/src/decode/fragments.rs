@@ -192,7 +192,16 @@ impl FragmentTable {
         let (protocol, transport, payload) = upper(&arrival.ip, fragment.protocol, whole, false, counters);
         datagram.first = Some((protocol, transport));
         let ip = Ip { protocol, ..arrival.ip };
-        Some(Packet { vlans: arrival.vlans, ip, transport, payload, early, is_partial: false, is_cut: false })
+        Some(Packet {
+            vlans: arrival.vlans,
+            ip,
+            transport,
+            payload,
+            early,
+            is_partial: false,
+            is_cut: false,
+            tunnel_depth: 0,
+        })
     }
 
     /// See [`super::Decoder::expire`].
@@ -466,7 +475,16 @@ fn partial<'a>(
     early: Option<&'a EarlyFragments>,
 ) -> Packet<'a> {
     let ip = Ip { protocol, ..arrival.ip };
-    Packet { vlans: arrival.vlans, ip, transport, payload: &[], early, is_partial: true, is_cut: false }
+    Packet {
+        vlans: arrival.vlans,
+        ip,
+        transport,
+        payload: &[],
+        early,
+        is_partial: true,
+        is_cut: false,
+        tunnel_depth: 0,
+    }
 }
 
 /// What of a first fragment's header holds for the others.

@@ -1,11 +1,12 @@
 //! The link layer: from a frame's first byte to its IP header.
 //!
 //! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
-//! 802.1Q identifiers. Ethernet II and 802.3 with SNAP, 802.1Q and 802.1ad tags, MPLS label stacks,
-//! PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC and raw IP. Addresses of the link
-//! layer are not kept, and Ethernet inside Ethernet (pseudowires, 802.1ah) is not opened.
+//! 802.1Q identifiers. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, MPLS label stacks and
+//! Ethernet pseudowires behind them, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG,
+//! PPI and raw IP; 802.11 is `wireless`'s. 802.1ah is not opened.
 
 use super::error::Undecoded;
+use super::wireless;
 use crate::capture::LinkType;
 
 /// Most 802.1Q tags passed over; a frame with more is malformed. Two are what networks use, a few
@@ -34,6 +35,7 @@ mod ethertype {
 mod ppp {
     pub(super) const IPV4: u16 = 0x0021;
     pub(super) const IPV6: u16 = 0x0057;
+    pub(super) const MPLS: u16 = 0x0281;
 }
 
 /// LLC header of a SNAP frame with OUI 0, after which an EtherType follows (RFC 1042).
@@ -99,6 +101,13 @@ fn strip_other(link: LinkType, data: &[u8]) -> Result<Network<'_>, Undecoded> {
             by_ethertype(u16::from_be_bytes([header[2], header[3]]), &data[4..])
         }
         LinkType::PPP | LinkType::PPP_HDLC => by_ppp(data.strip_prefix(&[0xff, 0x03]).unwrap_or(data)),
+        LinkType::PPPOE => by_ppp(data.get(6..).ok_or(Undecoded::Truncated)?),
+        LinkType::FDDI => by_llc(data.get(13..).ok_or(Undecoded::Truncated)?),
+        LinkType::NFLOG => nflog(data),
+        LinkType::PPI => ppi(data),
+        LinkType::IEEE802_11 | LinkType::PRISM | LinkType::RADIOTAP | LinkType::AVS => {
+            by_llc(wireless::llc(link, data)?)
+        }
         _ => Err(Undecoded::UnknownLink),
     }
 }
@@ -126,7 +135,10 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
                 rest = &rest[4..];
             }
             ethertype::MPLS | ethertype::MPLS_UPSTREAM => {
-                return by_version(after_labels(rest)?).map(|network| Network { vlans, ..network });
+                return labelled(rest).map(|network| Network {
+                    vlans: if network.vlans[0] == 0 { vlans } else { network.vlans },
+                    ..network
+                });
             }
             ethertype::PPPOE_SESSION => {
                 // RFC 2516: version and type, code, session (2), length (2); the length is not needed
@@ -135,19 +147,83 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
                 return by_ppp(session).map(|network| Network { vlans, ..network });
             }
             0..=ethertype::LENGTH_MAX => {
-                let llc = rest.first_chunk::<8>().ok_or(Undecoded::OtherEthertype)?;
-                if llc[..6] != SNAP_ETHERTYPE {
-                    return Err(Undecoded::OtherEthertype);
-                }
-                kind = u16::from_be_bytes([llc[6], llc[7]]);
-                if kind <= ethertype::LENGTH_MAX {
-                    return Err(Undecoded::OtherEthertype);
-                }
+                kind = snap_ethertype(rest)?;
                 rest = &rest[8..];
             }
             _ => return Err(Undecoded::OtherEthertype),
         }
     }
+}
+
+/// The EtherType of a SNAP header, eight bytes with the LLC header before it.
+fn snap_ethertype(llc: &[u8]) -> Result<u16, Undecoded> {
+    let llc = llc.first_chunk::<8>().ok_or(Undecoded::OtherEthertype)?;
+    let kind = u16::from_be_bytes([llc[6], llc[7]]);
+    if llc[..3] != SNAP_ETHERTYPE[..3] || kind <= ethertype::LENGTH_MAX {
+        return Err(Undecoded::OtherEthertype);
+    }
+    // RFC 1042, and 802.1H for bridges of 802.11.
+    if !matches!(llc[3..6], [0, 0, 0] | [0, 0, 0xf8]) {
+        return Err(Undecoded::OtherEthertype);
+    }
+    Ok(kind)
+}
+
+/// What follows an LLC header.
+fn by_llc(llc: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let kind = snap_ethertype(llc)?;
+    by_ethertype(kind, llc.get(8..).unwrap_or_default())
+}
+
+/// What follows an MPLS label stack: IP, or an Ethernet pseudowire, with its control word (RFC 4448 section 4.6)
+/// or without one where Ethernet is all it can be.
+pub(super) fn labelled(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let inside = after_labels(bytes)?;
+    match inside.first().ok_or(Undecoded::Truncated)? >> 4 {
+        4 | 6 => by_version(inside),
+        0 => {
+            let with_control_word = inside.get(4..).unwrap_or_default();
+            strip(LinkType::ETHERNET, with_control_word).or_else(|_| strip(LinkType::ETHERNET, inside))
+        }
+        _ => strip(LinkType::ETHERNET, inside),
+    }
+    // What labels lead to is not told by them: whatever it is, it is not IP.
+    .map_err(|_| Undecoded::OtherEthertype)
+}
+
+/// Linux' netfilter log: a header, then attributes in the capturing host's byte order, one of them the packet
+/// (linux/netfilter/nfnetlink_log.h).
+fn nflog(data: &[u8]) -> Result<Network<'_>, Undecoded> {
+    const PAYLOAD: u16 = 9;
+    let mut rest = data.get(4..).ok_or(Undecoded::Truncated)?;
+    while let Some(header) = rest.first_chunk::<4>() {
+        let length = usize::from(u16::from_le_bytes([header[0], header[1]]));
+        let kind = u16::from_le_bytes([header[2], header[3]]) & 0x7fff;
+        if length < 4 {
+            return Err(Undecoded::Malformed);
+        }
+        if kind == PAYLOAD {
+            return by_version(rest.get(4..length).unwrap_or(rest.get(4..).unwrap_or_default()));
+        }
+        rest = rest.get(length.next_multiple_of(4)..).ok_or(Undecoded::Truncated)?;
+    }
+    Err(Undecoded::OtherEthertype)
+}
+
+/// Per-packet information: a header with its length and the link type of what follows (PPI specification 1.0.7).
+fn ppi(data: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let header = data.first_chunk::<8>().ok_or(Undecoded::Truncated)?;
+    let length = usize::from(u16::from_le_bytes([header[2], header[3]]));
+    let link = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let link = u16::try_from(link).map(LinkType).map_err(|_| Undecoded::UnknownLink)?;
+    if length < 8 {
+        return Err(Undecoded::Malformed);
+    }
+    // It cannot hold itself again.
+    if link == LinkType::PPI {
+        return Err(Undecoded::UnknownLink);
+    }
+    strip(link, data.get(length..).ok_or(Undecoded::Truncated)?)
 }
 
 /// The bytes after an MPLS label stack (RFC 3032 section 2.1).
@@ -185,6 +261,7 @@ fn by_ppp(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
     let version = match kind {
         ppp::IPV4 => Version::V4,
         ppp::IPV6 => Version::V6,
+        ppp::MPLS => return labelled(bytes),
         _ => return Err(Undecoded::OtherEthertype),
     };
     Ok(Network { vlans: [0; 2], version, bytes })

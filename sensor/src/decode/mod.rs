@@ -4,15 +4,19 @@
 //! what cannot be decoded is an outcome that the worker counts. Knows no flow. The only state is the
 //! bounded table of IP fragments.
 //!
-//! The outermost IP header is the packet's: tunnels are not opened. Headers are read at fixed offsets
+//! Where a packet is a tunnel's, the packet inside is handed out (`decode.tunnels`). Headers are read at fixed offsets
 //! rather than through `etherparse`, which takes two to three times as long per packet; the tests hold
 //! this decoder against it.
 
+pub mod config;
 mod error;
 mod link;
+mod wireless;
 mod ipv4;
 mod ipv6;
 mod transport;
+mod tunnel;
+mod duplicates;
 mod fragments;
 mod pages;
 mod ranges;
@@ -24,10 +28,13 @@ pub use fragments::EarlyFragments;
 
 use crate::capture::Frame;
 use crate::counters::DecodeCounters;
+use config::{DecodeConfig, Tunnels};
+use duplicates::Duplicates;
 use fragments::{Fragment, FragmentTable};
 use link::Version;
 use std::time::Duration;
 use weir_common::net::Address;
+use weir_common::record::Tunnel;
 use weir_common::time::Timestamp;
 
 /// A decoded packet, borrowed from its frame or, for a datagram put together from fragments, from the
@@ -51,24 +58,60 @@ pub struct Packet<'a> {
     pub is_partial: bool,
     /// Whether the IP header declares more bytes than the frame has.
     pub is_cut: bool,
+    /// How many tunnels it came in, one inside of the other; [`tunnel_of`] says which.
+    pub tunnel_depth: u8,
 }
 
-/// Turns frames into packets. Its only state is the fragments that wait for the rest of their datagram.
+impl Packet<'_> {
+    /// Whether it looks like a tunnel's that was not opened: because it is not wanted, or its bytes end too early.
+    #[inline]
+    pub fn may_hold_another(&self) -> bool {
+        tunnel::may_be(self)
+    }
+}
+
+/// Turns frames into packets. Its only state is the fragments that wait for the rest of their datagram, and what
+/// was seen lately where copies are to be known.
 pub struct Decoder {
     fragments: FragmentTable,
+    tunnels: Tunnels,
+    duplicates: Option<Duplicates>,
 }
 
 impl Decoder {
     /// A decoder that holds at most `fragment_bytes_max` bytes of fragments, each at most `timeout`.
     pub fn new(fragment_bytes_max: u32, timeout: Duration) -> Decoder {
-        Decoder { fragments: FragmentTable::new(fragment_bytes_max, timeout) }
+        let fragments = FragmentTable::new(fragment_bytes_max, timeout);
+        Decoder { fragments, tunnels: Tunnels::Outer, duplicates: None }
+    }
+
+    /// As the `[decode]` section wants it.
+    pub fn with(self, config: &DecodeConfig) -> Decoder {
+        let duplicates = Duplicates::new(config.duplicate_window_ms);
+        Decoder { tunnels: config.tunnels, duplicates, ..self }
+    }
+
+    /// Decodes a frame as far as that takes no knowledge of other frames.
+    #[inline]
+    pub fn parse<'a>(&self, frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a> {
+        parse(frame, self.tunnels, counters)
+    }
+
+    /// Whether a frame was seen within `decode.duplicate_window_ms`; counted.
+    #[inline]
+    pub fn is_copy(&mut self, frame: &Frame<'_>, counters: &mut DecodeCounters) -> bool {
+        let Some(duplicates) = &mut self.duplicates else { return false };
+        let Ok(network) = link::strip(frame.link, frame.data) else { return false };
+        let is_copy = duplicates.is_copy(network.bytes, frame.time);
+        counters.duplicates += u64::from(is_copy);
+        is_copy
     }
 
     /// Decodes a frame. `None` when it carries no IP packet, or a fragment that waits for the first one of
     /// its datagram; why was counted.
     #[inline]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>, counters: &mut DecodeCounters) -> Option<Packet<'a>> {
-        match parse(frame, counters) {
+        match self.parse(frame, counters) {
             Parsed::Packet(packet) => Some(packet),
             Parsed::Fragment(fragment) => self.reassemble(&fragment, counters),
             Parsed::Nothing => None,
@@ -83,7 +126,16 @@ impl Decoder {
         counters: &mut DecodeCounters,
     ) -> Option<Packet<'a>> {
         let FragmentFrame { arrival, fragment, payload, is_cut } = *frame;
-        self.fragments.accept(arrival, fragment, payload, is_cut, counters)
+        let tunnels = self.tunnels;
+        let packet = self.fragments.accept(arrival, fragment, payload, is_cut, counters)?;
+        // The datagram is whole: what travels inside of it can be seen now.
+        if tunnels == Tunnels::Inner
+            && !packet.is_partial
+            && let Parsed::Packet(inner) = enter(packet, counters, None)
+        {
+            return Some(Packet { early: packet.early, ..inner });
+        }
+        Some(packet)
     }
 
     /// Gives up datagrams that have waited too long, and hands over the fragments among them whose first
@@ -142,7 +194,7 @@ impl FragmentFrame<'_> {
 
 /// Decodes a frame as far as that takes no knowledge of other frames.
 #[inline]
-pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a> {
+pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCounters) -> Parsed<'a> {
     let (vlans, layer) = match network(frame, counters) {
         Ok(network) => network,
         Err(reason) => {
@@ -156,7 +208,61 @@ pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a>
         return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-    Parsed::Packet(Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut })
+    let packet =
+        Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut, tunnel_depth: 0 };
+    if tunnels == Tunnels::Inner && tunnel::may_be(&packet) {
+        return match enter(packet, counters, None) {
+            Parsed::Fragment(mut inner) => {
+                (inner.arrival.interface, inner.arrival.time) = (frame.interface, frame.time);
+                Parsed::Fragment(inner)
+            }
+            parsed => parsed,
+        };
+    }
+    Parsed::Packet(packet)
+}
+
+/// Goes into the tunnels that a packet belongs to, as far as they go. `outer` is told of the innermost one. Time
+/// and interface of a fragment are the caller's to fill in.
+#[inline(never)]
+fn enter<'a>(
+    mut packet: Packet<'a>,
+    counters: &mut DecodeCounters,
+    mut outer: Option<&mut Option<Tunnel>>,
+) -> Parsed<'a> {
+    while tunnel::may_be(&packet) {
+        if packet.tunnel_depth == tunnel::TUNNEL_DEPTH_MAX {
+            counters.tunnel_limit += 1;
+            break;
+        }
+        let Some((kind, id, inner_vlans, layer)) = tunnel::open(&packet) else { break };
+        let tunnel_depth = packet.tunnel_depth + 1;
+        if let Some(outer) = outer.as_deref_mut() {
+            let [source, destination] = tunnel::ends(&packet);
+            *outer = Some(Tunnel { kind, id, source, destination, depth: tunnel_depth });
+        }
+        counters.tunnelled += 1;
+        let vlans = if inner_vlans[0] == 0 { packet.vlans } else { inner_vlans };
+        let Layer { ip, payload, is_cut, fragment } = layer;
+        if let Some(fragment) = fragment {
+            let arrival = fragments::Arrival { vlans, ip, interface: 0, time: Timestamp::MIN };
+            return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
+        }
+        let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
+        packet =
+            Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut, tunnel_depth };
+    }
+    Parsed::Packet(packet)
+}
+
+/// The innermost tunnel that a frame's packet came in; for flows that begin with such a packet.
+#[cold]
+pub fn tunnel_of(frame: &Frame<'_>) -> Option<Tunnel> {
+    let mut counters = DecodeCounters::default();
+    let Parsed::Packet(packet) = parse(frame, Tunnels::Outer, &mut counters) else { return None };
+    let mut tunnel = None;
+    enter(packet, &mut counters, Some(&mut tunnel));
+    tunnel
 }
 
 /// The network layer of a frame: what an IP header says and what follows it.

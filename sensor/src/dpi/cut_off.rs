@@ -157,6 +157,7 @@ mod tests {
             early: None,
             is_partial: false,
             is_cut: false,
+            tunnel_depth: 0,
         }
     }
 

@@ -185,6 +185,7 @@ fn other_transports_are_left_alone() {
             early: None,
             is_partial: false,
             is_cut: false,
+            tunnel_depth: 0,
         };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());

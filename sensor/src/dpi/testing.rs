@@ -130,7 +130,16 @@ impl Talk {
             tos: 0,
             is_fragment: false,
         };
-        Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false, is_cut: false }
+        Packet {
+            vlans: [0; 2],
+            ip,
+            transport,
+            payload,
+            early: None,
+            is_partial: false,
+            is_cut: false,
+            tunnel_depth: 0,
+        }
     }
 
     /// Where a direction goes on.

@@ -108,6 +108,16 @@ impl EveLines {
                 .bool("alerted", false);
         }
         object.raw("community_id", community_id(&record.community_id).json());
+        if let Some(tunnel) = &record.tunnel {
+            let mut outer = object.object("tunnel");
+            outer.raw("src_ip", address_in_full(&tunnel.source.0).json()).number("src_port", tunnel.source.1);
+            outer.raw("dest_ip", address_in_full(&tunnel.destination.0).json());
+            outer.number("dest_port", tunnel.destination.1).text("proto", tunnel.kind.name());
+            outer.number("depth", tunnel.depth);
+            if let Some(id) = tunnel.id {
+                outer.number("id", id);
+            }
+        }
         if let Some(evidence) = &record.evidence {
             ring(&mut object, evidence);
         }

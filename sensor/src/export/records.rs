@@ -37,6 +37,15 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
         let mut list = object.list("vlan");
         record.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
     }
+    if let Some(tunnel) = &record.tunnel {
+        let mut outer = object.object("tunnel");
+        outer.text("kind", tunnel.kind.name()).number("depth", tunnel.depth);
+        outer.raw("src_ip", address(&tunnel.source.0).json()).number("src_port", tunnel.source.1);
+        outer.raw("dst_ip", address(&tunnel.destination.0).json()).number("dst_port", tunnel.destination.1);
+        if let Some(id) = tunnel.id {
+            outer.number("id", id);
+        }
+    }
     if let Some(evidence) = &record.evidence {
         object.display("ring_extents", &evidence.extents);
         if evidence.frames_missed > 0 {

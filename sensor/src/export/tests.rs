@@ -66,6 +66,7 @@ fn flow(number: u64) -> FlowRecord {
         state: FlowState::Established,
         app: App::Tls,
         metadata,
+        tunnel: None,
         evidence: None,
     }
 }

@@ -139,6 +139,7 @@ impl<A> Flow<A> {
             state: self.state,
             app: App::Unknown,
             metadata: None,
+            tunnel: None,
             evidence: None,
         }
     }

@@ -93,7 +93,8 @@ impl Hunt {
         let decoder = Decoder::new(
             config.flow.fragment_bytes_max,
             Duration::from_millis(config.flow.fragment_timeout_ms),
-        );
+        )
+        .with(&config.decode);
         Hunt {
             decoder,
             flows: FlowTable::new(&config.flow, config.flow.flows_max.max(1), 0),

@@ -47,7 +47,16 @@ fn packet(number: u8, transport: Transport, payload: &[u8]) -> Packet<'_> {
         tos: 0,
         is_fragment: false,
     };
-    Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false, is_cut: false }
+    Packet {
+        vlans: [0; 2],
+        ip,
+        transport,
+        payload,
+        early: None,
+        is_partial: false,
+        is_cut: false,
+        tunnel_depth: 0,
+    }
 }
 
 fn turned<'a>(packet: &Packet<'a>) -> Packet<'a> {

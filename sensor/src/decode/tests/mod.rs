@@ -2,6 +2,7 @@
 
 mod fragments;
 mod oracle;
+mod tunnel;
 
 use super::*;
 use crate::capture::LinkType;

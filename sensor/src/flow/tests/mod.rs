@@ -27,7 +27,16 @@ pub(super) fn packet(protocol: u8, source: End, destination: End, transport: Tra
         tos: 0,
         is_fragment: false,
     };
-    Packet { vlans: [0; 2], ip, transport, payload: &[], early: None, is_partial: false, is_cut: false }
+    Packet {
+        vlans: [0; 2],
+        ip,
+        transport,
+        payload: &[],
+        early: None,
+        is_partial: false,
+        is_cut: false,
+        tunnel_depth: 0,
+    }
 }
 
 pub(super) fn udp(source: End, destination: End) -> Packet<'static> {

@@ -1,0 +1,30 @@
+//! The `[decode]` section.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is looked for in a frame.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DecodeConfig {
+    /// Whose flows are measured where packets travel in tunnels: `inner`, those of the packets inside, with what
+    /// carried them beside; or `outer`, those of the tunnel's own packets.
+    pub tunnels: Tunnels,
+    /// A packet that comes again within so many milliseconds, the same from its IP header on but for TTL and
+    /// checksum, was copied by the SPAN port: it is counted, kept in the ring, and not measured. 0: all are measured.
+    ///
+    /// Retransmissions of hosts that give all packets the identification 0 look like copies; a few milliseconds
+    /// lie below every host's retransmission timeout.
+    pub duplicate_window_ms: u32,
+}
+
+/// Whose flows are measured where packets travel in tunnels.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tunnels {
+    /// Those of the packets inside.
+    #[default]
+    Inner,
+    /// Those of the tunnel's own packets.
+    Outer,
+}
