@@ -343,6 +343,9 @@ impl Worker {
         if let Some(events) = events
             && !events.is_empty()
         {
+            for event in events.iter_mut() {
+                event.packet = counters.capture.frames;
+            }
             outbox.events(flow, events, &mut counters.dpi, &mut counters.export);
         }
     }

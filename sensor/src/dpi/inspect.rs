@@ -16,6 +16,7 @@ use super::config::{DpiConfig, FileConfig};
 use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
 use super::parser::Parser;
+use super::pending::Pending;
 use super::probing::{Probing, Verdict};
 use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, End, Event, Progress};
@@ -54,6 +55,8 @@ pub struct Inspection {
     ends: [End; 2],
     /// Changes of the protocol that may still come; see [`SWITCHES_MAX`].
     switches_left: u8,
+    /// What waits to be acknowledged before it is told; made with the first event.
+    pending: Option<Box<Pending>>,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
@@ -107,7 +110,12 @@ impl Inspector {
         let has_payload = !packet.payload.is_empty();
         match slot {
             None if !has_payload || !self.is_enabled => return,
-            Some(inspection) if inspection.is_over() || !(has_payload || inspection.is_waiting) => return,
+            Some(inspection)
+                if inspection.pending.is_none()
+                    && (inspection.is_over() || !(has_payload || inspection.is_waiting)) =>
+            {
+                return;
+            }
             _ => {}
         }
         let carrier = match packet.transport {
@@ -127,7 +135,7 @@ impl Inspector {
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now =
             Now { carrier, direction, time, events, counters, cut_off, probe_bytes_max, files, expectations };
-        inspection.packet(packet, &mut now, pool);
+        inspection.packet_with_events(packet, &mut now, pool);
     }
 
     /// The flow has ended: what was waiting is written, memory is taken back, and what was learned is
@@ -140,7 +148,7 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) -> (App, Option<Box<Metadata>>) {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
-        if !inspection.is_over() {
+        if !inspection.is_over() || inspection.pending.is_some() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
             let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
@@ -202,7 +210,7 @@ impl Inspection {
         };
         let streams = (carrier == Carrier::Stream).then(Box::default);
         let metadata = Metadata::EMPTY;
-        let switches_left = SWITCHES_MAX;
+        let (switches_left, pending) = (SWITCHES_MAX, None);
         Inspection {
             app,
             is_swapped: false,
@@ -210,6 +218,7 @@ impl Inspection {
             stage,
             ends,
             switches_left,
+            pending,
             metadata,
             streams,
         }
@@ -250,6 +259,33 @@ impl Inspection {
     /// The direction as the dissector has known it from the start.
     fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
+    }
+
+    /// Looks at a packet; what it brings of a stream is told when it was acknowledged.
+    fn packet_with_events(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, pool: &mut Pool) {
+        let Transport::Tcp(tcp) = packet.transport else { return self.packet(packet, now, pool) };
+        let direction = now.direction;
+        if let Some(pending) = &mut self.pending {
+            pending.packet(&tcp, direction, now.time, now.events.as_deref_mut());
+        }
+        if self.is_over() {
+            if self.pending.as_ref().is_some_and(|pending| pending.is_empty()) {
+                self.pending = None;
+            }
+            return;
+        }
+        if packet.payload.is_empty() && !self.is_waiting {
+            return;
+        }
+        let told = now.events.as_ref().map_or(0, |events| events.len());
+        self.packet(packet, now, pool);
+        // Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
+        let end = tcp.sequence.wrapping_add(packet.payload.len() as u32);
+        let end = end.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0));
+        if let Some(events) = now.events.as_deref_mut() {
+            let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(&tcp, direction)));
+            pending.hold(events, told, direction, end);
+        }
     }
 
     fn packet(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, pool: &mut Pool) {
@@ -394,6 +430,9 @@ impl Inspection {
             self.streams = Some(streams);
         }
         now.direction = Direction::Forward;
+        if let Some(mut pending) = self.pending.take() {
+            pending.end(now.events.as_deref_mut());
+        }
         self.conversation(now, Vec::new()).close();
         self.end(now.cut_off, pool);
     }

@@ -13,6 +13,7 @@ mod inspect;
 mod probing;
 mod first;
 mod expect;
+mod pending;
 mod stream;
 mod parser;
 mod file;
@@ -61,6 +62,8 @@ pub struct Event {
     pub time: Timestamp,
     /// Whose message it is: EVE's `src_ip` is the sender's. Requests and sessions are `Forward`.
     pub direction: Direction,
+    /// Number of that packet in its capture, from 1; 0 where no packet completed it (the flow's end did).
+    pub packet: u64,
     /// Number of the transaction in its flow, from 0, where the application has transactions.
     pub transaction: Option<u64>,
     /// A JSON object.
@@ -73,7 +76,8 @@ pub struct Event {
 impl Event {
     /// An event of an application under its own name.
     pub fn new(app: App, time: Timestamp, direction: Direction, body: Vec<u8>) -> Event {
-        Event { app, kind: app.event_name(), time, direction, transaction: None, body, beside: Vec::new() }
+        let (kind, beside) = (app.event_name(), Vec::new());
+        Event { app, kind, time, direction, packet: 0, transaction: None, body, beside }
     }
 }
 

@@ -142,6 +142,10 @@ impl EveLines {
                 direction: event.direction,
             },
         );
+        // Packets are numbered in files alone.
+        if event.packet > 0 && self.interfaces.is_empty() {
+            object.number("pcap_cnt", event.packet);
+        }
         if let Some(transaction) = event.transaction {
             object.number("tx_id", transaction);
         }

@@ -28,9 +28,11 @@ fn bodies(request: &str, response: &str) -> String {
 #[test]
 fn a_request_and_its_response_are_one_transaction() {
     let talk = Talk::tcp().say(CLIENT, REQUEST).say(SERVER, RESPONSE);
-    assert_eq!(talk.events.len(), 1, "told when the response is complete");
+    assert!(talk.events.is_empty(), "the response has not arrived yet");
+    let talk = talk.acknowledge(CLIENT);
+    assert_eq!(talk.events.len(), 1, "told when the response is complete and acknowledged");
     let event = &talk.events[0];
-    assert_eq!((event.direction, event.transaction, event.time.0), (CLIENT, Some(0), 2));
+    assert_eq!((event.direction, event.transaction, event.time.0), (CLIENT, Some(0), 3));
     check(
         &talk.end(),
         expect![[r#"
@@ -130,7 +132,7 @@ fn a_tunnel_ends_the_reading() {
         .say(CLIENT, REQUEST)
         .say(SERVER, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
     assert!(talk.slot.as_ref().unwrap().is_over());
-    assert_eq!(talk.events.len(), 1);
+    assert_eq!(talk.acknowledge(CLIENT).events.len(), 1);
 }
 
 #[test]
@@ -272,9 +274,9 @@ fn lines_heads_and_waiting_requests_are_bounded() {
     assert_eq!(Talk::tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9 + 1)).end().counters.malformed, 1);
     let talk = Talk::tcp().say(CLIENT, "GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS_MAX));
     assert!(talk.events.is_empty());
-    assert_eq!(talk.say(CLIENT, "GET / HTTP/1.1\r\n\r\n").events.len(), 1);
+    assert_eq!(talk.say(CLIENT, "GET / HTTP/1.1\r\n\r\n").acknowledge(SERVER).events.len(), 1);
     let talk = Talk::tcp().say(CLIENT, format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(8000)).repeat(20));
-    assert!(talk.events.len() >= 10);
+    assert!(talk.acknowledge(SERVER).events.len() >= 10);
 }
 
 #[test]
