@@ -56,6 +56,9 @@ mod ethertype {
     pub(super) const PPP: u16 = 0x880b;
     pub(super) const ERSPAN: u16 = 0x88be;
     pub(super) const ERSPAN_3: u16 = 0x22eb;
+    /// Aruba's access points send the 802.11 frames of their clients, one type per tunnel.
+    pub(super) const ARUBA_FIRST: u16 = 0x8200;
+    pub(super) const ARUBA_LAST: u16 = 0x82ff;
 }
 
 /// What a tunnel's header says: how the packet inside begins, and which of the tunnels between these ends it is.
@@ -73,6 +76,7 @@ struct Inside<'a> {
 enum Begins {
     Ip,
     Ethernet,
+    Wireless,
     Mpls,
     Ppp,
 }
@@ -118,6 +122,7 @@ pub(super) fn open<'a>(packet: &Packet<'a>) -> Option<(TunnelKind, Option<u32>, 
     let network = match inside.begins {
         Begins::Ip => link::strip(LinkType::RAW, inside.bytes),
         Begins::Ethernet => link::strip(LinkType::ETHERNET, inside.bytes),
+        Begins::Wireless => link::strip(LinkType::IEEE802_11, inside.bytes),
         Begins::Mpls => link::labelled(inside.bytes),
         Begins::Ppp => link::strip(LinkType::PPP, inside.bytes),
     };
@@ -205,6 +210,9 @@ fn gre(bytes: &[u8]) -> Option<Inside<'_>> {
         (0, ethertype::IPV4 | ethertype::IPV6) => inside(TunnelKind::Gre, Begins::Ip, rest),
         (0, ethertype::ETHERNET) => inside(TunnelKind::Gre, Begins::Ethernet, rest),
         (0, ethertype::MPLS | ethertype::MPLS_UPSTREAM) => inside(TunnelKind::Gre, Begins::Mpls, rest),
+        (0, ethertype::ARUBA_FIRST..=ethertype::ARUBA_LAST) => {
+            inside(TunnelKind::Gre, Begins::Wireless, rest)
+        }
         (1, ethertype::PPP) => inside(TunnelKind::Gre, Begins::Ppp, rest),
         // Without a sequence number it is type I, which has no header of its own.
         (0, ethertype::ERSPAN) if flags & SEQUENCE == 0 => inside(TunnelKind::Erspan, Begins::Ethernet, rest),

@@ -75,6 +75,7 @@ fn every_kind() -> Vec<(TunnelKind, Option<u32>, Vec<u8>)> {
     let over =
         |port: u16, header: &[u8], payload: &[u8]| v4(17, &udp(5000, port, &[header, payload].concat()));
     let labels = [0, 1, 0, 64, 0, 2, 1, 64];
+    let wireless = [&[8, 1][..], &[0; 22], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]].concat();
     let ppp = [&[0xff, 3, 0, 0x21][..], &inside].concat();
     vec![
         (TunnelKind::IpInIp, None, v4(4, &inside)),
@@ -84,6 +85,7 @@ fn every_kind() -> Vec<(TunnelKind, Option<u32>, Vec<u8>)> {
         (TunnelKind::Gre, Some(5), gre(&[0xb0, 0, 0x65, 0x58, 1, 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1], &framed)),
         (TunnelKind::Gre, Some(3), gre(&[0x30, 0x81, 0x88, 0x0b, 0, 1, 0, 3, 0, 0, 0, 1, 0, 0, 0, 1], &ppp)),
         (TunnelKind::Gre, None, gre(&[0, 0, 0x88, 0x47], &[&labels[..], &inside].concat())),
+        (TunnelKind::Gre, None, gre(&[0, 0, 0x82, 0], &[&wireless[..], &inside].concat())),
         (TunnelKind::Erspan, None, gre(&[0, 0, 0x88, 0xbe], &framed)),
         (
             TunnelKind::Erspan,
