@@ -569,6 +569,8 @@ apps! {
     Minecraft = 379 "minecraft",
     /// hamachi's own protocol.
     Hamachi = 380 "hamachi",
+    /// Microsoft's Delivery Optimization.
+    Msdo = 381 "msdo",
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod arrows;
 pub mod docs;
+pub mod scaffold;
 pub mod tidy;
 
 use std::path::PathBuf;

@@ -224,3 +224,13 @@ pub fn ring_files(frames: &[(u64, Vec<u8>)], per_block: usize) -> Vec<(PathBuf, 
     files.sort();
     files
 }
+
+/// The whole of a target that fuzzes one dissector: `weir_sensor_fuzz::dissector!(Ssh);`.
+#[macro_export]
+macro_rules! dissector {
+    ($app:ident) => {
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+            weir_sensor::dpi::fuzzing::dissector(weir_common::app::App::$app, data);
+        });
+    };
+}

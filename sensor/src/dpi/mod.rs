@@ -31,6 +31,8 @@ mod http;
 // Industry.
 // Names.
 mod dns;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -49,6 +51,11 @@ use weir_common::json::Object;
 use weir_common::metadata::Metadata;
 use weir_common::net::{Address, Direction};
 use weir_common::time::Timestamp;
+
+/// The applications that are read, not only named: those that have a dissector.
+pub fn dissected() -> impl Iterator<Item = App> {
+    parser::Parser::WITH_HANDSHAKE.iter().map(|(app, _)| *app)
+}
 
 /// One transaction or message of an application, or something else that inspection tells, as EVE tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -175,6 +175,29 @@ macro_rules! dissectors {
                 Some(Parser::Named(app))
             }
 
+            /// The dissector of an application as it begins a flow, by a note where there is one, and what it
+            /// thinks of a direction's first bytes.
+            #[cfg(any(test, feature = "fuzzing"))]
+            pub(super) fn of(app: App, first: &First<'_>, note: Option<&[u8]>) -> Option<(Parser, Probe)> {
+                $(
+                    if app == <super::$module::$name as Dissector>::APP {
+                        let parser = match note {
+                            Some(note) => <super::$module::$name as Dissector>::expected(note)?,
+                            None => <super::$module::$name as Dissector>::new(),
+                        };
+                        let starts = <super::$module::$name as Dissector>::STARTS;
+                        let said = match first.bytes.first() {
+                            Some(byte) if starts.has(first.carrier, *byte) => {
+                                <super::$module::$name as Dissector>::probe(first)
+                            }
+                            _ => Probe::NotForUs,
+                        };
+                        return Some((Parser::$name(Box::new(parser)), said));
+                    }
+                )*
+                None
+            }
+
             /// Every application, and the bit of its dissector where its handshake ends with ciphertext.
             pub(super) const WITH_HANDSHAKE: &'static [(App, Dissectors)] = &[$(
                 (

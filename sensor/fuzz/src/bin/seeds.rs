@@ -1,15 +1,30 @@
-//! Writes the seed corpus: real files of a small ring for each target that takes them.
+//! Writes the seed corpus: real files of a small ring for each target that takes them, and scripts of the flows in
+//! captures for those of inspection.
 //!
-//! In: the directory of the corpora. Out: `TARGET/seed-N`. Made anew each time, so none is kept in the repository.
+//! In: the directory of the corpora, and of captures if there are any. Out: `TARGET/seed-N`, or `TARGET/CAPTURE-N`.
+//! Made anew each time, so none is kept in the repository.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
+use weir_common::net::Direction;
+use weir_sensor::capture::FrameSource;
+use weir_sensor::capture::file::FileSource;
+use weir_sensor::counters::DecodeCounters;
+use weir_sensor::decode::{Decoder, Transport};
+use weir_sensor::dpi::{Carrier, fuzzing as dpi};
 use weir_sensor::ring::format::BlockHeader;
 use weir_sensor::ring::fuzzing;
 use weir_sensor_fuzz::{files_in, frames, ring_files, scratch};
 
+/// Most flows of one capture that become seeds of one target.
+const SEEDS_PER_CAPTURE_MAX: usize = 4;
+/// Most bytes of a flow in a seed.
+const SEED_BYTES_MAX: usize = 24 << 10;
+
 fn main() {
     let Some(corpora) = std::env::args().nth(1) else {
-        eprintln!("usage: seeds DIRECTORY");
+        eprintln!("usage: seeds DIRECTORY [CAPTURES]");
         std::process::exit(1);
     };
     let put = |target: &str, number: usize, parts: &[&[u8]]| {
@@ -60,4 +75,80 @@ fn main() {
         put("expression", link.into(), &[&[link, 5, 2, 40, 0, 1, 41, 3, 1, 2, 9, 1, 4, 4, 4, 0, 1, 2, 3, 4]]);
     }
     put("recovery", 0, &[&[0, 3, 1, 100, 0, 1, 5, 2, 200, 1, 0, 7]]);
+    if let Some(captures) = std::env::args().nth(2) {
+        let mut paths: Vec<_> =
+            std::fs::read_dir(captures).expect("the captures can be listed").flatten().collect();
+        paths.sort_by_key(std::fs::DirEntry::path);
+        paths.iter().for_each(|entry| seeds_of_capture(&entry.path(), Path::new(&corpora)));
+    }
+}
+
+/// A flow's payloads as they were captured; TCP's without being put in order.
+struct Said {
+    carrier: Carrier,
+    ports: [u16; 2],
+    pieces: Vec<(Direction, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// Writes a capture's flows as scripts for the dissectors that would take them.
+fn seeds_of_capture(capture: &Path, corpora: &Path) {
+    let name = capture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let Ok(mut source) = FileSource::open(&capture.to_string_lossy()) else { return };
+    let mut decoder = Decoder::new(1 << 20, Duration::from_secs(30));
+    let mut counters = DecodeCounters::default();
+    let mut order = Vec::new();
+    let mut flows: HashMap<_, Said> = HashMap::new();
+    while let Ok(weir_sensor::capture::BatchEnd::More) = source.read_batch(&mut |frames| {
+        for frame in frames {
+            let Some(packet) = decoder.decode(frame, &mut counters) else { continue };
+            let carrier = match packet.transport {
+                Transport::Tcp(_) => Carrier::Stream,
+                _ => Carrier::Datagram,
+            };
+            let ports: [u16; 2] = packet.transport.ports().into();
+            let (from, to) = ((packet.ip.source, ports[0]), (packet.ip.destination, ports[1]));
+            if packet.payload.is_empty() {
+                continue;
+            }
+            let (key, direction) = match flows.contains_key(&(to, from)) {
+                true => ((to, from), Direction::Reverse),
+                false => ((from, to), Direction::Forward),
+            };
+            let flow = flows.entry(key).or_insert_with(|| {
+                order.push(key);
+                Said { carrier, ports, pieces: Vec::new(), bytes: 0 }
+            });
+            flow.bytes += packet.payload.len();
+            if flow.bytes < SEED_BYTES_MAX {
+                flow.pieces.push((direction, packet.payload.to_vec()));
+            }
+        }
+    }) {}
+    let mut made: HashMap<String, usize> = HashMap::new();
+    let mut put = |target: String, seed: &[u8]| {
+        let number = made.entry(target.clone()).or_default();
+        *number += 1;
+        if *number <= SEEDS_PER_CAPTURE_MAX {
+            let directory = corpora.join(target);
+            std::fs::create_dir_all(&directory).expect("the corpus can be made");
+            std::fs::write(directory.join(format!("{name}-{number}")), seed).expect("and written");
+        }
+    };
+    for flow in order.iter().filter_map(|key| flows.get(key)) {
+        let pieces: Vec<_> = flow.pieces.iter().map(|(direction, bytes)| (*direction, &bytes[..])).collect();
+        let seed = dpi::script(flow.carrier, flow.ports, &pieces);
+        let first = |wanted: Direction| pieces.iter().find(|(direction, _)| *direction == wanted);
+        let mut takers: Vec<_> = [first(Direction::Forward), first(Direction::Reverse)]
+            .into_iter()
+            .flatten()
+            .flat_map(|(direction, bytes)| dpi::takers(flow.carrier, *direction, flow.ports, bytes))
+            .collect();
+        takers.sort();
+        takers.dedup();
+        for app in takers {
+            put(format!("dpi_{}", app.name().replace('-', "_")), &seed);
+        }
+        put("recognisers".to_owned(), &seed);
+    }
 }
