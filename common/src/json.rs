@@ -38,6 +38,17 @@ impl<'a> Object<'a> {
         self
     }
 
+    /// A text value under a key that is not a literal: made of letters, digits and underscores.
+    pub fn text_at(&mut self, key: &str, value: &str) -> &mut Self {
+        if !std::mem::take(&mut self.first) {
+            self.out.push(b',');
+        }
+        string(self.out, key.as_bytes());
+        self.out.push(b':');
+        string(self.out, value.as_bytes());
+        self
+    }
+
     /// A text value from bytes of the wire; what is not UTF-8 is replaced.
     pub fn bytes(&mut self, key: &'static str, value: &[u8]) -> &mut Self {
         string(self.key(key), value);

@@ -10,7 +10,10 @@ use std::borrow::Cow;
 /// Most bytes kept of one text value; longer text is cut at a character border and marked with `…`.
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Most values kept in one list; later ones are left out.
-pub const LIST_VALUES_MAX: usize = 16;
+pub const LIST_VALUES_MAX: usize = 256;
+/// Most bytes kept in one list, of all values together; what would exceed it is left out. So many long values
+/// fit as 16 of the longest, and as many short ones (names, addresses) as one flow is likely to have.
+pub const LIST_BYTES_MAX: usize = 16 * TEXT_BYTES_MAX;
 
 /// How a field's value looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,14 +339,22 @@ impl Metadata {
         }
     }
 
-    /// Adds to a list field what it does not have yet, up to [`LIST_VALUES_MAX`].
+    /// Whether a list has as many values or bytes as it may: nothing can be added.
+    pub fn is_full(&self, field: Field) -> bool {
+        let list = self.list(field);
+        list.len() >= LIST_VALUES_MAX || list_bytes(list) >= LIST_BYTES_MAX
+    }
+
+    /// Adds to a list field what it does not have yet, up to [`LIST_VALUES_MAX`] and [`LIST_BYTES_MAX`].
     pub fn add(&mut self, field: Field, text: &str) {
         debug_assert_eq!(field.shape(), Shape::TextList);
         let text = bounded(text);
         let at = self.values.iter().position(|(have, _)| *have == field);
         match at.map(|at| &mut self.values[at].1) {
             Some(Value::TextList(list)) => {
-                if list.len() < LIST_VALUES_MAX && !list.iter().any(|have| **have == *text) {
+                let has_room =
+                    list.len() < LIST_VALUES_MAX && list_bytes(list) + text.len() <= LIST_BYTES_MAX;
+                if has_room && !list.iter().any(|have| **have == *text) {
                     list.push(text.into());
                 }
             }
@@ -351,6 +362,10 @@ impl Metadata {
             None => self.values.push((field, Value::TextList(vec![text.into()]))),
         }
     }
+}
+
+fn list_bytes(list: &[Box<str>]) -> usize {
+    list.iter().map(|text| text.len()).sum()
 }
 
 /// Cuts text to [`TEXT_BYTES_MAX`], at a character border, with an ellipsis where something is missing.
@@ -394,6 +409,12 @@ mod tests {
             metadata.add(Field::DnsQuery, "n0.example");
         }
         assert_eq!(metadata.list(Field::DnsQuery).len(), LIST_VALUES_MAX);
+        assert!(metadata.is_full(Field::DnsQuery) && !metadata.is_full(Field::DnsAnswers));
+        for number in 0..LIST_VALUES_MAX {
+            metadata.add(Field::DnsAnswers, &format!("{number:0>TEXT_BYTES_MAX$}"));
+        }
+        assert_eq!(metadata.list(Field::DnsAnswers).len(), LIST_BYTES_MAX / TEXT_BYTES_MAX);
+        assert!(metadata.is_full(Field::DnsAnswers));
     }
 
     #[test]

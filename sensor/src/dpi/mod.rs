@@ -29,8 +29,17 @@ mod http;
 // Mail, files, terminals.
 // Data and messages.
 // Industry.
+mod bytes;
+mod dnp3;
+mod enip;
+mod modbus;
 // Names.
 mod dns;
+// Peers.
+mod bencode;
+mod bittorrent;
+mod bittorrent_dht;
+mod socks;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 #[cfg(test)]

@@ -268,6 +268,15 @@ dissectors! {
     // Mail, files, terminals.
     // Data and messages.
     // Industry.
+    dnp3::Dnp3,
+    enip::Enip,
+    modbus::Modbus,
+    // Peers.
+    bittorrent::Bittorrent,
+    bittorrent_dht::BittorrentDht,
+    socks::Socks,
     // Names, which any bytes may resemble.
+    dns::Mdns,
+    dns::Llmnr,
     dns::Dns,
 }

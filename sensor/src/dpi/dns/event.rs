@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use weir_common::json::{List, Object};
 
 /// Most records written of one section.
-const RECORDS_MAX: usize = 256;
+pub(super) const RECORDS_MAX: usize = 256;
 /// Most bytes of an EDNS option written.
 const OPTION_BYTES_MAX: usize = 256;
 
@@ -17,10 +17,14 @@ const OPTION_BYTES_MAX: usize = 256;
 const GROUPED: [u16; 10] =
     [rr::A, rr::AAAA, rr::CNAME, rr::NS, rr::PTR, rr::MX, rr::TXT, rr::NULL, rr::SRV, rr::SSHFP];
 
-/// Writes the object.
-pub(super) fn write(message: &Message<'_>, transaction: u64, names: &mut NameBuffer, body: &mut Vec<u8>) {
+/// Fills the object.
+pub(super) fn write(
+    message: &Message<'_>,
+    transaction: u64,
+    names: &mut NameBuffer,
+    object: &mut Object<'_>,
+) {
     let flags = message.flags();
-    let mut object = Object::begin(body);
     object.number("version", 3u8);
     object.text("type", if message.is_response() { "response" } else { "request" });
     object.number("tx_id", transaction).number("id", message.id());
@@ -107,15 +111,11 @@ fn write_owner(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffe
 
 fn write_data(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, object: &mut Object<'_>) {
     match record.rtype {
-        rr::SOA => write_soa(message, record, names, object),
+        rr::SOA => write_soa(message, record, names, &mut object.object("soa")),
         rr::SRV => write_srv(message, record, names, &mut object.object("srv")),
         rr::SSHFP => write_sshfp(record.data, &mut object.object("sshfp")),
         rr::OPT => {
-            let mut list = object.list("opt");
-            for (code, value) in options(record.data).take(RECORDS_MAX) {
-                let value = value.get(..OPTION_BYTES_MAX).unwrap_or(value);
-                list.object().number("code", code).text("data", &hex(value, ""));
-            }
+            write_options(record.data, &mut object.list("opt"));
         }
         rr::A | rr::AAAA | rr::NULL => with_value(message, record, names, |value| {
             object.text("rdata", value);
@@ -159,8 +159,12 @@ fn with_value(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer
     }
 }
 
-fn write_soa(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, object: &mut Object<'_>) {
-    let mut soa = object.object("soa");
+pub(super) fn write_soa(
+    message: &Message<'_>,
+    record: &Record<'_>,
+    names: &mut NameBuffer,
+    soa: &mut Object<'_>,
+) {
     let Some((name, next)) = message.name(record.data_at, names) else { return };
     soa.text("mname", &text(name));
     let Some((name, next)) = message.name(next, names) else { return };
@@ -175,7 +179,12 @@ fn write_soa(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer,
     }
 }
 
-fn write_srv(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, srv: &mut Object<'_>) {
+pub(super) fn write_srv(
+    message: &Message<'_>,
+    record: &Record<'_>,
+    names: &mut NameBuffer,
+    srv: &mut Object<'_>,
+) {
     for (key, number) in ["priority", "weight", "port"].into_iter().zip(record.data.chunks_exact(2)) {
         srv.number(key, number.try_into().map_or(0, u16::from_be_bytes));
     }
@@ -184,15 +193,23 @@ fn write_srv(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer,
     }
 }
 
-fn write_sshfp(data: &[u8], sshfp: &mut Object<'_>) {
+pub(super) fn write_sshfp(data: &[u8], sshfp: &mut Object<'_>) {
     if let [algorithm, kind, fingerprint @ ..] = data {
         let fingerprint = fingerprint.get(..OPTION_BYTES_MAX).unwrap_or(fingerprint);
         sshfp.text("fingerprint", &hex(fingerprint, ":")).number("algo", *algorithm).number("type", *kind);
     }
 }
 
+/// The options of an OPT record.
+pub(super) fn write_options(data: &[u8], list: &mut List<'_>) {
+    for (code, value) in options(data).take(RECORDS_MAX) {
+        let value = value.get(..OPTION_BYTES_MAX).unwrap_or(value);
+        list.object().number("code", code).text("data", &hex(value, ""));
+    }
+}
+
 /// An IPv6 address with all its digits, as EVE has it in answers.
-fn full_ipv6(octets: &[u8; 16]) -> String {
+pub(super) fn full_ipv6(octets: &[u8; 16]) -> String {
     let mut text = String::with_capacity(39);
     for pair in octets.chunks_exact(2) {
         if !text.is_empty() {

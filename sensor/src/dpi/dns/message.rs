@@ -4,7 +4,7 @@
 //! contradict themselves. A name's pointers may only lead backwards, and a name has at most 255 octets,
 //! so every walk ends.
 
-use super::types::rr;
+use super::types::{is_question_type, rr};
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -17,6 +17,17 @@ const POINTERS_MAX: usize = 127;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
     bytes: &'a [u8],
+}
+
+/// How far a message could be walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// To its last byte.
+    Whole,
+    /// Through all sections, and something is behind them.
+    Trailing,
+    /// To the questions (0), answers (1), authorities (2) or additionals (3), which cannot be read.
+    Broken(u8),
 }
 
 /// A resource record.
@@ -80,16 +91,31 @@ impl<'a> Message<'a> {
         self.u16(4 + 2 * section).unwrap_or(0)
     }
 
-    /// Whether every section can be walked and the message ends where the last one does.
-    pub(super) fn is_whole(&self, names: &mut NameBuffer) -> bool {
-        let Some(mut at) = self.questions(names, |_, _| {}) else { return false };
+    /// Walks all sections.
+    pub(super) fn walk(&self, names: &mut NameBuffer) -> Walk {
+        let Some(mut at) = self.questions(names, |_, _| {}) else { return Walk::Broken(0) };
         for section in 1..=3 {
             for _ in 0..self.count(section) {
-                let Some((_, next)) = self.record(at) else { return false };
+                let Some((_, next)) = self.record(at) else { return Walk::Broken(section as u8) };
                 at = next;
             }
         }
-        at == self.bytes.len()
+        if at == self.bytes.len() { Walk::Whole } else { Walk::Trailing }
+    }
+
+    /// Whether every section can be walked and the message ends where the last one does.
+    pub(super) fn is_whole(&self, names: &mut NameBuffer) -> bool {
+        self.walk(names) == Walk::Whole
+    }
+
+    /// Whether the first question or record can be read and is of an assigned type.
+    pub(super) fn has_readable_start(&self, names: &mut NameBuffer) -> bool {
+        let Some((_, next)) = self.name(HEADER_BYTES, names) else { return false };
+        let (Some(rtype), Some(class)) = (self.u16(next), self.u16(next + 2)) else { return false };
+        let is_record = self.count(0) == 0;
+        is_question_type(rtype)
+            && (is_record && rtype == rr::OPT || matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255))
+            && (!is_record || self.record(HEADER_BYTES).is_some())
     }
 
     /// Visits name and type of each question; returns where the answers begin.

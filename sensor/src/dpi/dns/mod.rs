@@ -1,52 +1,84 @@
 //! DNS over UDP and TCP (RFC 1035, RFC 7766), and what shares its messages: multicast DNS (RFC 6762) and
-//! LLMNR (RFC 4795).
+//! LLMNR (RFC 4795), which are applications of their own.
 //!
 //! In: datagrams, or a stream of messages with two-byte lengths. Out: names asked for, what was answered,
-//! and one event per message in the form of EVE's DNS version 3. Messages are read where they lie;
-//! nothing is kept between them but their count. NetBIOS names (RFC 1002), which look the same, are not
-//! taken for DNS.
+//! and one event per message in the form of EVE's DNS version 3, or of its `mdns` and `llmnr`. Messages are
+//! read where they lie; nothing is kept between them but their count. NetBIOS names (RFC 1002), which look the
+//! same, are not taken for DNS.
 
 mod event;
+mod link_local;
 mod message;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod types;
 
-use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
-use message::{HEADER_BYTES, Message, NameBuffer, rdata_name};
+use super::{Carrier, Context, Dissector, First, Probe, Progress};
+use message::{HEADER_BYTES, Message, NameBuffer, Walk, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use types::rr;
 use weir_common::app::App;
-use weir_common::metadata::{Field, LIST_VALUES_MAX};
+use weir_common::metadata::Field;
 
-/// Shortest message with a question: header, root name, type, class.
-const QUESTION_MESSAGE_BYTES_MIN: usize = HEADER_BYTES + 5;
-/// Most questions of a message that is taken for DNS; multicast DNS asks several things at once.
-const PROBE_QUESTIONS_MAX: u16 = 64;
+/// The port of DNS.
+const DNS_PORT: u16 = 53;
 
 /// State of a DNS flow.
 #[derive(Debug)]
-pub(super) struct Dns {
+pub(super) struct Dns(Messages);
+
+/// State of a multicast DNS flow.
+#[derive(Debug)]
+pub(super) struct Mdns(Messages);
+
+/// State of an LLMNR flow.
+#[derive(Debug)]
+pub(super) struct Llmnr(Messages);
+
+macro_rules! dissectors {
+    ($($name:ident $app:ident $probe:path;)*) => {$(
+        impl Dissector for $name {
+            const APP: App = App::$app;
+
+            fn probe(first: &First<'_>) -> Probe {
+                $probe(first)
+            }
+
+            fn new() -> Self {
+                $name(Messages::default())
+            }
+
+            fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+                self.0.inspect(bytes, context)
+            }
+
+            fn gap(&mut self, _: u64, context: &mut Context<'_>) -> Progress {
+                self.0.is_lost[context.direction.index()] = true;
+                Progress::Used(0)
+            }
+
+            fn close(&mut self, _: &mut Context<'_>) {}
+        }
+    )*};
+}
+
+dissectors! {
+    Dns Dns probe::dns;
+    Mdns Mdns probe::mdns;
+    Llmnr Llmnr probe::llmnr;
+}
+
+/// What is known of a flow of messages.
+#[derive(Debug, Default)]
+struct Messages {
     /// Messages seen: each is a transaction of its own, as in Suricata.
-    messages: u64,
+    seen: u64,
     /// By direction: where messages begin in the stream is not known, since a gap.
     is_lost: [bool; 2],
 }
 
-impl Dissector for Dns {
-    const APP: App = App::Dns;
-
-    fn probe(first: &First<'_>) -> Probe {
-        match first.carrier {
-            Carrier::Datagram => probe_message(first.bytes, first.bytes.len()),
-            Carrier::Stream => probe_stream(first.bytes),
-        }
-    }
-
-    fn new() -> Dns {
-        Dns { messages: 0, is_lost: [false; 2] }
-    }
-
+impl Messages {
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         match context.carrier {
             Carrier::Datagram => {
@@ -57,19 +89,10 @@ impl Dissector for Dns {
         }
     }
 
-    fn gap(&mut self, _: u64, context: &mut Context<'_>) -> Progress {
-        self.is_lost[context.direction.index()] = true;
-        Progress::Used(0)
-    }
-
-    fn close(&mut self, _: &mut Context<'_>) {}
-}
-
-impl Dns {
     fn stream(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
         if self.is_lost[index] {
-            if bytes.is_empty() || probe_stream(bytes) != Probe::Certain {
+            if bytes.is_empty() || probe::stream(bytes) != Probe::Certain {
                 return Progress::Used(bytes.len());
             }
             self.is_lost[index] = false;
@@ -78,7 +101,7 @@ impl Dns {
         while let Some((length, after)) = rest.split_first_chunk() {
             let length = usize::from(u16::from_be_bytes(*length));
             if length < HEADER_BYTES {
-                *context.malformed += 1;
+                context.anomaly("malformed_data", None);
                 self.is_lost[index] = true;
                 return Progress::Used(bytes.len());
             }
@@ -91,33 +114,60 @@ impl Dns {
 
     fn message(&mut self, bytes: &[u8], context: &mut Context<'_>) {
         let Some(message) = Message::new(bytes) else {
-            *context.malformed += 1;
+            context.anomaly("malformed_data", None);
             return;
         };
         let mut names = NameBuffer::default();
-        let is_whole = message.is_whole(&mut names);
-        if !is_whole {
-            *context.malformed += 1;
-            // Without one readable question or record there is nothing to tell.
-            if message.questions(&mut names, |_, _| {}).is_none() {
-                return;
-            }
+        let walk = message.walk(&mut names);
+        if walk == Walk::Broken(0) {
+            // Without readable questions there is nothing to tell.
+            context.anomaly("malformed_data", None);
+            return;
         }
-        let transaction = self.messages;
-        self.messages += 1;
+        let transaction = self.seen;
+        self.seen += 1;
+        note_oddities(&message, walk, transaction, context);
         learn(&message, &mut names, context);
-        if let Some(events) = context.events.as_deref_mut() {
-            let mut body = Vec::with_capacity(256 + 4 * bytes.len());
-            event::write(&message, transaction, &mut names, &mut body);
-            let (time, direction) = (context.time, context.direction);
-            events.push(Event {
-                transaction: Some(transaction),
-                ..Event::new(App::Dns, time, direction, body)
-            });
-        }
+        let app = context.app;
+        // A response's source is who answers, whoever began the flow as captured.
+        let direction = context.direction;
+        context.tell(direction, Some(transaction), |object| match app {
+            App::Mdns | App::Llmnr => link_local::write(&message, app, &mut names, object),
+            _ => event::write(&message, transaction, &mut names, object),
+        });
     }
 }
 
+/// Tells what is wrong with a message, under Suricata's names.
+fn note_oddities(message: &Message<'_>, walk: Walk, transaction: u64, context: &mut Context<'_>) {
+    let event = match walk {
+        Walk::Broken(2) => Some("invalid_authorities"),
+        Walk::Broken(3) => Some("invalid_additionals"),
+        Walk::Broken(_) => Some("malformed_data"),
+        Walk::Whole | Walk::Trailing => None,
+    };
+    if let Some(event) = event {
+        context.anomaly(event, Some(transaction));
+    }
+    if context.app != App::Dns {
+        return;
+    }
+    const Z: u16 = 0x0040;
+    if message.flags() & Z != 0 {
+        context.anomaly("z_flag_set", Some(transaction));
+    }
+    const OPCODE_MAX: u8 = 6;
+    if message.opcode() > OPCODE_MAX {
+        context.anomaly("invalid_opcode", Some(transaction));
+    }
+    // Who asks and who answers is known where one end alone has the port.
+    let (source, destination) = (context.end(context.direction).1, context.end(context.direction.flip()).1);
+    match (source == DNS_PORT, destination == DNS_PORT, message.is_response()) {
+        (false, true, true) => context.anomaly("not_a_request", Some(transaction)),
+        (true, false, false) => context.anomaly("not_a_response", Some(transaction)),
+        _ => {}
+    }
+}
 /// Adds a message's questions and answers to the flow's metadata.
 fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_>) {
     let metadata = &mut *context.metadata;
@@ -131,7 +181,7 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
         return;
     }
     metadata.set_number(Field::DnsRcode, u64::from(message.rcode()));
-    if metadata.list(Field::DnsAnswers).len() >= LIST_VALUES_MAX {
+    if metadata.is_full(Field::DnsAnswers) {
         return;
     }
     for record in message.answers() {
@@ -155,57 +205,4 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
             _ => {}
         }
     }
-}
-
-fn probe_stream(bytes: &[u8]) -> Probe {
-    let Some((length, message)) = bytes.split_first_chunk() else { return Probe::Unsure };
-    let length = usize::from(u16::from_be_bytes(*length));
-    if length < QUESTION_MESSAGE_BYTES_MIN {
-        return Probe::NotForUs;
-    }
-    probe_message(message.get(..length).unwrap_or(message), length)
-}
-
-/// Whether bytes are the beginning of a DNS message of `length` bytes.
-fn probe_message(bytes: &[u8], length: usize) -> Probe {
-    let Some(message) = Message::new(bytes) else {
-        return if length < HEADER_BYTES { Probe::NotForUs } else { Probe::Unsure };
-    };
-    let is_cut = bytes.len() < length;
-    let records = u32::from(message.count(1)) + u32::from(message.count(2)) + u32::from(message.count(3));
-    let questions = message.count(0);
-    // A question takes five bytes at least, a record eleven.
-    let bytes_min = HEADER_BYTES + 5 * usize::from(questions) + 11 * records as usize;
-    if questions > PROBE_QUESTIONS_MAX || bytes_min > length {
-        return Probe::NotForUs;
-    }
-    let mut names = NameBuffer::default();
-    if questions == 0 {
-        // Without a question only a message that is right to its last byte says what it is.
-        let is_right = message.is_response() && matches!(message.opcode(), 0 | 4 | 5) && records > 0;
-        return match (is_right, is_cut) {
-            (false, _) => Probe::NotForUs,
-            (true, true) => Probe::Unsure,
-            (true, false) if message.is_whole(&mut names) => Probe::Certain,
-            (true, false) => Probe::NotForUs,
-        };
-    }
-    let (mut is_plain, mut is_netbios, mut is_known) = (true, false, true);
-    let end = message.questions(&mut names, |name, rtype| {
-        is_plain &= name.iter().all(u8::is_ascii_graphic);
-        is_netbios |= types::is_netbios_name(name);
-        is_known &= types::is_question_type(rtype);
-    });
-    if end.is_none() {
-        return if is_cut { Probe::Unsure } else { Probe::NotForUs };
-    }
-    if is_netbios || !is_known || !message.has_question_classes() {
-        return Probe::NotForUs;
-    }
-    // One plain question and counts that fit are enough: fewer than one in 2^40 random messages get
-    // here. What follows it may be cut off by the capture, damaged, or padded.
-    if questions == 1 && is_plain || message.is_whole(&mut names) {
-        return Probe::Certain;
-    }
-    if is_cut { Probe::Unsure } else { Probe::NotForUs }
 }

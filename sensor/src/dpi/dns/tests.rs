@@ -1,7 +1,8 @@
 //! Bytes of DNS in, metadata and events out.
 
 use super::message::{Message, NameBuffer};
-use super::{Dns, probe_message, types};
+use super::probe::whole as probe_message;
+use super::{Dns, types};
 use crate::dpi::testing::{CLIENT, SERVER, Talk};
 use crate::dpi::{Carrier, Dissector, First, Probe};
 use expect_test::expect;

@@ -39,6 +39,20 @@ record_types! {
     MAILA = 254, ANY = 255, URI = 256, CAA = 257, TA = 32768, DLV = 32769,
 }
 
+/// A record type's name in lower case, as EVE's `mdns` and `llmnr` have it.
+pub(super) fn rr_key(number: u16) -> Cow<'static, str> {
+    match number {
+        rr::A => "a".into(),
+        rr::AAAA => "aaaa".into(),
+        rr::PTR => "ptr".into(),
+        rr::SRV => "srv".into(),
+        rr::TXT => "txt".into(),
+        rr::ANY => "any".into(),
+        rr::NSEC => "nsec".into(),
+        other => rr_name(other).to_ascii_lowercase().into(),
+    }
+}
+
 /// A response code's name (RFC 6895 section 2.3); an unassigned code is its number.
 pub(super) fn rcode_name(code: u8) -> Cow<'static, str> {
     let name = match code {

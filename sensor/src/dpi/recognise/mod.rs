@@ -9,7 +9,9 @@
 //! Hamachi, tinc's datagrams), and what only an address or a port would tell.
 
 mod games;
+mod industry;
 mod network;
+mod peers;
 mod products;
 mod services;
 mod storage;
@@ -32,6 +34,8 @@ pub(super) struct Recogniser {
 /// The families, in the order in which they are asked.
 const FAMILIES: &[&[Recogniser]] = &[
     text::TABLE,
+    industry::TABLE,
+    peers::TABLE,
     network::TABLE,
     voice::TABLE,
     services::TABLE,
