@@ -26,6 +26,9 @@ mod http;
 // Cryptography, tunnels, voice.
 // Windows, identity, management.
 // Mail, files, terminals.
+mod scan;
+mod mail;
+mod smtp;
 // Data and messages.
 // Industry.
 // Names.

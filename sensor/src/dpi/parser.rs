@@ -243,6 +243,7 @@ dissectors! {
     // Cryptography, tunnels, voice.
     // Windows, identity, management.
     // Mail, files, terminals.
+    smtp::Smtp,
     // Data and messages.
     // Industry.
     // Names, which any bytes may resemble.
