@@ -29,6 +29,12 @@ mod http;
 mod scan;
 mod mail;
 mod smtp;
+mod imap;
+mod pop3;
+mod nntp;
+mod ftp;
+mod ftp_data;
+mod tftp;
 // Data and messages.
 // Industry.
 // Names.

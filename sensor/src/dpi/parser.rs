@@ -244,6 +244,12 @@ dissectors! {
     // Windows, identity, management.
     // Mail, files, terminals.
     smtp::Smtp,
+    pop3::Pop3,
+    imap::Imap,
+    nntp::Nntp,
+    ftp::Ftp,
+    ftp_data::FtpData,
+    tftp::Tftp,
     // Data and messages.
     // Industry.
     // Names, which any bytes may resemble.
