@@ -39,6 +39,8 @@ pub(super) struct Ftp {
     data: Option<Announced>,
     is_in_line: [bool; 2],
     is_lost: [bool; 2],
+    /// Something was not seen, perhaps where a data connection was announced.
+    has_gaps: bool,
 }
 
 /// Where a data connection was announced.
@@ -146,6 +148,7 @@ impl Dissector for Ftp {
         let index = context.direction.index();
         self.is_in_line[index] = false;
         self.is_lost[index] = true;
+        self.has_gaps = true;
         self.reply = Reply::default();
         Progress::Used(0)
     }
@@ -197,6 +200,10 @@ impl Ftp {
                 }
             }
             b"RETR" | b"STOR" | b"APPE" | b"STOU" => {
+                let is_asked = self.pending.iter().any(|earlier| earlier.command == b"PASV" || earlier.command == b"EPSV");
+                if self.data.is_none() && !is_asked && !self.has_gaps && !argument.is_empty() {
+                    context.anomaly("file_before_port", Some(id));
+                }
                 context.metadata.add(Field::Object, &argument_text());
                 self.announce(&command, argument, context);
             }

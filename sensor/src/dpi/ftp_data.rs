@@ -44,7 +44,11 @@ impl Dissector for FtpData {
         self.begin(context);
         match &mut self.file {
             Some(file) => file.bytes(bytes),
-            None if self.filename.is_empty() => return Progress::Done,
+            None if self.filename.is_empty() => {
+                // A listing is told and not read.
+                context.tell(Direction::Forward, None, |object| self.describe(object));
+                return Progress::Done;
+            }
             None => {}
         }
         Progress::Used(bytes.len())
@@ -87,7 +91,10 @@ impl FtpData {
     }
 
     fn describe(&self, object: &mut Object<'_>) {
-        object.bytes("filename", &self.filename).bytes("command", &self.command);
+        if !self.filename.is_empty() {
+            object.bytes("filename", &self.filename);
+        }
+        object.bytes("command", &self.command);
     }
 }
 
@@ -105,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_named_only() {
+    fn a_listing_is_told_and_not_read() {
         let trial = Trial::<FtpData>::new().announced(b"LIST\0").server(b"hel").close();
-        assert_eq!((trial.end, trial.learned()), (Some(Progress::Done), "command LIST\n".to_owned()));
+        assert_eq!((trial.end, trial.learned()), (Some(Progress::Done), "command LIST\nftp_data {\"command\":\"LIST\"}\n".to_owned()));
     }
 
     #[test]

@@ -35,6 +35,8 @@ mod nntp;
 mod ftp;
 mod ftp_data;
 mod tftp;
+mod rpc;
+mod nfs;
 // Data and messages.
 // Industry.
 // Names.

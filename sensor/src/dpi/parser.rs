@@ -250,6 +250,8 @@ dissectors! {
     ftp::Ftp,
     ftp_data::FtpData,
     tftp::Tftp,
+    nfs::Nfs,
+    rpc::Rpc,
     // Data and messages.
     // Industry.
     // Names, which any bytes may resemble.

@@ -87,7 +87,7 @@ struct Transaction {
 impl Dissector for Smtp {
     const APP: App = App::Smtp;
 
-    const STARTS: Starts = Starts::stream(b"2HhEeMm");
+    const STARTS: Starts = Starts::stream(b"2HhEeMmQqRrNnSs");
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
@@ -108,6 +108,16 @@ impl Dissector for Smtp {
                     None => Probe::NotForUs,
                 };
             }
+        }
+        // What others say as well counts with the port.
+        let others: [&[u8]; 5] = [b"QUIT", b"NOOP", b"RSET", b"STARTTLS", b"RCPT TO:"];
+        if probe == Probe::NotForUs
+            && first.has_port_of(PORTS)
+            && let Some((text, _)) = line(bytes)
+            && scan::is_text(text)
+            && others.iter().any(|command| starts_with_ignoring_case(text, command))
+        {
+            return Probe::Likely;
         }
         if probe == Probe::Unsure && first.has_port_of(PORTS) && bytes.len() > 512 { Probe::Likely } else { probe }
     }
@@ -200,7 +210,7 @@ impl Smtp {
                 Phase::Chunk(left, is_last) => self.chunk(rest, left, is_last, context),
                 Phase::AwaitData => {
                     self.begin_unasked(rest, context);
-                    0
+                    continue;
                 }
                 Phase::Command | Phase::Auth(_) => match self.command_line(rest, context) {
                     0 => break,

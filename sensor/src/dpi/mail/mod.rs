@@ -29,6 +29,8 @@ const HEADERS_MAX: usize = 64;
 const NESTING_MAX: usize = 8;
 /// Most attachments told by name, and most files whose hashes are kept until the message ends.
 const ATTACHMENTS_MAX: usize = 64;
+/// Longest name of an attachment; the rest is cut off, which is an anomaly.
+const NAME_BYTES_MAX: usize = 255;
 /// Most links told.
 const LINKS_MAX: usize = 64;
 /// Most bytes of a link.
@@ -330,7 +332,11 @@ impl Mail {
             return;
         }
         if let Some(filename) = self.part.filename.take() {
-            let filename = encoded_words(&filename).into_owned().into_bytes();
+            let mut filename = encoded_words(&filename).into_owned().into_bytes();
+            if filename.len() > NAME_BYTES_MAX {
+                filename.truncate(NAME_BYTES_MAX);
+                self.anomaly("MIME_LONG_FILENAME");
+            }
             self.part.file = FileBody::begin(&filename, self.direction, self.transaction, context);
             if self.attachments.len() < ATTACHMENTS_MAX {
                 self.attachments.push(filename);
