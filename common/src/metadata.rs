@@ -84,6 +84,7 @@ impl Family {
             (Family::Of(App::Dns), App::Mdns | App::Llmnr | App::Doh2) => true,
             (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
             (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2) => true,
+            (Family::Of(App::Smtp), App::Imap | App::Pop3 | App::Nntp) => true,
             (Family::Of(own), _) => own as u16 == app as u16,
         }
     }
@@ -236,6 +237,14 @@ fields! {
     // Cryptography, tunnels, voice: 460 to 499.
     // Windows, identity, management: 500 to 549.
     // Mail, files, terminals: 550 to 599.
+    /// Senders of mails, from envelopes and headers.
+    MailFrom Smtp TextList "mail_from" "weirMailFrom" weir(550);
+    /// Recipients of mails, from envelopes and headers.
+    MailTo Smtp TextList "mail_to" "weirMailTo" weir(551);
+    /// Subjects of mails, decoded.
+    MailSubject Smtp TextList "mail_subject" "weirMailSubject" weir(552);
+    /// Message-IDs of mails.
+    MailMessageId Smtp TextList "mail_message_id" "weirMailMessageId" weir(553);
     // Data and messages: 600 to 649.
     // Industry: 650 to 699.
 }

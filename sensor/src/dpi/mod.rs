@@ -27,6 +27,17 @@ mod http;
 // Cryptography, tunnels, voice.
 // Windows, identity, management.
 // Mail, files, terminals.
+mod scan;
+mod mail;
+mod smtp;
+mod imap;
+mod pop3;
+mod nntp;
+mod ftp;
+mod ftp_data;
+mod tftp;
+mod rpc;
+mod nfs;
 // Data and messages.
 // Industry.
 mod bytes;

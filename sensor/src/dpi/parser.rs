@@ -266,6 +266,15 @@ dissectors! {
     // Cryptography, tunnels, voice.
     // Windows, identity, management.
     // Mail, files, terminals.
+    smtp::Smtp,
+    pop3::Pop3,
+    imap::Imap,
+    nntp::Nntp,
+    ftp::Ftp,
+    ftp_data::FtpData,
+    tftp::Tftp,
+    nfs::Nfs,
+    rpc::Rpc,
     // Data and messages.
     // Industry.
     dnp3::Dnp3,
