@@ -122,6 +122,14 @@ counters! {
         overlap_conflict_bytes,
         /// Gaps given up early because the worker's stream memory was full.
         memory_gaps,
+        /// Files that passed inside of applications.
+        files,
+        /// Files written to `dpi.files.extract_directory`.
+        files_stored,
+        /// Files not written there, or not wholly: queue, budget or number of open files was full.
+        files_not_stored,
+        /// Failures to write there.
+        file_errors,
     }
     /// Handing over to export.
     export: ExportCounters {

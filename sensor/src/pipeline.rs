@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | `worker` | one per source | frames | batches of records and events to `export`, blocks to `ring` | live: the batch or block is dropped and counted; replay: waits |
 //! | `ring` | `ring.threads` | full blocks | segment files and their indexes | – |
+//! | `files` | 1, with `dpi.files.extract_directory` only | pieces of files | files on disk | – (a live worker stores a file no further when 64 MiB wait) |
 //! | `export` | 1 | batches | IPFIX, EVE JSON, record lines | keeps up to `export.backlog_bytes_max` per collector, then drops the oldest and counts |
 //! | `control` | 1, `run` only | connections | the status document | – |
 //!
@@ -16,6 +17,7 @@ use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed};
+use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
@@ -64,12 +66,23 @@ struct Attachment {
     tunnel: Option<Box<Tunnel>>,
 }
 
+/// Where things go that leave the sensor.
+pub struct Outlets {
+    /// Records and events.
+    pub exporting: Exporting,
+    /// Packets.
+    pub ring: Option<Ring>,
+    /// Files.
+    pub store: Option<Store>,
+}
+
 /// The threads of a started sensor.
 pub struct Running {
     workers: Vec<JoinHandle<WorkerCounters>>,
     published: Vec<Published>,
     exporting: Exporting,
     ring: Option<Ring>,
+    store: Option<RunningStore>,
 }
 
 /// How a sensor's run ended.
@@ -86,16 +99,16 @@ pub struct Report {
 
 /// Starts a worker per source. Reading this function is reading the sensor.
 ///
-/// `exporting` and `ring` were opened before, when the process still had the rights to.
+/// `outlets` were opened before, when the process still had the rights to.
 pub fn start(
     config: &SensorConfig,
     sources: Vec<Box<dyn FrameSource>>,
     published: Vec<Published>,
-    exporting: Exporting,
-    mut ring: Option<Ring>,
+    outlets: Outlets,
     mode: Mode,
     stop: &Arc<AtomicBool>,
 ) -> std::io::Result<Running> {
+    let Outlets { exporting, mut ring, store } = outlets;
     let count = sources.len().max(1);
     let flows_max = (config.flow.flows_max / count as u32).max(1);
     // Without a ring there is nothing to leave anything out of, and no handshake need be followed.
@@ -103,6 +116,7 @@ pub fn start(
         Some(_) => CutOff::parse(&config.ring.cut_off).map_err(std::io::Error::other)?,
         None => CutOff::default(),
     };
+    let (store, store_handle) = store.map(Store::start).transpose()?.unzip();
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
@@ -115,7 +129,10 @@ pub fn start(
             )
             .with(&config.decode),
             flows: FlowTable::new(&config.flow, flows_max, number),
-            inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi).with_cut_off(cut_off)),
+            inspector: config
+                .dpi
+                .enabled
+                .then(|| Inspector::new(&config.dpi).with_cut_off(cut_off).with_store(store_handle.clone())),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),
@@ -130,7 +147,7 @@ pub fn start(
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         workers.push(thread.spawn(move || worker.run(source, &stop))?);
     }
-    Ok(Running { workers, published, exporting, ring })
+    Ok(Running { workers, published, exporting, ring, store })
 }
 
 impl Running {
@@ -166,6 +183,9 @@ impl Running {
                     counters.add(&published.get());
                 }
             }
+        }
+        if let Some(store) = self.store {
+            counters.add(&store.join());
         }
         let ring = self.ring.map(Ring::close);
         let export = self.exporting.join();

@@ -20,6 +20,7 @@ mod summary;
 use crate::config::SensorConfig;
 use crate::counters::Published;
 use crate::dpi::CutOff;
+use crate::dpi::file::store::Store;
 use crate::export::{self, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
@@ -550,6 +551,15 @@ fn open_ring(
         _ => Failure::System(anyhow::Error::from(error).context("ring")),
     })?;
     Ok(Some(ring))
+}
+
+/// Opens the directory of files that are to be stored, where one is configured.
+fn open_store(config: &SensorConfig, waits: bool) -> Result<Option<Store>, Failure> {
+    let files = &config.dpi.files;
+    Store::open(files, waits).map_err(|error| {
+        let error = anyhow::Error::from(error);
+        Failure::System(error.context(format!("dpi.files.extract_directory: {}", files.extract_directory)))
+    })
 }
 
 /// The time, for what is said relative to it on the command line.

@@ -6,7 +6,7 @@ use crate::capture::file::FileSequence;
 use crate::capture::{BatchEnd, CaptureError, Frame, FrameSource, LinkType, SourceLoss};
 use crate::cli::{open_export, open_ring};
 use crate::export::Pace;
-use crate::pipeline::{self, Mode};
+use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::RingMode;
 use serde_json::Value;
 use std::path::Path;
@@ -30,7 +30,14 @@ fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     let exporting = open_export(config, Vec::new(), &published, Pace::Replay).ok().unwrap();
     let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN).ok().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let running = pipeline::start(config, vec![source], published, exporting, ring, Mode::Replay, &stop);
+    let running = pipeline::start(
+        config,
+        vec![source],
+        published,
+        Outlets { exporting, ring, store: None },
+        Mode::Replay,
+        &stop,
+    );
     let report = running.unwrap().wait();
     assert_eq!(report.counters.ring.frames, report.counters.capture.frames);
     let lines = std::fs::read_to_string(&config.export.records).unwrap();

@@ -1,12 +1,14 @@
 //! `weir-sensor replay`: capture files through the same path as live traffic, as fast as they can be taken.
 
-use super::{Failure, Outcome, ReplayArguments, load, open_export, open_ring, summary, with_output};
+use super::{
+    Failure, Outcome, ReplayArguments, load, open_export, open_ring, open_store, summary, with_output,
+};
 use crate::capture::file::{FileSequence, expand};
 use crate::capture::filtered::Filtered;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::SensorConfig;
 use crate::export::Pace;
-use crate::pipeline::{self, Mode, Report, Running};
+use crate::pipeline::{self, Mode, Outlets, Report, Running};
 use crate::ring::RingMode;
 use crate::ring::cut_off::Gain;
 use std::io::{IsTerminal, Write};
@@ -33,10 +35,13 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     let source = filtered(Box::new(FileSequence::new(files)), &config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let started = Instant::now();
-    let published = vec![Default::default()];
+    let store = open_store(&config, true)?;
+    let mut published = vec![Default::default()];
+    published.extend(store.as_ref().map(|store| store.published()));
     let exporting = open_export(&config, Vec::new(), &published, Pace::Replay)?;
     let ring = open_ring(&config, 1, RingMode::Replay, Timestamp::MIN)?;
-    let running = pipeline::start(&config, vec![source], published, exporting, ring, Mode::Replay, &stop)
+    let outlets = Outlets { exporting, ring, store };
+    let running = pipeline::start(&config, vec![source], published, outlets, Mode::Replay, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     show_progress(&running, bytes_total, started);
     conclude(running.wait(), started)

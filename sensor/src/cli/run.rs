@@ -1,14 +1,17 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
 use super::replay::conclude;
-use super::{Failure, Outcome, RunArguments, load, now, open_export, open_ring, sensor_name, with_output};
+use super::{
+    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, sensor_name, with_output,
+};
 use crate::capture::live::LiveSource;
 use crate::capture::{CaptureError, FrameSource};
 use crate::config::SensorConfig;
 use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
+use crate::dpi::file::store::Store;
 use crate::export::Pace;
-use crate::pipeline::{self, Mode};
+use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
@@ -28,7 +31,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let sources = open_sources(&config)?;
-    let published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
+    let store = open_store(&config, false)?;
+    let mut published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
+    published.extend(store.as_ref().map(Store::published));
     let name = sensor_name(&config);
     let socket = bind_socket(&config);
     let interfaces = config.capture.interfaces.clone();
@@ -39,19 +44,21 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     {
         tracing::warn!(%error, "the ring's interfaces stay without names");
     }
-    let writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
+    let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
+    writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();
     let export_status = exporting.shared_status();
     let ring_status = Arc::new(Mutex::new(None::<RingStatus>));
+    let workers = sources.len();
     let (counted, ring_shown) = (published.clone(), Arc::clone(&ring_status));
     let status = move || -> Value {
         let mut status = json!({
             "name": name,
             "uptime_s": started.elapsed().as_secs(),
             "interfaces": interfaces,
-            "workers": counted.len(),
+            "workers": workers,
         });
         merge(&mut status, serde_json::to_value(total(&counted)).unwrap_or_default());
         let export = export_status.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -64,7 +71,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     };
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
     tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
-    let mut running = pipeline::start(&config, sources, published, exporting, ring, Mode::Live, &stop)
+    let outlets = Outlets { exporting, ring, store };
+    let mut running = pipeline::start(&config, sources, published, outlets, Mode::Live, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     // Without systemd these do nothing.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));

@@ -36,6 +36,8 @@ pub(super) fn losses(counters: &WorkerCounters) -> Vec<(&'static str, u64)> {
         ("records dropped before export", counters.export.records_dropped_queue_full),
         ("events dropped before export", counters.export.events_dropped_queue_full),
         ("frames not kept by the ring", counters.ring.frames_dropped),
+        ("files not stored", counters.dpi.files_not_stored),
+        ("failures to store a file", counters.dpi.file_errors),
     ];
     causes.into_iter().filter(|(_, n)| *n > 0).collect()
 }

@@ -29,6 +29,13 @@ pub struct FileConfig {
     pub enabled: bool,
     /// Hashes computed of each file: any of `md5`, `sha1`, `sha256`.
     pub hashes: Vec<FileHash>,
+    /// Bytes of a file that are looked at; of a longer one the rest passes unread, and its state is `TRUNCATED`.
+    pub bytes_max: u64,
+    /// Directory into which files are written, named by their SHA-256 as Suricata's file-store does
+    /// (`ab/abcd...`). Empty: none are.
+    pub extract_directory: String,
+    /// Most MiB of files in that directory. At the limit files are no longer written, and counted.
+    pub extract_budget_mib: u64,
 }
 
 /// A hash of a file.
@@ -45,7 +52,13 @@ pub enum FileHash {
 
 impl Default for FileConfig {
     fn default() -> Self {
-        FileConfig { enabled: true, hashes: vec![FileHash::Sha256] }
+        FileConfig {
+            enabled: true,
+            hashes: vec![FileHash::Sha256],
+            bytes_max: 16 << 20,
+            extract_directory: String::new(),
+            extract_budget_mib: 1024,
+        }
     }
 }
 

@@ -12,9 +12,11 @@
 #[path = "inspect_tests.rs"]
 mod tests;
 
-use super::config::{DpiConfig, FileConfig};
+use super::config::DpiConfig;
 use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
+use super::file::Files;
+use super::file::store::StoreHandle;
 use super::parser::Parser;
 use super::pending::Pending;
 use super::probing::{Probing, Verdict};
@@ -35,7 +37,7 @@ pub struct Inspector {
     is_enabled: bool,
     probe_bytes_max: usize,
     cut_off: CutOff,
-    files: FileConfig,
+    files: Files,
     expectations: Expectations,
     pool: Pool,
 }
@@ -79,7 +81,7 @@ impl Inspector {
             is_enabled: config.enabled,
             probe_bytes_max: config.probe_bytes_max as usize,
             cut_off: CutOff::default(),
-            files: config.files.clone(),
+            files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
@@ -89,6 +91,11 @@ impl Inspector {
     /// [`Inspection::kept_of`] can tell.
     pub fn with_cut_off(self, cut_off: CutOff) -> Inspector {
         Inspector { cut_off, ..self }
+    }
+
+    /// Stores the files that pass.
+    pub fn with_store(self, store: Option<StoreHandle>) -> Inspector {
+        Inspector { files: self.files.with_store(store), ..self }
     }
 
     /// Bytes that the worker's streams hold now.
@@ -179,7 +186,7 @@ struct Now<'a> {
     counters: &'a mut DpiCounters,
     cut_off: CutOff,
     probe_bytes_max: usize,
-    files: &'a FileConfig,
+    files: &'a Files,
     expectations: &'a mut Expectations,
 }
 
@@ -477,7 +484,7 @@ struct Conversation<'a> {
     counters: &'a mut DpiCounters,
     cut_off: CutOff,
     probe_bytes_max: usize,
-    files: &'a FileConfig,
+    files: &'a Files,
     expectations: &'a mut Expectations,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
@@ -618,6 +625,7 @@ impl Conversation<'_> {
             parser.close(&mut context);
             context.anomaly(event, None);
         }
+        self.counters.files += self.files.take_ended();
         if let Some(events) = self.events.as_deref_mut()
             && let Some(new) = events.get_mut(told..)
         {

@@ -16,7 +16,7 @@ mod expect;
 mod pending;
 mod stream;
 mod parser;
-mod file;
+pub mod file;
 mod cut_off;
 mod digest;
 mod recognise;
@@ -60,11 +60,10 @@ mod trial;
 
 pub use cut_off::{CutOff, CutOffError};
 pub use expect::Expectation;
-pub use file::FileBody;
+pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
 pub use inspect::{Inspection, Inspector};
 
-use config::FileConfig;
 use expect::Expectations;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -175,7 +174,7 @@ pub struct Context<'a> {
     /// the handshake is over.
     pub to_handshake_end: bool,
     /// What is to be done with files that pass ([`FileBody`]).
-    pub files: &'a FileConfig,
+    pub files: &'a Files,
     /// Flows that are announced; see [`Context::expect`].
     pub expectations: &'a mut Expectations,
 }

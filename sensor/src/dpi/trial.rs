@@ -5,6 +5,7 @@
 
 use super::config::{FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
+use super::file::Files;
 use super::{Carrier, Context, Dissector, End, Event, First, Progress};
 use weir_common::metadata::{Field, Metadata, Value};
 use weir_common::net::Address;
@@ -17,7 +18,7 @@ pub(crate) struct Trial<D> {
     held: [Vec<u8>; 2],
     /// Bytes that are to pass without being offered.
     skip: [usize; 2],
-    files: FileConfig,
+    files: Files,
     pub(crate) metadata: Metadata,
     pub(crate) events: Vec<Event>,
     pub(crate) malformed: u64,
@@ -37,10 +38,10 @@ impl<D: Dissector> Trial<D> {
             dissector: D::new(),
             held: [Vec::new(), Vec::new()],
             skip: [0; 2],
-            files: FileConfig {
+            files: Files::new(FileConfig {
                 hashes: vec![FileHash::Md5, FileHash::Sha1, FileHash::Sha256],
                 ..FileConfig::default()
-            },
+            }),
             metadata: Metadata::default(),
             events: Vec::new(),
             malformed: 0,

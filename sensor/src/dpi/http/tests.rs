@@ -405,11 +405,11 @@ proptest! {
 /// The dissector alone: a promise to skip is kept in its answer.
 #[test]
 fn a_body_is_skipped_not_read() {
-    use crate::dpi::{Carrier, Context, Dissector, config::FileConfig, expect::Expectations};
+    use crate::dpi::{Carrier, Context, Dissector, config::FileConfig, expect::Expectations, file::Files};
     let mut http = super::Http::new();
     let (mut metadata, mut malformed, mut events) = (Default::default(), 0, Vec::new());
     let (files, mut expectations) =
-        (FileConfig { enabled: false, ..Default::default() }, Expectations::default());
+        (Files::new(FileConfig { enabled: false, ..Default::default() }), Expectations::default());
     let mut context = Context {
         time: Default::default(),
         direction: SERVER,
