@@ -8,7 +8,7 @@ use super::config::{FileConfig, FileHash};
 use super::expect::Expectations;
 use super::parser::{Candidates, Found, Parser, probe};
 use super::stream::{Pool, Reader, Stream, Take};
-use super::{Carrier, Context, End, Event, First, Glimpse, Probe, Progress};
+use super::{Carrier, Context, End, Event, Files, First, Glimpse, Probe, Progress};
 use crate::counters::DpiCounters;
 use weir_common::app::App;
 use weir_common::metadata::{Field, LIST_VALUES_MAX, Metadata, TEXT_BYTES_MAX, Value};
@@ -76,7 +76,7 @@ struct Flow {
     skip: [usize; 2],
     has_events: bool,
     to_handshake_end: bool,
-    files: FileConfig,
+    files: Files,
     metadata: Metadata,
     events: Vec<Event>,
     malformed: u64,
@@ -239,7 +239,7 @@ pub fn dissector(app: App, data: &[u8]) {
         skip: [0; 2],
         has_events: choices & 2 == 0,
         to_handshake_end: choices & 4 != 0,
-        files: FileConfig { enabled: choices & 8 == 0, hashes },
+        files: Files::new(FileConfig { enabled: choices & 8 == 0, hashes, ..FileConfig::default() }),
         metadata: Metadata::default(),
         events: Vec::new(),
         malformed: 0,

@@ -26,10 +26,43 @@ const LINE_BYTES_TOLD: usize = 1024;
 const TAG_BYTES_MAX: usize = 32;
 
 const COMMANDS: &[&[u8]] = &[
-    b"CAPABILITY", b"NOOP", b"LOGOUT", b"STARTTLS", b"AUTHENTICATE", b"LOGIN", b"SELECT", b"EXAMINE", b"CREATE",
-    b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB", b"STATUS", b"APPEND", b"CHECK", b"CLOSE",
-    b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY", b"UID", b"IDLE", b"ID", b"NAMESPACE", b"ENABLE", b"MOVE",
-    b"COMPRESS", b"UNSELECT", b"XLIST", b"GETQUOTAROOT", b"GETQUOTA", b"SORT", b"THREAD",
+    b"CAPABILITY",
+    b"NOOP",
+    b"LOGOUT",
+    b"STARTTLS",
+    b"AUTHENTICATE",
+    b"LOGIN",
+    b"SELECT",
+    b"EXAMINE",
+    b"CREATE",
+    b"DELETE",
+    b"RENAME",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"LIST",
+    b"LSUB",
+    b"STATUS",
+    b"APPEND",
+    b"CHECK",
+    b"CLOSE",
+    b"EXPUNGE",
+    b"SEARCH",
+    b"FETCH",
+    b"STORE",
+    b"COPY",
+    b"UID",
+    b"IDLE",
+    b"ID",
+    b"NAMESPACE",
+    b"ENABLE",
+    b"MOVE",
+    b"COMPRESS",
+    b"UNSELECT",
+    b"XLIST",
+    b"GETQUOTAROOT",
+    b"GETQUOTA",
+    b"SORT",
+    b"THREAD",
 ];
 
 /// The dissector of one session.
@@ -94,7 +127,11 @@ impl Dissector for Imap {
                 Some(_) => Probe::Likely,
             };
         }
-        let tag = bytes.iter().take(TAG_BYTES_MAX + 1).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')).count();
+        let tag = bytes
+            .iter()
+            .take(TAG_BYTES_MAX + 1)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            .count();
         if tag > TAG_BYTES_MAX || bytes.get(tag).is_some_and(|byte| *byte != b' ') {
             return Probe::NotForUs;
         }
@@ -114,7 +151,9 @@ impl Dissector for Imap {
         if !has_digit || !is_command(name) || !scan::is_text(text) {
             return Probe::NotForUs;
         }
-        let is_bare = [&b"CAPABILITY"[..], b"NOOP", b"LOGOUT", b"STARTTLS"].iter().any(|bare| name.eq_ignore_ascii_case(bare));
+        let is_bare = [&b"CAPABILITY"[..], b"NOOP", b"LOGOUT", b"STARTTLS"]
+            .iter()
+            .any(|bare| name.eq_ignore_ascii_case(bare));
         let is_plain = [&b"LOGIN"[..], b"AUTHENTICATE"].iter().any(|plain| name.eq_ignore_ascii_case(plain));
         match (is_bare && arguments.is_empty(), is_plain && !arguments.is_empty()) {
             (true, _) | (_, true) => Probe::Certain,
@@ -298,7 +337,8 @@ impl Imap {
             }
             _ => {}
         }
-        let mut transaction = Transaction { id: self.transactions, tag: tag.to_vec(), ..Transaction::default() };
+        let mut transaction =
+            Transaction { id: self.transactions, tag: tag.to_vec(), ..Transaction::default() };
         self.transactions += 1;
         transaction.add(Direction::Forward, text);
         let is_append = command == b"APPEND";
@@ -323,10 +363,14 @@ impl Imap {
                     context.metadata.set_bytes(Field::ServerSoftware, greeting);
                 }
             }
-            if tag == b"+" && let Some(transaction) = self.pending.back() && transaction.command == b"AUTHENTICATE" {
+            if tag == b"+"
+                && let Some(transaction) = self.pending.back()
+                && transaction.command == b"AUTHENTICATE"
+            {
                 // Only what is not a challenge asks for the account in the clear.
                 let asked = scan::base64(rest);
-                self.is_asked = transaction.responses.is_empty() && (asked.is_empty() || scan::contains_ignoring_case(&asked, b"user"));
+                self.is_asked = transaction.responses.is_empty()
+                    && (asked.is_empty() || scan::contains_ignoring_case(&asked, b"user"));
             }
             match self.pending.front_mut() {
                 Some(transaction) => transaction.add(Direction::Reverse, text),
@@ -366,7 +410,8 @@ impl Transaction {
     fn add(&mut self, direction: Direction, text: &[u8]) {
         let lines = if direction == Direction::Forward { &mut self.requests } else { &mut self.responses };
         if lines.len() < LINES_MAX {
-            lines.push(Line { text: text.get(..LINE_BYTES_TOLD).unwrap_or(text).to_vec(), email: Vec::new() });
+            lines
+                .push(Line { text: text.get(..LINE_BYTES_TOLD).unwrap_or(text).to_vec(), email: Vec::new() });
         }
     }
 
@@ -441,8 +486,11 @@ mod tests {
     #[test]
     fn a_mail_in_a_literal_is_read() {
         let mail = b"Subject: x\r\nContent-Disposition: attachment; filename=f\r\n\r\nabc";
-        let fetch = [format!("* 1 FETCH (BODY[] {{{}}}\r\n", mail.len()).as_bytes(), mail, b")\r\na2 OK done\r\n"].concat();
-        let trial = Trial::<Imap>::new().server(SERVER).client(b"a2 FETCH 1 BODY[]\r\n").server(&fetch).close();
+        let fetch =
+            [format!("* 1 FETCH (BODY[] {{{}}}\r\n", mail.len()).as_bytes(), mail, b")\r\na2 OK done\r\n"]
+                .concat();
+        let trial =
+            Trial::<Imap>::new().server(SERVER).client(b"a2 FETCH 1 BODY[]\r\n").server(&fetch).close();
         let learned = trial.learned();
         assert!(learned.contains("mail_subject x\n") && learned.contains("\"size\":3"), "{learned}");
         assert!(learned.contains("{\"line\":\"a2 OK done\"}") && trial.malformed == 0, "{learned}");
@@ -467,6 +515,9 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damage::<Imap>(b"1 LOGIN a b\r\n2 APPEND x {5}\r\nA: b\n\r\n3 IDLE\r\nDONE\r\n", b"* OK IMAP\r\n1 OK\r\n* 1 FETCH (BODY[] {4}\r\nA: b)\r\n2 OK\r\n+ idle\r\n");
+        survives_damage::<Imap>(
+            b"1 LOGIN a b\r\n2 APPEND x {5}\r\nA: b\n\r\n3 IDLE\r\nDONE\r\n",
+            b"* OK IMAP\r\n1 OK\r\n* 1 FETCH (BODY[] {4}\r\nA: b)\r\n2 OK\r\n+ idle\r\n",
+        );
     }
 }

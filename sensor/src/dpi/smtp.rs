@@ -99,12 +99,17 @@ impl Dissector for Smtp {
         let mut probe = Probe::NotForUs;
         for command in commands {
             let length = head(command);
-            if bytes.get(..length).is_some_and(|start| start.eq_ignore_ascii_case(command.get(..length).unwrap_or_default())) {
+            if bytes
+                .get(..length)
+                .is_some_and(|start| start.eq_ignore_ascii_case(command.get(..length).unwrap_or_default()))
+            {
                 probe = match line(bytes) {
                     _ if length < command.len() => Probe::Unsure,
                     Some((text, _)) if scan::is_text(text) => return Probe::Certain,
                     Some(_) => Probe::NotForUs,
-                    None if bytes.len() < LINE_BYTES_MAX && scan::is_text(bytes.trim_ascii_end()) => Probe::Unsure,
+                    None if bytes.len() < LINE_BYTES_MAX && scan::is_text(bytes.trim_ascii_end()) => {
+                        Probe::Unsure
+                    }
                     None => Probe::NotForUs,
                 };
             }
@@ -119,7 +124,11 @@ impl Dissector for Smtp {
         {
             return Probe::Likely;
         }
-        if probe == Probe::Unsure && first.has_port_of(PORTS) && bytes.len() > 512 { Probe::Likely } else { probe }
+        if probe == Probe::Unsure && first.has_port_of(PORTS) && bytes.len() > 512 {
+            Probe::Likely
+        } else {
+            probe
+        }
     }
 
     fn new() -> Self {
@@ -180,7 +189,11 @@ fn probe_greeting(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     let Some((text, _)) = line(bytes) else {
-        return if bytes.len() < 1024 && scan::is_text(bytes.trim_ascii_end()) { Probe::Unsure } else { Probe::NotForUs };
+        return if bytes.len() < 1024 && scan::is_text(bytes.trim_ascii_end()) {
+            Probe::Unsure
+        } else {
+            Probe::NotForUs
+        };
     };
     if !scan::is_text(text) {
         return Probe::NotForUs;
@@ -412,7 +425,8 @@ impl Smtp {
         } else if name.eq_ignore_ascii_case(b"AUTH") {
             reply = Command::Auth;
             let (mechanism, initial) = word(arguments);
-            let is_plain = mechanism.eq_ignore_ascii_case(b"PLAIN") || mechanism.eq_ignore_ascii_case(b"XOAUTH2");
+            let is_plain =
+                mechanism.eq_ignore_ascii_case(b"PLAIN") || mechanism.eq_ignore_ascii_case(b"XOAUTH2");
             if !initial.is_empty() && (is_plain || mechanism.eq_ignore_ascii_case(b"LOGIN")) {
                 learn_account(&scan::base64(initial), context);
             } else if is_plain || mechanism.eq_ignore_ascii_case(b"LOGIN") {
@@ -474,7 +488,10 @@ impl Smtp {
                 None => (within, within.len()),
             };
             used += more;
-            let is_rest = std::mem::replace(&mut self.is_in_line[index], !within.get(..more).is_some_and(|line| line.ends_with(b"\n")));
+            let is_rest = std::mem::replace(
+                &mut self.is_in_line[index],
+                !within.get(..more).is_some_and(|line| line.ends_with(b"\n")),
+            );
             if is_rest {
                 continue;
             }
@@ -536,7 +553,8 @@ impl Smtp {
             Command::Auth if code == 334 => {
                 // LOGIN asks for the name first; what it asks for stands in the reply in Base64.
                 let asked = scan::base64(text.get(4..).unwrap_or_default());
-                let is_name = matches!(self.phase, Phase::Auth(true)) || scan::contains_ignoring_case(&asked, b"user");
+                let is_name =
+                    matches!(self.phase, Phase::Auth(true)) || scan::contains_ignoring_case(&asked, b"user");
                 self.phase = Phase::Auth(is_name);
             }
             Command::Auth if matches!(self.phase, Phase::Auth(_)) => self.phase = Phase::Command,
@@ -635,7 +653,10 @@ mod tests {
         let mut trial = trial().server(b"220 mx.example ESMTP Postfix\r\n");
         for (client, server) in [
             (&b"EHLO me.example\r\n"[..], &b"250-mx.example\r\n250 PIPELINING\r\n"[..]),
-            (b"MAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nDATA\r\n", b"250 ok\r\n250 ok\r\n354 go\r\n"),
+            (
+                b"MAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nDATA\r\n",
+                b"250 ok\r\n250 ok\r\n354 go\r\n",
+            ),
             (b"From: A <a@example.com>\r\nSubject: hi\r\n\r\n..dot\r\n.\r\n", b"250 queued\r\n"),
             (b"QUIT\r\n", b"221 bye\r\n"),
         ] {
@@ -702,7 +723,9 @@ mod tests {
 
     #[test]
     fn greetings_and_commands_are_recognised() {
-        let probe = |bytes: &[u8], port| Smtp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000));
+        let probe = |bytes: &[u8], port| {
+            Smtp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000))
+        };
         assert_eq!(probe(b"220 mx ESMTP\r\n", 9), Probe::Certain);
         assert_eq!(probe(b"220 mx ready\r\n", 25), Probe::Likely);
         assert_eq!(probe(b"220 mx ready\r\n", 9), Probe::Unsure);
@@ -714,6 +737,9 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damage::<Smtp>(CLIENT, b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n");
+        survives_damage::<Smtp>(
+            CLIENT,
+            b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
+        );
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
-use crate::dpi::Event;
+use crate::dpi::Carrier;
 use crate::dpi::config::{FileConfig, FileHash};
 use crate::dpi::expect::Expectations;
-use crate::dpi::Carrier;
+use crate::dpi::{Event, Files};
 use weir_common::app::App;
 use weir_common::metadata::Metadata;
 use weir_common::net::Address;
@@ -11,7 +11,7 @@ use weir_common::time::Timestamp;
 /// A message fed in pieces of a size: its `email` object and the events.
 fn read(message: &[u8], piece: usize) -> (serde_json::Value, Vec<Event>, Metadata) {
     let (mut metadata, mut events, mut malformed) = (Metadata::default(), Vec::new(), 0);
-    let files = FileConfig { enabled: true, hashes: vec![FileHash::Md5] };
+    let files = Files::new(FileConfig { hashes: vec![FileHash::Md5], ..FileConfig::default() });
     let mut expectations = Expectations::default();
     let mut context = Context {
         app: App::Smtp,
