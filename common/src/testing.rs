@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::evidence::Evidence;
+use crate::features::Features;
 use crate::metadata::{Field, Metadata};
 use crate::net::{Address, CommunityId, FlowKey, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
@@ -70,6 +71,7 @@ impl RecordBuilder {
             app: App::Unknown,
             metadata: None,
             evidence: None,
+            features: Features::default(),
         };
         RecordBuilder { record }.packets(6, 5).octets(800, 2000)
     }

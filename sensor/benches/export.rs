@@ -2,6 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir_common::app::App;
+use weir_common::features::Features;
 use weir_common::net::{Address, CommunityId, FlowKey};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
 use weir_common::time::Timestamp;
@@ -51,6 +52,7 @@ fn record(number: u64) -> FlowRecord {
         app: App::Unknown,
         metadata: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 

@@ -14,7 +14,7 @@
 
 use super::pages::{PAGE_BYTES, PagePool, SparseBuffer};
 use super::ranges::Ranges;
-use super::{Ip, Packet, Tcp, Transport, ipv6, transport};
+use super::{Ip, LinkHeader, Packet, Tcp, Transport, ipv6, transport};
 use crate::counters::DecodeCounters;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -192,7 +192,17 @@ impl FragmentTable {
         let (protocol, transport, payload) = upper(&arrival.ip, fragment.protocol, whole, false, counters);
         datagram.first = Some((protocol, transport));
         let ip = Ip { protocol, ..arrival.ip };
-        Some(Packet { vlans: arrival.vlans, ip, transport, payload, early, is_partial: false, is_cut: false })
+        Some(Packet {
+            vlans: arrival.vlans,
+            ip,
+            transport,
+            payload,
+            early,
+            is_partial: false,
+            is_cut: false,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+        })
     }
 
     /// See [`super::Decoder::expire`].
@@ -466,7 +476,17 @@ fn partial<'a>(
     early: Option<&'a EarlyFragments>,
 ) -> Packet<'a> {
     let ip = Ip { protocol, ..arrival.ip };
-    Packet { vlans: arrival.vlans, ip, transport, payload: &[], early, is_partial: true, is_cut: false }
+    Packet {
+        vlans: arrival.vlans,
+        ip,
+        transport,
+        payload: &[],
+        early,
+        is_partial: true,
+        is_cut: false,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+    }
 }
 
 /// What of a first fragment's header holds for the others.

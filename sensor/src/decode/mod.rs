@@ -21,6 +21,7 @@ mod ranges;
 mod tests;
 
 pub use fragments::EarlyFragments;
+pub use link::LinkHeader;
 
 use crate::capture::Frame;
 use crate::counters::DecodeCounters;
@@ -51,6 +52,18 @@ pub struct Packet<'a> {
     pub is_partial: bool,
     /// Whether the IP header declares more bytes than the frame has.
     pub is_cut: bool,
+    /// Octets of payload that the IP header declares behind those of `payload`.
+    pub payload_missing: u32,
+    /// What stands before the IP header; of a datagram put together, before its last fragment's.
+    pub link: LinkHeader<'a>,
+}
+
+impl Packet<'_> {
+    /// Octets of payload as the headers declare them, whether or not they were captured.
+    #[inline]
+    pub fn payload_octets(&self) -> u32 {
+        (self.payload.len() as u32).saturating_add(self.payload_missing)
+    }
 }
 
 /// Turns frames into packets. Its only state is the fragments that wait for the rest of their datagram.
@@ -82,8 +95,9 @@ impl Decoder {
         frame: &FragmentFrame<'a>,
         counters: &mut DecodeCounters,
     ) -> Option<Packet<'a>> {
-        let FragmentFrame { arrival, fragment, payload, is_cut } = *frame;
-        self.fragments.accept(arrival, fragment, payload, is_cut, counters)
+        let FragmentFrame { arrival, fragment, payload, is_cut, link } = *frame;
+        let packet = self.fragments.accept(arrival, fragment, payload, is_cut, counters)?;
+        Some(Packet { link, ..packet })
     }
 
     /// Gives up datagrams that have waited too long, and hands over the fragments among them whose first
@@ -126,6 +140,7 @@ pub struct FragmentFrame<'a> {
     fragment: Fragment,
     payload: &'a [u8],
     is_cut: bool,
+    link: LinkHeader<'a>,
 }
 
 impl FragmentFrame<'_> {
@@ -143,7 +158,7 @@ impl FragmentFrame<'_> {
 /// Decodes a frame as far as that takes no knowledge of other frames.
 #[inline]
 pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a> {
-    let (vlans, layer) = match network(frame, counters) {
+    let (vlans, link, layer) = match network(frame, counters) {
         Ok(network) => network,
         Err(reason) => {
             reason.count(counters);
@@ -153,10 +168,22 @@ pub fn parse<'a>(frame: &Frame<'a>, counters: &mut DecodeCounters) -> Parsed<'a>
     let Layer { ip, payload, is_cut, fragment } = layer;
     if let Some(fragment) = fragment {
         let arrival = fragments::Arrival { vlans, ip, interface: frame.interface, time: frame.time };
-        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
+        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut, link });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-    Parsed::Packet(Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut })
+    let payload_missing =
+        if is_cut { ip.octets.saturating_sub((frame.data.len() - link.bytes().len()) as u32) } else { 0 };
+    Parsed::Packet(Packet {
+        vlans,
+        ip,
+        transport,
+        payload,
+        early: None,
+        is_partial: false,
+        is_cut,
+        payload_missing,
+        link,
+    })
 }
 
 /// The network layer of a frame: what an IP header says and what follows it.
@@ -173,7 +200,7 @@ struct Layer<'a> {
 fn network<'a>(
     frame: &Frame<'a>,
     counters: &mut DecodeCounters,
-) -> Result<([u16; 2], Layer<'a>), error::Undecoded> {
+) -> Result<([u16; 2], LinkHeader<'a>, Layer<'a>), error::Undecoded> {
     let network = link::strip(frame.link, frame.data)?;
     let link_len = frame.data.len() - network.bytes.len();
     // A record that claims a wire length below its captured one is believed about its bytes.
@@ -190,7 +217,8 @@ fn network<'a>(
             layer
         }
     };
-    Ok((network.vlans, layer))
+    let header = frame.data.get(..link_len).unwrap_or_default();
+    Ok((network.vlans, LinkHeader::new(frame.link, header), layer))
 }
 
 /// What matters of an IPv4 or IPv6 header and its extension headers.

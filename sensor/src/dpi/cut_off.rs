@@ -122,7 +122,7 @@ impl Ciphertext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Ip, Tcp};
+    use crate::decode::{Ip, LinkHeader, Tcp};
     use weir_common::net::Address;
 
     fn names(list: &[&str]) -> Result<CutOff, String> {
@@ -157,6 +157,8 @@ mod tests {
             early: None,
             is_partial: false,
             is_cut: false,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
         }
     }
 

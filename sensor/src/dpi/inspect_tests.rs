@@ -185,6 +185,8 @@ fn other_transports_are_left_alone() {
             early: None,
             is_partial: false,
             is_cut: false,
+            payload_missing: 0,
+            link: crate::decode::LinkHeader::NONE,
         };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());

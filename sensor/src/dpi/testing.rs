@@ -3,7 +3,7 @@
 use super::config::DpiConfig;
 use super::{CutOff, Event, Inspection, Inspector};
 use crate::counters::DpiCounters;
-use crate::decode::{Ip, Packet, Tcp, Transport};
+use crate::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
 use weir_common::app::App;
 use weir_common::metadata::{Field, Metadata, Value};
 use weir_common::net::{Address, Direction, protocol};
@@ -130,7 +130,17 @@ impl Talk {
             tos: 0,
             is_fragment: false,
         };
-        Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false, is_cut: false }
+        Packet {
+            vlans: [0; 2],
+            ip,
+            transport,
+            payload,
+            early: None,
+            is_partial: false,
+            is_cut: false,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+        }
     }
 
     /// Where a direction goes on.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
+use weir_common::features::Features;
 use weir_common::ipfix::decode::{Decoder, Limits, Summary};
 use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
@@ -67,6 +68,7 @@ fn flow(number: u64) -> FlowRecord {
         app: App::Tls,
         metadata,
         evidence: None,
+        features: Features::default(),
     }
 }
 

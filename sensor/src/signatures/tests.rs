@@ -1,7 +1,7 @@
 //! The engine, keyword by keyword: a rule, and what it matches and what it does not.
 
 use super::*;
-use crate::decode::{Ip, Tcp};
+use crate::decode::{Ip, LinkHeader, Tcp};
 use proptest::prelude::*;
 use weir_common::net::protocol;
 use weir_common::record::tcp_flags;
@@ -47,7 +47,17 @@ fn packet(number: u8, transport: Transport, payload: &[u8]) -> Packet<'_> {
         tos: 0,
         is_fragment: false,
     };
-    Packet { vlans: [0; 2], ip, transport, payload, early: None, is_partial: false, is_cut: false }
+    Packet {
+        vlans: [0; 2],
+        ip,
+        transport,
+        payload,
+        early: None,
+        is_partial: false,
+        is_cut: false,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+    }
 }
 
 fn turned<'a>(packet: &Packet<'a>) -> Packet<'a> {

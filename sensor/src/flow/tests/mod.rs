@@ -6,7 +6,7 @@ mod timeouts;
 use super::config::FlowConfig;
 use super::*;
 use crate::counters::FlowCounters;
-use crate::decode::{EarlyFragments, Ip, Packet, Tcp, Transport};
+use crate::decode::{EarlyFragments, Ip, LinkHeader, Packet, Tcp, Transport};
 use proptest::prelude::*;
 use weir_common::net::{CommunityId, Direction};
 use weir_common::record::{EndReason, FlowRecord, FlowState, tcp_flags};
@@ -27,7 +27,17 @@ pub(super) fn packet(protocol: u8, source: End, destination: End, transport: Tra
         tos: 0,
         is_fragment: false,
     };
-    Packet { vlans: [0; 2], ip, transport, payload: &[], early: None, is_partial: false, is_cut: false }
+    Packet {
+        vlans: [0; 2],
+        ip,
+        transport,
+        payload: &[],
+        early: None,
+        is_partial: false,
+        is_cut: false,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+    }
 }
 
 pub(super) fn udp(source: End, destination: End) -> Packet<'static> {
@@ -230,9 +240,10 @@ fn flows_are_loaded_ahead_for_known_and_unknown_packets_and_for_more_than_there_
 }
 
 #[test]
-fn a_flow_takes_four_cache_lines_and_an_attachment_of_eighty_bytes_begins_in_the_third() {
+fn a_flow_takes_six_cache_lines_and_an_attachment_of_eighty_bytes_begins_in_the_third() {
     type Attachment = (Option<Box<u32>>, [u64; 9]);
-    assert_eq!(size_of::<Flow<Attachment>>(), 256);
+    assert_eq!(size_of::<Flow<Attachment>>(), 384);
+    assert_eq!(std::mem::offset_of!(Flow<Attachment>, features), 256);
     assert!(std::mem::offset_of!(Flow<Attachment>, attachment) == 160);
 }
 
