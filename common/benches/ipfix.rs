@@ -4,6 +4,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::hint::black_box;
 use weir_common::app::App;
 use weir_common::evidence::{Evidence, Extents};
+use weir_common::features::Features;
 use weir_common::ipfix::TEMPLATE_SET;
 use weir_common::ipfix::decode::{Decoder, Limits};
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
@@ -52,6 +53,7 @@ fn record(number: u32, metadata: Option<Metadata>) -> FlowRecord {
         metadata: metadata.map(Box::new),
         tunnel: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 

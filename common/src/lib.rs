@@ -12,6 +12,7 @@ pub mod net;
 pub mod app;
 pub mod metadata;
 pub mod evidence;
+pub mod features;
 pub mod record;
 pub mod alert;
 pub mod rule;

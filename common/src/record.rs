@@ -2,8 +2,9 @@
 
 use crate::app::App;
 use crate::evidence::Evidence;
+use crate::features::{Features, History};
 use crate::metadata::Metadata;
-use crate::net::{Address, CommunityId, FlowKey};
+use crate::net::{Address, CommunityId, FlowKey, protocol};
 use crate::time::Timestamp;
 
 /// TCP control bits, as in the header's low twelve bits (RFC 9293, IPFIX `tcpControlBits`).
@@ -229,9 +230,25 @@ pub struct FlowRecord {
     pub tunnel: Option<Box<Tunnel>>,
     /// Where the packets are in the sensor's ring; none: nothing is said about it, as without a ring.
     pub evidence: Option<Box<Evidence>>,
+    /// What its packets say beyond counts.
+    pub features: Features,
 }
 
 impl FlowRecord {
+    /// What happened, in Zeek's letters. Of UDP, which has no history of its own: who sent anything.
+    pub fn history(&self) -> History {
+        if self.key.protocol != protocol::UDP || !self.features.history.is_empty() {
+            return self.features.history;
+        }
+        let mut history = History::EMPTY;
+        for (stats, letter) in [(&self.forward, b'D'), (&self.reverse, b'd')] {
+            if stats.packets > 0 {
+                history.push(letter);
+            }
+        }
+        history
+    }
+
     /// The metadata, empty when there is none.
     pub fn metadata(&self) -> &Metadata {
         static NONE: Metadata = Metadata::EMPTY;

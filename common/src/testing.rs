@@ -5,6 +5,7 @@
 
 use crate::app::App;
 use crate::evidence::Evidence;
+use crate::features::Features;
 use crate::metadata::{Field, Metadata};
 use crate::net::{Address, CommunityId, FlowKey, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
@@ -71,6 +72,7 @@ impl RecordBuilder {
             metadata: None,
             tunnel: None,
             evidence: None,
+            features: Features::default(),
         };
         RecordBuilder { record }.packets(6, 5).octets(800, 2000)
     }

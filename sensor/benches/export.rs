@@ -2,6 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use weir_common::app::App;
+use weir_common::features::Features;
 use weir_common::net::{Address, CommunityId, FlowKey};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
 use weir_common::time::Timestamp;
@@ -52,6 +53,7 @@ fn record(number: u64) -> FlowRecord {
         metadata: None,
         tunnel: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 

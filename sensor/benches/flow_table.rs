@@ -8,7 +8,7 @@ use std::hint::black_box;
 use weir_common::net::Address;
 use weir_common::time::Timestamp;
 use weir_sensor::counters::FlowCounters;
-use weir_sensor::decode::{Ip, Packet, Tcp, Transport};
+use weir_sensor::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
 use weir_sensor::flow::config::FlowConfig;
 use weir_sensor::flow::{Flow, FlowTable};
 
@@ -40,6 +40,8 @@ fn segment(flow: u32) -> Packet<'static> {
         early: None,
         is_partial: false,
         is_cut: false,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
     }
 }
 

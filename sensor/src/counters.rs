@@ -103,6 +103,8 @@ counters! {
         ended_forced,
         /// Records because the table was full.
         ended_full,
+        /// Flows without first packets, statistics or counts of retransmissions because their memory was used up.
+        features_refused,
     }
     /// Inspection.
     dpi: DpiCounters {

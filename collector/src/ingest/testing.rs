@@ -1,6 +1,7 @@
 //! For tests: a record, and an exporter that sends Weir's own templates and records as messages.
 
 use weir_common::app::App;
+use weir_common::features::Features;
 use weir_common::ipfix::MESSAGE_BYTES_MAX;
 use weir_common::ipfix::OPTIONS_TEMPLATE_SET;
 use weir_common::ipfix::TEMPLATE_SET;
@@ -55,6 +56,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         metadata: None,
         tunnel: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 

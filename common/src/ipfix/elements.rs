@@ -9,6 +9,8 @@ use crate::metadata::{ElementId, Field, Shape, WEIR_PEN};
 
 /// The enterprise number of reverse elements (RFC 5103 section 6.1).
 pub const REVERSE_PEN: u32 = 29_305;
+/// The enterprise number of CERT, whose elements YAF, SiLK and others know.
+pub const CERT_PEN: u32 = 6871;
 
 /// Abstract data types, with the numbers of RFC 5610 section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub enum DataType {
     Unsigned16 = 2,
     Unsigned32 = 3,
     Unsigned64 = 4,
+    MacAddress = 12,
     Text = 13,
     DateTimeSeconds = 14,
     DateTimeMilliseconds = 15,
@@ -41,6 +44,7 @@ impl DataType {
             | DataType::DateTimeMilliseconds
             | DataType::DateTimeMicroseconds
             | DataType::DateTimeNanoseconds => 8,
+            DataType::MacAddress => 6,
             DataType::Ipv6Address => 16,
             DataType::OctetArray | DataType::Text | DataType::BasicList => return None,
         })
@@ -114,6 +118,7 @@ macro_rules! elements {
     };
     (@pen iana) => { 0 };
     (@pen weir) => { WEIR_PEN };
+    (@pen cert) => { CERT_PEN };
 }
 
 // Elements that are only read (from other exporters) stand here as well as those that are written.
@@ -130,6 +135,8 @@ elements! {
     iana DESTINATION_IPV4_ADDRESS 12 "destinationIPv4Address" Ipv4Address Default None;
     iana FLOW_END_SYS_UP_TIME 21 "flowEndSysUpTime" Unsigned32 Default Milliseconds;
     iana FLOW_START_SYS_UP_TIME 22 "flowStartSysUpTime" Unsigned32 Default Milliseconds;
+    iana MINIMUM_IP_TOTAL_LENGTH 25 "minimumIpTotalLength" Unsigned64 Default Octets;
+    iana MAXIMUM_IP_TOTAL_LENGTH 26 "maximumIpTotalLength" Unsigned64 Default Octets;
     iana SOURCE_IPV6_ADDRESS 27 "sourceIPv6Address" Ipv6Address Default None;
     iana DESTINATION_IPV6_ADDRESS 28 "destinationIPv6Address" Ipv6Address Default None;
     iana ICMP_TYPE_CODE_IPV4 32 "icmpTypeCodeIPv4" Unsigned16 Identifier None;
@@ -138,7 +145,12 @@ elements! {
     iana EXPORTED_FLOW_RECORD_TOTAL_COUNT 42 "exportedFlowRecordTotalCount" Unsigned64 TotalCounter Flows;
     iana MINIMUM_TTL 52 "minimumTTL" Unsigned8 Default Hops;
     iana MAXIMUM_TTL 53 "maximumTTL" Unsigned8 Default Hops;
+    iana SOURCE_MAC_ADDRESS 56 "sourceMacAddress" MacAddress Default None;
     iana VLAN_ID 58 "vlanId" Unsigned16 Identifier None;
+    iana MPLS_TOP_LABEL_STACK_SECTION 70 "mplsTopLabelStackSection" OctetArray Default None;
+    iana MPLS_LABEL_STACK_SECTION_2 71 "mplsLabelStackSection2" OctetArray Default None;
+    iana MPLS_LABEL_STACK_SECTION_3 72 "mplsLabelStackSection3" OctetArray Default None;
+    iana DESTINATION_MAC_ADDRESS 80 "destinationMacAddress" MacAddress Default None;
     iana OCTET_TOTAL_COUNT 85 "octetTotalCount" Unsigned64 TotalCounter Octets;
     iana PACKET_TOTAL_COUNT 86 "packetTotalCount" Unsigned64 TotalCounter Packets;
     iana APPLICATION_NAME 96 "applicationName" Text Default None;
@@ -175,7 +187,9 @@ elements! {
     iana UDP_DESTINATION_PORT 181 "udpDestinationPort" Unsigned16 Identifier None;
     iana TCP_SOURCE_PORT 182 "tcpSourcePort" Unsigned16 Identifier None;
     iana TCP_DESTINATION_PORT 183 "tcpDestinationPort" Unsigned16 Identifier None;
+    iana TCP_WINDOW_SIZE 186 "tcpWindowSize" Unsigned16 Default None;
     iana IP_TTL 192 "ipTTL" Unsigned8 Default Hops;
+    iana OCTET_DELTA_SUM_OF_SQUARES 198 "octetDeltaSumOfSquares" Unsigned64 Default None;
     iana INITIATOR_OCTETS 231 "initiatorOctets" Unsigned64 DeltaCounter Octets;
     iana RESPONDER_OCTETS 232 "responderOctets" Unsigned64 DeltaCounter Octets;
     iana BIFLOW_DIRECTION 239 "biflowDirection" Unsigned8 Identifier None;
@@ -196,6 +210,11 @@ elements! {
     iana INFORMATION_ELEMENT_UNITS 345 "informationElementUnits" Unsigned16 Default None;
     iana PRIVATE_ENTERPRISE_NUMBER 346 "privateEnterpriseNumber" Unsigned32 Identifier None;
     iana HTTP_STATUS_CODE 457 "httpStatusCode" Unsigned16 Identifier None;
+
+    // CERT's; the reverse of one has bit 0x4000 set.
+    cert REVERSE_FLOW_DELTA_MILLISECONDS 21 "reverseFlowDeltaMilliseconds" Unsigned32 Quantity Milliseconds;
+    cert PAYLOAD_ENTROPY 35 "payloadEntropy" Unsigned8 Quantity None;
+    cert REVERSE_PAYLOAD_ENTROPY 16_419 "reversePayloadEntropy" Unsigned8 Quantity None;
 
     // Weir's own: numbers 1 to 99; 100 and up are inspection's (metadata.rs). Never reused.
     weir COMMUNITY_ID 1 "weirCommunityId" OctetArray Default None
@@ -226,7 +245,87 @@ elements! {
         "Flow records made early because the flow table was full.";
     weir RING_DROPPED_FRAMES 16 "weirRingDroppedFrameTotalCount" Unsigned64 TotalCounter Packets
         "Frames that are missing in the sensor's ring of packets.";
+    weir CONNECTION_STATE 20 "weirConnectionState" Unsigned8 Identifier None
+        "How the flow went, as Zeek's conn_state: 1 S0, 2 S1, 3 SF, 4 REJ, 5 S2, 6 S3, 7 RSTO, 8 RSTR, 9 RSTOS0, 10 RSTRH, 11 SH, 12 SHR, 13 OTH. 0: not known.";
+    weir TCP_HISTORY 21 "weirTcpHistory" Text Default None
+        "What happened in the connection, in the letters of Zeek's history.";
+    weir SERVER_ROUND_TRIP_TIME 22 "weirServerRoundTripTime" Unsigned32 Quantity Microseconds
+        "From SYN to SYN with ACK. All ones: not seen.";
+    weir CLIENT_ROUND_TRIP_TIME 23 "weirClientRoundTripTime" Unsigned32 Quantity Microseconds
+        "From SYN with ACK to the handshake's ACK. All ones: not seen.";
+    weir PACKET_PAYLOADS 24 "weirFirstPacketPayloads" BasicList List None
+        "The first packets, both directions, in order: each one's weirPacketPayload.";
+    weir PACKET_TIMES 25 "weirFirstPacketTimes" BasicList List None
+        "The same packets: each one's weirPacketTime.";
+    weir PACKET_FLAGS 26 "weirFirstPacketFlags" BasicList List None
+        "The same packets: each one's tcpControlBits, the low eight.";
+    weir PACKET_DIRECTIONS 27 "weirFirstPacketDirections" BasicList List None
+        "The same packets: each one's weirPacketDirection.";
+    weir PACKET_PAYLOAD 28 "weirPacketPayload" Unsigned16 Quantity Octets
+        "Octets of a packet's payload. 65535: as many or more.";
+    weir PACKET_TIME 29 "weirPacketTime" Unsigned32 Quantity Microseconds
+        "Time of a packet since the record's start. All ones: more than fits.";
+    weir PACKET_DIRECTION 31 "weirPacketDirection" Unsigned8 Identifier None
+        "Which way a packet went: 1 from the initiator, 2 from the responder.";
+    weir TUNNEL_PARENT 32 "weirTunnelParent" Unsigned64 Identifier None
+        "flowId of the flow whose packets carry this one's. 0: none.";
+    weir RETRANSMITTED_SEGMENTS 33 "weirRetransmittedSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "TCP segments that repeat sequence numbers.";
+    weir OUT_OF_ORDER_SEGMENTS 34 "weirOutOfOrderSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "TCP segments that came after later ones, sooner than a retransmission could be.";
+    weir DUPLICATE_ACKS 35 "weirDuplicateAckDeltaCount" Unsigned32 DeltaCounter Packets
+        "TCP acknowledgements that say again what the one before said, while data waits for one.";
+    weir ZERO_WINDOW_SEGMENTS 36 "weirZeroWindowSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "TCP segments with a window of zero.";
+    weir MISSED_OCTETS 37 "weirMissedOctetDeltaCount" Unsigned64 DeltaCounter Octets
+        "Octets that TCP's other end acknowledged and that were not seen.";
+    weir MINIMUM_GAP 38 "weirMinimumInterarrivalTime" Unsigned32 Quantity Microseconds
+        "Shortest time between two packets.";
+    weir MAXIMUM_GAP 39 "weirMaximumInterarrivalTime" Unsigned32 Quantity Microseconds
+        "Longest time between two packets.";
+    weir GAP_SUM 40 "weirInterarrivalTimeSum" Unsigned64 Quantity Microseconds
+        "Sum of the times between packets.";
+    weir GAP_SUM_OF_SQUARES 41 "weirInterarrivalTimeSumOfSquares" Unsigned64 Quantity None
+        "Sum of the squares of the times between packets, in square microseconds. All ones: more than fits.";
+    // The same for the responder; RFC 5103 reverses only IANA's elements. Always thirty above.
+    weir REVERSE_RETRANSMITTED_SEGMENTS 63 "weirReverseRetransmittedSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "The same for the responder's direction: TCP segments that repeat sequence numbers.";
+    weir REVERSE_OUT_OF_ORDER_SEGMENTS 64 "weirReverseOutOfOrderSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "The same for the responder's direction: TCP segments that came after later ones, sooner than a retransmission could be.";
+    weir REVERSE_DUPLICATE_ACKS 65 "weirReverseDuplicateAckDeltaCount" Unsigned32 DeltaCounter Packets
+        "The same for the responder's direction: TCP acknowledgements that say again what the one before said, while data waits for one.";
+    weir REVERSE_ZERO_WINDOW_SEGMENTS 66 "weirReverseZeroWindowSegmentDeltaCount" Unsigned32 DeltaCounter Packets
+        "The same for the responder's direction: TCP segments with a window of zero.";
+    weir REVERSE_MISSED_OCTETS 67 "weirReverseMissedOctetDeltaCount" Unsigned64 DeltaCounter Octets
+        "The same for the responder's direction: octets that TCP's other end acknowledged and that were not seen.";
+    weir REVERSE_MINIMUM_GAP 68 "weirReverseMinimumInterarrivalTime" Unsigned32 Quantity Microseconds
+        "The same for the responder's direction: shortest time between two packets.";
+    weir REVERSE_MAXIMUM_GAP 69 "weirReverseMaximumInterarrivalTime" Unsigned32 Quantity Microseconds
+        "The same for the responder's direction: longest time between two packets.";
+    weir REVERSE_GAP_SUM 70 "weirReverseInterarrivalTimeSum" Unsigned64 Quantity Microseconds
+        "The same for the responder's direction: sum of the times between packets.";
+    weir REVERSE_GAP_SUM_OF_SQUARES 71 "weirReverseInterarrivalTimeSumOfSquares" Unsigned64 Quantity None
+        "The same for the responder's direction: sum of the squares of the times between packets, in square microseconds. All ones: more than fits.";
 }
+
+/// Sections of an MPLS label stack, topmost first; each empty or three octets.
+pub const MPLS_SECTIONS: [Element; 3] =
+    [MPLS_TOP_LABEL_STACK_SECTION, MPLS_LABEL_STACK_SECTION_2, MPLS_LABEL_STACK_SECTION_3];
+/// What TCP had to repair, for the initiator's direction and the responder's.
+pub const TROUBLE: [(Element, Element); 5] = [
+    (RETRANSMITTED_SEGMENTS, REVERSE_RETRANSMITTED_SEGMENTS),
+    (OUT_OF_ORDER_SEGMENTS, REVERSE_OUT_OF_ORDER_SEGMENTS),
+    (DUPLICATE_ACKS, REVERSE_DUPLICATE_ACKS),
+    (ZERO_WINDOW_SEGMENTS, REVERSE_ZERO_WINDOW_SEGMENTS),
+    (MISSED_OCTETS, REVERSE_MISSED_OCTETS),
+];
+/// Times between packets, for the initiator's direction and the responder's.
+pub const GAPS: [(Element, Element); 4] = [
+    (MINIMUM_GAP, REVERSE_MINIMUM_GAP),
+    (MAXIMUM_GAP, REVERSE_MAXIMUM_GAP),
+    (GAP_SUM, REVERSE_GAP_SUM),
+    (GAP_SUM_OF_SQUARES, REVERSE_GAP_SUM_OF_SQUARES),
+];
 
 /// The value of a number element that says the sensor did not see one.
 pub const NUMBER_NOT_SEEN: u64 = u64::MAX;

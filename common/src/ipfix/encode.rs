@@ -6,10 +6,11 @@
 //! Nothing is allocated per record: bytes go to the end of the message's buffer.
 
 use super::elements::{self as ie, NUMBER_NOT_SEEN};
-use super::template::Layout;
+use super::template::{Layout, LayoutDetail, LayoutTransport};
 use super::time::to_ntp;
 use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
 use crate::evidence::{Evidence, Extents};
+use crate::features::{DirectionFeatures, Features, PacketBrief};
 use crate::metadata::{Field, Metadata, Shape, Value};
 use crate::record::{DirectionStats, FlowRecord};
 use crate::time::Timestamp;
@@ -38,7 +39,7 @@ impl TextLimits {
 /// `biflowDirection`: the source is the initiator (RFC 5103 section 6.3).
 const BIFLOW_INITIATOR: u8 = 1;
 /// Octets of the fields between ports and the direction's counters.
-const MIDDLE_BYTES: usize = 55;
+const MIDDLE_BYTES: usize = 64;
 /// Octets of one direction's counters.
 const DIRECTION_BYTES: usize = 21;
 /// Octets of the fields about the ring before the extents.
@@ -61,7 +62,7 @@ pub fn encode_flow(
         out.extend_from_slice(&initiator[12..]);
         out.extend_from_slice(&responder[12..]);
     }
-    if layout.icmp {
+    if layout.is_icmp() {
         let (kind, code) = record.icmp.unwrap_or_default();
         out.extend_from_slice(&[kind, code]);
     } else {
@@ -69,11 +70,15 @@ pub fn encode_flow(
         out.extend_from_slice(&record.key.responder_port.to_be_bytes());
     }
     out.extend_from_slice(&middle(record));
+    let features = &record.features;
     out.extend_from_slice(&direction(&record.forward));
+    write_direction_features(layout, &features.forward, out);
     if layout.biflow {
         out.push(BIFLOW_INITIATOR);
         out.extend_from_slice(&direction(&record.reverse));
+        write_direction_features(layout, &features.reverse, out);
     }
+    write_features(layout, features, limits, enterprise, out);
     let name = if record.app == crate::app::App::Unknown { "" } else { record.app.name() };
     write_variable(name.as_bytes(), out);
     if layout.app != crate::app::App::Unknown {
@@ -112,7 +117,7 @@ fn write_extents(extents: &Extents, out: &mut Vec<u8>) {
     }
 }
 
-/// Every field from `protocolIdentifier` to `ingressInterface`.
+/// Every field from `protocolIdentifier` to `weirTunnelParent`.
 fn middle(record: &FlowRecord) -> [u8; MIDDLE_BYTES] {
     let mut bytes = [0; MIDDLE_BYTES];
     bytes[0] = record.key.protocol;
@@ -125,6 +130,8 @@ fn middle(record: &FlowRecord) -> [u8; MIDDLE_BYTES] {
     bytes[47..49].copy_from_slice(&record.vlans[0].to_be_bytes());
     bytes[49..51].copy_from_slice(&record.vlans[1].to_be_bytes());
     bytes[51..55].copy_from_slice(&record.interface.to_be_bytes());
+    bytes[55] = record.features.connection.map_or(0, |state| state as u8);
+    bytes[56..64].copy_from_slice(&record.features.tunnel_parent.unwrap_or(0).to_be_bytes());
     bytes
 }
 
@@ -137,6 +144,98 @@ fn direction(stats: &DirectionStats) -> [u8; DIRECTION_BYTES] {
     bytes[19] = stats.ttl_max;
     bytes[20] = stats.tos;
     bytes
+}
+
+/// What follows a direction's counts.
+fn write_direction_features(layout: Layout, features: &DirectionFeatures, out: &mut Vec<u8>) {
+    let mut link = [0; 13];
+    link[..6].copy_from_slice(&features.source_mac);
+    link[6..12].copy_from_slice(&features.destination_mac);
+    link[12] = features.entropy.unwrap_or(0);
+    out.extend_from_slice(&link);
+    if layout.is_tcp() {
+        out.extend_from_slice(&features.initial_window.to_be_bytes());
+    }
+    if layout.transport == LayoutTransport::TcpWithTrouble {
+        let trouble = &features.trouble;
+        let mut counts = [0; 24];
+        counts[..4].copy_from_slice(&trouble.retransmitted.to_be_bytes());
+        counts[4..8].copy_from_slice(&trouble.out_of_order.to_be_bytes());
+        counts[8..12].copy_from_slice(&trouble.duplicate_acks.to_be_bytes());
+        counts[12..16].copy_from_slice(&trouble.zero_windows.to_be_bytes());
+        counts[16..].copy_from_slice(&trouble.missed_octets.to_be_bytes());
+        out.extend_from_slice(&counts);
+    }
+    if layout.detail != LayoutDetail::None {
+        let mut statistics = [0; 36];
+        statistics[..2].copy_from_slice(&features.octets_min.to_be_bytes());
+        statistics[2..4].copy_from_slice(&features.octets_max.to_be_bytes());
+        statistics[4..12].copy_from_slice(&features.octets_squared.to_be_bytes());
+        statistics[12..16].copy_from_slice(&features.gap_min_us.to_be_bytes());
+        statistics[16..20].copy_from_slice(&features.gap_max_us.to_be_bytes());
+        statistics[20..28].copy_from_slice(&features.gap_sum_us.to_be_bytes());
+        statistics[28..].copy_from_slice(&features.gap_squared_us2.to_be_bytes());
+        out.extend_from_slice(&statistics);
+    }
+}
+
+/// What is said of the flow as a whole.
+fn write_features(
+    layout: Layout,
+    features: &Features,
+    limits: TextLimits,
+    enterprise: u32,
+    out: &mut Vec<u8>,
+) {
+    if layout.is_tcp() {
+        out.extend_from_slice(&features.server_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&features.client_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
+        write_variable(features.history.as_str().as_bytes(), out);
+    }
+    for entry in features.mpls {
+        match entry {
+            0 => out.push(0),
+            entry => {
+                let [_, high, middle, low] = entry.to_be_bytes();
+                out.extend_from_slice(&[3, high, middle, low]);
+            }
+        }
+    }
+    if layout.detail == LayoutDetail::Packets {
+        let packets = &features.first_packets;
+        let packets = packets.get(..limits.list_values_max).unwrap_or(packets);
+        let own = |element: ie::Element| (element.id.number | 0x8000, enterprise);
+        write_numbers(own(ie::PACKET_PAYLOAD), packets, |packet| packet.payload.to_be_bytes(), out);
+        write_numbers(own(ie::PACKET_TIME), packets, |packet| packet.time_us.to_be_bytes(), out);
+        write_numbers((ie::TCP_CONTROL_BITS.id.number, 0), packets, |packet| [packet.tcp_flags], out);
+        let direction = |packet: &PacketBrief| [packet.direction.index() as u8 + 1];
+        write_numbers(own(ie::PACKET_DIRECTION), packets, direction, out);
+    }
+}
+
+/// A basicList (RFC 6313 section 4.5.1) of one number of each packet.
+fn write_numbers<const N: usize>(
+    (number, enterprise): (u16, u32),
+    packets: &[PacketBrief],
+    value: impl Fn(&PacketBrief) -> [u8; N],
+    out: &mut Vec<u8>,
+) {
+    let header = if enterprise == 0 { 5 } else { LIST_HEADER_BYTES };
+    let length = u16::try_from(header + N * packets.len()).unwrap_or(u16::MAX);
+    match u8::try_from(length) {
+        Ok(short) if short < 255 => out.push(short),
+        _ => {
+            let [high, low] = length.to_be_bytes();
+            out.extend_from_slice(&[255, high, low]);
+        }
+    }
+    out.push(LIST_ORDERED);
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&(N as u16).to_be_bytes());
+    if enterprise != 0 {
+        out.extend_from_slice(&enterprise.to_be_bytes());
+    }
+    packets.iter().for_each(|packet| out.extend_from_slice(&value(packet)));
 }
 
 fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
@@ -164,15 +263,13 @@ fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterpr
 /// A basicList (RFC 6313 section 4.5.1) of texts, in the three-octet form of its length, which leaves
 /// room to fill it in afterwards.
 fn write_list(values: &[Box<str>], limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
-    /// The list's order is that of its values.
-    const ORDERED: u8 = 4;
     if values.is_empty() || limits.list_values_max == 0 {
         out.push(LIST_HEADER_BYTES as u8);
     } else {
         out.extend_from_slice(&[255, 0, 0]);
     }
     let from = out.len();
-    out.push(ORDERED);
+    out.push(LIST_ORDERED);
     out.extend_from_slice(&(ie::TEXT.id.number | 0x8000).to_be_bytes());
     out.extend_from_slice(&VARIABLE_LENGTH.to_be_bytes());
     out.extend_from_slice(&enterprise.to_be_bytes());
@@ -187,6 +284,8 @@ fn write_list(values: &[Box<str>], limits: TextLimits, enterprise: u32, out: &mu
     }
 }
 
+/// A list's order is that of its values (RFC 6313 section 4.4.5).
+const LIST_ORDERED: u8 = 4;
 /// Octets of a basicList of enterprise elements without values.
 const LIST_HEADER_BYTES: usize = 9;
 

@@ -3,6 +3,7 @@
 //! In: an element and a field's length. Out: the [`Op`] that a plan runs for it, and its rank among the
 //! elements that fill the same place of a record. One table serves all exporters, Weir's included.
 
+use super::VARIABLE_LENGTH;
 use super::elements::{self as ie, Element, REVERSE_PEN};
 use crate::metadata::{ElementId, Field, Shape};
 use crate::net::Direction;
@@ -59,6 +60,33 @@ pub(super) enum Op {
     RingFrames,
     RingMissedFrames,
     Metadata(Field),
+    Connection,
+    History,
+    ServerRtt,
+    ServerRttMilliseconds,
+    ClientRtt,
+    Mpls(u8),
+    TunnelParent,
+    SourceMac(Direction),
+    DestinationMac(Direction),
+    Window(Direction),
+    Entropy(Direction),
+    Retransmitted(Direction),
+    OutOfOrder(Direction),
+    DuplicateAcks(Direction),
+    ZeroWindows(Direction),
+    MissedOctets(Direction),
+    OctetsMin(Direction),
+    OctetsMax(Direction),
+    OctetsSquared(Direction),
+    GapMin(Direction),
+    GapMax(Direction),
+    GapSum(Direction),
+    GapSquared(Direction),
+    PacketPayloads,
+    PacketTimes,
+    PacketFlags,
+    PacketDirections,
 }
 
 use Direction::{Forward, Reverse};
@@ -126,6 +154,45 @@ const OPS: &[(Element, Op)] = &[
     (ie::RING_EXPIRY, Op::RingExpiry),
     (ie::RING_FRAMES, Op::RingFrames),
     (ie::RING_MISSED_FRAMES, Op::RingMissedFrames),
+    (ie::CONNECTION_STATE, Op::Connection),
+    (ie::TCP_HISTORY, Op::History),
+    (ie::SERVER_ROUND_TRIP_TIME, Op::ServerRtt),
+    (ie::REVERSE_FLOW_DELTA_MILLISECONDS, Op::ServerRttMilliseconds),
+    (ie::CLIENT_ROUND_TRIP_TIME, Op::ClientRtt),
+    (ie::MPLS_TOP_LABEL_STACK_SECTION, Op::Mpls(0)),
+    (ie::MPLS_LABEL_STACK_SECTION_2, Op::Mpls(1)),
+    (ie::MPLS_LABEL_STACK_SECTION_3, Op::Mpls(2)),
+    (ie::TUNNEL_PARENT, Op::TunnelParent),
+    (ie::SOURCE_MAC_ADDRESS, Op::SourceMac(Forward)),
+    (ie::DESTINATION_MAC_ADDRESS, Op::DestinationMac(Forward)),
+    (ie::TCP_WINDOW_SIZE, Op::Window(Forward)),
+    (ie::PAYLOAD_ENTROPY, Op::Entropy(Forward)),
+    (ie::REVERSE_PAYLOAD_ENTROPY, Op::Entropy(Reverse)),
+    (ie::RETRANSMITTED_SEGMENTS, Op::Retransmitted(Forward)),
+    (ie::REVERSE_RETRANSMITTED_SEGMENTS, Op::Retransmitted(Reverse)),
+    (ie::OUT_OF_ORDER_SEGMENTS, Op::OutOfOrder(Forward)),
+    (ie::REVERSE_OUT_OF_ORDER_SEGMENTS, Op::OutOfOrder(Reverse)),
+    (ie::DUPLICATE_ACKS, Op::DuplicateAcks(Forward)),
+    (ie::REVERSE_DUPLICATE_ACKS, Op::DuplicateAcks(Reverse)),
+    (ie::ZERO_WINDOW_SEGMENTS, Op::ZeroWindows(Forward)),
+    (ie::REVERSE_ZERO_WINDOW_SEGMENTS, Op::ZeroWindows(Reverse)),
+    (ie::MISSED_OCTETS, Op::MissedOctets(Forward)),
+    (ie::REVERSE_MISSED_OCTETS, Op::MissedOctets(Reverse)),
+    (ie::MINIMUM_IP_TOTAL_LENGTH, Op::OctetsMin(Forward)),
+    (ie::MAXIMUM_IP_TOTAL_LENGTH, Op::OctetsMax(Forward)),
+    (ie::OCTET_DELTA_SUM_OF_SQUARES, Op::OctetsSquared(Forward)),
+    (ie::MINIMUM_GAP, Op::GapMin(Forward)),
+    (ie::REVERSE_MINIMUM_GAP, Op::GapMin(Reverse)),
+    (ie::MAXIMUM_GAP, Op::GapMax(Forward)),
+    (ie::REVERSE_MAXIMUM_GAP, Op::GapMax(Reverse)),
+    (ie::GAP_SUM, Op::GapSum(Forward)),
+    (ie::REVERSE_GAP_SUM, Op::GapSum(Reverse)),
+    (ie::GAP_SUM_OF_SQUARES, Op::GapSquared(Forward)),
+    (ie::REVERSE_GAP_SUM_OF_SQUARES, Op::GapSquared(Reverse)),
+    (ie::PACKET_PAYLOADS, Op::PacketPayloads),
+    (ie::PACKET_TIMES, Op::PacketTimes),
+    (ie::PACKET_FLAGS, Op::PacketFlags),
+    (ie::PACKET_DIRECTIONS, Op::PacketDirections),
 ];
 
 impl Op {
@@ -154,6 +221,12 @@ impl Op {
             Op::TtlMax(Forward) => Op::TtlMax(Reverse),
             Op::Ttl(Forward) => Op::Ttl(Reverse),
             Op::Tos(Forward) => Op::Tos(Reverse),
+            Op::SourceMac(Forward) => Op::SourceMac(Reverse),
+            Op::DestinationMac(Forward) => Op::DestinationMac(Reverse),
+            Op::Window(Forward) => Op::Window(Reverse),
+            Op::OctetsMin(Forward) => Op::OctetsMin(Reverse),
+            Op::OctetsMax(Forward) => Op::OctetsMax(Reverse),
+            Op::OctetsSquared(Forward) => Op::OctetsSquared(Reverse),
             _ => return None,
         })
     }
@@ -166,7 +239,11 @@ impl Op {
             Op::SourceV6 | Op::DestinationV6 => length == 16,
             Op::CommunityId => length == 20,
             Op::Start(Unit::Ntp) | Op::End(Unit::Ntp) => length == 8,
-            Op::Application | Op::RingExtents => true,
+            Op::SourceMac(_) | Op::DestinationMac(_) => length == 6,
+            Op::Application | Op::RingExtents | Op::History | Op::Mpls(_) => true,
+            Op::PacketPayloads | Op::PacketTimes | Op::PacketFlags | Op::PacketDirections => {
+                length == VARIABLE_LENGTH
+            }
             Op::Metadata(field) => match field.shape() {
                 Shape::Number => (1..=8).contains(&length),
                 Shape::Text | Shape::TextList => true,

@@ -11,6 +11,9 @@ use super::template::FieldSpec;
 use super::time::from_ntp;
 use crate::app::App;
 use crate::evidence::Evidence;
+use crate::features::{
+    ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief,
+};
 use crate::metadata::{Field, Metadata, Shape};
 use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
@@ -142,6 +145,7 @@ impl Plan {
             std::mem::swap(&mut key.initiator, &mut key.responder);
             std::mem::swap(&mut key.initiator_port, &mut key.responder_port);
             std::mem::swap(&mut record.forward, &mut record.reverse);
+            std::mem::swap(&mut record.features.forward, &mut record.features.reverse);
         }
         if !self.has_community_id {
             // Some exporters put type and code into the destination port, as NetFlow did.
@@ -186,6 +190,7 @@ const EMPTY: FlowRecord = FlowRecord {
     metadata: None,
     tunnel: None,
     evidence: None,
+    features: Features::EMPTY,
 };
 
 /// The state of a flow whose exporter does not say it.
@@ -295,6 +300,36 @@ fn apply(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras) {
             }
         }
         Op::Application => record.app = application(value),
+        _ => apply_features(op, value, record, extras),
+    }
+}
+
+/// What the sensor says of every flow's packets.
+#[inline]
+fn apply_features(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras) {
+    let features = &mut record.features;
+    match op {
+        Op::Connection => features.connection = ConnectionState::from_number(number(value) as u8),
+        Op::History => features.history = History::from(value),
+        Op::ServerRtt => features.server_rtt_us = microseconds(value),
+        Op::ClientRtt => features.client_rtt_us = microseconds(value),
+        Op::TunnelParent => features.tunnel_parent = Some(number(value)).filter(|parent| *parent != 0),
+        Op::SourceMac(direction) => set_mac(&mut side(features, direction).source_mac, value),
+        Op::DestinationMac(direction) => set_mac(&mut side(features, direction).destination_mac, value),
+        Op::Window(direction) => side(features, direction).initial_window = number(value) as u16,
+        Op::Entropy(direction) => {
+            side(features, direction).entropy = Some(number(value) as u8).filter(|entropy| *entropy != 0);
+        }
+        Op::OctetsMin(direction) => side(features, direction).octets_min = short(value),
+        Op::OctetsMax(direction) => side(features, direction).octets_max = short(value),
+        Op::OctetsSquared(direction) => side(features, direction).octets_squared = number(value),
+        Op::GapMin(direction) => side(features, direction).gap_min_us = number(value) as u32,
+        Op::GapMax(direction) => side(features, direction).gap_max_us = number(value) as u32,
+        Op::GapSum(direction) => {
+            side(features, direction).gap_sum_us = number(value);
+            features.has_statistics = true;
+        }
+        Op::GapSquared(direction) => side(features, direction).gap_squared_us2 = number(value),
         _ => apply_rare(op, value, record, extras),
     }
 }
@@ -335,7 +370,87 @@ fn apply_rare(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras
         }
         Op::RingFrames => evidence(record).frames_kept = number(value),
         Op::RingMissedFrames => evidence(record).frames_missed = number(value),
+        Op::ServerRttMilliseconds => {
+            let microseconds = number(value).saturating_mul(1000);
+            let server_rtt = &mut record.features.server_rtt_us;
+            // Zero is what YAF says of a flow without an answer.
+            if server_rtt.is_none() && microseconds != 0 {
+                *server_rtt = u32::try_from(microseconds).ok();
+            }
+        }
+        Op::Mpls(place) => {
+            if let (Some(entry), [high, middle, low]) =
+                (record.features.mpls.get_mut(usize::from(place)), value)
+            {
+                *entry = u32::from_be_bytes([0, *high, *middle, *low]);
+            }
+        }
+        Op::Retransmitted(direction) => {
+            side(&mut record.features, direction).trouble.retransmitted = number(value) as u32;
+        }
+        Op::OutOfOrder(direction) => {
+            side(&mut record.features, direction).trouble.out_of_order = number(value) as u32;
+        }
+        Op::DuplicateAcks(direction) => {
+            side(&mut record.features, direction).trouble.duplicate_acks = number(value) as u32;
+        }
+        Op::ZeroWindows(direction) => {
+            side(&mut record.features, direction).trouble.zero_windows = number(value) as u32;
+        }
+        Op::MissedOctets(direction) => {
+            side(&mut record.features, direction).trouble.missed_octets = number(value);
+        }
+        Op::PacketPayloads => set_packets(record, value, |packet, value| packet.payload = value as u16),
+        Op::PacketTimes => set_packets(record, value, |packet, value| packet.time_us = value as u32),
+        Op::PacketFlags => set_packets(record, value, |packet, value| packet.tcp_flags = value as u8),
+        Op::PacketDirections => set_packets(record, value, |packet, value| {
+            packet.direction = if value == 2 { Direction::Reverse } else { Direction::Forward };
+        }),
         _ => {}
+    }
+}
+
+#[inline]
+fn side(features: &mut Features, direction: Direction) -> &mut DirectionFeatures {
+    match direction {
+        Direction::Forward => &mut features.forward,
+        Direction::Reverse => &mut features.reverse,
+    }
+}
+
+/// A time that is all ones when it was not seen.
+fn microseconds(value: &[u8]) -> Option<u32> {
+    u32::try_from(number(value)).ok().filter(|time| *time != u32::MAX)
+}
+
+fn short(value: &[u8]) -> u16 {
+    u16::try_from(number(value)).unwrap_or(u16::MAX)
+}
+
+fn set_mac(mac: &mut [u8; 6], value: &[u8]) {
+    if let Ok(value) = value.try_into() {
+        *mac = value;
+    }
+}
+
+/// Reads a basicList of numbers, one of each of the first packets; what a record cannot hold is left out.
+fn set_packets(record: &mut FlowRecord, value: &[u8], set: impl Fn(&mut PacketBrief, u64)) {
+    const NONE: PacketBrief =
+        PacketBrief { time_us: 0, payload: 0, tcp_flags: 0, direction: Direction::Forward };
+    let [_semantic, high, _low, length_high, length_low, rest @ ..] = value else { return };
+    let length = usize::from(u16::from_be_bytes([*length_high, *length_low]));
+    let rest = if high & 0x80 == 0 { rest } else { rest.get(4..).unwrap_or_default() };
+    if !(1..=8).contains(&length) {
+        return;
+    }
+    let packets = &mut record.features.first_packets;
+    for (at, value) in rest.chunks_exact(length).take(FIRST_PACKETS_MAX).enumerate() {
+        if at == packets.len() {
+            packets.push(NONE);
+        }
+        if let Some(packet) = packets.get_mut(at) {
+            set(packet, number(value));
+        }
     }
 }
 

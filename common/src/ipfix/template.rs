@@ -7,7 +7,9 @@
 use super::elements::{self as ie, DataType, Element, REVERSE_PEN};
 use super::{TEMPLATE_ID_MIN, VARIABLE_LENGTH};
 use crate::app::App;
+use crate::features::TcpTrouble;
 use crate::metadata::{ElementId, Field, WEIR_PEN};
+use crate::net::{Direction, protocol};
 use crate::record::{DirectionStats, FlowRecord};
 
 /// One field of a template, with [`WEIR_PEN`] for the configured enterprise number.
@@ -45,18 +47,83 @@ impl FieldSpec {
 pub struct Layout {
     /// Whose fields follow the flow's own; [`App::Unknown`] where there are none.
     pub app: App,
-    /// ICMP's type and code instead of ports.
-    pub icmp: bool,
+    /// What the transport adds.
+    pub transport: LayoutTransport,
     /// IPv6 addresses.
     pub v6: bool,
     /// Both directions; RFC 5103 wants a flow that only one side spoke in sent as a uniflow.
     pub biflow: bool,
     /// Where the packets are in the sensor's ring.
     pub ring: bool,
+    /// What is said of the flow's packets.
+    pub detail: LayoutDetail,
+}
+
+/// What a layout has because of the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum LayoutTransport {
+    /// Ports.
+    Other = 0,
+    /// Type and code instead of ports.
+    Icmp = 1,
+    /// Ports, history, round trips, windows.
+    Tcp = 2,
+    /// The same and counts of what TCP had to repair; without them, there was nothing.
+    TcpWithTrouble = 3,
+}
+
+/// What a layout has of the flow's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum LayoutDetail {
+    /// Nothing.
+    None = 0,
+    /// Sizes and gaps.
+    Statistics = 1,
+    /// The same and the first packets one by one.
+    Packets = 2,
+}
+
+impl LayoutTransport {
+    const ALL: [LayoutTransport; 4] = [
+        LayoutTransport::Other,
+        LayoutTransport::Icmp,
+        LayoutTransport::Tcp,
+        LayoutTransport::TcpWithTrouble,
+    ];
+
+    fn of(record: &FlowRecord) -> LayoutTransport {
+        let features = &record.features;
+        if record.icmp.is_some() {
+            LayoutTransport::Icmp
+        } else if record.key.protocol != protocol::TCP {
+            LayoutTransport::Other
+        } else if features.forward.trouble == TcpTrouble::NONE && features.reverse.trouble == TcpTrouble::NONE
+        {
+            LayoutTransport::Tcp
+        } else {
+            LayoutTransport::TcpWithTrouble
+        }
+    }
+}
+
+impl LayoutDetail {
+    const ALL: [LayoutDetail; 3] = [LayoutDetail::None, LayoutDetail::Statistics, LayoutDetail::Packets];
+
+    fn of(record: &FlowRecord) -> LayoutDetail {
+        if !record.features.first_packets.is_empty() {
+            LayoutDetail::Packets
+        } else if record.features.has_statistics {
+            LayoutDetail::Statistics
+        } else {
+            LayoutDetail::None
+        }
+    }
 }
 
 /// Identifiers per application.
-const LAYOUTS_PER_APP: u16 = 8;
+const LAYOUTS_PER_APP: u16 = 48;
 /// How far the identifiers with the ring's fields are behind those without.
 const RING_LAYOUTS_OFFSET: u16 = 32_000;
 /// The lowest identifier of an options template.
@@ -72,10 +139,11 @@ impl Layout {
             .is_some_and(|data| data.iter().any(|(field, _)| field.family().is_carried_by(record.app)));
         Layout {
             app: if has_fields { record.app } else { App::Unknown },
-            icmp: record.icmp.is_some(),
+            transport: LayoutTransport::of(record),
             v6: !(record.key.initiator.is_v4() && record.key.responder.is_v4()),
             biflow: record.reverse != DirectionStats::default(),
             ring: record.evidence.is_some(),
+            detail: LayoutDetail::of(record),
         }
     }
 
@@ -84,7 +152,8 @@ impl Layout {
     pub const fn id(self) -> u16 {
         TEMPLATE_ID_MIN
             + self.app as u16 * LAYOUTS_PER_APP
-            + (self.icmp as u16) * 4
+            + self.detail as u16 * 16
+            + self.transport as u16 * 4
             + (self.v6 as u16) * 2
             + self.biflow as u16
             + self.ring as u16 * RING_LAYOUTS_OFFSET
@@ -99,7 +168,10 @@ impl Layout {
         };
         let app_number = number / LAYOUTS_PER_APP;
         let app = [App::Unknown].iter().chain(App::ALL).copied().find(|app| *app as u16 == app_number)?;
-        Some(Layout { app, icmp: number & 4 != 0, v6: number & 2 != 0, biflow: number & 1 != 0, ring })
+        let low = number % LAYOUTS_PER_APP;
+        let transport = LayoutTransport::ALL.get(usize::from(low / 4 % 4)).copied()?;
+        let detail = LayoutDetail::ALL.get(usize::from(low / 16)).copied()?;
+        Some(Layout { app, transport, v6: low & 2 != 0, biflow: low & 1 != 0, ring, detail })
     }
 
     /// Every layout there is.
@@ -114,13 +186,13 @@ impl Layout {
 
     /// The template's fields, in the order in which [`super::encode::encode_flow`] writes them.
     pub fn fields(self) -> Vec<FieldSpec> {
-        let mut fields = Vec::with_capacity(48);
+        let mut fields = Vec::with_capacity(80);
         if self.v6 {
             fields.extend([ie::SOURCE_IPV6_ADDRESS, ie::DESTINATION_IPV6_ADDRESS].map(FieldSpec::of));
         } else {
             fields.extend([ie::SOURCE_IPV4_ADDRESS, ie::DESTINATION_IPV4_ADDRESS].map(FieldSpec::of));
         }
-        match (self.icmp, self.v6) {
+        match (self.is_icmp(), self.v6) {
             (false, _) => {
                 fields.extend([ie::SOURCE_TRANSPORT_PORT, ie::DESTINATION_TRANSPORT_PORT].map(FieldSpec::of));
             }
@@ -135,10 +207,26 @@ impl Layout {
         fields.extend(
             [ie::DOT1Q_VLAN_ID, ie::DOT1Q_CUSTOMER_VLAN_ID, ie::INGRESS_INTERFACE].map(FieldSpec::of),
         );
+        fields.push(FieldSpec::of(ie::CONNECTION_STATE));
+        fields.push(FieldSpec::of(ie::TUNNEL_PARENT));
         fields.extend(DIRECTION_FIELDS);
+        self.direction_features(&mut fields, Direction::Forward);
         if self.biflow {
             fields.push(FieldSpec::of(ie::BIFLOW_DIRECTION));
             fields.extend(DIRECTION_FIELDS.map(FieldSpec::reverse));
+            self.direction_features(&mut fields, Direction::Reverse);
+        }
+        if self.is_tcp() {
+            fields.extend(
+                [ie::SERVER_ROUND_TRIP_TIME, ie::CLIENT_ROUND_TRIP_TIME, ie::TCP_HISTORY].map(FieldSpec::of),
+            );
+        }
+        fields.extend(ie::MPLS_SECTIONS.map(FieldSpec::of));
+        if self.detail == LayoutDetail::Packets {
+            fields.extend(
+                [ie::PACKET_PAYLOADS, ie::PACKET_TIMES, ie::PACKET_FLAGS, ie::PACKET_DIRECTIONS]
+                    .map(FieldSpec::of),
+            );
         }
         fields.push(FieldSpec::of(ie::APPLICATION_NAME));
         fields.extend(Field::of(self.app).map(|field| FieldSpec::of(ie::of_field(field))));
@@ -151,10 +239,43 @@ impl Layout {
         fields
     }
 
+    /// A direction's fields after its counts, in the order in which they are written.
+    fn direction_features(self, fields: &mut Vec<FieldSpec>, direction: Direction) {
+        let is_forward = direction == Direction::Forward;
+        let iana = |spec: FieldSpec| if is_forward { spec } else { spec.reverse() };
+        let own = |pair: (Element, Element)| FieldSpec::of(if is_forward { pair.0 } else { pair.1 });
+        fields.extend(
+            [ie::SOURCE_MAC_ADDRESS, ie::DESTINATION_MAC_ADDRESS].map(|mac| iana(FieldSpec::of(mac))),
+        );
+        fields.push(own((ie::PAYLOAD_ENTROPY, ie::REVERSE_PAYLOAD_ENTROPY)));
+        if self.is_tcp() {
+            fields.push(iana(FieldSpec::of(ie::TCP_WINDOW_SIZE)));
+        }
+        if self.transport == LayoutTransport::TcpWithTrouble {
+            fields.extend(ie::TROUBLE.map(own));
+        }
+        if self.detail != LayoutDetail::None {
+            fields.push(iana(FieldSpec::sized(ie::MINIMUM_IP_TOTAL_LENGTH, 2)));
+            fields.push(iana(FieldSpec::sized(ie::MAXIMUM_IP_TOTAL_LENGTH, 2)));
+            fields.push(iana(FieldSpec::of(ie::OCTET_DELTA_SUM_OF_SQUARES)));
+            fields.extend(ie::GAPS.map(own));
+        }
+    }
+
+    /// Type and code instead of ports.
+    pub const fn is_icmp(self) -> bool {
+        matches!(self.transport, LayoutTransport::Icmp)
+    }
+
+    /// What TCP adds.
+    pub const fn is_tcp(self) -> bool {
+        matches!(self.transport, LayoutTransport::Tcp | LayoutTransport::TcpWithTrouble)
+    }
+
     /// Which of the first fields are the flow's key, the lowest bit first (RFC 7011 section 4.4):
     /// addresses, ports or type and code, protocol.
     pub const fn key_indicator(self) -> u64 {
-        if self.icmp { 0b1111 } else { 0b1_1111 }
+        if self.is_icmp() { 0b1111 } else { 0b1_1111 }
     }
 }
 
@@ -168,8 +289,8 @@ const DIRECTION_FIELDS: [FieldSpec; 6] = [
 ];
 
 // Identifiers of layouts without the ring's fields end before those with them begin, and those before the options
-// templates', for thousands of applications.
-const _: () = assert!(4000 * LAYOUTS_PER_APP as u32 <= RING_LAYOUTS_OFFSET as u32);
+// templates', for hundreds of applications.
+const _: () = assert!(660 * LAYOUTS_PER_APP as u32 <= RING_LAYOUTS_OFFSET as u32);
 const _: () =
     assert!(TEMPLATE_ID_MIN as u32 + 2 * RING_LAYOUTS_OFFSET as u32 <= OPTIONS_TEMPLATE_ID_MIN as u32);
 const _: () = assert!(matches!(ie::COMMUNITY_ID.data_type, DataType::OctetArray));
@@ -206,7 +327,7 @@ mod tests {
     #[test]
     fn identifiers_are_distinct_and_lead_back() {
         let ids: HashSet<u16> = Layout::all().map(Layout::id).collect();
-        assert_eq!(ids.len(), 2 * 8 * (App::ALL.len() + 1));
+        assert_eq!(ids.len(), 2 * 48 * (App::ALL.len() + 1));
         for layout in Layout::all() {
             assert_eq!(Layout::from_id(layout.id()), Some(layout));
         }

@@ -11,8 +11,11 @@ use super::template::{FieldSpec, Layout, write_template};
 use super::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
 use crate::app::App;
 use crate::evidence::{BlockRange, Evidence, Extents};
+use crate::features::{
+    ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief, TcpTrouble,
+};
 use crate::metadata::{ElementId, Field, LIST_VALUES_MAX, Metadata, Shape, WEIR_PEN};
-use crate::net::{Address, CommunityId, FlowKey};
+use crate::net::{Address, CommunityId, Direction, FlowKey};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState};
 use crate::time::Timestamp;
 use proptest::prelude::*;
@@ -82,6 +85,7 @@ fn https() -> FlowRecord {
         metadata: Some(Box::new(metadata)),
         tunnel: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 
@@ -101,13 +105,14 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
     };
     let address =
         || prop_oneof![any::<[u8; 4]>().prop_map(Address::v4), any::<[u8; 16]>().prop_map(Address::v6)];
-    let ends = (address(), address(), any::<(u16, u16, u8)>(), any::<Option<(u8, u8)>>());
+    let protocol = prop_oneof![Just(6), any::<u8>()];
+    let ends = (address(), address(), (any::<u16>(), any::<u16>(), protocol), any::<Option<(u8, u8)>>());
     let times = (any::<u32>(), 0..1_000_000_000u32, 0..10_000_000_000u64);
     let rest = (any::<(u64, [u8; 20], [u16; 2], u32)>(), 1..=5u8, 0..=2u8, 0..=App::ALL.len());
     let values =
         proptest::collection::vec((any::<prop::sample::Index>(), "\\PC{0,700}", any::<u32>()), 0..40);
     let sides = (stats(), prop_oneof![Just(DirectionStats::default()), stats()]);
-    (ends, times, sides, rest, values, any_evidence()).prop_map(
+    (ends, times, sides, rest, values, any_evidence(), any_features()).prop_map(
         |(
             (initiator, responder, (source, target, protocol), icmp),
             times,
@@ -115,13 +120,14 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
             rest,
             values,
             evidence,
+            features,
         )| {
             let (start_s, start_ns, length_ns) = times;
             let ((flow_id, community_id, vlans, interface), reason, state, app) = rest;
             let app = app.checked_sub(1).map_or(App::Unknown, |index| App::ALL[index]);
             let start = Timestamp::from_parts(u64::from(start_s) / 2, start_ns);
             let ports = if icmp.is_some() { (0, 0) } else { (source, target) };
-            FlowRecord {
+            let mut record = FlowRecord {
                 key: FlowKey {
                     initiator,
                     responder,
@@ -143,9 +149,94 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
                 app,
                 metadata: any_metadata(app, &values),
                 evidence,
-            }
+                features,
+            };
+            limit_features(&mut record);
+            record
         },
     )
+}
+
+fn any_features() -> impl Strategy<Value = Features> {
+    let trouble = any::<(u32, u32, u32, u32, u64)>().prop_map(
+        |(retransmitted, out_of_order, duplicate_acks, zero_windows, missed_octets)| TcpTrouble {
+            retransmitted,
+            out_of_order,
+            duplicate_acks,
+            zero_windows,
+            missed_octets,
+        },
+    );
+    let trouble = prop_oneof![Just(TcpTrouble::NONE), trouble];
+    let sizes = any::<(u16, u16, u16, u64, u32, u32, u64, u64)>();
+    let side = (trouble, sizes, proptest::option::of(1..=255u8), any::<([u8; 6], [u8; 6])>());
+    let side = side.prop_map(|(trouble, sizes, entropy, (source_mac, destination_mac))| DirectionFeatures {
+        initial_window: sizes.0,
+        trouble,
+        octets_min: sizes.1,
+        octets_max: sizes.2,
+        octets_squared: sizes.3,
+        gap_min_us: sizes.4,
+        gap_max_us: sizes.5,
+        gap_sum_us: sizes.6,
+        gap_squared_us2: sizes.7,
+        entropy,
+        source_mac,
+        destination_mac,
+    });
+    let packet = any::<(u32, u16, u8, bool)>().prop_map(|(time_us, payload, tcp_flags, back)| PacketBrief {
+        time_us,
+        payload,
+        tcp_flags,
+        direction: if back { Direction::Reverse } else { Direction::Forward },
+    });
+    let packets = prop_oneof![Just(Vec::new()), proptest::collection::vec(packet, 0..=FIRST_PACKETS_MAX)];
+    let round_trip = || proptest::option::of(0..u32::MAX);
+    let flow = (0..=13u8, "[A-Za-z^]{0,24}", round_trip(), round_trip(), 0..1u32 << 24, 1..u64::MAX);
+    (flow, [side.clone(), side], any::<(bool, bool)>(), packets).prop_map(|(flow, sides, has, packets)| {
+        Features {
+            connection: ConnectionState::from_number(flow.0),
+            history: History::from(flow.1.as_bytes()),
+            server_rtt_us: flow.2,
+            client_rtt_us: flow.3,
+            forward: sides[0],
+            reverse: sides[1],
+            has_statistics: has.0,
+            first_packets: packets,
+            mpls: [flow.4, 0, flow.4 / 3],
+            tunnel_parent: has.1.then_some(flow.5),
+        }
+    })
+}
+
+/// Takes from a record what it cannot have: TCP's features without TCP, another direction's without packets.
+fn limit_features(record: &mut FlowRecord) {
+    let features = &mut record.features;
+    if record.reverse == DirectionStats::default() {
+        features.reverse = DirectionFeatures::EMPTY;
+    }
+    if record.key.protocol != 6 || record.icmp.is_some() {
+        features.history = History::EMPTY;
+        (features.server_rtt_us, features.client_rtt_us) = (None, None);
+        for side in [&mut features.forward, &mut features.reverse] {
+            (side.initial_window, side.trouble) = (0, TcpTrouble::NONE);
+        }
+    }
+    features.has_statistics |= !features.first_packets.is_empty();
+    if !features.has_statistics {
+        for side in [&mut features.forward, &mut features.reverse] {
+            let DirectionFeatures { initial_window, trouble, entropy, source_mac, destination_mac, .. } =
+                *side;
+            *side = DirectionFeatures {
+                initial_window,
+                trouble,
+                entropy,
+                source_mac,
+                destination_mac,
+                ..DirectionFeatures::EMPTY
+            };
+        }
+    }
 }
 
 /// Evidence as it can be sent: whole milliseconds, counts that fit.
@@ -295,6 +386,52 @@ fn a_record_that_must_be_short_keeps_its_numbers_and_loses_its_texts() {
     decoder().message(&builder.finish(Vec::new()), &mut read).unwrap();
     assert_eq!(read[0].metadata().number(Field::DnsRcode), Some(3));
     assert_eq!(read[0].metadata().list(Field::DnsQuery).len(), 0);
+}
+
+#[test]
+fn first_packets_are_lists_that_any_reader_of_rfc_6313_understands() {
+    let packet =
+        |time_us, payload, tcp_flags, direction| PacketBrief { time_us, payload, tcp_flags, direction };
+    let mut record = https();
+    record.features.has_statistics = true;
+    record.features.first_packets =
+        vec![packet(0, 517, 0x18, Direction::Forward), packet(0x0102, 1400, 0x10, Direction::Reverse)];
+    let mut out = Vec::new();
+    encode_flow(&record, Layout::of(&record), TextLimits::ALL, PEN, &mut out);
+    #[rustfmt::skip]
+    let want = [
+        // Length, ordered, element (with enterprise bit), length of a value, enterprise, values.
+        13, 4, 0x80, 28, 0, 2, 0, 0, 0xd4, 0x31, 0x02, 0x05, 0x05, 0x78,
+        17, 4, 0x80, 29, 0, 4, 0, 0, 0xd4, 0x31, 0, 0, 0, 0, 0, 0, 1, 2,
+        7, 4, 0, 6, 0, 1, 0x18, 0x10,
+        11, 4, 0x80, 31, 0, 1, 0, 0, 0xd4, 0x31, 1, 2,
+    ];
+    assert!(out.windows(want.len()).any(|octets| octets == want), "{out:?}");
+    // Where a record must be short, the lists are.
+    let mut short = Vec::new();
+    encode_flow(&record, Layout::of(&record), TextLimits::STEPS[3], PEN, &mut short);
+    assert_eq!(out.len() - short.len(), 2 * (2 + 4 + 1 + 1) + "example.org".len());
+}
+
+#[test]
+fn yaf_s_round_trip_is_read_where_there_is_no_finer_one() {
+    let specs = [
+        FieldSpec::of(ie::SOURCE_IPV4_ADDRESS),
+        FieldSpec::of(ie::DESTINATION_IPV4_ADDRESS),
+        FieldSpec::of(ie::REVERSE_FLOW_DELTA_MILLISECONDS),
+        FieldSpec::of(ie::PAYLOAD_ENTROPY),
+        FieldSpec::of(ie::REVERSE_PAYLOAD_ENTROPY),
+    ];
+    let mut builder = MessageBuilder::new(1, usize::MAX);
+    builder.push(TEMPLATE_SET, |out| write_template(300, None, &specs, PEN, out));
+    let values = [10, 0, 0, 1, 10, 0, 0, 2, 0, 0, 0, 7, 200, 0];
+    builder.push(300, |out| out.extend_from_slice(&values));
+    let mut read = Vec::new();
+    decoder().message(&builder.finish(Vec::new()), &mut read).unwrap();
+    let features = &read[0].features;
+    assert_eq!((features.server_rtt_us, features.client_rtt_us), (Some(7000), None));
+    assert_eq!((features.forward.entropy, features.reverse.entropy), (Some(200), None));
+    assert!(!features.has_statistics);
 }
 
 #[test]

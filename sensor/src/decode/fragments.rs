@@ -14,7 +14,7 @@
 
 use super::pages::{PAGE_BYTES, PagePool, SparseBuffer};
 use super::ranges::Ranges;
-use super::{Ip, Packet, Tcp, Transport, ipv6, transport};
+use super::{Ip, LinkHeader, Packet, Tcp, Transport, ipv6, transport};
 use crate::counters::DecodeCounters;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -201,6 +201,9 @@ impl FragmentTable {
             is_partial: false,
             is_cut: false,
             tunnel_depth: 0,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+            frame_octets: 0,
         })
     }
 
@@ -484,6 +487,9 @@ fn partial<'a>(
         is_partial: true,
         is_cut: false,
         tunnel_depth: 0,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+        frame_octets: 0,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The link layer: from a frame's first byte to its IP header.
 //!
 //! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
-//! 802.1Q identifiers. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, MPLS label stacks and
-//! Ethernet pseudowires behind them, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG,
-//! PPI and raw IP; 802.11 is `wireless`'s. 802.1ah is not opened.
+//! 802.1Q identifiers; and, from the header that was passed over, addresses and MPLS labels, for whoever asks once per
+//! flow. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, MPLS label stacks and Ethernet pseudowires
+//! behind them, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG, PPI and raw IP; 802.11 is
+//! `wireless`'s. 802.1ah is not opened.
 
 use super::error::Undecoded;
 use super::wireless;
@@ -40,6 +41,73 @@ mod ppp {
 
 /// LLC header of a SNAP frame with OUI 0, after which an EtherType follows (RFC 1042).
 const SNAP_ETHERTYPE: [u8; 6] = [0xaa, 0xaa, 0x03, 0x00, 0x00, 0x00];
+
+/// The bytes of a frame before its IP header. They are looked at once per flow, not per packet.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkHeader<'a> {
+    kind: LinkType,
+    bytes: &'a [u8],
+}
+
+impl<'a> LinkHeader<'a> {
+    /// That of a packet whose frame is gone, or that has none.
+    pub const NONE: LinkHeader<'static> = LinkHeader { kind: LinkType::RAW, bytes: &[] };
+
+    #[inline]
+    pub(super) fn new(kind: LinkType, bytes: &'a [u8]) -> LinkHeader<'a> {
+        LinkHeader { kind, bytes }
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Source and destination address; Linux cooked captures have the source only, and zeros stand for what is not
+    /// there.
+    pub fn macs(&self) -> Option<([u8; 6], [u8; 6])> {
+        let six = |at: usize| self.bytes.get(at..)?.first_chunk::<6>().copied();
+        match self.kind {
+            LinkType::ETHERNET => Some((six(6)?, six(0)?)),
+            // Address length, then eight octets with the address in front.
+            LinkType::LINUX_SLL if self.bytes.get(4..6) == Some(&[0, 6]) => Some((six(6)?, [0; 6])),
+            LinkType::LINUX_SLL2 if self.bytes.get(11) == Some(&6) => Some((six(12)?, [0; 6])),
+            _ => None,
+        }
+    }
+
+    /// The first MPLS label stack entries, topmost first: label, traffic class, bottom of stack, without the TTL;
+    /// zeros behind the last.
+    pub fn mpls<const N: usize>(&self) -> [u32; N] {
+        let mut entries = [0; N];
+        let (kind_at, mut at) = match self.kind {
+            LinkType::ETHERNET => (12, 14),
+            LinkType::LINUX_SLL => (14, 16),
+            LinkType::LINUX_SLL2 => (0, 20),
+            _ => return entries,
+        };
+        let word = |at: usize| {
+            self.bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|b| u16::from_be_bytes(*b))
+        };
+        let mut kind = word(kind_at);
+        while let Some(
+            ethertype::VLAN | ethertype::VLAN_SERVICE | ethertype::VLAN_OLD_1 | ethertype::VLAN_OLD_2,
+        ) = kind
+        {
+            kind = word(at + 2);
+            at += 4;
+        }
+        if matches!(kind, Some(ethertype::MPLS | ethertype::MPLS_UPSTREAM)) {
+            let labels = self.bytes.get(at..).unwrap_or_default().as_chunks::<4>().0;
+            for (entry, label) in entries.iter_mut().zip(labels) {
+                *entry = u32::from_be_bytes([0, label[0], label[1], label[2]]);
+                if label[2] & 1 == 1 {
+                    break;
+                }
+            }
+        }
+        entries
+    }
+}
 
 /// The IP version that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod ranges;
 mod tests;
 
 pub use fragments::EarlyFragments;
+pub use link::LinkHeader;
 
 use crate::capture::Frame;
 use crate::counters::DecodeCounters;
@@ -60,6 +61,21 @@ pub struct Packet<'a> {
     pub is_cut: bool,
     /// How many tunnels it came in, one inside of the other; [`tunnel_of`] says which.
     pub tunnel_depth: u8,
+    /// Octets of payload that the IP header declares behind those of `payload`.
+    pub payload_missing: u32,
+    /// What stands before the IP header; of a datagram put together, before its last fragment's; of a packet in a
+    /// tunnel, between the tunnel's header and its own.
+    pub link: LinkHeader<'a>,
+    /// Octets of the frame on the wire; of a packet in a tunnel, of what the tunnel's packet carries.
+    pub frame_octets: u32,
+}
+
+impl Packet<'_> {
+    /// Octets of payload as the headers declare them, whether or not they were captured.
+    #[inline]
+    pub fn payload_octets(&self) -> u32 {
+        (self.payload.len() as u32).saturating_add(self.payload_missing)
+    }
 }
 
 impl Packet<'_> {
@@ -125,9 +141,10 @@ impl Decoder {
         frame: &FragmentFrame<'a>,
         counters: &mut DecodeCounters,
     ) -> Option<Packet<'a>> {
-        let FragmentFrame { arrival, fragment, payload, is_cut } = *frame;
+        let FragmentFrame { arrival, fragment, payload, is_cut, link, frame_octets } = *frame;
         let tunnels = self.tunnels;
         let packet = self.fragments.accept(arrival, fragment, payload, is_cut, counters)?;
+        let packet = Packet { link, frame_octets, ..packet };
         // The datagram is whole: what travels inside of it can be seen now.
         if tunnels == Tunnels::Inner
             && !packet.is_partial
@@ -178,6 +195,8 @@ pub struct FragmentFrame<'a> {
     fragment: Fragment,
     payload: &'a [u8],
     is_cut: bool,
+    link: LinkHeader<'a>,
+    frame_octets: u32,
 }
 
 impl FragmentFrame<'_> {
@@ -195,7 +214,7 @@ impl FragmentFrame<'_> {
 /// Decodes a frame as far as that takes no knowledge of other frames.
 #[inline]
 pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCounters) -> Parsed<'a> {
-    let (vlans, layer) = match network(frame, counters) {
+    let (vlans, link, layer) = match network(frame, counters) {
         Ok(network) => network,
         Err(reason) => {
             reason.count(counters);
@@ -205,11 +224,25 @@ pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCount
     let Layer { ip, payload, is_cut, fragment } = layer;
     if let Some(fragment) = fragment {
         let arrival = fragments::Arrival { vlans, ip, interface: frame.interface, time: frame.time };
-        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
+        let frame_octets = frame.wire_len;
+        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut, link, frame_octets });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-    let packet =
-        Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut, tunnel_depth: 0 };
+    let payload_missing =
+        if is_cut { ip.octets.saturating_sub((frame.data.len() - link.bytes().len()) as u32) } else { 0 };
+    let packet = Packet {
+        vlans,
+        ip,
+        transport,
+        payload,
+        early: None,
+        is_partial: false,
+        is_cut,
+        tunnel_depth: 0,
+        payload_missing,
+        link,
+        frame_octets: frame.wire_len,
+    };
     if tunnels == Tunnels::Inner && tunnel::may_be(&packet) {
         return match enter(packet, counters, None) {
             Parsed::Fragment(mut inner) => {
@@ -235,7 +268,11 @@ fn enter<'a>(
             counters.tunnel_limit += 1;
             break;
         }
-        let Some((kind, id, inner_vlans, layer)) = tunnel::open(&packet) else { break };
+        let Some(tunnel::Opened { kind, id, vlans: inner_vlans, link, layer, octets: frame_octets }) =
+            tunnel::open(&packet)
+        else {
+            break;
+        };
         let tunnel_depth = packet.tunnel_depth + 1;
         if let Some(outer) = outer.as_deref_mut() {
             let [source, destination] = tunnel::ends(&packet);
@@ -246,11 +283,31 @@ fn enter<'a>(
         let Layer { ip, payload, is_cut, fragment } = layer;
         if let Some(fragment) = fragment {
             let arrival = fragments::Arrival { vlans, ip, interface: 0, time: Timestamp::MIN };
-            return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut });
+            return Parsed::Fragment(FragmentFrame {
+                arrival,
+                fragment,
+                payload,
+                is_cut,
+                link,
+                frame_octets,
+            });
         }
         let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-        packet =
-            Packet { vlans, ip, transport, payload, early: None, is_partial: false, is_cut, tunnel_depth };
+        let captured = frame_octets.saturating_sub(link.bytes().len() as u32);
+        let payload_missing = if is_cut { ip.octets.saturating_sub(captured) } else { 0 };
+        packet = Packet {
+            vlans,
+            ip,
+            transport,
+            payload,
+            early: None,
+            is_partial: false,
+            is_cut,
+            tunnel_depth,
+            payload_missing,
+            link,
+            frame_octets,
+        };
     }
     Parsed::Packet(packet)
 }
@@ -279,7 +336,7 @@ struct Layer<'a> {
 fn network<'a>(
     frame: &Frame<'a>,
     counters: &mut DecodeCounters,
-) -> Result<([u16; 2], Layer<'a>), error::Undecoded> {
+) -> Result<([u16; 2], LinkHeader<'a>, Layer<'a>), error::Undecoded> {
     let network = link::strip(frame.link, frame.data)?;
     let link_len = frame.data.len() - network.bytes.len();
     // A record that claims a wire length below its captured one is believed about its bytes.
@@ -296,7 +353,8 @@ fn network<'a>(
             layer
         }
     };
-    Ok((network.vlans, layer))
+    let header = frame.data.get(..link_len).unwrap_or_default();
+    Ok((network.vlans, LinkHeader::new(frame.link, header), layer))
 }
 
 /// What matters of an IPv4 or IPv6 header and its extension headers.

@@ -9,7 +9,7 @@
 //! A tunnel is opened where its own header and the packet inside are sound; what is not, is metered as the packet it
 //! came in. Nothing is put together here: a fragment inside of a fragmented tunnel packet stays with the tunnel.
 
-use super::link::{self, Version};
+use super::link::{self, LinkHeader, Version};
 use super::{Layer, Packet, Transport, ipv4, ipv6};
 use crate::capture::LinkType;
 use weir_common::net::{Address, protocol};
@@ -115,8 +115,19 @@ fn is_port(port: u16) -> bool {
     )
 }
 
-/// Opens one tunnel: the network layer inside of a packet and the VLANs before it.
-pub(super) fn open<'a>(packet: &Packet<'a>) -> Option<(TunnelKind, Option<u32>, [u16; 2], Layer<'a>)> {
+/// What is inside of a tunnel.
+pub(super) struct Opened<'a> {
+    pub(super) kind: TunnelKind,
+    pub(super) id: Option<u32>,
+    pub(super) vlans: [u16; 2],
+    pub(super) link: LinkHeader<'a>,
+    pub(super) layer: Layer<'a>,
+    /// Captured octets from the inner link header on.
+    pub(super) octets: u32,
+}
+
+/// Opens one tunnel: the network layer inside of a packet and what stands before it.
+pub(super) fn open<'a>(packet: &Packet<'a>) -> Option<Opened<'a>> {
     let inside = inside(packet)?;
     let wire = u32::try_from(inside.bytes.len()).ok()?;
     let network = match inside.begins {
@@ -135,7 +146,12 @@ pub(super) fn open<'a>(packet: &Packet<'a>) -> Option<(TunnelKind, Option<u32>, 
     let mut layer = layer.ok()?;
     // Where the tunnel's packet is cut off, so is the one inside, whatever is left of it.
     layer.is_cut |= packet.is_cut && layer.payload.len() + link_len as usize >= inside.bytes.len();
-    Some((inside.kind, inside.id, network.vlans, layer))
+    let header = inside.bytes.get(..link_len as usize).unwrap_or_default();
+    let link = match inside.begins {
+        Begins::Ethernet => LinkHeader::new(LinkType::ETHERNET, header),
+        _ => LinkHeader::new(LinkType::RAW, header),
+    };
+    Some(Opened { kind: inside.kind, id: inside.id, vlans: network.vlans, link, layer, octets: wire })
 }
 
 fn inside<'a>(packet: &Packet<'a>) -> Option<Inside<'a>> {

@@ -122,7 +122,7 @@ impl Ciphertext {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Ip, Tcp};
+    use crate::decode::{Ip, LinkHeader, Tcp};
     use weir_common::net::Address;
 
     fn names(list: &[&str]) -> Result<CutOff, String> {
@@ -158,6 +158,9 @@ mod tests {
             is_partial: false,
             is_cut: false,
             tunnel_depth: 0,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+            frame_octets: 0,
         }
     }
 

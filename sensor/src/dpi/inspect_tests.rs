@@ -187,6 +187,9 @@ fn other_transports_are_left_alone() {
             is_partial: false,
             is_cut: false,
             tunnel_depth: 0,
+            payload_missing: 0,
+            link: crate::decode::LinkHeader::NONE,
+            frame_octets: 0,
         };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());

@@ -3,7 +3,7 @@
 use super::config::DpiConfig;
 use super::{CutOff, Event, Inspection, Inspector};
 use crate::counters::DpiCounters;
-use crate::decode::{Ip, Packet, Tcp, Transport};
+use crate::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
 use weir_common::app::App;
 use weir_common::metadata::{Field, Metadata, Value};
 use weir_common::net::{Address, Direction, protocol};
@@ -139,6 +139,9 @@ impl Talk {
             is_partial: false,
             is_cut: false,
             tunnel_depth: 0,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+            frame_octets: 0,
         }
     }
 

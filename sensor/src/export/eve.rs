@@ -4,17 +4,20 @@
 //! purpose: `bytes_toserver` and `bytes_toclient` are octets of the IP packets, as everywhere in Weir,
 //! where Suricata counts frames with their link header; and a flow that TCP or the active timeout ended
 //! says so in `flow.reason` (`closed`, `active`), where Suricata says `timeout`. Where packets are kept, a
-//! `flow` event has a member `ring` that Suricata does not know: where they are and until when.
+//! `flow` event has a member `ring` that Suricata does not know: where they are and until when; and it has a member
+//! `features`, what packets say beyond counts, with the keys that record lines have.
 
 use super::FlowEvent;
 use super::lines::LineOutput;
+use super::records::{first_packets, hundredths};
 use super::text::{EveTimes, address_in_full, community_id};
 use crate::counters::WorkerCounters;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
+use weir_common::features::{DirectionFeatures, mac_text};
 use weir_common::json::Object;
 use weir_common::net::{Address, Direction, FlowKey, protocol};
-use weir_common::record::{EndReason, FlowRecord, FlowState, tcp_flags};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Writes EVE lines.
@@ -124,6 +127,8 @@ impl EveLines {
         if record.key.protocol == protocol::TCP {
             tcp(&mut object, record);
         }
+        ether(&mut object, record);
+        features(&mut object, record);
     }
 
     /// An application's event: its description of itself under the application's name.
@@ -231,6 +236,93 @@ fn ring(object: &mut Object<'_>, evidence: &Evidence) {
     }
 }
 
+/// Link-layer addresses of the first packet of each direction, those seen from the initiator's first.
+fn ether(object: &mut Object<'_>, record: &FlowRecord) {
+    let (forward, reverse) = (&record.features.forward, &record.features.reverse);
+    let lists = [
+        ("dest_macs", [forward.destination_mac, reverse.source_mac]),
+        ("src_macs", [forward.source_mac, reverse.destination_mac]),
+    ];
+    if lists.iter().all(|(_, macs)| *macs == [[0; 6]; 2]) {
+        return;
+    }
+    let mut ether = object.object("ether");
+    for (key, [first, second]) in lists {
+        let second = Some(second).filter(|mac| *mac != first);
+        let macs = [Some(first), second].into_iter().flatten().filter(|mac| *mac != [0; 6]);
+        ether.texts(key, macs.map(mac_text));
+    }
+}
+
+/// What packets say beyond counts; Suricata has nothing like it. What is zero or was not seen is left out.
+fn features(object: &mut Object<'_>, record: &FlowRecord) {
+    let features = &record.features;
+    let Some(connection) = features.connection else { return };
+    let mut all = object.object("features");
+    all.text("conn_state", connection.name());
+    all.text_if("history", Some(record.history().as_str()).filter(|history| !history.is_empty()));
+    let round_trips = [("server_rtt_us", features.server_rtt_us), ("client_rtt_us", features.client_rtt_us)];
+    for (key, time) in round_trips {
+        if let Some(time) = time {
+            all.number(key, time);
+        }
+    }
+    if features.mpls[0] != 0 {
+        let mut list = all.list("mpls");
+        features.mpls.iter().take_while(|entry| **entry != 0).for_each(|entry| list.number(entry >> 4));
+    }
+    if let Some(parent) = features.tunnel_parent {
+        all.number("tunnel_parent", parent);
+    }
+    for (key, direction, stats) in
+        [("toserver", Direction::Forward, &record.forward), ("toclient", Direction::Reverse, &record.reverse)]
+    {
+        if stats.packets > 0 {
+            let mut object = all.object(key);
+            direction_features(&mut object, record, features.direction(direction), stats);
+        }
+    }
+    first_packets(&features.first_packets, &mut all);
+}
+
+fn direction_features(
+    object: &mut Object<'_>,
+    record: &FlowRecord,
+    features: &DirectionFeatures,
+    stats: &DirectionStats,
+) {
+    object.number("ttl_min", stats.ttl_min).number("ttl_max", stats.ttl_max).number("tos", stats.tos);
+    if record.key.protocol == protocol::TCP {
+        object.number("win", features.initial_window);
+        let trouble = &features.trouble;
+        for (key, count) in [
+            ("retrans", trouble.retransmitted.into()),
+            ("out_of_order", trouble.out_of_order.into()),
+            ("dup_acks", trouble.duplicate_acks.into()),
+            ("zero_windows", trouble.zero_windows.into()),
+            ("missed_bytes", trouble.missed_octets),
+        ] {
+            if count > 0 {
+                object.number(key, count);
+            }
+        }
+    }
+    if let Some(bits) = features.entropy_bits() {
+        object.float("entropy", hundredths(bits));
+    }
+    if !record.features.has_statistics {
+        return;
+    }
+    object.number("pkt_len_min", features.octets_min).number("pkt_len_max", features.octets_max);
+    if let Some((mean, deviation)) = features.octets_mean_and_deviation(stats.packets, stats.octets) {
+        object.float("pkt_len_mean", hundredths(mean)).float("pkt_len_stddev", hundredths(deviation));
+    }
+    if let Some((mean, deviation)) = features.gap_mean_and_deviation_us(stats.packets) {
+        object.number("iat_min_us", features.gap_min_us).number("iat_max_us", features.gap_max_us);
+        object.float("iat_mean_us", hundredths(mean)).float("iat_stddev_us", hundredths(deviation));
+    }
+}
+
 /// Why the flow ended, in Suricata's words where it has one.
 fn reason(reason: EndReason) -> &'static str {
     match reason {
@@ -263,6 +355,15 @@ fn tcp(object: &mut Object<'_>, record: &FlowRecord) {
         }
     }
     tcp.text("state", tcp_state(record.state, there, back));
+    let missed = [
+        ("ts_gap", record.features.forward.trouble.missed_octets),
+        ("tc_gap", record.features.reverse.trouble.missed_octets),
+    ];
+    for (key, octets) in missed {
+        if octets > 0 {
+            tcp.bool(key, true);
+        }
+    }
 }
 
 /// The two hexadecimal digits of the flags' low eight bits, with quotes.

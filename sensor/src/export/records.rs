@@ -1,13 +1,19 @@
 //! `--records`: one JSON object per flow record, for scripts.
 //!
 //! In: flow records. Out: lines with the keys that the contract with users names. Keys that say nothing
-//! are left out; metadata stands under [`Field::key`]. `src` is the initiator.
+//! are left out; metadata stands under [`Field::key`]. `src` is the initiator. What packets say beyond counts:
+//! `conn_state` and `history` as Zeek has them; `server_rtt_us`, `client_rtt_us`, `rtt_us` of the handshake; per direction
+//! (`_ts` to the server, `_tc` to the client) `win`, `retrans`, `out_of_order`, `dup_acks`, `zero_windows`,
+//! `missed_bytes`, `entropy` (bits an octet), `ttl_min`, `ttl_max`, `tos`, `pkt_len_` and `iat_` (microseconds) with `min`,
+//! `max`, `mean`, `stddev`; `src_mac`, `dst_mac` of the first packet; `mpls`; and the first packets as four lists of the same
+//! length, `splt_lengths`, `splt_times_us`, `splt_flags`, `splt_directions` (1 from the initiator, -1 to it).
 
 use super::text::{address, community_id, unix};
 use weir_common::app::App;
+use weir_common::features::{PacketBrief, mac_text};
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Value};
-use weir_common::net::protocol;
+use weir_common::net::{Direction, protocol};
 use weir_common::record::FlowRecord;
 
 /// Appends the line of a record, without its end.
@@ -33,6 +39,7 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
     if let Some((kind, code)) = record.icmp {
         object.number("icmp_type", kind).number("icmp_code", code);
     }
+    features(record, &mut object);
     if record.vlans[0] != 0 {
         let mut list = object.list("vlan");
         record.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
@@ -66,6 +73,140 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
             }
         }
     }
+}
+
+/// What packets say beyond counts.
+fn features(record: &FlowRecord, object: &mut Object<'_>) {
+    let features = &record.features;
+    if let Some(connection) = features.connection {
+        object.text("conn_state", connection.name());
+    }
+    object.text_if("history", Some(record.history().as_str()).filter(|history| !history.is_empty()));
+    let round_trips = [
+        ("rtt_us", features.rtt_us()),
+        ("server_rtt_us", features.server_rtt_us.map(u64::from)),
+        ("client_rtt_us", features.client_rtt_us.map(u64::from)),
+    ];
+    for (key, time) in round_trips {
+        if let Some(time) = time {
+            object.number(key, time);
+        }
+    }
+    for (names, direction) in [(&TO_SERVER, Direction::Forward), (&TO_CLIENT, Direction::Reverse)] {
+        self::direction(record, direction, names, object);
+    }
+    let forward = &features.forward;
+    if forward.source_mac != [0; 6] || forward.destination_mac != [0; 6] {
+        object.bytes("src_mac", &mac_text(forward.source_mac));
+        object.bytes("dst_mac", &mac_text(forward.destination_mac));
+    }
+    if features.mpls[0] != 0 {
+        let mut list = object.list("mpls");
+        features.mpls.iter().take_while(|entry| **entry != 0).for_each(|entry| list.number(entry >> 4));
+    }
+    if let Some(parent) = features.tunnel_parent {
+        object.number("tunnel_parent", parent);
+    }
+    first_packets(&features.first_packets, object);
+}
+
+/// The first packets as four lists of the same length.
+pub(super) fn first_packets(packets: &[PacketBrief], object: &mut Object<'_>) {
+    if packets.is_empty() {
+        return;
+    }
+    let mut list = object.list("splt_lengths");
+    packets.iter().for_each(|packet| list.number(packet.payload));
+    drop(list);
+    let mut list = object.list("splt_times_us");
+    packets.iter().for_each(|packet| list.number(packet.time_us));
+    drop(list);
+    let mut list = object.list("splt_flags");
+    packets.iter().for_each(|packet| list.number(packet.tcp_flags));
+    drop(list);
+    let mut list = object.list("splt_directions");
+    packets
+        .iter()
+        .for_each(|packet| list.number(if packet.direction == Direction::Forward { 1i8 } else { -1 }));
+}
+
+/// Keys of one direction.
+struct Names {
+    ttl_min: &'static str,
+    ttl_max: &'static str,
+    tos: &'static str,
+    window: &'static str,
+    trouble: [&'static str; 5],
+    entropy: &'static str,
+    octets: [&'static str; 4],
+    gaps: [&'static str; 4],
+}
+
+const TO_SERVER: Names = Names {
+    ttl_min: "ttl_min_ts",
+    ttl_max: "ttl_max_ts",
+    tos: "tos_ts",
+    window: "win_ts",
+    trouble: ["retrans_ts", "out_of_order_ts", "dup_acks_ts", "zero_windows_ts", "missed_bytes_ts"],
+    entropy: "entropy_ts",
+    octets: ["pkt_len_min_ts", "pkt_len_max_ts", "pkt_len_mean_ts", "pkt_len_stddev_ts"],
+    gaps: ["iat_min_us_ts", "iat_max_us_ts", "iat_mean_us_ts", "iat_stddev_us_ts"],
+};
+
+const TO_CLIENT: Names = Names {
+    ttl_min: "ttl_min_tc",
+    ttl_max: "ttl_max_tc",
+    tos: "tos_tc",
+    window: "win_tc",
+    trouble: ["retrans_tc", "out_of_order_tc", "dup_acks_tc", "zero_windows_tc", "missed_bytes_tc"],
+    entropy: "entropy_tc",
+    octets: ["pkt_len_min_tc", "pkt_len_max_tc", "pkt_len_mean_tc", "pkt_len_stddev_tc"],
+    gaps: ["iat_min_us_tc", "iat_max_us_tc", "iat_mean_us_tc", "iat_stddev_us_tc"],
+};
+
+fn direction(record: &FlowRecord, direction: Direction, names: &Names, object: &mut Object<'_>) {
+    let stats = if direction == Direction::Forward { &record.forward } else { &record.reverse };
+    let features = record.features.direction(direction);
+    if stats.packets == 0 {
+        return;
+    }
+    object.number(names.ttl_min, stats.ttl_min).number(names.ttl_max, stats.ttl_max);
+    object.number(names.tos, stats.tos);
+    if record.key.protocol == protocol::TCP {
+        object.number(names.window, features.initial_window);
+        let trouble = &features.trouble;
+        let counts = [
+            trouble.retransmitted.into(),
+            trouble.out_of_order.into(),
+            trouble.duplicate_acks.into(),
+            trouble.zero_windows.into(),
+            trouble.missed_octets,
+        ];
+        for (key, count) in names.trouble.into_iter().zip(counts) {
+            if count > 0 {
+                object.number(key, count);
+            }
+        }
+    }
+    if let Some(bits) = features.entropy_bits() {
+        object.float(names.entropy, hundredths(bits));
+    }
+    if !record.features.has_statistics {
+        return;
+    }
+    object.number(names.octets[0], features.octets_min).number(names.octets[1], features.octets_max);
+    if let Some((mean, deviation)) = features.octets_mean_and_deviation(stats.packets, stats.octets) {
+        object.float(names.octets[2], hundredths(mean)).float(names.octets[3], hundredths(deviation));
+    }
+    if let Some((mean, deviation)) = features.gap_mean_and_deviation_us(stats.packets) {
+        object.number(names.gaps[0], features.gap_min_us).number(names.gaps[1], features.gap_max_us);
+        object.float(names.gaps[2], hundredths(mean)).float(names.gaps[3], hundredths(deviation));
+    }
+}
+
+/// A number with two digits behind the point, which is as exact as any of these is.
+pub(super) fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 fn text(object: &mut Object<'_>, field: Field, text: &str) {

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
+use weir_common::features::Features;
 use weir_common::ipfix::decode::{Decoder, Limits, Summary};
 use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
@@ -68,6 +69,7 @@ fn flow(number: u64) -> FlowRecord {
         metadata,
         tunnel: None,
         evidence: None,
+        features: Features::default(),
     }
 }
 

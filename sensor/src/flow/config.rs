@@ -21,6 +21,19 @@ pub struct FlowConfig {
     pub fragment_bytes_max: u32,
     /// Fragments of a datagram that does not complete within this time are given up, in milliseconds.
     pub fragment_timeout_ms: u64,
+    /// First packets of a flow (and of each of its slices) whose lengths, times, TCP flags and directions its record
+    /// lists; 0: none. At most 512.
+    pub splt_packets: u16,
+    /// List packets without payload among them as well.
+    pub splt_empty_packets: bool,
+    /// Sizes of a flow's packets and times between them: minimum, maximum, and what mean and deviation follow from.
+    pub statistics: bool,
+    /// Octets of payload, of one packet of each direction, that its entropy is computed of: the first packet that has
+    /// as many, or else the one with the most so far. 0: no entropy. At most 1024.
+    pub entropy_bytes: u16,
+    /// Most bytes held by all workers together for lists of first packets, statistics of flows of more than four
+    /// packets, and counts of retransmissions. At the limit flows go without them, which is counted.
+    pub features_bytes_max: u64,
     /// Seed of the Community ID; must be the same on all tools that shall agree.
     pub community_id_seed: u16,
 }
@@ -34,6 +47,11 @@ impl Default for FlowConfig {
             closed_timeout_ms: 5_000,
             fragment_bytes_max: 8 << 20,
             fragment_timeout_ms: 30_000,
+            splt_packets: 50,
+            splt_empty_packets: false,
+            statistics: true,
+            entropy_bytes: 256,
+            features_bytes_max: 256 << 20,
             community_id_seed: 0,
         }
     }

@@ -1,18 +1,21 @@
 //! One flow: what is known of it while it lives, and the record it becomes.
 
+use super::features::{self, Live, Room, Segment};
 use super::key::CanonicalKey;
 use crate::decode::{Packet, Transport};
 use weir_common::app::App;
-use weir_common::net::{CommunityId, Direction, FlowKey};
+use weir_common::features::ConnectionState;
+use weir_common::net::{CommunityId, Direction, FlowKey, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
 use weir_common::time::Timestamp;
 
 /// A live flow. `A` is what the worker attaches to it.
 ///
-/// With an attachment of eighty bytes a flow takes four cache lines: the first is all that a look-up and a
+/// With an attachment of eighty bytes a flow takes six cache lines: the first is all that a look-up and a
 /// timeout read, the second all that counting writes, the third has the flow's names and the beginning of the
-/// attachment, which is what most packets need of it, and the fourth is for beginnings and ends.
-#[repr(C, align(64))]
+/// attachment, which is what most packets need of it, the fourth is for beginnings and ends, and the last two are
+/// what its packets say beyond counts. They come in pairs, as processors load them.
+#[repr(C, align(128))]
 pub struct Flow<A> {
     pub(super) key: CanonicalKey,
     /// Neighbours in the list of its timeout; `older` also links free slots.
@@ -45,6 +48,7 @@ pub struct Flow<A> {
     pub(super) syn_sequence: u32,
     /// Sequence number after each direction's FIN.
     pub(super) fin_end: [u32; 2],
+    pub(super) features: Live,
 }
 
 /// What was seen of one direction, across slices.
@@ -141,6 +145,23 @@ impl<A> Flow<A> {
             metadata: None,
             tunnel: None,
             evidence: None,
+            features: self.features.to_record(self.initiator(), self.connection()),
+        }
+    }
+
+    /// Which of the key's ends is the initiator.
+    fn initiator(&self) -> usize {
+        usize::from(!self.initiator_is_first)
+    }
+
+    /// How the flow went so far.
+    fn connection(&self) -> ConnectionState {
+        match self.key.protocol() {
+            protocol::TCP => self.features.connection(self.initiator()),
+            number => {
+                let spoke = self.seen.map(|seen| seen & seen::SPOKE != 0);
+                features::connection_of_datagrams(number == protocol::UDP, spoke[0], spoke[1])
+            }
         }
     }
 
@@ -153,6 +174,7 @@ impl<A> Flow<A> {
     /// Adds a packet to the counts.
     #[inline]
     pub(super) fn count(&mut self, packet: &Packet<'_>, direction: Direction, time: Timestamp) {
+        let start_before = self.start;
         let stats = &mut self.stats[direction.index()];
         let ttl = packet.ip.ttl;
         if stats.packets == 0 {
@@ -174,6 +196,39 @@ impl<A> Flow<A> {
         // Files may hold packets out of order.
         self.start = self.start.min(time);
         self.end = self.end.max(time);
+        if self.start < start_before {
+            self.features.start_earlier((start_before.0 - self.start.0) / 1000);
+        }
+    }
+
+    /// Notes what a packet that was counted says beyond its counts.
+    #[inline]
+    pub(super) fn note(
+        &mut self,
+        packet: &Packet<'_>,
+        direction: Direction,
+        time: Timestamp,
+        room: &mut Room,
+    ) {
+        let initiator = self.initiator();
+        let side = if direction == Direction::Forward { initiator } else { 1 - initiator };
+        let mut flags = 0;
+        if let Transport::Tcp(tcp) = &packet.transport {
+            flags = tcp.flags;
+            if !packet.is_partial {
+                let own = direction.index();
+                let segment = Segment {
+                    side,
+                    is_initiator: direction == Direction::Forward,
+                    payload: packet.payload_octets(),
+                    now_us: (time.0 / 1000) as u32,
+                    fin_end: (self.seen[own] & seen::FIN != 0).then_some(self.fin_end[own]),
+                };
+                self.features.segment(tcp, &segment, room);
+            }
+        }
+        let since_start_us = time.0.saturating_sub(self.start.0) / 1000;
+        self.features.note(packet, side, since_start_us, flags, room);
     }
 
     /// Begins a new slice with the packet of this time.
@@ -181,6 +236,7 @@ impl<A> Flow<A> {
         self.stats = Default::default();
         self.start = time;
         self.end = time;
+        self.features.begin_slice();
     }
 
     /// Exchanges initiator and responder.
@@ -189,5 +245,6 @@ impl<A> Flow<A> {
         self.stats.swap(0, 1);
         self.seen.swap(0, 1);
         self.fin_end.swap(0, 1);
+        self.features.flipped(self.initiator());
     }
 }

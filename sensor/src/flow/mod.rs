@@ -11,6 +11,7 @@
 pub mod config;
 mod key;
 mod live;
+mod features;
 mod tcp;
 mod huge_pages;
 mod slab;

@@ -2,6 +2,7 @@
 
 use super::config::FlowConfig;
 use super::expiry::{EXPIRED_PER_CALL_MAX, NONE, QUEUE_GRANULE_NS_MAX, Queue, Verdict, ns_since};
+use super::features::{Limits, Live, Room};
 use super::index::Index;
 use super::key::CanonicalKey;
 use super::live::{Flow, InitiatorBy, seen};
@@ -59,6 +60,8 @@ pub struct FlowTable<A> {
     pub(super) queue_granule_ns: u64,
     active_timeout_ns: u64,
     community_id_seed: u16,
+    /// What is noted of packets beyond counts, and the memory it may take.
+    pub(super) room: Room,
     /// Flows begun so far, and the worker's number.
     created: u64,
     worker: u16,
@@ -69,7 +72,11 @@ impl<A: Default> FlowTable<A> {
     pub fn new(config: &FlowConfig, flows_max: u32, worker: u16) -> FlowTable<A> {
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
         let (idle_timeout_ns, closed_timeout_ns) = (ns(config.idle_timeout_ms), ns(config.closed_timeout_ms));
+        // This worker's share of the memory is as large as its share of the flows.
+        let share = u64::from(flows_max.max(1)) * 1024 / u64::from(config.flows_max.max(1));
+        let features_bytes_max = config.features_bytes_max.saturating_mul(share.min(1024)) / 1024;
         FlowTable {
+            room: Room::new(Limits::new(config), features_bytes_max),
             flows: Slab::new(),
             index: Index::new(),
             hasher: RandomState::default(),
@@ -275,6 +282,7 @@ impl<A: Default> FlowTable<A> {
         let mut direction = flow.direction(source_is_first);
         let Transport::Tcp(tcp) = &packet.transport else {
             flow.count(packet, direction, time);
+            flow.note(packet, direction, time, &mut self.room);
             flow.seen[direction.index()] |= seen::SPOKE;
             if flow.state == FlowState::New && flow.seen[0] & flow.seen[1] & seen::SPOKE != 0 {
                 flow.state = FlowState::Established;
@@ -286,7 +294,8 @@ impl<A: Default> FlowTable<A> {
             direction = direction.flip();
         }
         flow.count(packet, direction, time);
-        let payload_len = (!packet.is_partial).then_some(packet.payload.len());
+        flow.note(packet, direction, time, &mut self.room);
+        let payload_len = (!packet.is_partial).then_some(packet.payload_octets() as usize);
         if tcp::advance(flow, tcp, direction, payload_len) {
             let (from, to) = match flow.state {
                 FlowState::Closed => (&mut self.open, &mut self.closed),
@@ -337,6 +346,7 @@ impl<A: Default> FlowTable<A> {
             vlans: packet.vlans,
             syn_sequence: 0,
             fin_end: [0; 2],
+            features: Live::default(),
             icmp: icmp.unwrap_or_default(),
             is_icmp: icmp.is_some(),
         };
@@ -388,11 +398,13 @@ impl<A: Default> FlowTable<A> {
     fn vacate(&mut self, slot: u32, reason: EndReason, counters: &mut FlowCounters) {
         let flow = self.flows.at_mut(slot);
         flow.attachment = A::default();
+        flow.features.release(&mut self.room);
         flow.older = self.free;
         self.free = slot;
         self.live -= 1;
         counters.active = u64::from(self.live);
         counters.records += 1;
+        counters.features_refused = self.room.refused;
         let counter = match reason {
             EndReason::IdleTimeout => &mut counters.ended_idle,
             EndReason::ActiveTimeout => &mut counters.ended_active,

@@ -1,7 +1,7 @@
 //! The engine, keyword by keyword: a rule, and what it matches and what it does not.
 
 use super::*;
-use crate::decode::{Ip, Tcp};
+use crate::decode::{Ip, LinkHeader, Tcp};
 use proptest::prelude::*;
 use weir_common::net::protocol;
 use weir_common::record::tcp_flags;
@@ -56,6 +56,9 @@ fn packet(number: u8, transport: Transport, payload: &[u8]) -> Packet<'_> {
         is_partial: false,
         is_cut: false,
         tunnel_depth: 0,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+        frame_octets: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
+use weir_common::features::Features;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::{Address, CommunityId, FlowKey, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
@@ -131,6 +132,7 @@ impl Event<'_> {
             app: self.app_proto.as_deref().and_then(App::from_name).unwrap_or_default(),
             metadata,
             evidence: self.ring.as_ref().and_then(evidence_of).map(Box::new),
+            features: Features::default(),
         }))
     }
 

@@ -67,7 +67,11 @@ pub(super) fn decode_with(
 ) -> Option<(Packet<'static>, Vec<u8>, Option<EarlyFragments>)> {
     let frame = Frame { time, link, interface: 0, wire_len: wire_len as u32, data };
     decoder.decode(&frame, counters).map(|packet| {
-        (Packet { payload: &[], early: None, ..packet }, packet.payload.to_vec(), packet.early.copied())
+        (
+            Packet { payload: &[], early: None, link: LinkHeader::NONE, ..packet },
+            packet.payload.to_vec(),
+            packet.early.copied(),
+        )
     })
 }
 

@@ -6,7 +6,7 @@ mod timeouts;
 use super::config::FlowConfig;
 use super::*;
 use crate::counters::FlowCounters;
-use crate::decode::{EarlyFragments, Ip, Packet, Tcp, Transport};
+use crate::decode::{EarlyFragments, Ip, LinkHeader, Packet, Tcp, Transport};
 use proptest::prelude::*;
 use weir_common::net::{CommunityId, Direction};
 use weir_common::record::{EndReason, FlowRecord, FlowState, tcp_flags};
@@ -36,6 +36,9 @@ pub(super) fn packet(protocol: u8, source: End, destination: End, transport: Tra
         is_partial: false,
         is_cut: false,
         tunnel_depth: 0,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+        frame_octets: 0,
     }
 }
 
@@ -239,9 +242,10 @@ fn flows_are_loaded_ahead_for_known_and_unknown_packets_and_for_more_than_there_
 }
 
 #[test]
-fn a_flow_takes_four_cache_lines_and_an_attachment_of_eighty_bytes_begins_in_the_third() {
+fn a_flow_takes_six_cache_lines_and_an_attachment_of_eighty_bytes_begins_in_the_third() {
     type Attachment = (Option<Box<u32>>, [u64; 9]);
-    assert_eq!(size_of::<Flow<Attachment>>(), 256);
+    assert_eq!(size_of::<Flow<Attachment>>(), 384);
+    assert_eq!(std::mem::offset_of!(Flow<Attachment>, features), 256);
     assert!(std::mem::offset_of!(Flow<Attachment>, attachment) == 160);
 }
 
