@@ -39,8 +39,6 @@ pub struct Features {
     /// MPLS label stack entries of the first packet, topmost first: label, traffic class and bottom-of-stack bit, the
     /// low 24 bits; 0 where there is none.
     pub mpls: [u32; MPLS_LABELS_MAX],
-    /// The flow whose packets carry this one's, when this one is inside of a tunnel.
-    pub tunnel_parent: Option<u64>,
 }
 
 impl Features {
@@ -55,7 +53,6 @@ impl Features {
         has_statistics: false,
         first_packets: Vec::new(),
         mpls: [0; MPLS_LABELS_MAX],
-        tunnel_parent: None,
     };
 
     /// Round trip of the handshake: SYN to the ACK that completes it, in microseconds.

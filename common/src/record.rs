@@ -6,6 +6,7 @@ use crate::features::{Features, History};
 use crate::metadata::Metadata;
 use crate::net::{Address, CommunityId, FlowKey, protocol};
 use crate::time::Timestamp;
+use std::fmt;
 
 /// TCP control bits, as in the header's low twelve bits (RFC 9293, IPFIX `tcpControlBits`).
 pub mod tcp_flags {
@@ -34,6 +35,9 @@ pub struct DirectionStats {
     pub packets: u64,
     /// Octets from the IP header on, as the header declares them (IPFIX `octetDeltaCount`).
     pub octets: u64,
+    /// Octets of the frames, as they were on the wire (IPFIX `layer2OctetDeltaCount`); of packets in a tunnel, from
+    /// their own link header on. 0 where nobody counted them.
+    pub frame_octets: u64,
     /// Every TCP control bit seen.
     pub tcp_flags: u16,
     /// Lowest IPv4 TTL or IPv6 hop limit seen; 0 before the first packet.
@@ -193,6 +197,29 @@ pub struct Tunnel {
     pub destination: (Address, u16),
     /// How many tunnels there are around the flow, one inside of the other.
     pub depth: u8,
+}
+
+/// As IPFIX carries it: kind, source address and port, destination address and port, depth, and the identifier
+/// where there is one, with spaces between them.
+impl fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tunnel { kind, id, source, destination, depth } = self;
+        write!(f, "{} {} {} {} {} {depth}", kind.name(), source.0, source.1, destination.0, destination.1)?;
+        id.map_or(Ok(()), |id| write!(f, " {id}"))
+    }
+}
+
+impl Tunnel {
+    /// The tunnel of a text, as `Display` writes it.
+    pub fn parse(text: &str) -> Option<Tunnel> {
+        let mut words = text.split(' ');
+        let kind = TunnelKind::from_name(words.next()?)?;
+        let source = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let destination = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let depth = words.next()?.parse().ok()?;
+        let id = words.next().map(str::parse).transpose().ok()?;
+        Some(Tunnel { kind, id, source, destination, depth })
+    }
 }
 
 /// A closed or sliced flow.

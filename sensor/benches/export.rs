@@ -31,6 +31,7 @@ fn record(number: u64) -> FlowRecord {
         forward: DirectionStats {
             packets: 10,
             octets: 1500,
+            frame_octets: 1640,
             tcp_flags: 0x1b,
             ttl_min: 64,
             ttl_max: 64,
@@ -39,6 +40,7 @@ fn record(number: u64) -> FlowRecord {
         reverse: DirectionStats {
             packets: 12,
             octets: 9000,
+            frame_octets: 9140,
             tcp_flags: 0x1b,
             ttl_min: 57,
             ttl_max: 57,

@@ -34,6 +34,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         forward: DirectionStats {
             packets: 3,
             octets: 300,
+            frame_octets: 0,
             tcp_flags: 0x1b,
             ttl_min: 64,
             ttl_max: 64,
@@ -42,6 +43,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         reverse: DirectionStats {
             packets: 2,
             octets: 2000,
+            frame_octets: 0,
             tcp_flags: 0x1b,
             ttl_min: 60,
             ttl_max: 60,

@@ -125,6 +125,7 @@ macro_rules! elements {
 elements! {
     iana OCTET_DELTA_COUNT 1 "octetDeltaCount" Unsigned64 DeltaCounter Octets;
     iana PACKET_DELTA_COUNT 2 "packetDeltaCount" Unsigned64 DeltaCounter Packets;
+    iana LAYER2_OCTET_DELTA_COUNT 352 "layer2OctetDeltaCount" Unsigned64 DeltaCounter Octets;
     iana PROTOCOL_IDENTIFIER 4 "protocolIdentifier" Unsigned8 Identifier None;
     iana IP_CLASS_OF_SERVICE 5 "ipClassOfService" Unsigned8 Identifier None;
     iana TCP_CONTROL_BITS 6 "tcpControlBits" Unsigned16 Flags None;
@@ -267,8 +268,8 @@ elements! {
         "Time of a packet since the record's start. All ones: more than fits.";
     weir PACKET_DIRECTION 31 "weirPacketDirection" Unsigned8 Identifier None
         "Which way a packet went: 1 from the initiator, 2 from the responder.";
-    weir TUNNEL_PARENT 32 "weirTunnelParent" Unsigned64 Identifier None
-        "flowId of the flow whose packets carry this one's. 0: none.";
+    weir TUNNEL 32 "weirTunnel" Text Default None
+        "The tunnel that the packets came in: kind, source, port, destination, port, depth, identifier. Empty: none.";
     weir RETRANSMITTED_SEGMENTS 33 "weirRetransmittedSegmentDeltaCount" Unsigned32 DeltaCounter Packets
         "TCP segments that repeat sequence numbers.";
     weir OUT_OF_ORDER_SEGMENTS 34 "weirOutOfOrderSegmentDeltaCount" Unsigned32 DeltaCounter Packets

@@ -10,7 +10,7 @@ use super::template::{Layout, LayoutDetail, LayoutTransport};
 use super::time::to_ntp;
 use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
 use crate::evidence::{Evidence, Extents};
-use crate::features::{DirectionFeatures, Features, PacketBrief};
+use crate::features::{DirectionFeatures, PacketBrief};
 use crate::metadata::{Field, Metadata, Shape, Value};
 use crate::record::{DirectionStats, FlowRecord};
 use crate::time::Timestamp;
@@ -39,9 +39,9 @@ impl TextLimits {
 /// `biflowDirection`: the source is the initiator (RFC 5103 section 6.3).
 const BIFLOW_INITIATOR: u8 = 1;
 /// Octets of the fields between ports and the direction's counters.
-const MIDDLE_BYTES: usize = 64;
+const MIDDLE_BYTES: usize = 56;
 /// Octets of one direction's counters.
-const DIRECTION_BYTES: usize = 21;
+const DIRECTION_BYTES: usize = 29;
 /// Octets of the fields about the ring before the extents.
 const EVIDENCE_BYTES: usize = 16;
 
@@ -78,7 +78,7 @@ pub fn encode_flow(
         out.extend_from_slice(&direction(&record.reverse));
         write_direction_features(layout, &features.reverse, out);
     }
-    write_features(layout, features, limits, enterprise, out);
+    write_features(layout, record, limits, enterprise, out);
     let name = if record.app == crate::app::App::Unknown { "" } else { record.app.name() };
     write_variable(name.as_bytes(), out);
     if layout.app != crate::app::App::Unknown {
@@ -117,7 +117,7 @@ fn write_extents(extents: &Extents, out: &mut Vec<u8>) {
     }
 }
 
-/// Every field from `protocolIdentifier` to `weirTunnelParent`.
+/// Every field from `protocolIdentifier` to `weirConnectionState`.
 fn middle(record: &FlowRecord) -> [u8; MIDDLE_BYTES] {
     let mut bytes = [0; MIDDLE_BYTES];
     bytes[0] = record.key.protocol;
@@ -131,7 +131,6 @@ fn middle(record: &FlowRecord) -> [u8; MIDDLE_BYTES] {
     bytes[49..51].copy_from_slice(&record.vlans[1].to_be_bytes());
     bytes[51..55].copy_from_slice(&record.interface.to_be_bytes());
     bytes[55] = record.features.connection.map_or(0, |state| state as u8);
-    bytes[56..64].copy_from_slice(&record.features.tunnel_parent.unwrap_or(0).to_be_bytes());
     bytes
 }
 
@@ -143,6 +142,7 @@ fn direction(stats: &DirectionStats) -> [u8; DIRECTION_BYTES] {
     bytes[18] = stats.ttl_min;
     bytes[19] = stats.ttl_max;
     bytes[20] = stats.tos;
+    bytes[21..29].copy_from_slice(&stats.frame_octets.to_be_bytes());
     bytes
 }
 
@@ -182,11 +182,12 @@ fn write_direction_features(layout: Layout, features: &DirectionFeatures, out: &
 /// What is said of the flow as a whole.
 fn write_features(
     layout: Layout,
-    features: &Features,
+    record: &FlowRecord,
     limits: TextLimits,
     enterprise: u32,
     out: &mut Vec<u8>,
 ) {
+    let features = &record.features;
     if layout.is_tcp() {
         out.extend_from_slice(&features.server_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(&features.client_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
@@ -200,6 +201,11 @@ fn write_features(
                 out.extend_from_slice(&[3, high, middle, low]);
             }
         }
+    }
+    match &record.tunnel {
+        None => out.push(0),
+        // Two addresses, ports and numbers are shorter than the short form of a length can say.
+        Some(tunnel) => write_variable(tunnel.to_string().as_bytes(), out),
     }
     if layout.detail == LayoutDetail::Packets {
         let packets = &features.first_packets;

@@ -56,6 +56,8 @@ pub(super) enum Op {
     CommunityId,
     State,
     RingExtents,
+    Tunnel,
+    FrameOctets(Direction),
     RingExpiry,
     RingFrames,
     RingMissedFrames,
@@ -66,7 +68,6 @@ pub(super) enum Op {
     ServerRttMilliseconds,
     ClientRtt,
     Mpls(u8),
-    TunnelParent,
     SourceMac(Direction),
     DestinationMac(Direction),
     Window(Direction),
@@ -162,7 +163,8 @@ const OPS: &[(Element, Op)] = &[
     (ie::MPLS_TOP_LABEL_STACK_SECTION, Op::Mpls(0)),
     (ie::MPLS_LABEL_STACK_SECTION_2, Op::Mpls(1)),
     (ie::MPLS_LABEL_STACK_SECTION_3, Op::Mpls(2)),
-    (ie::TUNNEL_PARENT, Op::TunnelParent),
+    (ie::TUNNEL, Op::Tunnel),
+    (ie::LAYER2_OCTET_DELTA_COUNT, Op::FrameOctets(Forward)),
     (ie::SOURCE_MAC_ADDRESS, Op::SourceMac(Forward)),
     (ie::DESTINATION_MAC_ADDRESS, Op::DestinationMac(Forward)),
     (ie::TCP_WINDOW_SIZE, Op::Window(Forward)),
@@ -216,6 +218,7 @@ impl Op {
         Some(match self {
             Op::Packets(Forward) => Op::Packets(Reverse),
             Op::Octets(Forward) => Op::Octets(Reverse),
+            Op::FrameOctets(Forward) => Op::FrameOctets(Reverse),
             Op::TcpFlags(Forward) => Op::TcpFlags(Reverse),
             Op::TtlMin(Forward) => Op::TtlMin(Reverse),
             Op::TtlMax(Forward) => Op::TtlMax(Reverse),
@@ -240,7 +243,7 @@ impl Op {
             Op::CommunityId => length == 20,
             Op::Start(Unit::Ntp) | Op::End(Unit::Ntp) => length == 8,
             Op::SourceMac(_) | Op::DestinationMac(_) => length == 6,
-            Op::Application | Op::RingExtents | Op::History | Op::Mpls(_) => true,
+            Op::Application | Op::RingExtents | Op::Tunnel | Op::History | Op::Mpls(_) => true,
             Op::PacketPayloads | Op::PacketTimes | Op::PacketFlags | Op::PacketDirections => {
                 length == VARIABLE_LENGTH
             }

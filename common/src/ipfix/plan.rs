@@ -16,7 +16,7 @@ use crate::features::{
 };
 use crate::metadata::{Field, Metadata, Shape};
 use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
-use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
+use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, Tunnel, tcp_flags};
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl Plan {
 }
 
 const NO_STATS: DirectionStats =
-    DirectionStats { packets: 0, octets: 0, tcp_flags: 0, ttl_min: 0, ttl_max: 0, tos: 0 };
+    DirectionStats { packets: 0, octets: 0, frame_octets: 0, tcp_flags: 0, ttl_min: 0, ttl_max: 0, tos: 0 };
 
 const EMPTY: FlowRecord = FlowRecord {
     key: FlowKey {
@@ -280,6 +280,7 @@ fn apply(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras) {
         Op::Protocol => record.key.protocol = number(value) as u8,
         Op::Packets(direction) => stats(record, direction).packets = number(value),
         Op::Octets(direction) => stats(record, direction).octets = number(value),
+        Op::FrameOctets(direction) => stats(record, direction).frame_octets = number(value),
         Op::TcpFlags(direction) => stats(record, direction).tcp_flags = number(value) as u16,
         Op::TtlMin(direction) => stats(record, direction).ttl_min = number(value) as u8,
         Op::TtlMax(direction) => stats(record, direction).ttl_max = number(value) as u8,
@@ -313,7 +314,6 @@ fn apply_features(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Ex
         Op::History => features.history = History::from(value),
         Op::ServerRtt => features.server_rtt_us = microseconds(value),
         Op::ClientRtt => features.client_rtt_us = microseconds(value),
-        Op::TunnelParent => features.tunnel_parent = Some(number(value)).filter(|parent| *parent != 0),
         Op::SourceMac(direction) => set_mac(&mut side(features, direction).source_mac, value),
         Op::DestinationMac(direction) => set_mac(&mut side(features, direction).destination_mac, value),
         Op::Window(direction) => side(features, direction).initial_window = number(value) as u16,
@@ -358,6 +358,10 @@ fn apply_rare(op: Op, value: &[u8], record: &mut FlowRecord, extras: &mut Extras
         // 2: the destination is the initiator.
         Op::BiflowDirection => extras.reversed = number(value) == 2,
         Op::Metadata(field) => set_metadata(field, value, record),
+        Op::Tunnel => {
+            let tunnel = std::str::from_utf8(value).ok().and_then(Tunnel::parse);
+            record.tunnel = tunnel.map(Box::new);
+        }
         Op::RingExtents => {
             if let Some(extents) = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
                 evidence(record).extents = extents;

@@ -208,7 +208,6 @@ impl Layout {
             [ie::DOT1Q_VLAN_ID, ie::DOT1Q_CUSTOMER_VLAN_ID, ie::INGRESS_INTERFACE].map(FieldSpec::of),
         );
         fields.push(FieldSpec::of(ie::CONNECTION_STATE));
-        fields.push(FieldSpec::of(ie::TUNNEL_PARENT));
         fields.extend(DIRECTION_FIELDS);
         self.direction_features(&mut fields, Direction::Forward);
         if self.biflow {
@@ -222,6 +221,7 @@ impl Layout {
             );
         }
         fields.extend(ie::MPLS_SECTIONS.map(FieldSpec::of));
+        fields.push(FieldSpec::of(ie::TUNNEL));
         if self.detail == LayoutDetail::Packets {
             fields.extend(
                 [ie::PACKET_PAYLOADS, ie::PACKET_TIMES, ie::PACKET_FLAGS, ie::PACKET_DIRECTIONS]
@@ -279,13 +279,14 @@ impl Layout {
     }
 }
 
-const DIRECTION_FIELDS: [FieldSpec; 6] = [
+const DIRECTION_FIELDS: [FieldSpec; 7] = [
     FieldSpec::of(ie::PACKET_DELTA_COUNT),
     FieldSpec::of(ie::OCTET_DELTA_COUNT),
     FieldSpec::of(ie::TCP_CONTROL_BITS),
     FieldSpec::of(ie::MINIMUM_TTL),
     FieldSpec::of(ie::MAXIMUM_TTL),
     FieldSpec::of(ie::IP_CLASS_OF_SERVICE),
+    FieldSpec::of(ie::LAYER2_OCTET_DELTA_COUNT),
 ];
 
 // Identifiers of layouts without the ring's fields end before those with them begin, and those before the options

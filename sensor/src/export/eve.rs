@@ -1,9 +1,9 @@
 //! EVE JSON: flow records, application events and statistics with Suricata's names and value formats.
 //!
-//! In: records, events, counters. Out: one JSON object per line. Two things differ from Suricata, both on
-//! purpose: `bytes_toserver` and `bytes_toclient` are octets of the IP packets, as everywhere in Weir,
-//! where Suricata counts frames with their link header; and a flow that TCP or the active timeout ended
-//! says so in `flow.reason` (`closed`, `active`), where Suricata says `timeout`. Where packets are kept, a
+//! In: records, events, counters. Out: one JSON object per line. As in Suricata, `bytes_toserver` and
+//! `bytes_toclient` are octets of frames, where everything else in Weir counts those of IP packets. One thing differs
+//! on purpose: a flow that TCP or the active timeout ended says so in `flow.reason` (`closed`, `active`), where
+//! Suricata says `timeout`. Where packets are kept, a
 //! `flow` event has a member `ring` that Suricata does not know: where they are and until when; and it has a member
 //! `features`, what packets say beyond counts, with the keys that record lines have.
 
@@ -98,8 +98,8 @@ impl EveLines {
             let mut flow = object.object("flow");
             flow.number("pkts_toserver", record.forward.packets)
                 .number("pkts_toclient", record.reverse.packets);
-            flow.number("bytes_toserver", record.forward.octets)
-                .number("bytes_toclient", record.reverse.octets);
+            flow.number("bytes_toserver", record.forward.frame_octets)
+                .number("bytes_toclient", record.reverse.frame_octets);
             flow.raw("start", self.times.json(record.start).json())
                 .raw("end", self.times.json(record.end).json());
             flow.number("age", record.end.seconds().saturating_sub(record.start.seconds()));
@@ -270,9 +270,6 @@ fn features(object: &mut Object<'_>, record: &FlowRecord) {
     if features.mpls[0] != 0 {
         let mut list = all.list("mpls");
         features.mpls.iter().take_while(|entry| **entry != 0).for_each(|entry| list.number(entry >> 4));
-    }
-    if let Some(parent) = features.tunnel_parent {
-        all.number("tunnel_parent", parent);
     }
     for (key, direction, stats) in
         [("toserver", Direction::Forward, &record.forward), ("toclient", Direction::Reverse, &record.reverse)]

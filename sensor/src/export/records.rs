@@ -104,9 +104,6 @@ fn features(record: &FlowRecord, object: &mut Object<'_>) {
         let mut list = object.list("mpls");
         features.mpls.iter().take_while(|entry| **entry != 0).for_each(|entry| list.number(entry >> 4));
     }
-    if let Some(parent) = features.tunnel_parent {
-        object.number("tunnel_parent", parent);
-    }
     first_packets(&features.first_packets, object);
 }
 

@@ -47,6 +47,7 @@ fn flow(number: u64) -> FlowRecord {
         forward: DirectionStats {
             packets: 5,
             octets: 500,
+            frame_octets: 0,
             tcp_flags: 0x1b,
             ttl_min: 64,
             ttl_max: 64,
@@ -55,6 +56,7 @@ fn flow(number: u64) -> FlowRecord {
         reverse: DirectionStats {
             packets: 4,
             octets: 4000,
+            frame_octets: 0,
             tcp_flags: 0x12,
             ttl_min: 50,
             ttl_max: 51,

@@ -36,7 +36,7 @@ pub struct Flow<A> {
 
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
-    pub(super) stats: [DirectionStats; 2],
+    pub(super) stats: [Stats; 2],
 
     pub(super) flow_id: u64,
     pub(super) community_id: CommunityId,
@@ -49,6 +49,34 @@ pub struct Flow<A> {
     /// Sequence number after each direction's FIN.
     pub(super) fin_end: [u32; 2],
     pub(super) features: Live,
+}
+
+/// What a direction carried in this slice, in fewer bytes than its record's: a slice is at most minutes long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stats {
+    /// Stays at the most that it can be.
+    pub(super) packets: u32,
+    /// Octets of frames that are not the IP packets': headers before them, padding behind them. Stays at its most.
+    pub(super) link_octets: u32,
+    pub(super) octets: u64,
+    pub(super) tcp_flags: u16,
+    pub(super) ttl_min: u8,
+    pub(super) ttl_max: u8,
+    pub(super) tos: u8,
+}
+
+impl Stats {
+    fn to_record(self) -> DirectionStats {
+        DirectionStats {
+            packets: self.packets.into(),
+            octets: self.octets,
+            frame_octets: self.octets.saturating_add(self.link_octets.into()),
+            tcp_flags: self.tcp_flags,
+            ttl_min: self.ttl_min,
+            ttl_max: self.ttl_max,
+            tos: self.tos,
+        }
+    }
 }
 
 /// What was seen of one direction, across slices.
@@ -121,13 +149,13 @@ impl<A> Flow<A> {
     }
 
     /// What a direction carried in this slice.
-    pub fn stats(&self, direction: Direction) -> &DirectionStats {
-        &self.stats[direction.index()]
+    pub fn stats(&self, direction: Direction) -> DirectionStats {
+        self.stats[direction.index()].to_record()
     }
 
     /// The record of this slice, without what inspection knows: the worker adds that.
     pub fn to_record(&self, end_reason: EndReason) -> FlowRecord {
-        let [forward, reverse] = self.stats;
+        let [forward, reverse] = self.stats.map(Stats::to_record);
         FlowRecord {
             key: self.key(),
             flow_id: self.flow_id,
@@ -183,13 +211,15 @@ impl<A> Flow<A> {
             stats.ttl_min = stats.ttl_min.min(ttl);
             stats.ttl_max = stats.ttl_max.max(ttl);
         }
-        stats.packets += 1;
+        stats.packets = stats.packets.saturating_add(1);
         stats.octets += u64::from(packet.ip.octets);
+        let link_octets = packet.frame_octets.saturating_sub(packet.ip.octets);
+        stats.link_octets = stats.link_octets.saturating_add(link_octets);
         if let Transport::Tcp(tcp) = packet.transport {
             stats.tcp_flags |= tcp.flags;
         }
         if let Some(early) = packet.early {
-            stats.packets += u64::from(early.packets);
+            stats.packets = stats.packets.saturating_add(early.packets);
             stats.octets += early.octets;
             self.start = self.start.min(early.start);
         }

@@ -110,6 +110,7 @@ impl Event<'_> {
         let direction = |packets, octets, flags| DirectionStats {
             packets,
             octets,
+            frame_octets: 0,
             tcp_flags: flags,
             ..DirectionStats::default()
         };

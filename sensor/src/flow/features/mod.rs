@@ -358,7 +358,6 @@ impl Live {
             has_statistics,
             first_packets: self.first_packets(initiator, has_moved),
             mpls: self.extra.as_ref().map(|extra| extra.mpls).unwrap_or_default(),
-            tunnel_parent: None,
         }
     }
 
