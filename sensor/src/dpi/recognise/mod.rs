@@ -4,6 +4,8 @@
 //! [`super::Dissector::probe`] hold: a function is strict, since it sees every unknown flow; it is cheap; it may
 //! use the ports as evidence beside the content, never alone.
 
+mod windows;
+
 use super::{First, Probe, Starts};
 use weir_common::app::App;
 
@@ -15,4 +17,12 @@ pub(super) struct Recogniser {
 }
 
 /// Every one of them, in the order in which they are asked.
-pub(super) const RECOGNISERS: &[Recogniser] = &[];
+pub(super) const RECOGNISERS: &[Recogniser] = &[
+    // Windows, identity, management.
+    Recogniser { app: App::Tacacs, starts: Starts::stream(&[0xc0, 0xc1]), probe: windows::tacacs },
+    Recogniser { app: App::Rsh, starts: Starts::stream(b"\x000123456789"), probe: windows::rsh },
+    Recogniser { app: App::Rlogin, starts: Starts::stream(&[0]), probe: windows::rlogin },
+    Recogniser { app: App::X11, starts: Starts::stream(b"lB\0\x01\x02"), probe: windows::x11 },
+    Recogniser { app: App::Xdmcp, starts: Starts::datagram(&[0]), probe: windows::xdmcp },
+    Recogniser { app: App::Rdp, starts: Starts::DATAGRAM, probe: windows::rdp_udp },
+];
