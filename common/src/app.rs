@@ -406,6 +406,8 @@ apps! {
     Soap = 213 "soap",
     /// Niagara Fox.
     Fox = 214 "fox",
+    /// Remote login, RFC 1282.
+    Rlogin = 240 "rlogin",
     // Products and games with protocols of their own, recognised by name only.
     /// activision's own protocol.
     Activision = 300 "activision",

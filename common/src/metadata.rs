@@ -81,6 +81,7 @@ impl Family {
             (Family::Files, _) => false,
             (Family::Common, App::Dns | App::Http | App::Tls | App::Ssh | App::Quic) => false,
             (Family::Common, _) => true,
+            (Family::Of(App::DceRpc), App::Smb) => true,
             (Family::Of(App::Dns), App::Mdns | App::Llmnr | App::Doh2) => true,
             (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
             (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2) => true,
@@ -236,6 +237,26 @@ fields! {
     // The web: 430 to 459.
     // Cryptography, tunnels, voice: 460 to 499.
     // Windows, identity, management: 500 to 549.
+    /// Shares that were connected.
+    SmbShare Smb TextList "smb_share" "weirSmbShare" weir(500);
+    /// Interfaces of DCE/RPC that were bound: services' names, or UUIDs.
+    DceRpcInterface DceRpc TextList "dcerpc_interface" "weirDceRpcInterface" weir(501);
+    /// Encryption types of tickets that were issued.
+    Krb5Encryption Krb5 TextList "krb5_encryption" "weirKerberosTicketEncryption" weir(505);
+    /// The client's hardware address.
+    DhcpClientMac Dhcp Text "dhcp_client_mac" "weirDhcpClientMac" weir(510);
+    /// The address that was assigned.
+    DhcpAssignedIp Dhcp Text "dhcp_assigned_ip" "weirDhcpAssignedAddress" weir(511);
+    /// Numbers of the parameters that the client asks for, in its order: tells operating systems apart.
+    DhcpParameters Dhcp Text "dhcp_parameters" "weirDhcpParameterList" weir(512);
+    /// The authoritative engine's identifier, hexadecimal.
+    SnmpEngine Snmp Text "snmp_engine" "weirSnmpEngineId" weir(515);
+    /// The station that was called, often an access point and its network's name.
+    RadiusCalledStation Radius Text "radius_called_station" "weirRadiusCalledStation" weir(520);
+    /// The station that calls, often a hardware address.
+    RadiusCallingStation Radius Text "radius_calling_station" "weirRadiusCallingStation" weir(521);
+    /// Names of the virtual channels that the client asks for.
+    RdpChannels Rdp TextList "rdp_channels" "weirRdpChannels" weir(525);
     // Mail, files, terminals: 550 to 599.
     /// Senders of mails, from envelopes and headers.
     MailFrom Smtp TextList "mail_from" "weirMailFrom" weir(550);

@@ -26,6 +26,23 @@ mod ssh;
 mod http;
 // Cryptography, tunnels, voice.
 // Windows, identity, management.
+mod der;
+mod wire;
+mod ntlm;
+mod dcerpc;
+mod smb;
+mod krb5;
+mod ldap;
+mod netbios;
+mod dhcp;
+mod dhcpv6;
+mod ntp;
+mod snmp;
+mod radius;
+mod rdp;
+mod rfb;
+mod telnet;
+mod syslog;
 // Mail, files, terminals.
 mod scan;
 mod mail;

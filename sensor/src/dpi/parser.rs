@@ -265,6 +265,20 @@ dissectors! {
     http::Http,
     // Cryptography, tunnels, voice.
     // Windows, identity, management.
+    rfb::Rfb,
+    rdp::Rdp,
+    telnet::Telnet,
+    syslog::Syslog,
+    smb::Smb,
+    krb5::Krb5,
+    dcerpc::DceRpc,
+    ldap::Ldap,
+    snmp::Snmp,
+    dhcp::Dhcp,
+    netbios::Netbios,
+    dhcpv6::Dhcpv6,
+    radius::Radius,
+    ntp::Ntp,
     // Mail, files, terminals.
     smtp::Smtp,
     pop3::Pop3,

@@ -17,6 +17,7 @@ mod services;
 mod storage;
 mod text;
 mod voice;
+mod windows;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ const FAMILIES: &[&[Recogniser]] = &[
     industry::TABLE,
     peers::TABLE,
     network::TABLE,
+    windows::TABLE,
     voice::TABLE,
     services::TABLE,
     storage::TABLE,

@@ -1,0 +1,215 @@
+//! Protocols of Windows, identity and management that are only named: TACACS+ (RFC 8907), rsh and rlogin
+//! (RFC 1282), X11, XDMCP, RDP over UDP (MS-RDPEUDP).
+
+use super::{First, Probe};
+use crate::dpi::wire::{be16_at, be32_at, le16_at, until_nul};
+use super::{Recogniser, line};
+use crate::dpi::Starts;
+use weir_common::app::App;
+
+pub(super) const TABLE: &[Recogniser] = &[
+    line(App::Tacacs, Starts::stream(&[0xc0, 0xc1]), tacacs),
+    line(App::Rsh, Starts::stream(b"\x000123456789"), rsh),
+    line(App::Rlogin, Starts::stream(&[0]), rlogin),
+    line(App::X11, Starts::stream(b"lB\0\x01\x02"), x11),
+    line(App::Xdmcp, Starts::datagram(&[0]), xdmcp),
+    line(App::Rdp, Starts::DATAGRAM, rdp_udp),
+];
+
+/// Whether bytes end with zeros alone.
+fn are_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+fn is_word(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+/// TACACS+: version, kind, sequence, flags, session, the length of what follows.
+pub(super) fn tacacs(first: &First<'_>) -> Probe {
+    const HEADER_BYTES: usize = 12;
+    const BODY_BYTES_MAX: usize = 8 << 10;
+    let [version, kind, sequence, flags, ..] = *first.bytes else { return Probe::Unsure };
+    let is_right = version & 0xfe == 0xc0 && matches!(kind, 1..=3) && sequence > 0 && flags & !5 == 0;
+    if !first.is_stream() || !is_right {
+        return Probe::NotForUs;
+    }
+    let Some(length) = be32_at(first.bytes, 8) else { return Probe::Unsure };
+    let length = length as usize;
+    match (first.has_port(49), first.bytes.len() == HEADER_BYTES + length) {
+        (true, _) if (5..BODY_BYTES_MAX).contains(&length) => Probe::Certain,
+        (false, true) if length >= 5 && sequence <= 2 => Probe::Likely,
+        _ => Probe::NotForUs,
+    }
+}
+
+/// rsh: the port for errors in digits, two accounts and a command, each ended by NUL.
+pub(super) fn rsh(first: &First<'_>) -> Probe {
+    const PORT: u16 = 514;
+    let digits = first.bytes.iter().take(6).take_while(|digit| digit.is_ascii_digit()).count();
+    if digits > 5 {
+        return Probe::NotForUs;
+    }
+    match first.bytes.get(digits) {
+        None => Probe::Unsure,
+        // From a port that only a system may use, as the protocol demands.
+        Some(0) if first.destination_port == PORT && first.source_port < 1024 => Probe::Certain,
+        Some(0) if digits > 0 => {
+            let rest = first.bytes.get(digits + 1..).unwrap_or_default();
+            let (local, rest) = until_nul(rest);
+            let (remote, rest) = until_nul(rest);
+            let is_whole = is_word(local) && is_word(remote) && rest.len() > 1 && rest.ends_with(&[0]);
+            if is_whole { Probe::Certain } else { Probe::NotForUs }
+        }
+        Some(_) => Probe::NotForUs,
+    }
+}
+
+/// rlogin: NUL, two accounts, the terminal and its speed.
+pub(super) fn rlogin(first: &First<'_>) -> Probe {
+    const BYTES_MAX: usize = 128;
+    let Some(rest) = first.bytes.strip_prefix(&[0]).filter(|_| first.bytes.len() <= BYTES_MAX) else {
+        return Probe::NotForUs;
+    };
+    if rest.is_empty() {
+        return if first.has_port(513) { Probe::Unsure } else { Probe::NotForUs };
+    }
+    let (local, rest) = until_nul(rest);
+    let (remote, rest) = until_nul(rest);
+    let (terminal, rest) = until_nul(rest);
+    let speed = terminal.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let has_speed = terminal.contains(&b'/') && is_word(speed) && speed.iter().all(u8::is_ascii_digit);
+    if is_word(local) && is_word(remote) && is_word(terminal) && has_speed && rest.is_empty() {
+        Probe::Certain
+    } else {
+        Probe::NotForUs
+    }
+}
+
+/// X11: byte order, version 11.0, lengths of the authorization's name and data; or the server's answer.
+pub(super) fn x11(first: &First<'_>) -> Probe {
+    let bytes = first.bytes;
+    let port = first.source_port.min(first.destination_port);
+    let has_port = (6000..=6063).contains(&port) || (6000..=6063).contains(&first.source_port);
+    let is_little = match bytes.first() {
+        Some(b'l') => true,
+        Some(b'B') => false,
+        // Failed, success, authenticate.
+        Some(0..=2) if has_port => {
+            return match bytes.get(2..6) {
+                Some([11, 0, 0, 0] | [0, 11, 0, 0]) => Probe::Certain,
+                None => Probe::Unsure,
+                _ => Probe::NotForUs,
+            };
+        }
+        _ => return Probe::NotForUs,
+    };
+    let u16 = |at| if is_little { le16_at(bytes, at) } else { be16_at(bytes, at) };
+    let begins = |at: usize, want: u16| u16(at).is_none_or(|value| value == want);
+    if bytes.get(1).is_some_and(|unused| *unused != 0) || !begins(2, 11) || !begins(4, 0) || !begins(10, 0) {
+        return Probe::NotForUs;
+    }
+    let (Some(name), Some(data), Some(_)) = (u16(6), u16(8), u16(10)) else { return Probe::Unsure };
+    let padded = |length: u16| usize::from(length).next_multiple_of(4);
+    if name > 64 || data > 256 {
+        return Probe::NotForUs;
+    }
+    match bytes.len() {
+        length if length < 12 + padded(name) + padded(data) => Probe::Unsure,
+        _ => Probe::Certain,
+    }
+}
+
+/// XDMCP: version 1, an operation, the length of the rest.
+pub(super) fn xdmcp(first: &First<'_>) -> Probe {
+    let words = [0, 2, 4].map(|at| be16_at(first.bytes, at));
+    match words {
+        [Some(1), Some(1..=14), Some(length)]
+            if usize::from(length) + 6 == first.bytes.len() && first.has_port(177) =>
+        {
+            Probe::Certain
+        }
+        _ => Probe::NotForUs,
+    }
+}
+
+/// RDP over UDP: the synchronising datagrams, padded with zeros to the size of which they speak.
+pub(super) fn rdp_udp(first: &First<'_>) -> Probe {
+    const MTU: std::ops::RangeInclusive<u16> = 1132..=1232;
+    const SYN: u16 = 1;
+    let bytes = first.bytes;
+    let (Some(acknowledged), Some(flags), Some(up), Some(down)) =
+        (be32_at(bytes, 0), be16_at(bytes, 6), be16_at(bytes, 12), be16_at(bytes, 14))
+    else {
+        return Probe::NotForUs;
+    };
+    let is_first = acknowledged == u32::MAX;
+    let is_answer = flags & 4 != 0;
+    let is_padded = bytes.get(bytes.len().saturating_sub(512)..).is_some_and(are_zero);
+    let is_right = flags & SYN != 0
+        && (is_first || is_answer)
+        && MTU.contains(&up)
+        && MTU.contains(&down)
+        && MTU.contains(&u16::try_from(bytes.len()).unwrap_or(0))
+        && is_padded;
+    if is_right { Probe::Certain } else { Probe::NotForUs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpi::Carrier;
+    use weir_common::net::Direction;
+
+    fn stream(bytes: &[u8]) -> First<'_> {
+        First::of(Carrier::Stream, Direction::Forward, bytes)
+    }
+
+    fn datagram(bytes: &[u8]) -> First<'_> {
+        First::of(Carrier::Datagram, Direction::Forward, bytes)
+    }
+
+    #[test]
+    fn tacacs_has_a_header_whose_length_fits() {
+        let bytes = [0xc1, 1, 1, 0, 1, 2, 3, 4, 0, 0, 0, 6, 1, 2, 3, 4, 5, 6];
+        assert_eq!(tacacs(&stream(&bytes)), Probe::Likely);
+        assert_eq!(tacacs(&stream(&bytes).between(5000, 49)), Probe::Certain);
+        assert_eq!(tacacs(&stream(&bytes[..17])), Probe::NotForUs);
+        assert_eq!(tacacs(&stream(&[0xc1, 4, 1, 0])), Probe::NotForUs);
+    }
+
+    #[test]
+    fn remote_shells_name_their_accounts() {
+        assert_eq!(rsh(&stream(b"1022\0").between(1023, 514)), Probe::Certain);
+        assert_eq!(rsh(&stream(b"1022\0")), Probe::NotForUs);
+        assert_eq!(rsh(&stream(b"1022\0bob\0root\0ls -l\0")), Probe::Certain);
+        assert_eq!(rsh(&stream(b"10")), Probe::Unsure);
+        assert_eq!(rlogin(&stream(b"\0bob\0root\0xterm/38400\0")), Probe::Certain);
+        for other in [&b"\0bob\0root\0xterm\0"[..], b"\0\0\0\x55\xffSMB", b"\0bob\0root\0xterm/3x\0"] {
+            assert_eq!(rlogin(&stream(other)), Probe::NotForUs);
+        }
+    }
+
+    #[test]
+    fn displays_are_recognised() {
+        let setup = b"l\0\x0b\0\0\0\x12\0\x10\0\0\0MIT-MAGIC-COOKIE-1\0\x000123456789abcdef";
+        assert_eq!(x11(&stream(setup)), Probe::Certain);
+        assert!((1..setup.len()).all(|cut| x11(&stream(&setup[..cut])) == Probe::Unsure));
+        assert_eq!(x11(&stream(b"list")), Probe::NotForUs);
+        let answer = [1, 0, 11, 0, 0, 0, 9, 0];
+        assert_eq!(x11(&stream(&answer).between(6000, 40_000)), Probe::Certain);
+        assert_eq!(x11(&stream(&answer)), Probe::NotForUs);
+        assert_eq!(xdmcp(&datagram(&[0, 1, 0, 2, 0, 1, 0]).between(5000, 177)), Probe::Certain);
+        assert_eq!(xdmcp(&datagram(&[0, 1, 0, 2, 0, 1]).between(5000, 177)), Probe::NotForUs);
+    }
+
+    #[test]
+    fn rdp_over_udp_is_padded() {
+        let mut bytes = vec![0xff, 0xff, 0xff, 0xff, 0, 0x40, 0x10, 1, 1, 2, 3, 4, 4, 0xd0, 4, 0xd0];
+        bytes.resize(1232, 0);
+        assert_eq!(rdp_udp(&datagram(&bytes)), Probe::Certain);
+        bytes[1000] = 1;
+        assert_eq!(rdp_udp(&datagram(&bytes)), Probe::NotForUs);
+        assert_eq!(rdp_udp(&datagram(&[0xff; 16])), Probe::NotForUs);
+    }
+}
