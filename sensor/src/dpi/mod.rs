@@ -37,6 +37,11 @@ mod ftp_data;
 mod tftp;
 mod rpc;
 mod nfs;
+mod pgsql;
+mod mqtt;
+mod mysql;
+mod redis;
+mod memcached;
 // Data and messages.
 // Industry.
 // Names.

@@ -252,6 +252,11 @@ dissectors! {
     tftp::Tftp,
     nfs::Nfs,
     rpc::Rpc,
+    pgsql::Pgsql,
+    mqtt::Mqtt,
+    redis::Redis,
+    memcached::Memcached,
+    mysql::Mysql,
     // Data and messages.
     // Industry.
     // Names, which any bytes may resemble.
