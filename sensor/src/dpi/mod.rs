@@ -42,6 +42,13 @@ mod mqtt;
 mod mysql;
 mod redis;
 mod memcached;
+mod tds;
+mod mongodb;
+mod cassandra;
+mod tns;
+mod amqp;
+mod irc;
+mod xmpp;
 // Data and messages.
 // Industry.
 // Names.

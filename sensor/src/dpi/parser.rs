@@ -257,6 +257,13 @@ dissectors! {
     redis::Redis,
     memcached::Memcached,
     mysql::Mysql,
+    tds::Tds,
+    mongodb::Mongodb,
+    cassandra::Cassandra,
+    tns::Tns,
+    amqp::Amqp,
+    irc::Irc,
+    xmpp::Xmpp,
     // Data and messages.
     // Industry.
     // Names, which any bytes may resemble.

@@ -22,6 +22,8 @@ const LENGTH_MAX: u32 = 1 << 30;
 const PENDING_MAX: usize = 128;
 /// Most bytes of JSON collected of one request's answers; further ones are left out.
 const RESPONSE_BYTES_MAX: usize = 16 << 10;
+/// Most answers that wait for what they answer.
+const EARLY_MAX: usize = 16;
 const PORT: u16 = 5432;
 
 const VERSION_3: u32 = 3 << 16;
@@ -36,9 +38,13 @@ pub(super) struct Pgsql {
     transactions: u64,
     /// The client has begun: its messages have kinds.
     has_started: bool,
-    has_server_started: bool,
+    /// Answers that came before what they answer: where a flow is picked up in the middle, one side's bytes may
+    /// be offered before the other's.
+    early: VecDeque<Box<Transaction>>,
     authentication: Authentication,
     is_lost: [bool; 2],
+    /// The beginning was not seen.
+    is_picked_up: bool,
 }
 
 /// What the client's next `p` is.
@@ -160,7 +166,7 @@ impl Dissector for Pgsql {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
-        for transaction in std::mem::take(&mut self.pending) {
+        for transaction in std::mem::take(&mut self.early).into_iter().chain(std::mem::take(&mut self.pending)) {
             transaction.tell(context);
         }
     }
@@ -238,6 +244,13 @@ fn listed(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 
 impl Pgsql {
     fn begin(&mut self, kind: Request, request: Vec<u8>, context: &mut Context<'_>) {
+        if !request.is_empty()
+            && let Some(mut early) = self.early.pop_front()
+        {
+            early.request = request;
+            early.tell(context);
+            return;
+        }
         self.transactions += 1;
         if self.pending.len() >= PENDING_MAX
             && let Some(oldest) = self.pending.pop_front()
@@ -418,14 +431,18 @@ impl Pgsql {
         if !is_known {
             return Step::Lost;
         }
-        self.has_server_started = true;
         if self.pending.is_empty() && *kind != b'S' && *kind != b'Z' {
+            self.is_picked_up |= self.transactions == 0;
             self.begin(Request::Other, Vec::new(), context);
         }
         if self.answer(*kind, body, size, context)
             && let Some(front) = self.pending.pop_front()
         {
-            front.tell(context);
+            if front.request.is_empty() && self.is_picked_up && self.early.len() < EARLY_MAX {
+                self.early.push_back(front);
+            } else {
+                front.tell(context);
+            }
         }
         Step::Used(size)
     }

@@ -126,7 +126,8 @@ impl<'a> Packet<'a> {
             }
             kind::PUBACK..=kind::PUBCOMP => {
                 packet.id = Some(scan.be16()?);
-                packet.reason = scan.u8().filter(|_| version >= 5);
+                // Where it is left out it is 0.
+                packet.reason = (version >= 5).then(|| scan.u8().unwrap_or(0));
                 packet.properties = properties(&mut scan, version)?;
             }
             kind::SUBSCRIBE => {
