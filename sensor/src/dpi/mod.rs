@@ -55,6 +55,18 @@ mod ftp_data;
 mod tftp;
 mod rpc;
 mod nfs;
+mod pgsql;
+mod mqtt;
+mod mysql;
+mod redis;
+mod memcached;
+mod tds;
+mod mongodb;
+mod cassandra;
+mod tns;
+mod amqp;
+mod irc;
+mod xmpp;
 // Data and messages.
 // Industry.
 mod bytes;

@@ -289,6 +289,18 @@ dissectors! {
     tftp::Tftp,
     nfs::Nfs,
     rpc::Rpc,
+    pgsql::Pgsql,
+    mqtt::Mqtt,
+    redis::Redis,
+    memcached::Memcached,
+    mysql::Mysql,
+    tds::Tds,
+    mongodb::Mongodb,
+    cassandra::Cassandra,
+    tns::Tns,
+    amqp::Amqp,
+    irc::Irc,
+    xmpp::Xmpp,
     // Data and messages.
     // Industry.
     dnp3::Dnp3,

@@ -86,7 +86,7 @@ impl Dissector for Nfs {
     const APP: App = App::Nfs;
 
     /// A datagram begins with any number, a record with its mark.
-    const STARTS: Starts = Starts::DATAGRAM.or(Starts::stream(&[0, 0x80]));
+    const STARTS: Starts = Starts::DATAGRAM.or(Starts::stream(&[0x80]));
 
     fn probe(first: &First<'_>) -> Probe {
         message::probe(first, 2049, |program, version| program == message::NFS && (2..=4).contains(&version))
@@ -273,7 +273,10 @@ impl Nfs {
 
     fn reply(&mut self, xid: u32, reply: &Reply<'_>, context: &mut Context<'_>) -> Option<(u64, u64)> {
         let at = self.pending.iter().position(|pending| pending.xid == xid)?;
-        let pending = self.pending.remove(at)?;
+        let mut pending = self.pending.remove(at)?;
+        if pending.name.is_empty() {
+            pending.name = self.name_of(&pending.handle);
+        }
         let is_executed = reply.accept == Some(0);
         let body = if is_executed { reply.body } else { &[] };
         let results = call::results(pending.version, pending.rpc_procedure, pending.what, body);

@@ -17,6 +17,7 @@ mod services;
 mod storage;
 mod text;
 mod voice;
+mod messages;
 mod windows;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ const FAMILIES: &[&[Recogniser]] = &[
     industry::TABLE,
     peers::TABLE,
     network::TABLE,
+    messages::TABLE,
     windows::TABLE,
     voice::TABLE,
     services::TABLE,

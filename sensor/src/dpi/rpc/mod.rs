@@ -65,7 +65,7 @@ impl Dissector for Rpc {
     const APP: App = App::Rpc;
 
     /// A datagram begins with any number, a record with its mark.
-    const STARTS: Starts = Starts::DATAGRAM.or(Starts::stream(&[0, 0x80]));
+    const STARTS: Starts = Starts::DATAGRAM.or(Starts::stream(&[0x80]));
 
     fn probe(first: &First<'_>) -> Probe {
         message::probe(first, 111, |program, version| {
