@@ -24,6 +24,15 @@ mod ssh;
 // The web.
 mod http;
 // Cryptography, tunnels, voice.
+mod quic;
+mod dtls;
+mod stun;
+mod rtp;
+mod ike;
+mod openvpn;
+mod pptp;
+mod sip;
+mod rtsp;
 // Windows, identity, management.
 // Mail, files, terminals.
 // Data and messages.

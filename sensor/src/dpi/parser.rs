@@ -241,6 +241,16 @@ dissectors! {
     // The web.
     http::Http,
     // Cryptography, tunnels, voice.
+    dtls::Dtls,
+    stun::Stun,
+    quic::Quic,
+    sip::Sip,
+    rtsp::Rtsp,
+    pptp::Pptp,
+    openvpn::Openvpn,
+    ike::Ike,
+    rtp::Rtcp,
+    rtp::Rtp,
     // Windows, identity, management.
     // Mail, files, terminals.
     // Data and messages.

@@ -76,6 +76,12 @@ fn tls_version(name: &str) -> &str {
         "TLS 1.1" => "0x0302",
         "TLS 1.2" => "0x0303",
         "TLS 1.3" => "0x0304",
+        "DTLS 1.0 (OpenSSL)" => "0x0100",
+        "DTLS 1.0" => "0xfeff",
+        "DTLS 1.2" => "0xfefd",
+        "DTLS 1.3" => "0xfefc",
+        "TLS 1.3 draft-26-fb" => "0xfb1a",
+        "TLS 1.3 draft-23-fb" => "0xfb17",
         other => other,
     }
 }

@@ -4,6 +4,8 @@
 //! [`super::Dissector::probe`] hold: a function is strict, since it sees every unknown flow; it is cheap; it may
 //! use the ports as evidence beside the content, never alone.
 
+mod tunnels;
+
 use super::{First, Probe, Starts};
 use weir_common::app::App;
 
@@ -15,4 +17,10 @@ pub(super) struct Recogniser {
 }
 
 /// Every one of them, in the order in which they are asked.
-pub(super) const RECOGNISERS: &[Recogniser] = &[];
+pub(super) const RECOGNISERS: &[Recogniser] = &[
+    // Cryptography, tunnels, voice.
+    Recogniser { app: App::Wireguard, starts: tunnels::WIREGUARD_STARTS, probe: tunnels::wireguard },
+    Recogniser { app: App::Dnscrypt, starts: tunnels::DNSCRYPT_STARTS, probe: tunnels::dnscrypt },
+    Recogniser { app: App::Gtp, starts: tunnels::GTP_STARTS, probe: tunnels::gtp },
+    Recogniser { app: App::Teredo, starts: tunnels::TEREDO_STARTS, probe: tunnels::teredo },
+];

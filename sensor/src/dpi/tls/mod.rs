@@ -10,16 +10,18 @@
 //! missing, and after a gap reading goes on at the next record that can be found.
 
 pub(super) mod certificate;
-mod event;
+pub(super) mod event;
+pub(super) mod facts;
 pub(super) mod fingerprint;
 pub(super) mod handshake;
+pub(super) mod pieces;
 pub(super) mod record;
 mod side;
 
-use self::certificate::Certificate;
-use self::fingerprint::{Ja4, Transport};
+use self::event::{Account, Ending};
+use self::fingerprint::Transport;
 use self::handshake::{
-    ClientHello, ServerHello, alpn_names, extension, is_tls_1_3, leaf_certificate, version_name,
+    ClientHello, ServerHello, extension, is_tls_1_3, version_name,
 };
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
@@ -64,8 +66,7 @@ pub(super) struct Tls {
     /// Something worth an event was seen.
     notable: bool,
     told: bool,
-    /// The event's body as far as known: `{` and members, without the closing brace.
-    body: Vec<u8>,
+    account: Account,
 }
 
 impl Dissector for Tls {
@@ -89,7 +90,7 @@ impl Dissector for Tls {
             early_data: false,
             notable: false,
             told: false,
-            body: Vec::new(),
+            account: Account::default(),
         }
     }
 
@@ -145,6 +146,14 @@ impl Dissector for Tls {
 }
 
 impl Tls {
+    /// Writes the session's event, once, with what is known by now.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        if self.notable && !std::mem::replace(&mut self.told, true) {
+            let Tls { client, version, resumed, .. } = *self;
+            self.account.tell(&Ending { client, version, resumed }, context);
+        }
+    }
+
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
         &mut self.sides[context.direction.index()]
     }
@@ -397,24 +406,10 @@ impl Tls {
         self.notable = true;
         let mut extensions = hello.extensions;
         self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
-        if let Some(name) = hello.server_name {
-            context.metadata.set_bytes(Field::TlsServerName, name);
-        }
-        if !hello.alpn.is_empty() {
-            let offered: Vec<&[u8]> = alpn_names(hello.alpn).collect();
-            context.metadata.set_bytes(Field::TlsAlpn, &offered.join(&b","[..]));
-        }
-        if hello.cut {
-            return None;
-        }
-        let ja4 = Ja4::of(&hello, Transport::Tcp);
-        context.metadata.set_text(Field::TlsJa4, ja4.as_str());
-        let mut text = context.events.is_some().then(Vec::new);
-        let ja3 = fingerprint::ja3(&hello, text.as_mut());
-        context.metadata.set_text(Field::TlsJa3, ja3.as_str());
-        if let Some(text) = text {
-            self.describe_client(&ja3, &text, ja4.as_str(), hello.alpn);
-        }
+        let Some(prints) = facts::of_client(&hello, Transport::Tcp, context) else {
+            return (!hello.cut).then_some(());
+        };
+        self.account.describe_client(&prints, hello.alpn);
         Some(())
     }
 
@@ -430,23 +425,18 @@ impl Tls {
             return Some(());
         }
         let version = hello.negotiated_version();
-        self.set_version(version, context);
-        context.metadata.set_number(Field::TlsCipher, hello.cipher_suite.into());
+        self.version = Some(version);
         if is_tls_1_3(version) {
             self.resumed = hello.pre_shared_key;
             self.side(context).phase = Phase::Over;
         } else {
             self.side(context).phase = Phase::Certificate;
         }
+        let print = facts::of_server(&hello, context);
         if hello.cut {
             *context.malformed += 1;
-            return Some(());
-        }
-        let mut text = context.events.is_some().then(Vec::new);
-        let ja3s = fingerprint::ja3s(&hello, text.as_mut());
-        context.metadata.set_text(Field::TlsJa3s, ja3s.as_str());
-        if let Some(text) = text {
-            self.describe_server(&ja3s, &text, hello.alpn);
+        } else if let Some(print) = print {
+            self.account.describe_server(&print, hello.alpn);
         }
         Some(())
     }
@@ -458,23 +448,10 @@ impl Tls {
 
     fn read_certificate(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
         self.side(context).phase = Phase::Over;
-        let certificate = Certificate::remembered(leaf_certificate(body)?)?;
+        let certificate = facts::of_certificate(body, context)?;
         self.notable = true;
-        let metadata = &mut *context.metadata;
-        metadata.set_text(Field::TlsSubject, &certificate.subject);
-        metadata.set_text(Field::TlsIssuer, &certificate.issuer);
-        metadata.set_text(Field::TlsSerial, &certificate.serial);
-        metadata.set_text(Field::TlsFingerprint, &certificate.fingerprint);
-        for (field, moment) in
-            [(Field::TlsNotBefore, &certificate.not_before), (Field::TlsNotAfter, &certificate.not_after)]
-        {
-            // A time before the epoch has no number; the event has its text.
-            if let Ok(seconds) = u64::try_from(moment.seconds) {
-                metadata.set_number(field, seconds);
-            }
-        }
         if context.events.is_some() {
-            self.describe_certificate(&certificate);
+            self.account.describe_certificate(&certificate);
         }
         Some(())
     }
