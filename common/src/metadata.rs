@@ -251,6 +251,10 @@ fields! {
     SipCallId Sip TextList "sip_call_id" "weirSipCallId" weir(468);
     /// Algorithms that the responder of a key exchange chose.
     IkeAlgorithms Ike TextList "ike_algorithms" "weirIkeAlgorithms" weir(469);
+    /// Whether the client's hello is encrypted, or pretends so: `ech`, `esni`.
+    TlsEncryptedHello Tls Text "tls_encrypted_hello" "weirTlsEncryptedHello" weir(470);
+    /// Subject of the client's certificate.
+    TlsClientSubject Tls Text "tls_client_subject" "weirTlsClientCertificateSubject" weir(471);
     // Windows, identity, management: 500 to 549.
     // Mail, files, terminals: 550 to 599.
     // Data and messages: 600 to 649.

@@ -105,6 +105,10 @@ impl Dissector for Rtp {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        // Where ICE or DTLS goes before the media, that tells more.
+        if self.datagrams == 0 && bytes.first().is_some_and(|byte| byte >> 6 != 2) {
+            return Progress::Switch(0);
+        }
         if self.datagrams == 0 && !self.announced.is_empty() {
             context.metadata.add(Field::RtpPayload, &String::from_utf8_lossy(&self.announced));
         }

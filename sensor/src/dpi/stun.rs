@@ -88,6 +88,12 @@ impl<'a> Header<'a> {
         .take(ATTRIBUTES_MAX)
     }
 
+    /// Whether the attributes fill the message.
+    fn is_exact(&self) -> bool {
+        let bytes: usize = self.attributes().map(|(_, value)| 4 + value.len().next_multiple_of(4)).sum();
+        bytes == self.attributes.len()
+    }
+
     /// Whether it is a message of old, by what its attributes are.
     fn is_classic(&self) -> bool {
         if !matches!(self.method, 1 | 2) || self.class == Class::Indication || self.attributes.is_empty() {
@@ -219,6 +225,11 @@ fn probe_datagram(first: &First<'_>) -> Probe {
     let Some(header) = Header::parse(first.bytes) else { return Probe::NotForUs };
     if header.has_cookie || header.is_classic() {
         return Probe::Certain;
+    }
+    // Variants with attributes of their own (Zoom's): the port has to agree.
+    let is_variant = matches!(header.method, 1 | 2) && !header.attributes.is_empty() && header.is_exact();
+    if is_variant && first.has_port_of(&PORTS) {
+        return Probe::Likely;
     }
     // A request of old says nothing but its number, which the answer repeats.
     let is_binding = header.method == 1 && header.class != Class::Indication && header.attributes.is_empty();

@@ -4,6 +4,7 @@
 //! are left out; metadata stands under [`Field::key`]. `src` is the initiator.
 
 use super::text::{address, community_id, unix};
+use std::borrow::Cow;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Value};
@@ -61,15 +62,15 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
 
 fn text(object: &mut Object<'_>, field: Field, text: &str) {
     match field {
-        Field::TlsVersion => object.text(field.key(), tls_version(text)),
+        Field::TlsVersion => object.text(field.key(), &tls_version(text)),
         Field::TlsAlpn => object.texts(field.key(), text.split(',')),
         _ => object.text(field.key(), text),
     };
 }
 
 /// The version's number as the wire has it, which is what scripts compare; other text stays.
-fn tls_version(name: &str) -> &str {
-    match name {
+fn tls_version(name: &str) -> Cow<'_, str> {
+    Cow::Borrowed(match name {
         "SSLv2" => "0x0002",
         "SSLv3" => "0x0300",
         "TLSv1" | "TLS 1.0" => "0x0301",
@@ -80,8 +81,13 @@ fn tls_version(name: &str) -> &str {
         "DTLS 1.0" => "0xfeff",
         "DTLS 1.2" => "0xfefd",
         "DTLS 1.3" => "0xfefc",
-        "TLS 1.3 draft-26-fb" => "0xfb1a",
-        "TLS 1.3 draft-23-fb" => "0xfb17",
-        other => other,
-    }
+        other => {
+            let Some(draft) = other.strip_prefix("TLS 1.3 draft-") else { return Cow::Borrowed(other) };
+            let (number, high) = draft.strip_suffix("-fb").map_or((draft, "7f"), |number| (number, "fb"));
+            return match number.parse::<u8>() {
+                Ok(number) => Cow::Owned(format!("0x{high}{number:02x}")),
+                Err(_) => Cow::Borrowed(other),
+            };
+        }
+    })
 }

@@ -117,9 +117,9 @@ impl<'a> Long<'a> {
         if version == 0 {
             return Some(long(Type::Negotiation, header_bytes, end));
         }
+        // The fixed bit is none where both have agreed so (RFC 9287).
         let packet = match (kind, first >> 4 & 3) {
             (None, _) => return Some(long(Type::Unknown, header_bytes, end)),
-            (_, _) if first & 0x40 == 0 => return None,
             (Some(Kind::Second), 1) | (Some(_), 0) if kind != Some(Kind::Second) || first >> 4 & 3 == 1 => {
                 Type::Initial
             }
@@ -204,7 +204,9 @@ pub(super) fn look(first: &First<'_>) -> Look {
         return if is_google { Look::Certain } else { Look::No };
     }
     let Some(long) = Long::parse(bytes) else { return Look::No };
+    let has_fixed_bit = bytes.first().is_some_and(|byte| byte & 0x40 != 0);
     match long.packet {
+        Type::Initial | Type::ZeroRtt | Type::Handshake | Type::Retry if !has_fixed_bit => Look::No,
         Type::Negotiation => look_at_negotiation(first, &long),
         Type::Unknown => {
             let is_first = bytes.len() >= CLIENT_DATAGRAM_BYTES_MIN
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!(packet(0xc0, VERSION_2), Some(Type::Retry));
         assert_eq!(packet(0xf0, 1), Some(Type::Retry));
         assert_eq!(packet(0xf0, VERSION_2), Some(Type::Handshake));
-        assert_eq!(packet(0x80, 1), None, "the fixed bit is missing");
+        assert_eq!(packet(0x80, 1), Some(Type::Initial), "the fixed bit is greased");
         assert_eq!(packet(0x40, 1), None);
     }
 

@@ -49,10 +49,12 @@ pub(super) const DNSCRYPT_STARTS: Starts = Starts::both(b"rq\0\x01\x02\x03\x04\x
 /// DNSCrypt version 2 and 1: a resolver's answer begins with a fixed number; what clients send begins with one of
 /// the resolver's own and cannot be known.
 pub(super) fn dnscrypt(first: &First<'_>) -> Probe {
+    const NUMBERS: [&[u8; 8]; 2] = [b"r6fnvWj8", b"q6fnvWj8"];
     let message = if first.is_stream() { first.bytes.get(2..).unwrap_or_default() } else { first.bytes };
-    match message.first_chunk::<8>() {
-        Some(b"r6fnvWj8" | b"q6fnvWj8") => Probe::Certain,
-        None if first.is_stream() => Probe::Unsure,
+    let begins = |number: &&[u8; 8]| number.starts_with(message.get(..8).unwrap_or(message));
+    match NUMBERS.iter().any(begins) {
+        true if message.len() >= 8 => Probe::Certain,
+        true if first.is_stream() => Probe::Unsure,
         _ => Probe::NotForUs,
     }
 }

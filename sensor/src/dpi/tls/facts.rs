@@ -5,7 +5,7 @@
 
 use super::certificate::Certificate;
 use super::fingerprint::{self, Ja4, Transport};
-use super::handshake::{ClientHello, ServerHello, alpn_names, leaf_certificate, version_name};
+use super::handshake::{ClientHello, ServerHello, alpn_names, extension, leaf_certificate, version_name};
 use crate::dpi::Context;
 use crate::dpi::digest::Hex;
 use std::rc::Rc;
@@ -43,6 +43,13 @@ pub(crate) fn of_client(
     if !hello.alpn.is_empty() {
         let offered: Vec<&[u8]> = alpn_names(hello.alpn).collect();
         context.metadata.set_bytes(Field::TlsAlpn, &offered.join(&b","[..]));
+    }
+    for (number, _) in hello.extensions {
+        match number {
+            extension::ENCRYPTED_CLIENT_HELLO => context.metadata.set_text(Field::TlsEncryptedHello, "ech"),
+            extension::ENCRYPTED_SERVER_NAME => context.metadata.set_text(Field::TlsEncryptedHello, "esni"),
+            _ => {}
+        }
     }
     if hello.cut {
         return None;

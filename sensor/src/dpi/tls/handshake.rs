@@ -22,6 +22,10 @@ pub(crate) mod extension {
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
     /// RFC 8446 section 4.2.10.
     pub(crate) const EARLY_DATA: u16 = 42;
+    /// RFC 9849: the true hello is encrypted, or the client pretends so.
+    pub(crate) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+    /// The draft before it, which encrypted the name only.
+    pub(crate) const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
     /// RFC 8446 section 4.2.1.
     pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
 }
