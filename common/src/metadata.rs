@@ -84,7 +84,7 @@ impl Family {
             (Family::Of(App::DceRpc), App::Smb) => true,
             (Family::Of(App::Dns), App::Mdns | App::Llmnr | App::Doh2) => true,
             (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
-            (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2) => true,
+            (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2 | App::Openvpn) => true,
             (Family::Of(App::Smtp), App::Imap | App::Pop3 | App::Nntp) => true,
             (Family::Of(own), _) => own as u16 == app as u16,
         }
@@ -236,6 +236,30 @@ fields! {
     SshHasshServer Ssh Text "hassh_server" "weirSshHasshServer" weir(143);
     // The web: 430 to 459.
     // Cryptography, tunnels, voice: 460 to 499.
+    /// Versions of QUIC that long headers named, in hexadecimal as on the wire.
+    QuicVersion Quic TextList "quic_version" "weirQuicVersion" weir(460);
+    /// User agent that a QUIC client named in the clear or in its transport parameters.
+    QuicUserAgent Quic Text "quic_ua" "weirQuicUserAgent" weir(461);
+    /// Addresses and ports that STUN servers saw a client at.
+    StunMapped Stun TextList "stun_mapped" "weirStunMappedAddresses" weir(462);
+    /// Addresses and ports of the peers that a TURN server relays to.
+    StunPeers Stun TextList "stun_peers" "weirStunPeerAddresses" weir(463);
+    /// Addresses and ports that a TURN server relays from.
+    StunRelayed Stun TextList "stun_relayed" "weirStunRelayedAddresses" weir(464);
+    /// Kinds of media: names of static payload types, numbers of dynamic ones, what SDP announced.
+    RtpPayload Rtp TextList "rtp_payload" "weirRtpPayloads" weir(465);
+    /// Who calls, as SIP addresses.
+    SipFrom Sip TextList "sip_from" "weirSipFrom" weir(466);
+    /// Who is called, as SIP addresses.
+    SipTo Sip TextList "sip_to" "weirSipTo" weir(467);
+    /// Names of calls.
+    SipCallId Sip TextList "sip_call_id" "weirSipCallId" weir(468);
+    /// Algorithms that the responder of a key exchange chose.
+    IkeAlgorithms Ike TextList "ike_algorithms" "weirIkeAlgorithms" weir(469);
+    /// Whether the client's hello is encrypted, or pretends so: `ech`, `esni`.
+    TlsEncryptedHello Tls Text "tls_encrypted_hello" "weirTlsEncryptedHello" weir(470);
+    /// Subject of the client's certificate.
+    TlsClientSubject Tls Text "tls_client_subject" "weirTlsClientCertificateSubject" weir(471);
     // Windows, identity, management: 500 to 549.
     /// Shares that were connected.
     SmbShare Smb TextList "smb_share" "weirSmbShare" weir(500);

@@ -125,6 +125,17 @@ impl Starts {
         Starts { stream: set(bytes), datagram: set(bytes) }
     }
 
+    /// These bytes, from one to another, at the start of a datagram; no streams.
+    pub const fn range_of_datagram(from: u8, to: u8) -> Starts {
+        let mut set = NONE;
+        let mut byte = from as usize;
+        while byte <= to as usize {
+            set[byte >> 6] |= 1 << (byte & 63);
+            byte += 1;
+        }
+        Starts { stream: NONE, datagram: set }
+    }
+
     /// What either of two sets has.
     pub const fn or(self, other: Starts) -> Starts {
         let mut sum = self;

@@ -326,6 +326,8 @@ impl Inspection {
         let direction = now.direction;
         match self.conversation(now, Vec::new()).read(direction, payload) {
             Take::Stop => ControlFlow::Break(()),
+            // Another protocol begins with this datagram. Switches are counted, so this ends.
+            Take::Used(0) if matches!(self.stage, Stage::Probing(_)) => self.datagram(payload, now),
             Take::Used(_) => ControlFlow::Continue(()),
         }
     }

@@ -25,6 +25,15 @@ mod ssh;
 // The web.
 mod http;
 // Cryptography, tunnels, voice.
+mod quic;
+mod dtls;
+mod stun;
+mod rtp;
+mod ike;
+mod openvpn;
+mod pptp;
+mod sip;
+mod rtsp;
 // Windows, identity, management.
 mod der;
 mod wire;

@@ -264,6 +264,16 @@ dissectors! {
     // The web.
     http::Http,
     // Cryptography, tunnels, voice.
+    dtls::Dtls,
+    stun::Stun,
+    quic::Quic,
+    sip::Sip,
+    rtsp::Rtsp,
+    pptp::Pptp,
+    openvpn::Openvpn,
+    ike::Ike,
+    rtp::Rtcp,
+    rtp::Rtp,
     // Windows, identity, management.
     rfb::Rfb,
     rdp::Rdp,

@@ -9,6 +9,7 @@
 //! length, `splt_lengths`, `splt_times_us`, `splt_flags`, `splt_directions` (1 from the initiator, -1 to it).
 
 use super::text::{address, community_id, unix};
+use std::borrow::Cow;
 use weir_common::app::App;
 use weir_common::features::{PacketBrief, mac_text};
 use weir_common::json::Object;
@@ -208,21 +209,32 @@ pub(super) fn hundredths(value: f64) -> f64 {
 
 fn text(object: &mut Object<'_>, field: Field, text: &str) {
     match field {
-        Field::TlsVersion => object.text(field.key(), tls_version(text)),
+        Field::TlsVersion => object.text(field.key(), &tls_version(text)),
         Field::TlsAlpn => object.texts(field.key(), text.split(',')),
         _ => object.text(field.key(), text),
     };
 }
 
 /// The version's number as the wire has it, which is what scripts compare; other text stays.
-fn tls_version(name: &str) -> &str {
-    match name {
+fn tls_version(name: &str) -> Cow<'_, str> {
+    Cow::Borrowed(match name {
         "SSLv2" => "0x0002",
         "SSLv3" => "0x0300",
         "TLSv1" | "TLS 1.0" => "0x0301",
         "TLS 1.1" => "0x0302",
         "TLS 1.2" => "0x0303",
         "TLS 1.3" => "0x0304",
-        other => other,
-    }
+        "DTLS 1.0 (OpenSSL)" => "0x0100",
+        "DTLS 1.0" => "0xfeff",
+        "DTLS 1.2" => "0xfefd",
+        "DTLS 1.3" => "0xfefc",
+        other => {
+            let Some(draft) = other.strip_prefix("TLS 1.3 draft-") else { return Cow::Borrowed(other) };
+            let (number, high) = draft.strip_suffix("-fb").map_or((draft, "7f"), |number| (number, "fb"));
+            return match number.parse::<u8>() {
+                Ok(number) => Cow::Owned(format!("0x{high}{number:02x}")),
+                Err(_) => Cow::Borrowed(other),
+            };
+        }
+    })
 }

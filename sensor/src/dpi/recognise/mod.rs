@@ -17,6 +17,7 @@ mod services;
 mod storage;
 mod text;
 mod voice;
+mod tunnels;
 mod messages;
 mod windows;
 #[cfg(test)]
@@ -39,6 +40,7 @@ const FAMILIES: &[&[Recogniser]] = &[
     industry::TABLE,
     peers::TABLE,
     network::TABLE,
+    tunnels::TABLE,
     messages::TABLE,
     windows::TABLE,
     voice::TABLE,

@@ -2,22 +2,31 @@
 //!
 //! In: what was learned, in the order it came. Out: one JSON object per session. Decides nothing.
 
-use super::Tls;
 use super::certificate::Certificate;
+use super::facts::{ClientPrints, Print};
 use super::handshake::{alpn_names, version_name};
-use crate::dpi::digest::Hex;
 use crate::dpi::{Context, Event};
-use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
-impl Tls {
+/// The event's body as far as it is known: `{` and members, without the closing brace.
+#[derive(Debug, Default)]
+pub(crate) struct Account(Vec<u8>);
+
+/// What is only known in the end.
+pub(crate) struct Ending {
+    pub(crate) client: Option<Direction>,
+    pub(crate) version: Option<u16>,
+    pub(crate) resumed: bool,
+}
+
+impl Account {
     /// Adds what the ClientHello said.
-    pub(super) fn describe_client(&mut self, ja3: &Hex<32>, ja3_text: &[u8], ja4: &str, alpn: &[u8]) {
+    pub(crate) fn describe_client(&mut self, prints: &ClientPrints, alpn: &[u8]) {
         self.describe(|object| {
-            hash_object(object, "ja3", ja3, ja3_text);
-            object.text("ja4", ja4);
+            prints.ja3.describe("ja3", object);
+            object.text("ja4", prints.ja4.as_str());
             if !alpn.is_empty() {
                 object.texts("client_alpns", alpn_names(alpn));
             }
@@ -25,9 +34,9 @@ impl Tls {
     }
 
     /// Adds what the ServerHello said.
-    pub(super) fn describe_server(&mut self, ja3s: &Hex<32>, ja3s_text: &[u8], alpn: &[u8]) {
+    pub(crate) fn describe_server(&mut self, ja3s: &Print, alpn: &[u8]) {
         self.describe(|object| {
-            hash_object(object, "ja3s", ja3s, ja3s_text);
+            ja3s.describe("ja3s", object);
             if !alpn.is_empty() {
                 object.texts("server_alpns", alpn_names(alpn));
             }
@@ -35,50 +44,51 @@ impl Tls {
     }
 
     /// Adds the server's certificate.
-    pub(super) fn describe_certificate(&mut self, certificate: &Certificate) {
+    pub(crate) fn describe_certificate(&mut self, certificate: &Certificate) {
         self.describe(|object| describe_certificate(object, certificate));
     }
 
-    /// Adds members to the event's body.
+    /// Adds the client's certificate.
+    pub(crate) fn describe_client_certificate(&mut self, certificate: &Certificate) {
+        self.describe(|object| describe_certificate(&mut object.object("client"), certificate));
+    }
+
+    /// Adds members.
     fn describe(&mut self, write: impl FnOnce(&mut Object<'_>)) {
-        let start = self.body.len();
-        write(&mut Object::begin(&mut self.body));
-        if self.body.len() == start + 2 {
-            self.body.truncate(start);
+        let body = &mut self.0;
+        let start = body.len();
+        write(&mut Object::begin(body));
+        if body.len() == start + 2 {
+            body.truncate(start);
             return;
         }
-        self.body.pop();
-        if let Some(brace) = self.body.get_mut(start).filter(|_| start > 0) {
+        body.pop();
+        if let Some(brace) = body.get_mut(start).filter(|_| start > 0) {
             *brace = b',';
         }
     }
 
-    /// Writes the session's event, once, with what is known by now.
-    pub(super) fn tell(&mut self, context: &mut Context<'_>) {
-        if context.events.is_none() || !self.notable || std::mem::replace(&mut self.told, true) {
+    /// Writes the session's event with what is known by now.
+    pub(crate) fn tell(&mut self, ending: &Ending, context: &mut Context<'_>) {
+        if context.events.is_none() {
             return;
         }
-        let (resumed, version) = (self.resumed, self.version);
         let name = context.metadata.text(Field::TlsServerName);
+        let from = context.metadata.text(Field::OriginalApp);
         self.describe(|object| {
-            if resumed {
+            if ending.resumed {
                 object.bool("session_resumed", true);
             }
             object.text_if("sni", name);
-            object.text("version", &version.map_or("UNDETERMINED".into(), version_name));
+            object.text("version", &ending.version.map_or("UNDETERMINED".into(), version_name));
+            object.text_if("from_proto", from);
         });
-        self.body.push(b'}');
+        self.0.push(b'}');
+        let (direction, body) = (ending.client.unwrap_or(Direction::Forward), std::mem::take(&mut self.0));
         if let Some(events) = &mut context.events {
-            let (direction, body) =
-                (self.client.unwrap_or(Direction::Forward), std::mem::take(&mut self.body));
-            events.push(Event::new(App::Tls, context.time, direction, body));
+            events.push(Event::new(context.app, context.time, direction, body));
         }
     }
-}
-
-/// `{"hash": ..., "string": ...}`.
-fn hash_object(object: &mut Object<'_>, key: &'static str, hash: &Hex<32>, text: &[u8]) {
-    object.object(key).text("hash", hash.as_str()).bytes("string", text);
 }
 
 fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {

@@ -12,7 +12,6 @@ use sha2::Sha256;
 const SORTED_INLINE: usize = 256;
 
 /// What carries the handshake: JA4's first letter.
-#[allow(dead_code, reason = "DTLS and QUIC carry the same hello; their dissectors come with their protocols")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// TLS over TCP.
@@ -126,7 +125,9 @@ fn hexadecimals(out: &mut impl Sink, numbers: impl Iterator<Item = u16>) {
 
 /// The highest version offered; a hello without supported_versions offers its own.
 fn version_digits(hello: &ClientHello<'_>) -> &'static [u8; 2] {
-    let offered = numbers(hello.supported_versions).filter(|number| !is_grease(*number)).max();
+    let offered = numbers(hello.supported_versions).filter(|number| !is_grease(*number));
+    // DTLS counts downwards.
+    let offered = if handshake::is_datagram_version(hello.version) { offered.min() } else { offered.max() };
     match offered.unwrap_or(hello.version) {
         version::TLS_1_3 => b"13",
         version::TLS_1_2 => b"12",

@@ -22,6 +22,10 @@ pub(crate) mod extension {
     pub(crate) const PRE_SHARED_KEY: u16 = 41;
     /// RFC 8446 section 4.2.10.
     pub(crate) const EARLY_DATA: u16 = 42;
+    /// RFC 9849: the true hello is encrypted, or the client pretends so.
+    pub(crate) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+    /// The draft before it, which encrypted the name only.
+    pub(crate) const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
     /// RFC 8446 section 4.2.1.
     pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
 }
@@ -56,9 +60,14 @@ pub(crate) fn is_version(number: u16) -> bool {
     matches!(number, version::SSL_3..=version::TLS_1_3 | 0x7f01..=0x7fff | 0xfb00..=0xfbff)
 }
 
+/// Whether a number is a version of DTLS: 1.0, 1.2, 1.3, or OpenSSL's before the first standard.
+pub(crate) fn is_datagram_version(number: u16) -> bool {
+    matches!(number, 0xfeff | 0xfefd | 0xfefc | 0x0100)
+}
+
 /// Whether a version is TLS 1.3 or a draft of it, where certificates are encrypted.
 pub(crate) fn is_tls_1_3(number: u16) -> bool {
-    matches!(number, version::TLS_1_3 | 0x7f01..=0x7fff | 0xfb00..=0xfbff)
+    matches!(number, version::TLS_1_3 | 0x7f01..=0x7fff | 0xfb00..=0xfbff | 0xfefc)
 }
 
 /// The name of a version as Suricata's EVE writes it; a number without a name in hexadecimal.
@@ -70,6 +79,10 @@ pub(crate) fn version_name(number: u16) -> Cow<'static, str> {
         0x0302 => "TLS 1.1",
         version::TLS_1_2 => "TLS 1.2",
         version::TLS_1_3 => "TLS 1.3",
+        0xfeff => "DTLS 1.0",
+        0xfefd => "DTLS 1.2",
+        0xfefc => "DTLS 1.3",
+        0x0100 => "DTLS 1.0 (OpenSSL)",
         0x7f01..=0x7f0f => "TLS 1.3 draft-<16",
         0x7f10..=0x7f1c => return Cow::Owned(format!("TLS 1.3 draft-{}", number & 0xff)),
         // Facebook's variants of the drafts.
@@ -129,14 +142,28 @@ impl<'a> ClientHello<'a> {
         if !is_version(version) {
             return None;
         }
-        let mut hello = ClientHello { version, cut: true, ..ClientHello::default() };
-        hello.cut = hello.fill(reader).is_none();
-        Some(hello)
+        Some(ClientHello::begin(version, reader, false))
     }
 
-    fn fill(&mut self, mut reader: Reader<'a>) -> Option<()> {
+    /// As [`ClientHello::parse`], of DTLS, whose hello has a cookie (RFC 6347 section 4.2.1).
+    pub(crate) fn parse_datagram(body: &'a [u8]) -> Option<ClientHello<'a>> {
+        let mut reader = Reader(body);
+        let version = reader.number().filter(|version| is_datagram_version(*version))?;
+        Some(ClientHello::begin(version, reader, true))
+    }
+
+    fn begin(version: u16, reader: Reader<'a>, has_cookie: bool) -> ClientHello<'a> {
+        let mut hello = ClientHello { version, cut: true, ..ClientHello::default() };
+        hello.cut = hello.fill(reader, has_cookie).is_none();
+        hello
+    }
+
+    fn fill(&mut self, mut reader: Reader<'a>, has_cookie: bool) -> Option<()> {
         reader.take(RETRY_RANDOM.len())?;
         let session_id = reader.counted_8()?;
+        if has_cookie {
+            reader.counted_8()?;
+        }
         self.cipher_suites = reader.counted_16()?;
         reader.counted_8()?;
         let whole = self.fill_extensions(reader);
@@ -198,7 +225,7 @@ impl<'a> ServerHello<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Option<ServerHello<'a>> {
         let mut reader = Reader(body);
         let version = reader.number()?;
-        if !is_version(version) {
+        if !is_version(version) && !is_datagram_version(version) {
             return None;
         }
         let retry = reader.take(RETRY_RANDOM.len())? == RETRY_RANDOM;

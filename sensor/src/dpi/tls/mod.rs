@@ -2,24 +2,27 @@
 //!
 //! In: both directions of a stream. Out: what the hellos say in the clear, the fingerprints JA3, JA3S
 //! and JA4, the facts of the server's certificate (before TLS 1.3, which encrypts it), and one event
-//! for the session. Nothing is decrypted; client certificates, renegotiations and everything after
-//! the first ChangeCipherSpec are passed over.
+//! for the session, with the client's certificate where the server asked for it. Nothing is decrypted;
+//! renegotiations and everything after the first ChangeCipherSpec are passed over.
 //!
 //! The records are read by `record`, the messages by `handshake` and `certificate`; `side` knows how
 //! far each side is, `event` writes the event. Here is what a session is: which side is the client, what has been seen, what still may come. Either side may be
 //! missing, and after a gap reading goes on at the next record that can be found.
 
 pub(super) mod certificate;
-mod event;
+pub(super) mod event;
+pub(super) mod facts;
 pub(super) mod fingerprint;
 pub(super) mod handshake;
+pub(super) mod pieces;
 pub(super) mod record;
 mod side;
 
 use self::certificate::Certificate;
+use self::event::{Account, Ending};
 use self::fingerprint::{Ja4, Transport};
 use self::handshake::{
-    ClientHello, ServerHello, alpn_names, extension, is_tls_1_3, leaf_certificate, version_name,
+    ClientHello, ServerHello, extension, is_tls_1_3, leaf_certificate, version_name,
 };
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
@@ -36,6 +39,9 @@ const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
 /// told apart (RFC 8446 section 5.1): certificates of a client, or of anybody where the hellos were not seen.
 const HIDDEN_BYTES_MAX: usize = 16 << 10;
 
+/// Ports where TLS begins with the connection: HTTPS, SMTPS, DNS, LDAPS, FTPS, IMAPS, POP3S, push services.
+const PORTS: [u16; 11] = [443, 465, 563, 636, 853, 989, 990, 993, 995, 5223, 8443];
+
 /// Types of handshake messages (RFC 8446 section 4, RFC 5246 section 7.4) that matter here.
 mod message {
     pub(super) const CLIENT_HELLO: u8 = 1;
@@ -44,6 +50,8 @@ mod message {
     pub(super) const SERVER_KEY_EXCHANGE: u8 = 12;
     pub(super) const CERTIFICATE_REQUEST: u8 = 13;
     pub(super) const SERVER_HELLO_DONE: u8 = 14;
+    pub(super) const CERTIFICATE_VERIFY: u8 = 15;
+    pub(super) const CLIENT_KEY_EXCHANGE: u8 = 16;
     /// Type and length.
     pub(super) const HEADER_BYTES: usize = 4;
 }
@@ -64,8 +72,7 @@ pub(super) struct Tls {
     /// Something worth an event was seen.
     notable: bool,
     told: bool,
-    /// The event's body as far as known: `{` and members, without the closing brace.
-    body: Vec<u8>,
+    account: Account,
 }
 
 impl Dissector for Tls {
@@ -76,7 +83,18 @@ impl Dissector for Tls {
 
     fn probe(first: &First<'_>) -> Probe {
         // A capture that begins late may have the sides backwards, so either may say either's hello.
-        if first.is_stream() { record::probe(first.bytes) } else { Probe::NotForUs }
+        if !first.is_stream() {
+            return Probe::NotForUs;
+        }
+        match record::probe(first.bytes) {
+            // The end of a session, or a piece of one: it fits, and the port does.
+            Probe::Unsure | Probe::NotForUs
+                if first.has_port_of(&PORTS) && record::is_one_sealed_record(first.bytes) =>
+            {
+                Probe::Likely
+            }
+            probe => probe,
+        }
     }
 
     fn new() -> Self {
@@ -89,7 +107,7 @@ impl Dissector for Tls {
             early_data: false,
             notable: false,
             told: false,
-            body: Vec::new(),
+            account: Account::default(),
         }
     }
 
@@ -145,6 +163,14 @@ impl Dissector for Tls {
 }
 
 impl Tls {
+    /// Writes the session's event, once, with what is known by now.
+    fn tell(&mut self, context: &mut Context<'_>) {
+        if self.notable && !std::mem::replace(&mut self.told, true) {
+            let Tls { client, version, resumed, .. } = *self;
+            self.account.tell(&Ending { client, version, resumed }, context);
+        }
+    }
+
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
         &mut self.sides[context.direction.index()]
     }
@@ -228,9 +254,32 @@ impl Tls {
         match header.content {
             Content::ChangeCipherSpec => self.change_cipher_spec(context.direction),
             Content::ApplicationData => side.phase = Phase::Over,
+            Content::Heartbeat => return Ok(self.begin_heartbeat(rest, header.bytes, context)),
             Content::Handshake | Content::Alert => {}
         }
         Ok(Step::Used(HEADER_BYTES))
+    }
+
+    /// A heartbeat (RFC 6520) that is not encrypted yet says how long it is: more than its record has room for is
+    /// an attempt to read the other side's memory (CVE-2014-0160).
+    fn begin_heartbeat(&mut self, rest: &[u8], bytes: usize, context: &mut Context<'_>) -> Step {
+        const PADDING_BYTES_MIN: usize = 16;
+        const FIXED_BYTES: usize = 3;
+        let side = self.side(context);
+        let Some([_, l0, l1]) = rest.get(HEADER_BYTES..).and_then(|body| body.first_chunk::<FIXED_BYTES>()) else {
+            side.record_left = 0;
+            return Step::Wait(HEADER_BYTES + FIXED_BYTES);
+        };
+        let payload = usize::from(u16::from_be_bytes([*l0, *l1]));
+        let is_clear = side.phase != Phase::Over || !self.is_handshake_over();
+        if is_clear && matches!(rest.get(HEADER_BYTES), Some(1 | 2)) {
+            if payload + FIXED_BYTES > bytes {
+                context.anomaly("overflow_heartbeat_message", None);
+            } else if payload + FIXED_BYTES + PADDING_BYTES_MIN > bytes {
+                context.anomaly("invalid_heartbeat_message", None);
+            }
+        }
+        Step::Used(HEADER_BYTES)
     }
 
     /// What follows is encrypted, unless it is TLS 1.3 in disguise and the real hello is still to come.
@@ -241,8 +290,8 @@ impl Tls {
         }
         // Before TLS 1.3, a server that shows neither certificate nor key exchange goes on with an old
         // session. After a gap they may have been in it.
-        if side.phase == Phase::Certificate && !side.gapped {
-            self.resumed = true;
+        if side.phase == Phase::Certificate && !side.gapped && !side.certified {
+            self.resumed |= self.client != Some(direction);
         }
         side.phase = Phase::Over;
     }
@@ -254,7 +303,7 @@ impl Tls {
         }
         side.begun = true;
         let Some(hello) = Ssl2Hello::parse(rest) else {
-            return side.give_up(rest, "neither a TLS record nor an SSL 2.0 hello");
+            return side.give_up(rest, "invalid_sslv2_header");
         };
         side.synchronised = true;
         // The rest of it is passed over like a record.
@@ -265,6 +314,10 @@ impl Tls {
         self.client = Some(if hello.server { context.direction.flip() } else { context.direction });
         if hello.server {
             self.set_version(hello.version, context);
+        } else {
+            // Its ciphers are other numbers; it has nothing else that JA4 counts.
+            let hello = ClientHello { version: hello.version, ..ClientHello::default() };
+            context.metadata.set_text(Field::TlsJa4, Ja4::of(&hello, Transport::Tcp).as_str());
         }
         Ok(Step::Used(0))
     }
@@ -283,7 +336,7 @@ impl Tls {
                 (header[0], u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize)
             }
             Gathered::Missing(more) => return Ok(Step::Wait(rest.len() + more)),
-            Gathered::Interrupted => return side.give_up(rest, "a handshake message breaks off"),
+            Gathered::Interrupted => return side.give_up(rest, "invalid_handshake_message"),
         };
         let wanted = match self.interest(kind, length, rest, context) {
             Interest::Wait(bytes) => return Ok(Step::Wait(bytes)),
@@ -312,7 +365,7 @@ impl Tls {
                     return Ok(Step::Wait(rest.len() + more));
                 }
                 Gathered::Interrupted => {
-                    return self.side(context).give_up(rest, "a handshake message breaks off");
+                    return self.side(context).give_up(rest, "invalid_handshake_message");
                 }
             }
         }
@@ -328,7 +381,9 @@ impl Tls {
             message::CLIENT_HELLO | message::SERVER_HELLO if side.phase == Phase::Hello => {
                 message::HEADER_BYTES + length
             }
-            message::CERTIFICATE if from_server => {
+            // A client without a certificate says so by an empty list.
+            message::CERTIFICATE if !from_server && length == 3 => message::HEADER_BYTES + length,
+            message::CERTIFICATE if from_server || side.phase == Phase::Certificate => {
                 // Of the list, only the first certificate is waited for.
                 let counts_bytes = message::HEADER_BYTES + 6;
                 match record::gather(rest, side.record_left, counts_bytes) {
@@ -342,6 +397,16 @@ impl Tls {
             }
             // Past where a certificate would have stood: the keys are agreed without one.
             message::SERVER_KEY_EXCHANGE | message::CERTIFICATE_REQUEST | message::SERVER_HELLO_DONE => {
+                // The request stands behind the key exchange.
+                let is_request_possible = kind == message::SERVER_KEY_EXCHANGE && from_server;
+                side.phase = if is_request_possible { Phase::Certificate } else { Phase::Over };
+                let client = context.direction.flip();
+                if kind == message::CERTIFICATE_REQUEST && from_server {
+                    self.expect_client_certificate(client);
+                }
+                return Interest::Bytes(0);
+            }
+            message::CLIENT_KEY_EXCHANGE | message::CERTIFICATE_VERIFY if !from_server => {
                 side.phase = Phase::Over;
                 0
             }
@@ -351,11 +416,20 @@ impl Tls {
         };
         // Neither a message past the limit nor a certificate longer than its message is waited for.
         if bytes > MESSAGE_BYTES_MAX.min(message::HEADER_BYTES + length) {
-            *context.malformed += 1;
             side.phase = Phase::Over;
+            context.anomaly("handshake_invalid_length", None);
             return Interest::Bytes(0);
         }
         Interest::Bytes(bytes)
+    }
+
+    /// The server asked for the client's certificate: it is the first that the client says then.
+    fn expect_client_certificate(&mut self, client: Direction) {
+        let side = &mut self.sides[client.index()];
+        let is_between_records = side.record_left == 0 && side.application_bytes == 0;
+        if side.phase == Phase::Over && !side.lost && !side.gapped && is_between_records {
+            (side.phase, side.message_left) = (Phase::Certificate, 0);
+        }
     }
 
     fn read_message(&mut self, kind: u8, body: &[u8], context: &mut Context<'_>) {
@@ -365,7 +439,10 @@ impl Tls {
             _ => self.read_certificate(body, context),
         };
         if understood.is_none() {
-            *context.malformed += 1;
+            context.anomaly(
+                if kind == message::CERTIFICATE { "invalid_certificate" } else { "invalid_handshake_message" },
+                None,
+            );
             self.side(context).phase = Phase::Over;
         }
     }
@@ -397,24 +474,10 @@ impl Tls {
         self.notable = true;
         let mut extensions = hello.extensions;
         self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
-        if let Some(name) = hello.server_name {
-            context.metadata.set_bytes(Field::TlsServerName, name);
-        }
-        if !hello.alpn.is_empty() {
-            let offered: Vec<&[u8]> = alpn_names(hello.alpn).collect();
-            context.metadata.set_bytes(Field::TlsAlpn, &offered.join(&b","[..]));
-        }
-        if hello.cut {
-            return None;
-        }
-        let ja4 = Ja4::of(&hello, Transport::Tcp);
-        context.metadata.set_text(Field::TlsJa4, ja4.as_str());
-        let mut text = context.events.is_some().then(Vec::new);
-        let ja3 = fingerprint::ja3(&hello, text.as_mut());
-        context.metadata.set_text(Field::TlsJa3, ja3.as_str());
-        if let Some(text) = text {
-            self.describe_client(&ja3, &text, ja4.as_str(), hello.alpn);
-        }
+        let Some(prints) = facts::of_client(&hello, Transport::Tcp, context) else {
+            return (!hello.cut).then_some(());
+        };
+        self.account.describe_client(&prints, hello.alpn);
         Some(())
     }
 
@@ -430,23 +493,18 @@ impl Tls {
             return Some(());
         }
         let version = hello.negotiated_version();
-        self.set_version(version, context);
-        context.metadata.set_number(Field::TlsCipher, hello.cipher_suite.into());
+        self.version = Some(version);
         if is_tls_1_3(version) {
             self.resumed = hello.pre_shared_key;
             self.side(context).phase = Phase::Over;
         } else {
             self.side(context).phase = Phase::Certificate;
         }
+        let print = facts::of_server(&hello, context);
         if hello.cut {
-            *context.malformed += 1;
-            return Some(());
-        }
-        let mut text = context.events.is_some().then(Vec::new);
-        let ja3s = fingerprint::ja3s(&hello, text.as_mut());
-        context.metadata.set_text(Field::TlsJa3s, ja3s.as_str());
-        if let Some(text) = text {
-            self.describe_server(&ja3s, &text, hello.alpn);
+            context.anomaly("invalid_handshake_message", None);
+        } else if let Some(print) = print {
+            self.account.describe_server(&print, hello.alpn);
         }
         Some(())
     }
@@ -457,24 +515,29 @@ impl Tls {
     }
 
     fn read_certificate(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
-        self.side(context).phase = Phase::Over;
-        let certificate = Certificate::remembered(leaf_certificate(body)?)?;
-        self.notable = true;
-        let metadata = &mut *context.metadata;
-        metadata.set_text(Field::TlsSubject, &certificate.subject);
-        metadata.set_text(Field::TlsIssuer, &certificate.issuer);
-        metadata.set_text(Field::TlsSerial, &certificate.serial);
-        metadata.set_text(Field::TlsFingerprint, &certificate.fingerprint);
-        for (field, moment) in
-            [(Field::TlsNotBefore, &certificate.not_before), (Field::TlsNotAfter, &certificate.not_after)]
-        {
-            // A time before the epoch has no number; the event has its text.
-            if let Ok(seconds) = u64::try_from(moment.seconds) {
-                metadata.set_number(field, seconds);
-            }
+        if self.client == Some(context.direction) {
+            self.side(context).phase = Phase::Over;
+            return self.read_client_certificate(body, context);
         }
+        // A request for the client's may follow.
+        self.side(context).certified = true;
+        let certificate = facts::of_certificate(body, context)?;
+        self.notable = true;
         if context.events.is_some() {
-            self.describe_certificate(&certificate);
+            self.account.describe_certificate(&certificate);
+        }
+        Some(())
+    }
+}
+
+impl Tls {
+    /// The client's own certificate; an empty list says that it has none.
+    fn read_client_certificate(&mut self, body: &[u8], context: &mut Context<'_>) -> Option<()> {
+        let Some(leaf) = leaf_certificate(body) else { return Some(()) };
+        let certificate = Certificate::remembered(leaf)?;
+        context.metadata.set_text(Field::TlsClientSubject, &certificate.subject);
+        if context.events.is_some() {
+            self.account.describe_client_certificate(&certificate);
         }
         Some(())
     }

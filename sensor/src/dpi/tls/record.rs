@@ -27,6 +27,8 @@ pub(crate) enum Content {
     Alert,
     /// Everything encrypted.
     ApplicationData,
+    /// Signs of life (RFC 6520).
+    Heartbeat,
 }
 
 /// A record's header.
@@ -46,6 +48,7 @@ impl Header {
             21 => Content::Alert,
             22 => Content::Handshake,
             23 => Content::ApplicationData,
+            24 => Content::Heartbeat,
             _ => return None,
         };
         let bytes = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -115,6 +118,13 @@ pub(crate) fn probe(bytes: &[u8]) -> Probe {
         Some(22) => probe_handshake(bytes),
         Some(_) => Probe::NotForUs,
     }
+}
+
+/// Whether the bytes are one record with ciphertext in it and nothing else: a number or tag and something more.
+pub(crate) fn is_one_sealed_record(bytes: &[u8]) -> bool {
+    const SEALED_BYTES_MIN: usize = 17;
+    matches!(Header::at(bytes), Some(Some(Header { content: Content::Alert | Content::ApplicationData, bytes: content }))
+        if content >= SEALED_BYTES_MIN && content + HEADER_BYTES == bytes.len())
 }
 
 /// A stream that begins with no handshake: a refusal, or the middle of a session.
@@ -282,7 +292,7 @@ mod tests {
         assert_eq!(parse([22, 3, 0, 0, 1]), handshake(1));
         assert_eq!(parse([22, 3, 4, 0x48, 0]), handshake(CONTENT_BYTES_MAX));
         for wrong in
-            [[22, 3, 4, 0x48, 1], [22, 3, 5, 0, 1], [22, 2, 0, 0, 1], [19, 3, 3, 0, 1], [24, 3, 3, 0, 1]]
+            [[22, 3, 4, 0x48, 1], [22, 3, 5, 0, 1], [22, 2, 0, 0, 1], [19, 3, 3, 0, 1], [25, 3, 3, 0, 1]]
         {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }

@@ -27,6 +27,8 @@ pub(super) struct Side {
     pub(super) gapped: bool,
     /// A record was found.
     pub(super) synchronised: bool,
+    /// Its certificate was seen.
+    pub(super) certified: bool,
     /// The records cannot be found any more.
     pub(super) lost: bool,
     /// A handshake message that is not whole was looked into already.

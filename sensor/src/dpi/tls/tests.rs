@@ -266,8 +266,11 @@ fn a_malformed_certificate_is_counted_and_the_rest_is_told() {
     server[at] = 0x31;
     let trial = session(TLS12_CLIENT, &server);
     assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 1));
-    assert_eq!(trial.event().get("subject"), None);
-    assert_eq!(trial.event()["version"], "TLS 1.2");
+    let kinds: Vec<_> = trial.events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["anomaly", "tls"]);
+    let body: serde_json::Value = serde_json::from_slice(&trial.events[1].body).unwrap();
+    assert_eq!(body.get("subject"), None);
+    assert_eq!(body["version"], "TLS 1.2");
 }
 
 #[test]
@@ -396,4 +399,74 @@ fn one_side_alone_is_ciphertext_once_its_handshake_must_be_over() {
     assert_eq!(followed.ciphertext_after(), [None; 2]);
     let followed = followed.server(&data(1));
     assert_eq!(followed.ciphertext_after(), [Some(0); 2]);
+}
+
+/// A handshake message, and a record of a type.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind][..], &(body.len() as u32).to_be_bytes()[1..], body].concat()
+}
+
+fn record(content: u8, body: &[u8]) -> Vec<u8> {
+    [&[content, 3, 3][..], &(body.len() as u16).to_be_bytes(), body].concat()
+}
+
+/// Both hellos of TLS 1.2 and a Certificate message.
+fn greetings() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    const CERTIFICATE: &[u8] = include_bytes!("testdata/certificate.der");
+    let counted = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[1..], bytes].concat();
+    let client = message(1, &[&[3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0]].concat());
+    let server = message(2, &[&[3, 3][..], &[8; 32], &[0, 0xc0, 0x2b, 0]].concat());
+    (client, server, message(11, &counted(&counted(CERTIFICATE))))
+}
+
+#[test]
+fn a_client_s_certificate_is_told_when_it_was_asked_for() {
+    let (hello, answer, certificate) = greetings();
+    let server = [answer, certificate.clone(), message(12, b"key"), message(13, b"\x01\x01\0\0"), message(14, b"")];
+    let client = record(22, &[certificate, message(16, b"key")].concat());
+    let trial = trial().client(&record(22, &hello)).server(&record(22, &server.concat())).client(&client);
+    let trial = trial.client(&record(20, &[1])).server(&record(20, &[1])).close();
+    assert_eq!(trial.malformed, 0);
+    let body = trial.event();
+    assert_eq!(body["subject"], body["client"]["subject"]);
+    assert_eq!(body["client"]["subject"], "C=CZ, O=Weir, Inc., CN=www.example.com");
+    assert_eq!(trial.text(Field::TlsClientSubject), "C=CZ, O=Weir, Inc., CN=www.example.com");
+    assert!(body.get("session_resumed").is_none());
+}
+
+#[test]
+fn a_client_without_a_certificate_says_so() {
+    let (hello, answer, certificate) = greetings();
+    let server = [answer, certificate, message(13, b"\x01\x01\0\0"), message(14, b"")];
+    let client = record(22, &[message(11, &[0, 0, 0]), message(16, b"key")].concat());
+    let trial = trial().client(&record(22, &hello)).server(&record(22, &server.concat())).client(&client).close();
+    assert_eq!(trial.malformed, 0);
+    assert!(trial.event().get("client").is_none());
+}
+
+#[test]
+fn a_heartbeat_longer_than_its_record_is_an_anomaly() {
+    let (hello, answer, _) = greetings();
+    let begun = || trial().client(&record(22, &hello)).server(&record(22, &answer));
+    let events = |heartbeat: &[u8]| {
+        let trial = begun().client(&record(24, heartbeat)).close();
+        trial.events.iter().filter(|event| event.kind == "anomaly").count()
+    };
+    assert_eq!(events(&[1, 0x40, 0]), 1);
+    assert_eq!(events(&[&[1, 0, 2, 9, 9][..], &[0; 16]].concat()), 0);
+    assert_eq!(events(&[&[1, 0, 2, 9, 9][..], &[0; 15]].concat()), 1);
+}
+
+#[test]
+fn one_sealed_record_is_enough_with_the_port() {
+    let sealed = record(23, &[5; 34]);
+    let first = First::of(Carrier::Stream, Direction::Forward, &sealed);
+    assert_eq!(Tls::probe(&first), Probe::Unsure);
+    assert_eq!(Tls::probe(&first.between(40_000, 443)), Probe::Likely);
+    let cut = &sealed[..sealed.len() - 1];
+    assert_eq!(Tls::probe(&First::of(Carrier::Stream, Direction::Forward, cut).between(40_000, 443)), Probe::Unsure);
+    let alert = record(21, &[5; 26]);
+    let first = First::of(Carrier::Stream, Direction::Forward, &alert);
+    assert_eq!(Tls::probe(&first), Probe::NotForUs);
+    assert_eq!(Tls::probe(&first.between(443, 40_000)), Probe::Likely);
 }

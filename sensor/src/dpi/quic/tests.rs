@@ -1,0 +1,79 @@
+use super::*;
+use crate::dpi::Carrier;
+use crate::dpi::trial::{Trial, survives_damaged_datagrams};
+
+/// The protected Initial packets of RFC 9001 appendices A.2 and A.3.
+const CLIENT: &[u8] = include_bytes!("testdata/rfc9001_client.bin");
+const SERVER: &[u8] = include_bytes!("testdata/rfc9001_server.bin");
+
+fn probe(bytes: &[u8]) -> Probe {
+    Quic::probe(&First::of(Carrier::Datagram, Direction::Forward, bytes))
+}
+
+#[test]
+fn the_initials_of_the_rfc_are_opened() {
+    assert_eq!(probe(CLIENT), Probe::Certain);
+    assert_eq!(probe(SERVER), Probe::Certain);
+    let trial = Trial::<Quic>::new().over_datagrams().client(CLIENT).server(SERVER);
+    assert_eq!(trial.end, Some(Progress::Done));
+    assert_eq!(trial.text(Field::TlsServerName), "example.com");
+    assert_eq!(trial.text(Field::QuicVersion), "0x00000001");
+    assert_eq!(trial.text(Field::TlsVersion), "TLS 1.3");
+    assert_eq!(trial.malformed, 0);
+    assert_eq!(trial.events.len(), 2);
+    let body: serde_json::Value = serde_json::from_slice(&trial.events[0].body).unwrap();
+    assert_eq!(body["version"], "1");
+    assert_eq!(body["sni"], "example.com");
+    assert_eq!(body["extensions"][0]["name"], "server_name");
+    assert_eq!(body["extensions"][0]["values"][0], "example.com");
+    assert!(body["ja4"].as_str().unwrap().starts_with("q13d"));
+    let body: serde_json::Value = serde_json::from_slice(&trial.events[1].body).unwrap();
+    assert_eq!(body["ja3s"]["string"], "771,4865,51-43");
+}
+
+#[test]
+fn a_packet_that_was_changed_is_not_opened() {
+    let mut damaged = CLIENT.to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    let trial = Trial::<Quic>::new().over_datagrams().client(&damaged).server(SERVER).close();
+    assert_eq!(trial.text(Field::TlsServerName), "");
+    assert_eq!(trial.events.len(), 0);
+}
+
+#[test]
+fn a_server_alone_has_a_version_and_nothing_else() {
+    let trial = Trial::<Quic>::new().over_datagrams().server(SERVER).close();
+    assert_eq!(trial.learned(), "quic_version 0x00000001\n");
+}
+
+#[test]
+fn google_s_hello_is_read_in_the_clear() {
+    let hello = b"\x0d12345678Q043\x01hashhashhash\xa0\x01\x00\x40CHLO\x02\0\0\0SNI\0\x05\0\0\0UAID\x09\0\0\0a.orgname";
+    assert_eq!(probe(hello), Probe::Certain);
+    let trial = Trial::<Quic>::new().over_datagrams().client(hello);
+    assert_eq!(trial.text(Field::TlsServerName), "a.org");
+    assert_eq!(trial.text(Field::QuicUserAgent), "name");
+    let body = trial.event();
+    assert_eq!(body["version"], "Q043");
+    assert_eq!(body["cyu"][0]["string"], "43,SNI-UAID");
+}
+
+#[test]
+fn noise_is_not_quic() {
+    for noise in [
+        &b""[..],
+        b"\xc0",
+        b"\xc0\0\0\0\x01",
+        b"\xc0\0\0\0\x01\x15aaaaaaaaaaaaaaaaaaaaaaaaa",
+        b"\x80\x60\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x0d12345678Q0x3",
+        b"\x40aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        assert_eq!(probe(noise), Probe::NotForUs, "{noise:02x?}");
+    }
+}
+
+#[test]
+fn damage_does_not_panic() {
+    survives_damaged_datagrams::<Quic>(&[(Direction::Forward, &CLIENT[..400]), (Direction::Reverse, SERVER)]);
+}
