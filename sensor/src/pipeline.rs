@@ -16,7 +16,7 @@ use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed};
-use crate::dpi::{CutOff, Event, Inspection, Inspector};
+use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
@@ -101,6 +101,7 @@ pub fn start(
         Some(_) => CutOff::parse(&config.ring.cut_off).map_err(std::io::Error::other)?,
         None => CutOff::default(),
     };
+    let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
@@ -112,7 +113,10 @@ pub fn start(
                 Duration::from_millis(config.flow.fragment_timeout_ms),
             ),
             flows: FlowTable::new(&config.flow, flows_max, number),
-            inspector: config.dpi.enabled.then(|| Inspector::new(&config.dpi).with_cut_off(cut_off)),
+            inspector: config
+                .dpi
+                .enabled
+                .then(|| Inspector::new(&config.dpi).with_cut_off(cut_off).with_services(services.clone())),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),

@@ -17,11 +17,13 @@ use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
 use super::parser::Parser;
 use super::probing::{Probing, Verdict};
+use super::services::Services;
 use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
 use crate::decode::{Packet, Transport};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::{Direction, protocol};
@@ -36,6 +38,7 @@ pub struct Inspector {
     cut_off: CutOff,
     files: FileConfig,
     expectations: Expectations,
+    services: Arc<Services>,
     pool: Pool,
 }
 
@@ -78,6 +81,7 @@ impl Inspector {
             cut_off: CutOff::default(),
             files: config.files.clone(),
             expectations: Expectations::default(),
+            services: Services::built_in(),
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -86,6 +90,11 @@ impl Inspector {
     /// [`Inspection::kept_of`] can tell.
     pub fn with_cut_off(self, cut_off: CutOff) -> Inspector {
         Inspector { cut_off, ..self }
+    }
+
+    /// Knows these services, not only the built-in ones.
+    pub fn with_services(self, services: Arc<Services>) -> Inspector {
+        Inspector { services, ..self }
     }
 
     /// Bytes that the worker's streams hold now.
@@ -115,7 +124,7 @@ impl Inspector {
             Transport::Ports { .. } if packet.ip.protocol == protocol::UDP => Carrier::Datagram,
             _ => return,
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
         let inspection = match slot {
             Some(inspection) => inspection,
             None => {
@@ -125,8 +134,18 @@ impl Inspector {
         };
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
-        let mut now =
-            Now { carrier, direction, time, events, counters, cut_off, probe_bytes_max, files, expectations };
+        let mut now = Now {
+            carrier,
+            direction,
+            time,
+            events,
+            counters,
+            cut_off,
+            probe_bytes_max,
+            files,
+            expectations,
+            services,
+        };
         inspection.packet(packet, &mut now, pool);
     }
 
@@ -142,7 +161,7 @@ impl Inspector {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
         if !inspection.is_over() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
                 carrier,
@@ -154,6 +173,7 @@ impl Inspector {
                 probe_bytes_max,
                 files,
                 expectations,
+                services,
             };
             inspection.close(&mut now, pool);
         }
@@ -173,6 +193,7 @@ struct Now<'a> {
     probe_bytes_max: usize,
     files: &'a FileConfig,
     expectations: &'a mut Expectations,
+    services: &'a Services,
 }
 
 impl Inspection {
@@ -363,6 +384,7 @@ impl Inspection {
             probe_bytes_max: now.probe_bytes_max,
             files: now.files,
             expectations: now.expectations,
+            services: now.services,
             ends: self.ends,
             other,
             other_used: 0,
@@ -440,6 +462,7 @@ struct Conversation<'a> {
     probe_bytes_max: usize,
     files: &'a FileConfig,
     expectations: &'a mut Expectations,
+    services: &'a Services,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -560,6 +583,7 @@ impl Conversation<'_> {
     ) -> Take {
         let Stage::Reading(parser) = self.stage else { return Take::Stop };
         let told = self.events.as_ref().map_or(0, |events| events.len());
+        let known = self.metadata.len();
         let mut context = Context {
             time: self.time,
             direction,
@@ -578,6 +602,9 @@ impl Conversation<'_> {
             self.counters.broken += 1;
             parser.close(&mut context);
             context.anomaly(event, None);
+        }
+        if self.metadata.len() != known {
+            self.services.label(self.metadata);
         }
         if let Some(events) = self.events.as_deref_mut()
             && let Some(new) = events.get_mut(told..)

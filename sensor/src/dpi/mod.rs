@@ -19,8 +19,10 @@ mod file;
 mod cut_off;
 mod digest;
 mod recognise;
+mod services;
 mod tls;
 mod ssh;
+mod proxy;
 // The web.
 mod http;
 // Cryptography, tunnels, voice.
@@ -42,6 +44,7 @@ pub use expect::Expectation;
 pub use file::FileBody;
 pub use first::{First, Glimpse, Starts};
 pub use inspect::{Inspection, Inspector};
+pub use services::{Services, ServicesError};
 
 use config::FileConfig;
 use expect::Expectations;
