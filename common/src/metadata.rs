@@ -337,6 +337,11 @@ impl Metadata {
         self.values.is_empty()
     }
 
+    /// How many fields have a value.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
     /// The values in the order they were learned.
     pub fn iter(&self) -> impl Iterator<Item = (Field, &Value)> {
         self.values.iter().map(|(field, value)| (*field, value))

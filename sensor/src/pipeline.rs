@@ -18,7 +18,7 @@ use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed};
 use crate::dpi::file::store::{RunningStore, Store};
-use crate::dpi::{CutOff, Event, Inspection, Inspector};
+use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
 use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
@@ -117,6 +117,7 @@ pub fn start(
         None => CutOff::default(),
     };
     let (store, store_handle) = store.map(Store::start).transpose()?.unzip();
+    let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
@@ -129,10 +130,10 @@ pub fn start(
             )
             .with(&config.decode),
             flows: FlowTable::new(&config.flow, flows_max, number),
-            inspector: config
-                .dpi
-                .enabled
-                .then(|| Inspector::new(&config.dpi).with_cut_off(cut_off).with_store(store_handle.clone())),
+            inspector: config.dpi.enabled.then(|| {
+                let inspector = Inspector::new(&config.dpi).with_cut_off(cut_off);
+                inspector.with_store(store_handle.clone()).with_services(services.clone())
+            }),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),

@@ -19,8 +19,8 @@ mod summary;
 
 use crate::config::SensorConfig;
 use crate::counters::Published;
-use crate::dpi::CutOff;
 use crate::dpi::file::store::Store;
+use crate::dpi::{CutOff, Services};
 use crate::export::{self, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
@@ -472,6 +472,9 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
             return wrong("ring.cut_off", "applications are recognised only with `dpi.enabled`".into());
         }
         Ok(_) => {}
+    }
+    if let Err(error) = Services::load(&config.dpi.services) {
+        return wrong("dpi.services", error.to_string());
     }
     for url in &config.export.destinations {
         if let Err(error) = export::Target::parse(url) {

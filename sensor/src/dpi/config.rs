@@ -17,6 +17,9 @@ pub struct DpiConfig {
     /// Most bytes held for all TCP flows of one worker. At the limit, flows that want to hold more
     /// give up their gaps at once.
     pub streams_bytes_max: u64,
+    /// A file of services by domain, one `domain  brand  category` a line, beside those that are known: each stands
+    /// for what is below it too, and for the flows with such a name. Empty: no file.
+    pub services: String,
     /// Files that pass inside of applications.
     pub files: FileConfig,
 }
@@ -69,6 +72,7 @@ impl Default for DpiConfig {
             probe_bytes_max: 2048,
             stream_bytes_max: 256 << 10,
             streams_bytes_max: 128 << 20,
+            services: String::new(),
             files: FileConfig::default(),
         }
     }

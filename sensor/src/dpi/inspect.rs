@@ -20,11 +20,13 @@ use super::file::store::StoreHandle;
 use super::parser::Parser;
 use super::pending::Pending;
 use super::probing::{Probing, Verdict};
+use super::services::Services;
 use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
 use crate::decode::{Packet, Transport};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::{Direction, protocol};
@@ -39,6 +41,7 @@ pub struct Inspector {
     cut_off: CutOff,
     files: Files,
     expectations: Expectations,
+    services: Arc<Services>,
     pool: Pool,
 }
 
@@ -83,6 +86,7 @@ impl Inspector {
             cut_off: CutOff::default(),
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
+            services: Services::built_in(),
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -96,6 +100,11 @@ impl Inspector {
     /// Stores the files that pass.
     pub fn with_store(self, store: Option<StoreHandle>) -> Inspector {
         Inspector { files: self.files.with_store(store), ..self }
+    }
+
+    /// Knows these services, not only the built-in ones.
+    pub fn with_services(self, services: Arc<Services>) -> Inspector {
+        Inspector { services, ..self }
     }
 
     /// Bytes that the worker's streams hold now.
@@ -130,7 +139,7 @@ impl Inspector {
             Transport::Ports { .. } if packet.ip.protocol == protocol::UDP => Carrier::Datagram,
             _ => return,
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
         let inspection = match slot {
             Some(inspection) => inspection,
             None => {
@@ -140,8 +149,18 @@ impl Inspector {
         };
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
-        let mut now =
-            Now { carrier, direction, time, events, counters, cut_off, probe_bytes_max, files, expectations };
+        let mut now = Now {
+            carrier,
+            direction,
+            time,
+            events,
+            counters,
+            cut_off,
+            probe_bytes_max,
+            files,
+            expectations,
+            services,
+        };
         inspection.packet_with_events(packet, &mut now, pool);
     }
 
@@ -157,7 +176,7 @@ impl Inspector {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
         if !inspection.is_over() || inspection.pending.is_some() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, pool, .. } = self;
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
                 carrier,
@@ -169,6 +188,7 @@ impl Inspector {
                 probe_bytes_max,
                 files,
                 expectations,
+                services,
             };
             inspection.close(&mut now, pool);
         }
@@ -188,6 +208,7 @@ struct Now<'a> {
     probe_bytes_max: usize,
     files: &'a Files,
     expectations: &'a mut Expectations,
+    services: &'a Services,
 }
 
 impl Inspection {
@@ -408,6 +429,7 @@ impl Inspection {
             probe_bytes_max: now.probe_bytes_max,
             files: now.files,
             expectations: now.expectations,
+            services: now.services,
             ends: self.ends,
             other,
             other_used: 0,
@@ -488,6 +510,7 @@ struct Conversation<'a> {
     probe_bytes_max: usize,
     files: &'a Files,
     expectations: &'a mut Expectations,
+    services: &'a Services,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -608,6 +631,7 @@ impl Conversation<'_> {
     ) -> Take {
         let Stage::Reading(parser) = self.stage else { return Take::Stop };
         let told = self.events.as_ref().map_or(0, |events| events.len());
+        let known = self.metadata.len();
         let mut context = Context {
             time: self.time,
             direction,
@@ -628,6 +652,9 @@ impl Conversation<'_> {
             context.anomaly(event, None);
         }
         self.counters.files += self.files.take_ended();
+        if self.metadata.len() != known {
+            self.services.label(self.metadata);
+        }
         if let Some(events) = self.events.as_deref_mut()
             && let Some(new) = events.get_mut(told..)
         {

@@ -20,8 +20,10 @@ pub mod file;
 mod cut_off;
 mod digest;
 mod recognise;
+mod services;
 mod tls;
 mod ssh;
+mod proxy;
 // The web.
 mod http;
 // Cryptography, tunnels, voice.
@@ -101,6 +103,7 @@ pub use expect::Expectation;
 pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
 pub use inspect::{Inspection, Inspector};
+pub use services::{Services, ServicesError};
 
 use expect::Expectations;
 use weir_common::app::App;

@@ -261,6 +261,7 @@ dissectors! {
     // What begins with a mark of its own.
     tls::Tls,
     ssh::Ssh,
+    proxy::Proxy,
     // The web.
     http::Http,
     // Cryptography, tunnels, voice.

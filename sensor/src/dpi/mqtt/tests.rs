@@ -13,7 +13,12 @@ fn exchanges_are_told_with_what_acknowledges_them() {
     let learned = trial.learned();
     assert_eq!((trial.events.len(), trial.malformed), (2, 0), "{learned}");
     assert!(learned.contains(r#""client_id":"dev","flags":{"username":true,"password":true,"will_retain":false,"will":false,"clean_session":true},"username":"joe""#), "{learned}");
-    assert!(learned.contains(r#""connack":{"qos":0,"retain":false,"dup":false,"session_present":false,"return_code":0}}"#), "{learned}");
+    assert!(
+        learned.contains(
+            r#""connack":{"qos":0,"retain":false,"dup":false,"session_present":false,"return_code":0}}"#
+        ),
+        "{learned}"
+    );
     assert!(learned.contains(r#"mqtt {"publish":{"qos":1,"retain":false,"dup":false,"topic":"t","message_id":7,"message":"abc"},"puback":{"qos":0,"retain":false,"dup":false,"message_id":7}}"#), "{learned}");
     assert!(learned.contains("user joe\n") && learned.contains("object t\n"), "{learned}");
 }
@@ -47,7 +52,9 @@ fn a_long_message_passes_and_is_told_in_part() {
 
 #[test]
 fn connects_are_recognised_and_others_by_port() {
-    let probe = |bytes: &[u8], port| Mqtt::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000));
+    let probe = |bytes: &[u8], port| {
+        Mqtt::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000))
+    };
     assert_eq!(probe(CONNECT, 9), Probe::Certain);
     assert_eq!(probe(&CONNECT[..6], 9), Probe::Unsure);
     assert_eq!(probe(b"\x10\x03abc", 1883), Probe::NotForUs);

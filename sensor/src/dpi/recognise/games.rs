@@ -5,7 +5,11 @@
 use super::*;
 
 pub(super) const TABLE: &[Recogniser] = &[
-    line(App::Raknet, Starts::datagram(b"\x01\x02\x05\x06\x07\x08\x19\x1a\x1c"), raknet),
+    line(
+        App::Raknet,
+        Starts::datagram(b"\x01\x02\x05\x06\x07\x08\x19\x1a\x1c\x80\x84\x88\x8c\xa0\xc0"),
+        raknet,
+    ),
     line(App::SourceEngine, Starts::datagram(b"\xff\xfe"), source_engine),
     line(App::Quake3, Starts::datagram(b"\xff"), quake),
     line(App::Steam, Starts::datagram(b"\xffV").or(Starts::STREAM), steam),
@@ -24,16 +28,40 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::TesOnline, Starts::stream(b"\x00"), tes_online),
 ];
 
-/// RakNet's messages before a connection hold sixteen bytes that mark them.
+/// RakNet's messages before a connection hold sixteen bytes that mark them; in one, frames and acknowledgements tile.
 fn raknet(first: &First<'_>) -> Probe {
     const MARK: &[u8; 16] = b"\0\xff\xff\0\xfe\xfe\xfe\xfe\xfd\xfd\xfd\xfd\x12\x34\x56\x78";
     let at = match first.bytes.first() {
+        Some(0x80 | 0x84 | 0x88 | 0x8c) => {
+            let frames = tiles(first.bytes, 4, raknet_frame).is_some_and(|count| count > 0);
+            return if frames { Probe::Likely } else { Probe::NotForUs };
+        }
+        Some(0xa0 | 0xc0) => {
+            let ranges = tiles(first.bytes, 3, |bytes| Some(if u8_at(bytes, 0)? == 0 { 7 } else { 4 }));
+            let is_so =
+                ranges.is_some_and(|count| count > 0 && be16(first.bytes, 1).map(usize::from) == Some(count));
+            let are_kinds = u8_at(first.bytes, 3).is_some_and(|kind| kind <= 1);
+            return if is_so && are_kinds { Probe::Likely } else { Probe::NotForUs };
+        }
         Some(1 | 2) => 9,
         Some(0x1c) => 17,
         Some(0x19) => 2,
         _ => 1,
     };
     certain(array_at::<16>(first.bytes, at).as_ref() == Some(MARK))
+}
+
+/// A frame in a connected datagram: flags with a reliability, a length in bits, numbers, a part of a message.
+fn raknet_frame(bytes: &[u8]) -> Option<usize> {
+    let (flags, bits) = (u8_at(bytes, 0)?, be16(bytes, 1)?);
+    let reliability = flags >> 5;
+    let is_reliable = matches!(reliability, 2 | 3 | 4 | 6 | 7);
+    let is_ordered = matches!(reliability, 1 | 3 | 4 | 7);
+    let numbers = if is_reliable { 3 } else { 0 }
+        + if matches!(reliability, 1 | 4) { 3 } else { 0 }
+        + if is_ordered { 4 } else { 0 }
+        + if flags & 0x10 != 0 { 10 } else { 0 };
+    (flags & 0x0f == 0 && bits > 0).then(|| 3 + numbers + usize::from(bits).div_ceil(8))
 }
 
 /// Valve's server queries: a connectionless mark, then the question or the answer.

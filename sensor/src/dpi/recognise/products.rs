@@ -215,7 +215,9 @@ fn ubiquiti(first: &First<'_>) -> Probe {
     let is_so = fits && matches!(u8_at(bytes, 1), Some(0..=16));
     match bytes.len() {
         4 => likely_on(first, &[10_001], is_so),
-        _ => certain_on(first, &[10_001], is_so && tiles(bytes, 4, element).is_some_and(|count| count >= 3)),
+        _ => certain(
+            first.has_port(10_001) && is_so && tiles(bytes, 4, element).is_some_and(|count| count >= 3),
+        ),
     }
 }
 
@@ -266,7 +268,9 @@ fn zoom(first: &First<'_>) -> Probe {
 fn cisco_vpn(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let fits = be16(bytes, 11).is_some_and(|len| usize::from(len) + 13 <= bytes.len());
-    certain(bytes.get(1..3) == Some(&[1, 0]) && fits && be16(bytes, 3).is_some_and(|epoch| epoch < 16))
+    let is_so = bytes.get(1..3) == Some(&[1, 0]) && fits && be16(bytes, 3).is_some_and(|epoch| epoch < 16);
+    // A dissector of DTLS may read it.
+    if is_so { Probe::Likely } else { Probe::NotForUs }
 }
 
 /// ZeroTier's hello, which is not encrypted: flags, the verb, versions.

@@ -35,6 +35,11 @@ fn bfcp(first: &First<'_>) -> Probe {
         (len >= 2).then(|| len.next_multiple_of(4))
     };
     let fits = first.is_stream() || len == bytes.len();
+    // Greetings, farewells and acknowledgements may have no attribute.
+    let is_empty = len == 12;
+    if is_empty && !matches!(primitive, 7 | 8 | 11 | 14..=18) {
+        return Probe::NotForUs;
+    }
     certain(fits && be32(bytes, 4) != Some(0) && (is_fragment || tiles(message, 12, attribute).is_some()))
 }
 

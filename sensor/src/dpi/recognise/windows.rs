@@ -2,9 +2,9 @@
 //! (RFC 1282), X11, XDMCP, RDP over UDP (MS-RDPEUDP).
 
 use super::{First, Probe};
-use crate::dpi::wire::{be16_at, be32_at, le16_at, until_nul};
 use super::{Recogniser, line};
 use crate::dpi::Starts;
+use crate::dpi::wire::{be16_at, be32_at, le16_at, until_nul};
 use weir_common::app::App;
 
 pub(super) const TABLE: &[Recogniser] = &[
