@@ -28,10 +28,15 @@ mod http;
 // Mail, files, terminals.
 // Data and messages.
 // Industry.
+mod bacnet;
 mod bytes;
+mod coap;
 mod dnp3;
 mod enip;
+mod iec104;
 mod modbus;
+mod opcua;
+mod s7comm;
 // Names.
 mod dns;
 // Peers.
@@ -39,6 +44,7 @@ mod bencode;
 mod bittorrent;
 mod bittorrent_dht;
 mod socks;
+mod ssdp;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

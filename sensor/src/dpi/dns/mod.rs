@@ -184,7 +184,10 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
     if metadata.is_full(Field::DnsAnswers) {
         return;
     }
-    for record in message.answers() {
+    let [answers, authorities, additionals] = message.sections();
+    // Addresses and aliases count wherever they stand: multicast DNS has them in the additional section.
+    let beside = authorities.chain(additionals).filter(|record| matches!(record.rtype, rr::A | rr::AAAA | rr::CNAME));
+    for record in answers.chain(beside) {
         let mut add = |text: &str| metadata.add(Field::DnsAnswers, text);
         match record.rtype {
             rr::A => {

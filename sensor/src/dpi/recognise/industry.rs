@@ -370,6 +370,9 @@ pub(super) fn some_ip(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let mut rest = bytes;
     let mut messages = 0;
+    if be32(bytes, 4).is_some_and(|length| !(8..=0xffff).contains(&length)) {
+        return Probe::NotForUs;
+    }
     while !rest.is_empty() {
         let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
             return if messages == 0 { unsure_if_stream(first) } else { Probe::NotForUs };

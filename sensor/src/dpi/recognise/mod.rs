@@ -7,6 +7,8 @@
 mod industry;
 mod peers;
 
+pub(super) use industry::cotp_data;
+
 use super::{First, Probe, Starts};
 use weir_common::app::App;
 

@@ -2,7 +2,7 @@
 //!
 //! In: a flow's first bytes. Out: verdicts.
 
-use crate::dpi::bytes::{be16, be32, le16, le32, u8_at};
+use crate::dpi::bytes::{be16, be32, le32, u8_at};
 use crate::dpi::{First, Probe};
 
 fn certain_if(is_so: bool) -> Probe {
@@ -176,7 +176,8 @@ pub(super) fn ethereum(first: &First<'_>) -> Probe {
             [0xf9, high, low, ..] => 3 + usize::from(u16::from_be_bytes([*high, *low])),
             _ => return Probe::NotForUs,
         };
-        return certain_if(is_signed && (1..=6).contains(kind) && length <= list.len());
+        let is_fit = length == list.len() || length < list.len() && first.has_port_of(&PORTS);
+        return certain_if(is_signed && (1..=6).contains(kind) && is_fit);
     }
     // EIP-8: the size, then an uncompressed public key; before it, 307 bytes and 210 in answer.
     const MESSAGE_BYTES_MIN: usize = 190;
@@ -293,31 +294,31 @@ pub(super) fn local_discovery(first: &First<'_>) -> Probe {
     starts(first.bytes, b"BT-SEARCH * HTTP/1.1\r\n")
 }
 
-/// uTP (BEP 29): a connection begins with SYN, and is answered with its number.
+/// uTP (BEP 29): a connection begins with SYN; each side's numbers fit the other's.
 pub(super) fn utp(first: &First<'_>) -> Probe {
     const HEADER_BYTES: usize = 20;
-    let Some([kind, extension, rest @ ..]) = first.bytes.first_chunk::<HEADER_BYTES>() else { return Probe::NotForUs };
-    if kind & 0x0f != 1 || kind >> 4 > 4 || *extension > 2 {
+    const SYN: u8 = 0x41;
+    /// How far what is acknowledged may be behind what was sent last.
+    const WINDOW: u16 = 64;
+    let bytes = first.bytes;
+    let is_header = |bytes: &[u8]| {
+        matches!(bytes, [kind, extension, ..] if kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2)
+    };
+    if bytes.len() < HEADER_BYTES || !is_header(bytes) {
         return Probe::NotForUs;
     }
-    let (here, there) = (be16(rest, 0).unwrap_or(0), be16(first.other.head(), 2).unwrap_or(0));
-    let is_answer = match first.other.head() {
-        // The responder sends with the number that the SYN carried; the initiator with the next.
-        [kind, extension, ..] => {
-            kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2 && first.other.len >= 20
-                && (here == there || here == there.wrapping_add(1) || there == here.wrapping_add(1))
-        }
-        _ => false,
-    };
-    // A SYN has nothing behind its header and acknowledges nothing.
-    const SYN: u8 = 0x41;
-    let is_syn = *kind == SYN && *extension == 0 && be16(rest, 16) == Some(0) && first.bytes.len() == HEADER_BYTES;
-    let is_first = is_syn && le16(rest, 14).is_some_and(|sequence| sequence == 0x0100);
-    match (is_answer, is_first) {
-        (true, _) => Probe::Certain,
-        (false, true) => Probe::Likely,
-        (false, false) => Probe::NotForUs,
+    let word = |bytes: &[u8], offset: usize| be16(bytes, offset).unwrap_or(0);
+    let (sequence, acknowledged) = (word(bytes, 16), word(bytes, 18));
+    let other = first.other.head();
+    if first.other.len >= HEADER_BYTES as u32 && is_header(other) {
+        // The responder sends under the number of the SYN, the initiator under the next.
+        let apart = word(bytes, 2).wrapping_sub(word(other, 2));
+        let behind = word(other, 16).wrapping_sub(acknowledged);
+        let is_pair = matches!(apart, 0 | 1 | u16::MAX) && (behind <= WINDOW || behind >= u16::MAX - WINDOW);
+        return if is_pair && (other.first() == Some(&SYN) || apart != 0) { Probe::Certain } else { Probe::NotForUs };
     }
+    let is_first = bytes.first() == Some(&SYN) && bytes.get(1) == Some(&0) && bytes.len() == HEADER_BYTES;
+    if is_first && sequence == 1 && acknowledged == 0 { Probe::Likely } else { Probe::NotForUs }
 }
 
 #[cfg(test)]
@@ -369,9 +370,11 @@ mod tests {
         assert_eq!(tracker(&udp(&connect)), Probe::Certain);
         assert_eq!(local_discovery(&udp(b"BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n")), Probe::Certain);
         let syn = [0x41, 0, 0x30, 0x39, 1, 2, 3, 4, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0];
+        let acknowledged = |state: &mut [u8; 20]| state[19] = 1;
         assert_eq!(utp(&udp(&syn)), Probe::Likely);
         let mut state = syn;
         state[0] = 0x21;
+        acknowledged(&mut state);
         let answered = First { other: Glimpse::of(&syn), ..udp(&state) };
         assert_eq!(utp(&answered), Probe::Certain);
     }
