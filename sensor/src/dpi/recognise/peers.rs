@@ -144,7 +144,7 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
         return verdict;
     }
     // Segments: magic, flags, sequence, part, and of how many.
-    if let [b'G', b'N' | b'T', b'D' | b'A', _flags, _, _, part, parts, ..] = bytes {
+    if let [b'G', b'N', b'D', _flags, _, _, part, parts, ..] | [b'G', b'T', b'A', _flags, _, _, part, parts, ..] = bytes {
         return certain_if(*parts == 0 && *part > 0 || part <= parts);
     }
     let (Some(kind), Some(hops), Some(ttl)) = (u8_at(bytes, 16), u8_at(bytes, 18), u8_at(bytes, 17)) else {
@@ -158,7 +158,10 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
     }
     let is_known = matches!(kind, 0x00..=0x02 | 0x30..=0x32 | 0x40 | 0x41 | 0x80 | 0x81);
     let is_fit = length as usize == payload && ttl.saturating_add(hops) <= 15;
-    certain_if(is_known && is_fit && bytes.get(..16).is_some_and(|guid| guid.iter().any(|byte| *byte != 0)))
+    // A descriptor's number is random.
+    const NUMBER_BYTES_SET_MIN: usize = 10;
+    let set = bytes.get(..16).map_or(0, |number| number.iter().filter(|byte| **byte != 0).count());
+    certain_if(is_known && is_fit && set >= NUMBER_BYTES_SET_MIN)
 }
 
 /// Ethereum: discovery (a signed RLP list) and RLPx (an encrypted handshake with its length).
