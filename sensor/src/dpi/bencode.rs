@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn what_is_not_bencoded_is_nothing() {
-        for bytes in [&b""[..], b"5:abc", b"i12", b"iae", b"d1:a", b"99999999999:x", b"x", b"l", b"-1:a", b"i+1e"] {
+        for bytes in
+            [&b""[..], b"5:abc", b"i12", b"iae", b"d1:a", b"99999999999:x", b"x", b"l", b"-1:a", b"i+1e"]
+        {
             assert_eq!(Value::read(bytes), None, "{bytes:?}");
         }
         let deep = |depth: usize| [&b"l".repeat(depth)[..], &b"e".repeat(depth)].concat();

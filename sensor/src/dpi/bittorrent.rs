@@ -92,7 +92,9 @@ impl Bittorrent {
             for (key, peer) in [("client", peers[0]), ("server", peers[1])] {
                 if let Some(peer) = peer {
                     let mut object = object.object(key);
-                    object.text("peer_id", &hex(&peer, peer.len())).text_if("software", client(&peer).as_deref());
+                    object
+                        .text("peer_id", &hex(&peer, peer.len()))
+                        .text_if("software", client(&peer).as_deref());
                 }
             }
         });
@@ -102,7 +104,10 @@ impl Bittorrent {
 /// The program that a peer's number names: `-XXvvvv-` (Azureus' style).
 fn client(peer: &[u8; 20]) -> Option<String> {
     let [b'-', name @ .., b'-'] = peer.get(..8)? else { return None };
-    std::str::from_utf8(name).ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric())).map(str::to_owned)
+    std::str::from_utf8(name)
+        .ok()
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

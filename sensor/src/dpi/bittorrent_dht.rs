@@ -275,8 +275,12 @@ mod tests {
 
     #[test]
     fn damage_is_survived_and_others_are_not_taken() {
-        survives_damaged_datagrams::<BittorrentDht>(&[(Direction::Forward, ASK), (Direction::Reverse, ANSWER)]);
-        let probe = |bytes: &[u8]| BittorrentDht::probe(&First::of(Carrier::Datagram, Direction::Forward, bytes));
+        survives_damaged_datagrams::<BittorrentDht>(&[
+            (Direction::Forward, ASK),
+            (Direction::Reverse, ANSWER),
+        ]);
+        let probe =
+            |bytes: &[u8]| BittorrentDht::probe(&First::of(Carrier::Datagram, Direction::Forward, bytes));
         assert_eq!(probe(ASK), Probe::Certain);
         assert_eq!(probe(b"d4:spam4:eggse"), Probe::NotForUs);
         assert_eq!(probe(b"data"), Probe::NotForUs);

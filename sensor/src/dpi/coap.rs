@@ -88,7 +88,9 @@ impl<'a> Message<'a> {
                 URI_HOST => message.host = Some(value),
                 URI_PATH => join(&mut message.path, b'/', value),
                 URI_QUERY => join(&mut message.query, b'&', value),
-                CONTENT_FORMAT => message.format = Some(value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte))),
+                CONTENT_FORMAT => {
+                    message.format = Some(value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte)))
+                }
                 _ => {}
             }
             rest = after;
@@ -101,7 +103,8 @@ impl<'a> Message<'a> {
     }
 
     fn is_text(&self) -> bool {
-        let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(char::is_control));
+        let is_text =
+            |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(char::is_control));
         is_text(&self.path) && is_text(&self.query) && self.host.is_none_or(is_text)
     }
 }
@@ -194,7 +197,9 @@ impl Dissector for Coap {
     const STARTS: Starts = Starts::datagram(&STARTS);
 
     fn probe(first: &First<'_>) -> Probe {
-        let Some(message) = Message::read(first.bytes).filter(Message::is_text) else { return Probe::NotForUs };
+        let Some(message) = Message::read(first.bytes).filter(Message::is_text) else {
+            return Probe::NotForUs;
+        };
         // A confirmable or plain message has a request or response; acknowledgement and reset never a request.
         if message.kind >= 2 && message.is_request() || message.kind == 3 && message.code != 0 {
             return Probe::NotForUs;

@@ -21,6 +21,8 @@ const PORT: u16 = 2404;
 #[derive(Debug, Default)]
 pub(super) struct Iec104 {
     messages: u64,
+    /// By direction: where frames begin is not known.
+    is_lost: [bool; 2],
 }
 
 /// What a frame's control field says (IEC 60870-5-104 section 5).
@@ -53,7 +55,11 @@ impl<'a> Frame<'a> {
             _ => {
                 let asdu = bytes.get(4..)?;
                 let sent = u16::from_le_bytes([a, b]) >> 1;
-                (c & 1 == 0 && Asdu::read(asdu).is_some()).then_some(Frame::Information { sent, received, asdu })
+                (c & 1 == 0 && Asdu::read(asdu).is_some()).then_some(Frame::Information {
+                    sent,
+                    received,
+                    asdu,
+                })
             }
         }
     }
@@ -134,6 +140,7 @@ impl Dissector for Iec104 {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        let index = context.direction.index();
         let mut at = 0;
         while let Some(rest) = bytes.get(at..)
             && let Some((&[start, length], after)) = rest.split_first_chunk::<HEADER_BYTES>()
@@ -141,19 +148,29 @@ impl Dissector for Iec104 {
             let length = usize::from(length);
             if start != START || !LENGTHS.contains(&length) {
                 // The next frame begins at the next start byte.
-                let next = rest.iter().skip(1).position(|byte| *byte == START).map_or(rest.len(), |at| at + 1);
-                context.anomaly("invalid_start", None);
+                let next =
+                    rest.iter().skip(1).position(|byte| *byte == START).map_or(rest.len(), |at| at + 1);
+                if !std::mem::replace(&mut self.is_lost[index], true) {
+                    context.anomaly("invalid_start", None);
+                }
                 at += next;
                 continue;
             }
             let Some(frame) = after.get(..length) else { break };
+            // In the search for a frame only what is one counts.
+            if self.is_lost[index] && Frame::read(frame).is_none() {
+                at += 1;
+                continue;
+            }
+            self.is_lost[index] = false;
             self.frame(frame, context);
             at += HEADER_BYTES + length;
         }
         Progress::Used(at)
     }
 
-    fn gap(&mut self, _: u64, _: &mut Context<'_>) -> Progress {
+    fn gap(&mut self, _: u64, context: &mut Context<'_>) -> Progress {
+        self.is_lost[context.direction.index()] = true;
         Progress::Used(0)
     }
 

@@ -66,10 +66,13 @@ impl Dissector for Modbus {
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
-        if be16(bytes, 2).is_some_and(|protocol| protocol != 0) || u8_at(bytes, 4).is_some_and(|high| high != 0) {
+        if be16(bytes, 2).is_some_and(|protocol| protocol != 0)
+            || u8_at(bytes, 4).is_some_and(|high| high != 0)
+        {
             return Probe::NotForUs;
         }
-        let (Some(length), Some(_), Some(function)) = (be16(bytes, 4), u8_at(bytes, 6), u8_at(bytes, 7)) else {
+        let (Some(length), Some(_), Some(function)) = (be16(bytes, 4), u8_at(bytes, 6), u8_at(bytes, 7))
+        else {
             return Probe::Unsure;
         };
         let length = usize::from(length);
@@ -160,8 +163,7 @@ impl Modbus {
         if let Data::Exception(code) = message.data {
             context.metadata.add(Field::Status, exception_name(code));
         }
-        let found =
-            self.waiting.iter().position(|have| have.id == id && have.function == function & 0x7f);
+        let found = self.waiting.iter().position(|have| have.id == id && have.function == function & 0x7f);
         let request = found.and_then(|at| self.waiting.remove(at));
         let transaction = request.as_ref().map_or(self.transactions, |request| request.transaction);
         if request.is_none() {
@@ -173,7 +175,8 @@ impl Modbus {
             (request.as_ref().and_then(|request| request.quantity), &message.data)
         {
             let is_bits = message.access() & (COILS | DISCRETES) != 0;
-            let expected = if is_bits { usize::from(quantity).div_ceil(8) } else { 2 * usize::from(quantity) };
+            let expected =
+                if is_bits { usize::from(quantity).div_ceil(8) } else { 2 * usize::from(quantity) };
             if data.len() != expected {
                 context.anomaly("value_mismatch", Some(transaction));
             }
@@ -183,7 +186,12 @@ impl Modbus {
 }
 
 /// Writes the event of a request, a response, or both.
-fn tell(request: Option<&Waiting>, response: Option<&Message<'_>>, transaction: u64, context: &mut Context<'_>) {
+fn tell(
+    request: Option<&Waiting>,
+    response: Option<&Message<'_>>,
+    transaction: u64,
+    context: &mut Context<'_>,
+) {
     // The event is the request's, who sends it.
     context.tell(Direction::Forward, Some(transaction), |object| {
         object.number("id", transaction + 1);
@@ -224,8 +232,7 @@ impl<'a> Message<'a> {
     fn read(bytes: &'a [u8], is_request: bool) -> Message<'a> {
         let mut message = Message { bytes, errors: 0, data: Data::Empty };
         let pdu = bytes.get(8..).unwrap_or_default();
-        let read =
-            if is_request { message.read_request(pdu) } else { message.read_response(pdu) };
+        let read = if is_request { message.read_request(pdu) } else { message.read_response(pdu) };
         match read {
             Some(data) => message.data = data,
             None => message.errors |= DATA_LENGTH,
@@ -369,7 +376,10 @@ impl<'a> Message<'a> {
             (self.errors & DATA_LENGTH != 0, "invalid_length"),
             (self.errors & DATA_VALUE != 0, "invalid_value"),
             (self.errors & EXC_CODE != 0, "invalid_exception_code"),
-            (function_name(self.function() & 0x7f) == "Unknown" && !is_assignable(self.function()), "invalid_function_code"),
+            (
+                function_name(self.function() & 0x7f) == "Unknown" && !is_assignable(self.function()),
+                "invalid_function_code",
+            ),
         ];
         for (_, event) in events.into_iter().filter(|(is_so, _)| *is_so) {
             context.anomaly(event, Some(transaction));
@@ -612,7 +622,8 @@ mod tests {
     fn what_contradicts_itself_is_told() {
         let kinds = |trial: &Trial<Modbus>| {
             let anomalies = trial.events.iter().filter(|event| event.kind == "anomaly");
-            let bodies = anomalies.map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).unwrap());
+            let bodies =
+                anomalies.map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).unwrap());
             bodies.map(|body| body["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         let alone = Trial::<Modbus>::new().server(RESPONSE);

@@ -38,7 +38,11 @@ impl Dissector for Opcua {
         let Some(size) = header(first.bytes) else {
             let is_possible = |kind: &&[u8; 4]| kind.starts_with(first.bytes.get(..4).unwrap_or(first.bytes));
             let is_short = first.bytes.len() < HEADER_BYTES;
-            return if is_short && KINDS.iter().any(|kind| is_possible(&kind)) { Probe::Unsure } else { Probe::NotForUs };
+            return if is_short && KINDS.iter().any(|kind| is_possible(&kind)) {
+                Probe::Unsure
+            } else {
+                Probe::NotForUs
+            };
         };
         // What each kind has at least, and the version it begins with.
         let is_right = match first.bytes.get(..4) {
@@ -84,9 +88,8 @@ impl Dissector for Opcua {
     fn close(&mut self, _: &mut Context<'_>) {}
 }
 
-const KINDS: [&[u8; 4]; 11] = [
-    b"HELF", b"ACKF", b"ERRF", b"RHEF", b"OPNF", b"CLOF", b"MSGF", b"MSGC", b"MSGA", b"OPNC", b"CLOC",
-];
+const KINDS: [&[u8; 4]; 11] =
+    [b"HELF", b"ACKF", b"ERRF", b"RHEF", b"OPNF", b"CLOF", b"MSGF", b"MSGC", b"MSGA", b"OPNC", b"CLOC"];
 
 /// The size of the message that begins here.
 fn header(bytes: &[u8]) -> Option<usize> {
@@ -293,7 +296,8 @@ mod tests {
         let hello = message(b"HELF", &[&[0, 0, 0, 0][..], &[0, 0, 1, 0].repeat(4), &text(url)].concat());
         let policy = text("http://opcfoundation.org/UA/SecurityPolicy#None");
         let open = message(b"OPNF", &[&[0; 4][..], &policy, &[0xff; 8], &[1; 16]].concat());
-        let read = [&1u32.to_le_bytes()[..], &[1; 8], &5u32.to_le_bytes(), &[1, 0, 0x77, 0x02], &[0; 700]].concat();
+        let read =
+            [&1u32.to_le_bytes()[..], &[1; 8], &5u32.to_le_bytes(), &[1, 0, 0x77, 0x02], &[0; 700]].concat();
         [hello, open, message(b"MSGF", &read)].concat()
     }
 

@@ -62,7 +62,8 @@ impl Dissector for S7comm {
             }
             let Some(packet) = rest.get(..length) else { break };
             if u8_at(packet, 5).is_some_and(|kind| kind & 0xf0 == 0xf0)
-                && let Some(message) = packet.get(TRANSPORT_BYTES..).filter(|data| data.first() == Some(&PROTOCOL))
+                && let Some(message) =
+                    packet.get(TRANSPORT_BYTES..).filter(|data| data.first() == Some(&PROTOCOL))
             {
                 self.message(message, context);
             }

@@ -55,7 +55,8 @@ impl Dissector for Socks {
             [5, count, methods @ ..] if !methods.is_empty() || *count > 0 => {
                 let count = usize::from(*count);
                 let known = methods.iter().take(count).all(|method| matches!(method, 0..=9 | 0x80..=0xfe));
-                let is_distinct = methods.iter().enumerate().all(|(at, method)| !methods[..at].contains(method));
+                let is_distinct =
+                    methods.iter().enumerate().all(|(at, method)| !methods[..at].contains(method));
                 match methods.len() {
                     len if len < count && known && count <= 10 => Probe::Unsure,
                     len if len == count && known && is_distinct && count <= 10 => {
@@ -73,14 +74,22 @@ impl Dissector for Socks {
             }
             [4, command, ..] if !matches!(command, 1 | 2) => Probe::NotForUs,
             [4, _, rest @ ..] => {
-                let (Some(port), Some(address)) = (be16(rest, 0), at::<4>(rest, 2)) else { return Probe::Unsure };
+                let (Some(port), Some(address)) = (be16(rest, 0), at::<4>(rest, 2)) else {
+                    return Probe::Unsure;
+                };
                 let Some((_, used)) = version_4(bytes) else {
                     return if bytes.len() < 3 * TEXT_BYTES_MAX { Probe::Unsure } else { Probe::NotForUs };
                 };
                 let text = bytes.get(8..used).unwrap_or_default();
                 let is_text = text.iter().all(|byte| *byte == 0 || byte.is_ascii_graphic());
                 match is_text && used == bytes.len() && port != 0 && address != [0; 4] {
-                    true => if has_port { Probe::Certain } else { Probe::Likely },
+                    true => {
+                        if has_port {
+                            Probe::Certain
+                        } else {
+                            Probe::Likely
+                        }
+                    }
                     false => Probe::NotForUs,
                 }
             }
@@ -235,7 +244,8 @@ impl Socks {
 
     fn ask(&mut self, command: u8, target: String, port: u16, context: &mut Context<'_>) {
         context.metadata.add(Field::Command, command_name(command));
-        let shown = if target.contains(':') { format!("[{target}]:{port}") } else { format!("{target}:{port}") };
+        let shown =
+            if target.contains(':') { format!("[{target}]:{port}") } else { format!("{target}:{port}") };
         context.metadata.add(Field::Object, &shown);
         (self.command, self.target, self.port) = (command, target, port);
     }

@@ -74,11 +74,9 @@ impl Dissector for Ssdp {
             metadata.set_text(Field::HttpMethod, method);
             metadata.set_text(Field::HttpUri, target);
         }
-        for (header, field) in [
-            ("host", Field::HttpHost),
-            ("user-agent", Field::HttpUserAgent),
-            ("server", Field::HttpServer),
-        ] {
+        for (header, field) in
+            [("host", Field::HttpHost), ("user-agent", Field::HttpUserAgent), ("server", Field::HttpServer)]
+        {
             if let Some(value) = message.header(header) {
                 metadata.set_bytes(field, value);
             }
@@ -144,7 +142,8 @@ mod tests {
     use crate::dpi::trial::{Trial, survives_damaged_datagrams};
     use weir_common::net::Direction;
 
-    const SEARCH: &[u8] = b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\n\
+    const SEARCH: &[u8] =
+        b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\n\
         ST: urn:dial-multiscreen-org:service:dial:1\r\nUSER-AGENT: Chromium/100 Linux\r\n\r\n";
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nST: upnp:rootdevice\r\nUSN: uuid:1::upnp:rootdevice\r\n\
         LOCATION: http://192.0.2.1:80/d.xml\r\nSERVER: Linux UPnP/1.0 x/1\r\n\r\n";

@@ -227,11 +227,8 @@ impl<'a> Fragment<'a> {
     fn read(link: Link, bytes: &'a [u8]) -> Option<Fragment<'a>> {
         let (control, function) = (u8_at(bytes, 0)?, u8_at(bytes, 1)?);
         let is_response = matches!(function, RESPONSE | UNSOLICITED_RESPONSE | 131);
-        let (indications, objects) = if is_response {
-            (Some(be16(bytes, 2)?), bytes.get(4..)?)
-        } else {
-            (None, bytes.get(2..)?)
-        };
+        let (indications, objects) =
+            if is_response { (Some(be16(bytes, 2)?), bytes.get(4..)?) } else { (None, bytes.get(2..)?) };
         Some(Fragment { link, control, function, indications, objects })
     }
 
@@ -245,8 +242,7 @@ impl<'a> Fragment<'a> {
 fn header(bytes: &[u8]) -> Option<Result<Link, ()>> {
     let header = bytes.get(..HEADER_BYTES)?;
     let (data, check) = header.split_last_chunk::<2>()?;
-    let link =
-        Link { control: u8_at(header, 3)?, destination: le16(header, 4)?, source: le16(header, 6)? };
+    let link = Link { control: u8_at(header, 3)?, destination: le16(header, 4)?, source: le16(header, 6)? };
     Some(if crc(data) == u16::from_le_bytes(*check) { Ok(link) } else { Err(()) })
 }
 

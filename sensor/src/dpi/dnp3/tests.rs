@@ -32,11 +32,10 @@ fn response() -> Vec<u8> {
 fn requests_and_responses_are_told_with_their_points() {
     let trial = Trial::<Dnp3>::new().client(&request()).server(&response());
     assert_eq!((trial.malformed, trial.events.len()), (0, 2));
-    assert_eq!(trial.learned().lines().take(3).collect::<Vec<_>>(), [
-        "command direct_operate response",
-        "object g12v1 g1v2 g1v1",
-        "status device_restart"
-    ]);
+    assert_eq!(
+        trial.learned().lines().take(3).collect::<Vec<_>>(),
+        ["command direct_operate response", "object g12v1 g1v2 g1v1", "status device_restart"]
+    );
     let event = |at: usize| serde_json::from_slice::<serde_json::Value>(&trial.events[at].body).unwrap();
     let want = serde_json::json!({
         "type": "request",
@@ -69,7 +68,8 @@ fn a_fragment_is_put_together_from_segments() {
     let whole = [0xc5, 1, 60, 2, 6, 60, 3, 6, 60, 4, 6, 60, 1, 6, 30, 0, 6];
     let segments = [&[0x40][..], &whole[..9]].concat();
     let last = [&[0x81][..], &whole[9..]].concat();
-    let trial = Trial::<Dnp3>::new().client(&frame(0xc4, 10, 1, &segments)).client(&frame(0xc4, 10, 1, &last));
+    let trial =
+        Trial::<Dnp3>::new().client(&frame(0xc4, 10, 1, &segments)).client(&frame(0xc4, 10, 1, &last));
     assert_eq!(trial.event()["application"]["objects"].as_array().unwrap().len(), 5);
     let alone = Trial::<Dnp3>::new().client(&frame(0xc4, 10, 1, &last));
     assert!(alone.events.is_empty());
@@ -89,7 +89,10 @@ fn damage_is_told_by_its_place() {
     assert_eq!(kind(&Trial::new().client(&damaged(8))), "bad_link_crc");
     assert_eq!(kind(&Trial::new().client(&damaged(12))), "bad_transport_crc");
     assert_eq!(kind(&Trial::new().client(&frame(0xc4, 10, 1, &[]))), "len_too_small");
-    assert_eq!(kind(&Trial::new().client(&frame(0xc4, 10, 1, &[0xc0, 0xc0, 2, 99, 1, 7, 1, 0]))), "unknown_object");
+    assert_eq!(
+        kind(&Trial::new().client(&frame(0xc4, 10, 1, &[0xc0, 0xc0, 2, 99, 1, 7, 1, 0]))),
+        "unknown_object"
+    );
     let points = [0xc0, 0xc0, 2, 12, 1, 0x28, 0xff, 0xff];
     assert_eq!(kind(&Trial::new().client(&frame(0xc4, 10, 1, &points))), "too_many_points");
     // What is behind a damaged frame is found again.

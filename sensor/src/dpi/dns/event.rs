@@ -18,7 +18,12 @@ const GROUPED: [u16; 10] =
     [rr::A, rr::AAAA, rr::CNAME, rr::NS, rr::PTR, rr::MX, rr::TXT, rr::NULL, rr::SRV, rr::SSHFP];
 
 /// Fills the object.
-pub(super) fn write(message: &Message<'_>, transaction: u64, names: &mut NameBuffer, object: &mut Object<'_>) {
+pub(super) fn write(
+    message: &Message<'_>,
+    transaction: u64,
+    names: &mut NameBuffer,
+    object: &mut Object<'_>,
+) {
     let flags = message.flags();
     object.number("version", 3u8);
     object.text("type", if message.is_response() { "response" } else { "request" });
@@ -159,7 +164,12 @@ fn with_value(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer
     }
 }
 
-pub(super) fn write_soa(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, soa: &mut Object<'_>) {
+pub(super) fn write_soa(
+    message: &Message<'_>,
+    record: &Record<'_>,
+    names: &mut NameBuffer,
+    soa: &mut Object<'_>,
+) {
     let Some((name, next)) = message.name(record.data_at, names) else { return };
     soa.text("mname", &text(name));
     let Some((name, next)) = message.name(next, names) else { return };
@@ -174,7 +184,12 @@ pub(super) fn write_soa(message: &Message<'_>, record: &Record<'_>, names: &mut 
     }
 }
 
-pub(super) fn write_srv(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, srv: &mut Object<'_>) {
+pub(super) fn write_srv(
+    message: &Message<'_>,
+    record: &Record<'_>,
+    names: &mut NameBuffer,
+    srv: &mut Object<'_>,
+) {
     for (key, number) in ["priority", "weight", "port"].into_iter().zip(record.data.chunks_exact(2)) {
         srv.number(key, number.try_into().map_or(0, u16::from_be_bytes));
     }

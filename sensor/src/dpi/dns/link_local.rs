@@ -50,7 +50,8 @@ pub(super) fn write(message: &Message<'_>, app: App, names: &mut NameBuffer, obj
         });
     }
     for (key, records) in ["answers", "authorities", "additionals"].into_iter().zip(message.sections()) {
-        let records = records.filter(|record| record.rtype != rr::OPT || options(record.data).next().is_some());
+        let records =
+            records.filter(|record| record.rtype != rr::OPT || options(record.data).next().is_some());
         let mut records = records.take(RECORDS_MAX).peekable();
         if records.peek().is_none() {
             continue;

@@ -20,7 +20,8 @@ const LLMNR_PORT: u16 = 5355;
 const NETBIOS_PORT: u16 = 137;
 
 pub(super) fn dns(first: &First<'_>) -> Probe {
-    let is_ours = !first.has_port_of(&[MDNS_PORT, LLMNR_PORT, NETBIOS_PORT]) || first.has_port(super::DNS_PORT);
+    let is_ours =
+        !first.has_port_of(&[MDNS_PORT, LLMNR_PORT, NETBIOS_PORT]) || first.has_port(super::DNS_PORT);
     match first.carrier {
         Carrier::Datagram if is_ours => match whole(first.bytes, first.bytes.len()) {
             Probe::Certain => Probe::Certain,

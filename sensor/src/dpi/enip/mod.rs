@@ -70,7 +70,8 @@ impl Dissector for Enip {
         let is_right = match pdu.command {
             REGISTER_SESSION => data.len() == 4 && le16(data, 0) == Some(1) && le16(data, 2) == Some(0),
             LIST_SERVICES | LIST_IDENTITY | LIST_INTERFACES if pdu.session == 0 => {
-                data.is_empty() || le16(data, 0).is_some_and(|items| (1..=64).contains(&items)) && data.len() >= 6
+                data.is_empty()
+                    || le16(data, 0).is_some_and(|items| (1..=64).contains(&items)) && data.len() >= 6
             }
             SEND_RR_DATA | SEND_UNIT_DATA => {
                 le32(data, 0) == Some(0)
@@ -106,7 +107,9 @@ impl Dissector for Enip {
         }
         if self.is_lost[index] {
             let is_start = Pdu::read(bytes).is_some_and(|pdu| {
-                names::command(pdu.command).is_some() && names::status(pdu.status).is_some() && pdu.options == 0
+                names::command(pdu.command).is_some()
+                    && names::status(pdu.status).is_some()
+                    && pdu.options == 0
             });
             if !is_start {
                 return Progress::Used(bytes.len());
@@ -145,12 +148,15 @@ impl Dissector for Enip {
 impl Enip {
     fn message(&mut self, pdu: &Pdu<'_>, context: &mut Context<'_>) {
         learn(pdu, context);
-        let is_invalid =
-            matches!(pdu.command, SEND_RR_DATA | SEND_UNIT_DATA) && pdu.status == 0 && !event::is_readable(pdu);
+        let is_invalid = matches!(pdu.command, SEND_RR_DATA | SEND_UNIT_DATA)
+            && pdu.status == 0
+            && !event::is_readable(pdu);
         let found = match context.direction {
             Direction::Forward => None,
             Direction::Reverse => {
-                let matches = |(_, request): &(u64, Box<[u8]>)| Pdu::read(request).is_some_and(|request| request.is_answered_by(pdu));
+                let matches = |(_, request): &(u64, Box<[u8]>)| {
+                    Pdu::read(request).is_some_and(|request| request.is_answered_by(pdu))
+                };
                 self.waiting.iter().position(matches).and_then(|at| self.waiting.remove(at))
             }
         };

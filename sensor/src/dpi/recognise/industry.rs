@@ -141,7 +141,9 @@ pub(super) fn hart_ip(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     // A session begins with the kind of master and how long it may be silent.
-    let begins = *id == 0 && length == HEADER_BYTES + 5 && u8_at(first.bytes, HEADER_BYTES).is_some_and(|kind| kind <= 1);
+    let begins = *id == 0
+        && length == HEADER_BYTES + 5
+        && u8_at(first.bytes, HEADER_BYTES).is_some_and(|kind| kind <= 1);
     match (first.has_port_of(&PORTS), begins) {
         (true, _) => Probe::Certain,
         (false, true) => Probe::Likely,
@@ -168,8 +170,19 @@ pub(super) fn fins(first: &First<'_>) -> Probe {
     let is_plain = matches!(icf & 0x3e, 0) && icf & 0x80 != 0 && matches!(gateways, 2 | 7);
     let is_known = matches!(
         (major, minor),
-        (1, 1..=5) | (2, 1..=3) | (3, 4..=7) | (4, 1..=2 | 5) | (5, 1..=2) | (6, 1 | 0x20) | (7, 1..=2)
-            | (8, 1) | (9, 0x20) | (0x0c, 1..=3) | (0x21, 1..=3 | 0x40) | (0x22, 1..=0x20) | (0x23, 1..=2 | 0x0a)
+        (1, 1..=5)
+            | (2, 1..=3)
+            | (3, 4..=7)
+            | (4, 1..=2 | 5)
+            | (5, 1..=2)
+            | (6, 1 | 0x20)
+            | (7, 1..=2)
+            | (8, 1)
+            | (9, 0x20)
+            | (0x0c, 1..=3)
+            | (0x21, 1..=3 | 0x40)
+            | (0x22, 1..=0x20)
+            | (0x23, 1..=2 | 0x0a)
     );
     if is_plain && is_known { by_port(first, &[9600]) } else { Probe::NotForUs }
 }
@@ -226,7 +239,9 @@ pub(super) fn ether_s_bus(first: &First<'_>) -> Probe {
         && u8_at(bytes, 5).is_some_and(|protocol| protocol <= 1)
         && u8_at(bytes, 8).is_some_and(|attribute| attribute <= 2);
     let is_checked = || {
-        bytes.split_last_chunk::<2>().is_some_and(|(data, check)| crc_ccitt(data, 0) == u16::from_be_bytes(*check))
+        bytes
+            .split_last_chunk::<2>()
+            .is_some_and(|(data, check)| crc_ccitt(data, 0) == u16::from_be_bytes(*check))
     };
     certain_if(is_fit && is_known && (first.has_port(PORT) || is_checked()))
 }
@@ -241,7 +256,9 @@ pub(super) fn dlms(first: &First<'_>) -> Probe {
     const PORT: u16 = 4059;
     let bytes = first.bytes;
     if bytes.first() == Some(&0x7e) {
-        let (Some(head), Some(low)) = (u8_at(bytes, 1), u8_at(bytes, 2)) else { return unsure_if_stream(first) };
+        let (Some(head), Some(low)) = (u8_at(bytes, 1), u8_at(bytes, 2)) else {
+            return unsure_if_stream(first);
+        };
         let length = usize::from(head & 0x07) << 8 | usize::from(low);
         if head & 0xf0 != 0xa0 || length < 7 {
             return Probe::NotForUs;
@@ -330,7 +347,9 @@ pub(super) fn trdp(first: &First<'_>) -> Probe {
     if u8_at(bytes, 4).is_some_and(|version| version != 1) {
         return Probe::NotForUs;
     }
-    let Some([major, minor]) = bytes.get(6..).and_then(<[u8]>::first_chunk::<2>) else { return unsure_if_stream(first) };
+    let Some([major, minor]) = bytes.get(6..).and_then(<[u8]>::first_chunk::<2>) else {
+        return unsure_if_stream(first);
+    };
     let is_known = match major {
         b'P' => matches!(minor, b'r' | b'p' | b'd' | b'e'),
         b'M' => matches!(minor, b'n' | b'r' | b'p' | b'q' | b'c' | b'e'),
@@ -453,9 +472,11 @@ pub(super) fn tank_gauge(first: &First<'_>) -> Probe {
         return if may_be && first.bytes.first() == Some(&SOH) { Probe::Unsure } else { Probe::NotForUs };
     };
     let [kind, digits @ ..] = code;
-    let is_code = matches!(kind, b'I' | b'S' | b'i' | b's') && digits.iter().all(u8::is_ascii_hexdigit)
+    let is_code = matches!(kind, b'I' | b'S' | b'i' | b's')
+        && digits.iter().all(u8::is_ascii_hexdigit)
         && digits.iter().take(3).all(u8::is_ascii_digit);
-    let ends = after.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n' | 1 | 3));
+    let ends =
+        after.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n' | 1 | 3));
     match (is_code && ends, first.bytes.first() == Some(&SOH), first.has_port(10_001)) {
         (true, true, _) | (true, false, true) => Probe::Certain,
         _ => Probe::NotForUs,
@@ -507,7 +528,9 @@ mod tests {
         assert_eq!(ether_s_io(&udp(b"ESIO\0\x01\0\0")), Probe::Certain);
         let get = hex("0001001000010007c0018100080000");
         assert_eq!(dlms(&tcp(&get).between(1, 4059)), Probe::Certain);
-        let meter = hex("6030a20f060d607c86f754011600010140ce11a60e060c607c86f75401160001014021a80402020f89be0728058103800120");
+        let meter = hex(
+            "6030a20f060d607c86f754011600010140ce11a60e060c607c86f75401160001014021a80402020f89be0728058103800120",
+        );
         assert_eq!(c1222(&udp(&meter).between(1, 1153)), Probe::Certain);
         let lon = hex("001c0101000000006b8b45670000000100000000000901a901aa0123");
         assert_eq!(cnp_ip(&udp(&lon).between(1, 1628)), Probe::Certain);
@@ -535,8 +558,27 @@ mod tests {
             &[3, 0, 0, 0x13, 0x0e, 0xe0, 0, 0, 0, 0, 0, 1, 0, 8, 0, 3, 0, 0, 0],
         ];
         let probes = [
-            mms, s7comm_plus, synchrophasor, hart_ip, fins, ads, knxnet_ip, egd, ether_s_bus, ether_s_io, dlms,
-            c1222, cnp_ip, trdp, profinet, fox, some_ip, rtps, can, cip_io, tank_gauge,
+            mms,
+            s7comm_plus,
+            synchrophasor,
+            hart_ip,
+            fins,
+            ads,
+            knxnet_ip,
+            egd,
+            ether_s_bus,
+            ether_s_io,
+            dlms,
+            c1222,
+            cnp_ip,
+            trdp,
+            profinet,
+            fox,
+            some_ip,
+            rtps,
+            can,
+            cip_io,
+            tank_gauge,
         ];
         for probe in probes {
             for bytes in others {

@@ -41,7 +41,8 @@ pub(super) fn slp(first: &First<'_>) -> Probe {
             let is_known = (1..=11).contains(function) && flags & 0x1f == 0 && *reserved == 0;
             let Some(tag_bytes) = be16(bytes, 12) else { return unsure_if_stream(first) };
             let tag = bytes.get(14..14 + usize::from(tag_bytes)).unwrap_or_default();
-            let is_tag = !tag.is_empty() && tag.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+            let is_tag =
+                !tag.is_empty() && tag.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
             certain_if(is_known && is_fit && is_tag)
         }
         [1, function, l0, l1, flags, 0, ..] => {
@@ -68,7 +69,9 @@ pub(super) fn nat_pmp(first: &First<'_>) -> Probe {
         // Unsupported version: an answer of PCP's server to NAT-PMP's client, or the other way round.
         [0, 128..=255, 0, 1, ..] => first.bytes.len() == 8,
         [1 | 2, operation, 0, _, ..] => {
-            operation & 0x7f <= 3 && (24..=1100).contains(&first.bytes.len()) && first.bytes.len().is_multiple_of(4)
+            operation & 0x7f <= 3
+                && (24..=1100).contains(&first.bytes.len())
+                && first.bytes.len().is_multiple_of(4)
         }
         _ => false,
     };
@@ -108,7 +111,8 @@ pub(super) fn edonkey(first: &First<'_>) -> Probe {
         None => end == bytes.len(),
     };
     let is_hello = matches!(kind, 0x01 | 0x4c) && bytes.first() == Some(&0xe3) && length > 20;
-    let is_known = matches!(kind, 0x01..=0x5f | 0x60..=0x6f | 0x81..=0x99) && (1..=0x80_0000).contains(&length);
+    let is_known =
+        matches!(kind, 0x01..=0x5f | 0x60..=0x6f | 0x81..=0x99) && (1..=0x80_0000).contains(&length);
     match (is_hello && length < 2000, is_known && ends) {
         (true, true) => Probe::Certain,
         (_, true) if first.has_port_of(&[4661, 4662]) => Probe::Certain,
@@ -119,8 +123,13 @@ pub(super) fn edonkey(first: &First<'_>) -> Probe {
 
 /// Gnutella's descriptors, GTK-Gnutella's segments and LimeWire's Mojito.
 pub(super) fn gnutella(first: &First<'_>) -> Probe {
-    const TEXTS: [&[u8]; 5] =
-        [b"GNUTELLA CONNECT/", b"GNUTELLA/0.", b"GET /uri-res/N2R?urn:", b"GET /gnutella/", b"HEAD /gnutella/"];
+    const TEXTS: [&[u8]; 5] = [
+        b"GNUTELLA CONNECT/",
+        b"GNUTELLA/0.",
+        b"GET /uri-res/N2R?urn:",
+        b"GET /gnutella/",
+        b"HEAD /gnutella/",
+    ];
     const HEADER_BYTES: usize = 23;
     let bytes = first.bytes;
     if first.is_stream() {
@@ -144,13 +153,17 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
         return verdict;
     }
     // Segments: magic, flags, sequence, part, and of how many.
-    if let [b'G', b'N', b'D', _flags, _, _, part, parts, ..] | [b'G', b'T', b'A', _flags, _, _, part, parts, ..] = bytes {
+    if let [b'G', b'N', b'D', _flags, _, _, part, parts, ..]
+    | [b'G', b'T', b'A', _flags, _, _, part, parts, ..] = bytes
+    {
         return certain_if(*parts == 0 && *part > 0 || part <= parts);
     }
     let (Some(kind), Some(hops), Some(ttl)) = (u8_at(bytes, 16), u8_at(bytes, 18), u8_at(bytes, 17)) else {
         return Probe::NotForUs;
     };
-    let Some(length) = le32(bytes, 19).filter(|_| bytes.len() >= HEADER_BYTES) else { return Probe::NotForUs };
+    let Some(length) = le32(bytes, 19).filter(|_| bytes.len() >= HEADER_BYTES) else {
+        return Probe::NotForUs;
+    };
     let payload = bytes.len() - HEADER_BYTES;
     // Mojito: the marker, version 0.0 or 0.1, and the length of all that follows.
     if kind == 0x44 && matches!((ttl, hops), (0, 0 | 1)) && length as usize == payload {
@@ -217,8 +230,11 @@ pub(super) fn bitcoin(first: &First<'_>) -> Probe {
     if !MAGICS.iter().any(|magic| magic.starts_with(start)) {
         return Probe::NotForUs;
     }
-    let Some(command) = bytes.get(4..16).filter(|_| bytes.len() >= HEADER_BYTES) else { return Probe::Unsure };
-    let letters = command.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
+    let Some(command) = bytes.get(4..16).filter(|_| bytes.len() >= HEADER_BYTES) else {
+        return Probe::Unsure;
+    };
+    let letters =
+        command.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
     certain_if(letters >= 2 && command.iter().skip(letters).all(|byte| *byte == 0))
 }
 
@@ -304,9 +320,7 @@ pub(super) fn utp(first: &First<'_>) -> Probe {
     /// How far what is acknowledged may be behind what was sent last.
     const WINDOW: u16 = 64;
     let bytes = first.bytes;
-    let is_header = |bytes: &[u8]| {
-        matches!(bytes, [kind, extension, ..] if kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2)
-    };
+    let is_header = |bytes: &[u8]| matches!(bytes, [kind, extension, ..] if kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2);
     if bytes.len() < HEADER_BYTES || !is_header(bytes) {
         return Probe::NotForUs;
     }
@@ -318,7 +332,21 @@ pub(super) fn utp(first: &First<'_>) -> Probe {
         let apart = word(bytes, 2).wrapping_sub(word(other, 2));
         let behind = word(other, 16).wrapping_sub(acknowledged);
         let is_pair = matches!(apart, 0 | 1 | u16::MAX) && (behind <= WINDOW || behind >= u16::MAX - WINDOW);
-        return if is_pair && (other.first() == Some(&SYN) || apart != 0) { Probe::Certain } else { Probe::NotForUs };
+        return if is_pair && (other.first() == Some(&SYN) || apart != 0) {
+            Probe::Certain
+        } else {
+            Probe::NotForUs
+        };
+    }
+    // In the middle of a connection of which one side is seen, time and sequence go on under the same number.
+    const APART_MICROSECONDS_MAX: u32 = 60_000_000;
+    let before = first.before.head();
+    if first.before.len >= HEADER_BYTES as u32 && is_header(before) {
+        let time = |bytes: &[u8]| be32(bytes, 4).unwrap_or(0);
+        let elapsed = time(bytes).wrapping_sub(time(before));
+        let sent = sequence.wrapping_sub(word(before, 16));
+        let goes_on = word(bytes, 2) == word(before, 2) && (1..=APART_MICROSECONDS_MAX).contains(&elapsed);
+        return if goes_on && sent <= WINDOW { Probe::Likely } else { Probe::NotForUs };
     }
     let is_first = bytes.first() == Some(&SYN) && bytes.get(1) == Some(&0) && bytes.len() == HEADER_BYTES;
     if is_first && sequence == 1 && acknowledged == 0 { Probe::Likely } else { Probe::NotForUs }
@@ -365,13 +393,19 @@ mod tests {
         assert_eq!(bitcoin(&tcp(&version[..20])), Probe::Unsure);
         assert_eq!(monero(&tcp(&[1, 0x21, 1, 1, 1, 1, 1, 1, 6])), Probe::Certain);
         assert_eq!(nano(&tcp(&[b'R', b'C', 18, 18, 18, 2, 0, 0])), Probe::Certain);
-        assert_eq!(stratum(&tcp(b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n")), Probe::Certain);
+        assert_eq!(
+            stratum(&tcp(b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n")),
+            Probe::Certain
+        );
         assert_eq!(stratum(&tcp(b"{\"id\":1,\"method\":\"hello\",\"params\":[]}\n")), Probe::NotForUs);
         let answer = [&b"r6fnvWj8"[..], &[7; 60]].concat();
         assert_eq!(dnscrypt(&udp(&answer)), Probe::Certain);
         let connect = [&[0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80][..], &[0; 8]].concat();
         assert_eq!(tracker(&udp(&connect)), Probe::Certain);
-        assert_eq!(local_discovery(&udp(b"BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n")), Probe::Certain);
+        assert_eq!(
+            local_discovery(&udp(b"BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n")),
+            Probe::Certain
+        );
         let syn = [0x41, 0, 0x30, 0x39, 1, 2, 3, 4, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0];
         let acknowledged = |state: &mut [u8; 20]| state[19] = 1;
         assert_eq!(utp(&udp(&syn)), Probe::Likely);
@@ -392,8 +426,20 @@ mod tests {
             b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"x\"}\n",
         ];
         let probes = [
-            ws_discovery, slp, nat_pmp, edonkey, gnutella, ethereum, bitcoin, monero, nano, stratum, dnscrypt,
-            tracker, local_discovery, utp,
+            ws_discovery,
+            slp,
+            nat_pmp,
+            edonkey,
+            gnutella,
+            ethereum,
+            bitcoin,
+            monero,
+            nano,
+            stratum,
+            dnscrypt,
+            tracker,
+            local_discovery,
+            utp,
         ];
         for probe in probes {
             for bytes in others {
