@@ -411,9 +411,8 @@ impl Metadata {
         let at = self.values.iter().position(|(have, _)| *have == field);
         match at.map(|at| &mut self.values[at].1) {
             Some(Value::TextList(list)) => {
-                let has_room =
-                    list.len() < LIST_VALUES_MAX && list_bytes(list) + text.len() <= LIST_BYTES_MAX;
-                if has_room && !list.iter().any(|have| **have == *text) {
+                let is_new = list.len() < LIST_VALUES_MAX && !list.iter().any(|have| **have == *text);
+                if is_new && list_bytes(list) + text.len() <= LIST_BYTES_MAX {
                     list.push(text.into());
                 }
             }

@@ -89,7 +89,6 @@ struct Message<'a> {
 
 impl<'a> Message<'a> {
     fn read(bytes: &'a [u8]) -> Message<'a> {
-        let nothing = Message { kind: None, transaction: None, version: None, partial: None };
         // Of a message that breaks off, what comes before the break counts.
         let content = match Value::read(bytes) {
             Some((Value::Dictionary(content), _)) => content,
@@ -117,8 +116,7 @@ impl<'a> Message<'a> {
         let transaction = text(b"t");
         let partial = kind.or_else(query).or_else(response).or_else(error);
         let is_whole = kind.is_some() && transaction.is_some();
-        let message =
-            Message { kind: kind.filter(|_| is_whole), transaction, version: text(b"v"), partial, ..nothing };
+        let message = Message { kind: kind.filter(|_| is_whole), transaction, version: text(b"v"), partial };
         match message.kind {
             Some(Kind::Query(_, inner) | Kind::Response(inner)) if get(inner, b"id").is_none() => {
                 Message { kind: None, ..message }

@@ -80,10 +80,15 @@ mod irc;
 mod xmpp;
 // Data and messages.
 // Industry.
+mod bacnet;
 mod bytes;
+mod coap;
 mod dnp3;
 mod enip;
+mod iec104;
 mod modbus;
+mod opcua;
+mod s7comm;
 // Names.
 mod dns;
 // Peers.
@@ -91,6 +96,7 @@ mod bencode;
 mod bittorrent;
 mod bittorrent_dht;
 mod socks;
+mod ssdp;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 #[cfg(test)]

@@ -85,8 +85,11 @@ impl Dissector for Modbus {
         }
         // Further messages behind the first must be of the same form.
         let behind = bytes.get(message.len()..).unwrap_or_default();
+        let is_strict = matches!(function & 0x7f, 1..=6 | 15 | 16 | 22 | 23);
         match (be16(behind, 2), first.has_port(PORT)) {
-            (Some(0), _) | (None, true) => Probe::Certain,
+            (Some(0), true) | (None, true) => Probe::Certain,
+            _ if !is_strict => Probe::NotForUs,
+            (Some(0), false) => Probe::Certain,
             (None, false) if message.len() >= 12 || first.other.head().get(2..5) == Some(&[0, 0, 0]) => {
                 Probe::Likely
             }

@@ -314,13 +314,19 @@ dissectors! {
     xmpp::Xmpp,
     // Data and messages.
     // Industry.
+    bacnet::Bacnet,
     dnp3::Dnp3,
     enip::Enip,
+    iec104::Iec104,
+    opcua::Opcua,
+    s7comm::S7comm,
     modbus::Modbus,
+    coap::Coap,
     // Peers.
     bittorrent::Bittorrent,
     bittorrent_dht::BittorrentDht,
     socks::Socks,
+    ssdp::Ssdp,
     // Names, which any bytes may resemble.
     dns::Mdns,
     dns::Llmnr,

@@ -297,7 +297,7 @@ fn version_4(bytes: &[u8]) -> Option<(Request4<'_>, usize)> {
     let behind = 8 + user.len() + 1;
     let user = std::str::from_utf8(user).unwrap_or_default();
     // An address of 0.0.0.x says that a name follows (version 4a).
-    if let [0, 0, 0, 1..=255] = octets {
+    if octets.starts_with(&[0, 0, 0]) && octets != [0; 4] {
         let name = text(behind)?;
         let target = String::from_utf8_lossy(name).into_owned();
         return Some((Request4 { command, target, port, user }, behind + name.len() + 1));

@@ -184,9 +184,14 @@ impl Dnp3 {
             context.anomaly("len_too_small", None);
             return;
         };
+        const CONFIRM: u8 = 0;
+        context.metadata.add(Field::Command, function_name(fragment.function));
+        // A confirmation says only that the fragment before it came.
+        if fragment.function == CONFIRM {
+            return;
+        }
         let transaction = self.transactions;
         self.transactions += 1;
-        context.metadata.add(Field::Command, function_name(fragment.function));
         for (name, _) in INDICATIONS.iter().filter(|(_, bit)| fragment.indications.unwrap_or(0) & bit != 0) {
             context.metadata.add(Field::Status, name);
         }

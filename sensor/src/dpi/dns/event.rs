@@ -51,11 +51,16 @@ pub(super) fn write(
     }
     let sections = message.sections();
     for (key, records) in ["answers", "authorities", "additionals"].into_iter().zip(sections) {
-        if records.clone().next().is_none() {
+        // An OPT record without options says nothing.
+        let mut records = records
+            .filter(|record| record.rtype != rr::OPT || options(record.data).next().is_some())
+            .take(RECORDS_MAX)
+            .peekable();
+        if records.peek().is_none() {
             continue;
         }
         let mut list = object.list(key);
-        for record in records.take(RECORDS_MAX) {
+        for record in records {
             write_record(message, &record, names, &mut list);
         }
     }

@@ -120,8 +120,9 @@ impl Messages {
         let mut names = NameBuffer::default();
         let walk = message.walk(&mut names);
         if walk == Walk::Broken(0) {
-            // Without readable questions there is nothing to tell.
+            // What cannot be read to the end of its questions is no message; the names that can be are kept.
             context.anomaly("malformed_data", None);
+            learn(&message, &mut names, context);
             return;
         }
         let transaction = self.seen;
@@ -184,7 +185,11 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
     if metadata.is_full(Field::DnsAnswers) {
         return;
     }
-    for record in message.answers() {
+    let [answers, authorities, additionals] = message.sections();
+    // Addresses and aliases count wherever they stand: multicast DNS has them in the additional section.
+    let beside =
+        authorities.chain(additionals).filter(|record| matches!(record.rtype, rr::A | rr::AAAA | rr::CNAME));
+    for record in answers.chain(beside) {
         let mut add = |text: &str| metadata.add(Field::DnsAnswers, text);
         match record.rtype {
             rr::A => {

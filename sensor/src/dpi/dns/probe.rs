@@ -61,17 +61,19 @@ fn link_local(bytes: &[u8]) -> Probe {
     if is_possible && message.has_readable_start(&mut names) { Probe::Certain } else { Probe::NotForUs }
 }
 
-/// A datagram on DNS's port that is not a proper message: its header is possible, and what follows begins as
-/// a name does.
+/// A datagram on DNS's port that is not a proper message: one question is announced, its first label can be
+/// read, and the header says nothing that nobody says.
 fn on_port(bytes: &[u8]) -> Probe {
+    const FIRST_LABEL_AT: usize = HEADER_BYTES + 1;
+    const Z: u16 = 0x0040;
+    const LABEL_BYTES_MAX: u8 = 63;
     let Some(message) = Message::new(bytes) else { return Probe::NotForUs };
-    let counts = [0, 1, 2, 3].map(|section| message.count(section));
-    let is_possible = counts[0] <= 1
-        && counts.iter().all(|count| *count <= PROBE_RECORDS_MAX)
-        && counts.iter().any(|count| *count > 0)
-        && (message.is_response() || counts[1] == 0);
-    let mut names = NameBuffer::default();
-    if is_possible && message.has_readable_start(&mut names) { Probe::Likely } else { Probe::NotForUs }
+    let is_possible = message.count(0) == 1 && message.opcode() <= 5 && message.flags() & Z == 0;
+    let length = bytes.get(HEADER_BYTES).copied().unwrap_or(u8::MAX);
+    let label = bytes.get(FIRST_LABEL_AT..FIRST_LABEL_AT + usize::from(length.min(LABEL_BYTES_MAX)));
+    let is_readable = length <= LABEL_BYTES_MAX
+        && label.is_some_and(|label| label.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '));
+    if is_possible && is_readable { Probe::Likely } else { Probe::NotForUs }
 }
 
 pub(super) fn stream(bytes: &[u8]) -> Probe {

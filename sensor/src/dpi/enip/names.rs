@@ -43,22 +43,14 @@ table! {
     0x6a => "EncapHeaderError",
 }
 
-table! {
-    /// Kinds of path segments.
-    segment(u8)
-    0x20 => "class_8bit",
-    0x21 => "class_16bit",
-    0x22 => "class_32bit",
-    0x24 => "instance_8bit",
-    0x25 => "instance_16bit",
-    0x26 => "instance_32bit",
-    0x28 => "member_8bit",
-    0x29 => "member_16bit",
-    0x2a => "member_32bit",
-    0x2c => "connection_point_8bit",
-    0x2d => "connection_point_16bit",
-    0x30 => "attribute_8bit",
-    0x31 => "attribute_16bit",
+/// Kinds of logical path segments, whatever the width of their value.
+pub(super) fn segment(kind: u8) -> Option<&'static str> {
+    match kind >> 2 {
+        8 => Some("class"),
+        9 => Some("instance"),
+        12 => Some("attribute"),
+        _ => None,
+    }
 }
 
 table! {

@@ -40,9 +40,9 @@ fn requests_are_told_with_their_responses() {
         "request": {"command": "SendRRData", "status": "Success", "cip": {
             "service": "Get Attributes Single",
             "path": [
-                {"segment_type": "class_8bit", "value": 1},
-                {"segment_type": "instance_8bit", "value": 1},
-                {"segment_type": "attribute_8bit", "value": 7},
+                {"segment_type": "class", "value": 1},
+                {"segment_type": "instance", "value": 1},
+                {"segment_type": "attribute", "value": 7},
             ],
             "class_name": "Identity",
         }},

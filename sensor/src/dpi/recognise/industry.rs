@@ -141,12 +141,12 @@ pub(super) fn synchrophasor(first: &First<'_>) -> Probe {
     let Some((data, check)) = bytes.get(..length).and_then(|frame| frame.split_last_chunk::<2>()) else {
         return unsure_if_stream(first);
     };
-    certain_if(crc_ccitt(data) == u16::from_be_bytes(*check))
+    certain_if(crc_ccitt(data, u16::MAX) == u16::from_be_bytes(*check))
 }
 
-/// CRC-CCITT that begins with all bits set.
-fn crc_ccitt(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xffff, |mut crc: u16, byte| {
+/// CRC-CCITT that begins with a value.
+fn crc_ccitt(bytes: &[u8], initial: u16) -> u16 {
+    bytes.iter().fold(initial, |mut crc: u16, byte| {
         crc ^= u16::from(*byte) << 8;
         for _ in 0..8 {
             crc = if crc & 0x8000 != 0 { crc << 1 ^ 0x1021 } else { crc << 1 };
@@ -265,10 +265,12 @@ pub(super) fn ether_s_bus(first: &First<'_>) -> Probe {
     let is_known = u8_at(bytes, 4).is_some_and(|version| version <= 1)
         && u8_at(bytes, 5).is_some_and(|protocol| protocol <= 1)
         && u8_at(bytes, 8).is_some_and(|attribute| attribute <= 2);
-    match is_fit && is_known {
-        true => by_port(first, &[PORT]),
-        false => Probe::NotForUs,
-    }
+    let is_checked = || {
+        bytes
+            .split_last_chunk::<2>()
+            .is_some_and(|(data, check)| crc_ccitt(data, 0) == u16::from_be_bytes(*check))
+    };
+    certain_if(is_fit && is_known && (first.has_port(PORT) || is_checked()))
 }
 
 /// SAIA's Ether-S-I/O.
@@ -389,10 +391,13 @@ pub(super) fn trdp(first: &First<'_>) -> Probe {
 
 /// PROFINET's real-time frames over UDP, behind their frame number.
 pub(super) fn profinet(first: &First<'_>) -> Probe {
-    const PORTS: [u16; 2] = [34_962, 34_963];
+    const PORTS: [u16; 3] = [34_962, 34_963, 34_964];
     let Some(frame) = be16(first.bytes, 0) else { return Probe::NotForUs };
     let is_known = matches!(frame, 0x0100..=0x06ff | 0x8000..=0xbfff | 0xfc01 | 0xfe01 | 0xfefc..=0xfeff);
-    certain_if(is_known && first.bytes.len() >= 12 && first.has_port_of(&PORTS))
+    let is_between = PORTS.contains(&first.source_port) && PORTS.contains(&first.destination_port);
+    // The status at the end: cycle, data, and a transfer that is good.
+    let ends = matches!(first.bytes, [.., data, 0] if data & 0x48 == 0);
+    certain_if(is_known && ends && first.bytes.len() >= 12 && is_between)
 }
 
 /// Niagara Fox (Tridium).
@@ -414,6 +419,9 @@ pub(super) fn some_ip(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let mut rest = bytes;
     let mut messages = 0;
+    if be32(bytes, 4).is_some_and(|length| !(8..=0xffff).contains(&length)) {
+        return Probe::NotForUs;
+    }
     while !rest.is_empty() {
         let Some(header) = rest.first_chunk::<HEADER_BYTES>() else {
             return if messages == 0 { unsure_if_stream(first) } else { Probe::NotForUs };

@@ -23,6 +23,8 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
+pub(super) use industry::cotp_data;
+
 use super::{First, Probe, Starts};
 use weir_common::app::App;
 

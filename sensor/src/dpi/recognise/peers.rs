@@ -4,7 +4,7 @@
 
 use super::{Recogniser, line};
 use crate::dpi::Starts;
-use crate::dpi::bytes::{be16, be32, le16, le32, u8_at};
+use crate::dpi::bytes::{be16, be32, le32, u8_at};
 use crate::dpi::{First, Probe};
 use weir_common::app::App;
 
@@ -177,7 +177,9 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
         return verdict;
     }
     // Segments: magic, flags, sequence, part, and of how many.
-    if let [b'G', b'N' | b'T', b'D' | b'A', _flags, _, _, part, parts, ..] = bytes {
+    if let [b'G', b'N', b'D', _flags, _, _, part, parts, ..]
+    | [b'G', b'T', b'A', _flags, _, _, part, parts, ..] = bytes
+    {
         return certain_if(*parts == 0 && *part > 0 || part <= parts);
     }
     let (Some(kind), Some(hops), Some(ttl)) = (u8_at(bytes, 16), u8_at(bytes, 18), u8_at(bytes, 17)) else {
@@ -193,7 +195,10 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
     }
     let is_known = matches!(kind, 0x00..=0x02 | 0x30..=0x32 | 0x40 | 0x41 | 0x80 | 0x81);
     let is_fit = length as usize == payload && ttl.saturating_add(hops) <= 15;
-    certain_if(is_known && is_fit && bytes.get(..16).is_some_and(|guid| guid.iter().any(|byte| *byte != 0)))
+    // A descriptor's number is random.
+    const NUMBER_BYTES_SET_MIN: usize = 10;
+    let set = bytes.get(..16).map_or(0, |number| number.iter().filter(|byte| **byte != 0).count());
+    certain_if(is_known && is_fit && set >= NUMBER_BYTES_SET_MIN)
 }
 
 /// Ethereum: discovery (a signed RLP list) and RLPx (an encrypted handshake with its length).
@@ -211,7 +216,8 @@ pub(super) fn ethereum(first: &First<'_>) -> Probe {
             [0xf9, high, low, ..] => 3 + usize::from(u16::from_be_bytes([*high, *low])),
             _ => return Probe::NotForUs,
         };
-        return certain_if(is_signed && (1..=6).contains(kind) && length <= list.len());
+        let is_fit = length == list.len() || length < list.len() && first.has_port_of(&PORTS);
+        return certain_if(is_signed && (1..=6).contains(kind) && is_fit);
     }
     // EIP-8: the size, then an uncompressed public key; before it, 307 bytes and 210 in answer.
     const MESSAGE_BYTES_MIN: usize = 190;
@@ -331,37 +337,43 @@ pub(super) fn local_discovery(first: &First<'_>) -> Probe {
     starts(first.bytes, b"BT-SEARCH * HTTP/1.1\r\n")
 }
 
-/// uTP (BEP 29): a connection begins with SYN, and is answered with its number.
+/// uTP (BEP 29): a connection begins with SYN; each side's numbers fit the other's.
 pub(super) fn utp(first: &First<'_>) -> Probe {
     const HEADER_BYTES: usize = 20;
-    let Some([kind, extension, rest @ ..]) = first.bytes.first_chunk::<HEADER_BYTES>() else {
-        return Probe::NotForUs;
-    };
-    if kind & 0x0f != 1 || kind >> 4 > 4 || *extension > 2 {
-        return Probe::NotForUs;
-    }
-    let (here, there) = (be16(rest, 0).unwrap_or(0), be16(first.other.head(), 2).unwrap_or(0));
-    let is_answer = match first.other.head() {
-        // The responder sends with the number that the SYN carried; the initiator with the next.
-        [kind, extension, ..] => {
-            kind & 0x0f == 1
-                && kind >> 4 <= 4
-                && *extension <= 2
-                && first.other.len >= 20
-                && (here == there || here == there.wrapping_add(1) || there == here.wrapping_add(1))
-        }
-        _ => false,
-    };
-    // A SYN has nothing behind its header and acknowledges nothing.
     const SYN: u8 = 0x41;
-    let is_syn =
-        *kind == SYN && *extension == 0 && be16(rest, 16) == Some(0) && first.bytes.len() == HEADER_BYTES;
-    let is_first = is_syn && le16(rest, 14).is_some_and(|sequence| sequence == 0x0100);
-    match (is_answer, is_first) {
-        (true, _) => Probe::Certain,
-        (false, true) => Probe::Likely,
-        (false, false) => Probe::NotForUs,
+    /// How far what is acknowledged may be behind what was sent last.
+    const WINDOW: u16 = 64;
+    let bytes = first.bytes;
+    let is_header = |bytes: &[u8]| matches!(bytes, [kind, extension, ..] if kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2);
+    if bytes.len() < HEADER_BYTES || !is_header(bytes) {
+        return Probe::NotForUs;
     }
+    let word = |bytes: &[u8], offset: usize| be16(bytes, offset).unwrap_or(0);
+    let (sequence, acknowledged) = (word(bytes, 16), word(bytes, 18));
+    let other = first.other.head();
+    if first.other.len >= HEADER_BYTES as u32 && is_header(other) {
+        // The responder sends under the number of the SYN, the initiator under the next.
+        let apart = word(bytes, 2).wrapping_sub(word(other, 2));
+        let behind = word(other, 16).wrapping_sub(acknowledged);
+        let is_pair = matches!(apart, 0 | 1 | u16::MAX) && (behind <= WINDOW || behind >= u16::MAX - WINDOW);
+        return if is_pair && (other.first() == Some(&SYN) || apart != 0) {
+            Probe::Certain
+        } else {
+            Probe::NotForUs
+        };
+    }
+    // In the middle of a connection of which one side is seen, time and sequence go on under the same number.
+    const APART_MICROSECONDS_MAX: u32 = 60_000_000;
+    let before = first.before.head();
+    if first.before.len >= HEADER_BYTES as u32 && is_header(before) {
+        let time = |bytes: &[u8]| be32(bytes, 4).unwrap_or(0);
+        let elapsed = time(bytes).wrapping_sub(time(before));
+        let sent = sequence.wrapping_sub(word(before, 16));
+        let goes_on = word(bytes, 2) == word(before, 2) && (1..=APART_MICROSECONDS_MAX).contains(&elapsed);
+        return if goes_on && sent <= WINDOW { Probe::Likely } else { Probe::NotForUs };
+    }
+    let is_first = bytes.first() == Some(&SYN) && bytes.get(1) == Some(&0) && bytes.len() == HEADER_BYTES;
+    if is_first && sequence == 1 && acknowledged == 0 { Probe::Likely } else { Probe::NotForUs }
 }
 
 #[cfg(test)]
@@ -419,9 +431,11 @@ mod tests {
             Probe::Certain
         );
         let syn = [0x41, 0, 0x30, 0x39, 1, 2, 3, 4, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0];
+        let acknowledged = |state: &mut [u8; 20]| state[19] = 1;
         assert_eq!(utp(&udp(&syn)), Probe::Likely);
         let mut state = syn;
         state[0] = 0x21;
+        acknowledged(&mut state);
         let answered = First { other: Glimpse::of(&syn), ..udp(&state) };
         assert_eq!(utp(&answered), Probe::Certain);
     }
