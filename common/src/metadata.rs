@@ -11,6 +11,11 @@ use std::borrow::Cow;
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Most values kept in one list; later ones are left out.
 pub const LIST_VALUES_MAX: usize = 16;
+/// Most bytes kept of a request's target, which is longer than other texts.
+pub const TARGET_BYTES_MAX: usize = 2048;
+/// Most targets kept, and most bytes of all of them.
+pub const TARGETS_MAX: usize = 64;
+const TARGETS_BYTES_MAX: usize = 8 << 10;
 
 /// How a field's value looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +235,16 @@ fields! {
     /// HASSH fingerprint of the server (MD5 in hexadecimal).
     SshHasshServer Ssh Text "hassh_server" "weirSshHasshServer" weir(143);
     // The web: 430 to 459.
+    /// Request methods, where a flow has several.
+    HttpMethods Http TextList "http_methods" "weirHttpMethods" weir(430);
+    /// Hosts asked for, where a flow has several.
+    HttpHosts Http TextList "http_hosts" "weirHttpHosts" weir(431);
+    /// Request targets, where a flow has several.
+    HttpUris Http TextList "http_uris" "weirHttpTargets" weir(432);
+    /// Status codes, where a flow has several.
+    HttpStatuses Http TextList "http_statuses" "weirHttpStatusCodes" weir(433);
+    /// User agents, where a flow has several.
+    HttpUserAgents Http TextList "http_uas" "weirHttpUserAgents" weir(434);
     // Cryptography, tunnels, voice: 460 to 499.
     // Windows, identity, management: 500 to 549.
     // Mail, files, terminals: 550 to 599.
@@ -238,6 +253,22 @@ fields! {
 }
 
 impl Field {
+    /// Most bytes kept of one text.
+    pub const fn text_bytes_max(self) -> usize {
+        match self {
+            Field::HttpUri | Field::HttpUris => TARGET_BYTES_MAX,
+            _ => TEXT_BYTES_MAX,
+        }
+    }
+
+    /// Most values kept of a list, and most bytes of all of them.
+    const fn list_limits(self) -> (usize, usize) {
+        match self {
+            Field::HttpUris => (TARGETS_MAX, TARGETS_BYTES_MAX),
+            _ => (LIST_VALUES_MAX, LIST_VALUES_MAX * TEXT_BYTES_MAX),
+        }
+    }
+
     /// The fields that records of an application carry, in table order.
     pub fn of(app: App) -> impl Iterator<Item = Field> {
         Field::ALL.iter().copied().filter(move |field| field.family().is_carried_by(app))
@@ -319,13 +350,13 @@ impl Metadata {
     pub fn set_text(&mut self, field: Field, text: &str) {
         debug_assert_eq!(field.shape(), Shape::Text);
         if self.get(field).is_none() {
-            self.values.push((field, Value::Text(bounded(text).into())));
+            self.values.push((field, Value::Text(bounded(text, field.text_bytes_max()).into())));
         }
     }
 
     /// Sets a text field from bytes of the wire, replacing what is not UTF-8.
     pub fn set_bytes(&mut self, field: Field, bytes: &[u8]) {
-        self.set_text(field, &String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX + 4)]));
+        self.set_text(field, &String::from_utf8_lossy(&bytes[..bytes.len().min(field.text_bytes_max() + 4)]));
     }
 
     /// Sets a number field, unless it is set already.
@@ -339,11 +370,14 @@ impl Metadata {
     /// Adds to a list field what it does not have yet, up to [`LIST_VALUES_MAX`].
     pub fn add(&mut self, field: Field, text: &str) {
         debug_assert_eq!(field.shape(), Shape::TextList);
-        let text = bounded(text);
+        let text = bounded(text, field.text_bytes_max());
+        let (values_max, bytes_max) = field.list_limits();
         let at = self.values.iter().position(|(have, _)| *have == field);
         match at.map(|at| &mut self.values[at].1) {
             Some(Value::TextList(list)) => {
-                if list.len() < LIST_VALUES_MAX && !list.iter().any(|have| **have == *text) {
+                let bytes: usize = list.iter().map(|have| have.len()).sum();
+                let has_room = list.len() < values_max && bytes + text.len() <= bytes_max;
+                if has_room && !list.iter().any(|have| **have == *text) {
                     list.push(text.into());
                 }
             }
@@ -353,13 +387,13 @@ impl Metadata {
     }
 }
 
-/// Cuts text to [`TEXT_BYTES_MAX`], at a character border, with an ellipsis where something is missing.
-fn bounded(text: &str) -> Cow<'_, str> {
+/// Cuts text, at a character border, with an ellipsis where something is missing.
+fn bounded(text: &str, bytes_max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";
-    if text.len() <= TEXT_BYTES_MAX {
+    if text.len() <= bytes_max {
         return Cow::Borrowed(text);
     }
-    let mut end = TEXT_BYTES_MAX - MARK.len();
+    let mut end = bytes_max - MARK.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -399,9 +433,11 @@ mod tests {
     #[test]
     fn long_text_is_cut_at_a_character_and_marked() {
         let mut metadata = Metadata::default();
-        metadata.set_text(Field::HttpUri, &"é".repeat(TEXT_BYTES_MAX));
-        let kept = metadata.text(Field::HttpUri).unwrap();
-        assert!(kept.len() <= TEXT_BYTES_MAX && kept.ends_with("é…"));
+        for field in [Field::HttpUri, Field::HttpHost] {
+            metadata.set_text(field, &"é".repeat(TARGET_BYTES_MAX));
+            let kept = metadata.text(field).unwrap();
+            assert!(kept.len() <= field.text_bytes_max() && kept.ends_with("é…"));
+        }
         metadata.set_bytes(Field::HttpUserAgent, b"caf\xff");
         assert_eq!(metadata.text(Field::HttpUserAgent), Some("caf\u{fffd}"));
     }

@@ -239,6 +239,8 @@ dissectors! {
     tls::Tls,
     ssh::Ssh,
     // The web.
+    http2::Http2,
+    websocket::WebSocket,
     http::Http,
     // Cryptography, tunnels, voice.
     // Windows, identity, management.
