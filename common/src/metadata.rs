@@ -14,6 +14,8 @@ pub const LIST_VALUES_MAX: usize = 256;
 /// Most bytes kept in one list, of all values together; what would exceed it is left out. So many long values
 /// fit as 16 of the longest, and as many short ones (names, addresses) as one flow is likely to have.
 pub const LIST_BYTES_MAX: usize = 16 * TEXT_BYTES_MAX;
+/// Most bytes kept of a request's target, which is longer than other texts.
+pub const TARGET_BYTES_MAX: usize = 2048;
 
 /// How a field's value looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +237,16 @@ fields! {
     /// HASSH fingerprint of the server (MD5 in hexadecimal).
     SshHasshServer Ssh Text "hassh_server" "weirSshHasshServer" weir(143);
     // The web: 430 to 459.
+    /// Request methods, where a flow has several.
+    HttpMethods Http TextList "http_methods" "weirHttpMethods" weir(430);
+    /// Hosts asked for, where a flow has several.
+    HttpHosts Http TextList "http_hosts" "weirHttpHosts" weir(431);
+    /// Request targets, where a flow has several.
+    HttpUris Http TextList "http_uris" "weirHttpTargets" weir(432);
+    /// Status codes, where a flow has several.
+    HttpStatuses Http TextList "http_statuses" "weirHttpStatusCodes" weir(433);
+    /// User agents, where a flow has several.
+    HttpUserAgents Http TextList "http_uas" "weirHttpUserAgents" weir(434);
     // Cryptography, tunnels, voice: 460 to 499.
     /// Versions of QUIC that long headers named, in hexadecimal as on the wire.
     QuicVersion Quic TextList "quic_version" "weirQuicVersion" weir(460);
@@ -295,6 +307,14 @@ fields! {
 }
 
 impl Field {
+    /// Most bytes kept of one text.
+    pub const fn text_bytes_max(self) -> usize {
+        match self {
+            Field::HttpUri | Field::HttpUris => TARGET_BYTES_MAX,
+            _ => TEXT_BYTES_MAX,
+        }
+    }
+
     /// The fields that records of an application carry, in table order.
     pub fn of(app: App) -> impl Iterator<Item = Field> {
         Field::ALL.iter().copied().filter(move |field| field.family().is_carried_by(app))
@@ -381,13 +401,13 @@ impl Metadata {
     pub fn set_text(&mut self, field: Field, text: &str) {
         debug_assert_eq!(field.shape(), Shape::Text);
         if self.get(field).is_none() {
-            self.values.push((field, Value::Text(bounded(text).into())));
+            self.values.push((field, Value::Text(bounded(text, field.text_bytes_max()).into())));
         }
     }
 
     /// Sets a text field from bytes of the wire, replacing what is not UTF-8.
     pub fn set_bytes(&mut self, field: Field, bytes: &[u8]) {
-        self.set_text(field, &String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX + 4)]));
+        self.set_text(field, &String::from_utf8_lossy(&bytes[..bytes.len().min(field.text_bytes_max() + 4)]));
     }
 
     /// Sets a number field, unless it is set already.
@@ -407,12 +427,13 @@ impl Metadata {
     /// Adds to a list field what it does not have yet, up to [`LIST_VALUES_MAX`] and [`LIST_BYTES_MAX`].
     pub fn add(&mut self, field: Field, text: &str) {
         debug_assert_eq!(field.shape(), Shape::TextList);
-        let text = bounded(text);
+        let text = bounded(text, field.text_bytes_max());
         let at = self.values.iter().position(|(have, _)| *have == field);
         match at.map(|at| &mut self.values[at].1) {
             Some(Value::TextList(list)) => {
-                let is_new = list.len() < LIST_VALUES_MAX && !list.iter().any(|have| **have == *text);
-                if is_new && list_bytes(list) + text.len() <= LIST_BYTES_MAX {
+                let has_room =
+                    list.len() < LIST_VALUES_MAX && list_bytes(list) + text.len() <= LIST_BYTES_MAX;
+                if has_room && !list.iter().any(|have| **have == *text) {
                     list.push(text.into());
                 }
             }
@@ -426,13 +447,13 @@ fn list_bytes(list: &[Box<str>]) -> usize {
     list.iter().map(|text| text.len()).sum()
 }
 
-/// Cuts text to [`TEXT_BYTES_MAX`], at a character border, with an ellipsis where something is missing.
-fn bounded(text: &str) -> Cow<'_, str> {
+/// Cuts text, at a character border, with an ellipsis where something is missing.
+fn bounded(text: &str, bytes_max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";
-    if text.len() <= TEXT_BYTES_MAX {
+    if text.len() <= bytes_max {
         return Cow::Borrowed(text);
     }
-    let mut end = TEXT_BYTES_MAX - MARK.len();
+    let mut end = bytes_max - MARK.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -478,9 +499,11 @@ mod tests {
     #[test]
     fn long_text_is_cut_at_a_character_and_marked() {
         let mut metadata = Metadata::default();
-        metadata.set_text(Field::HttpUri, &"é".repeat(TEXT_BYTES_MAX));
-        let kept = metadata.text(Field::HttpUri).unwrap();
-        assert!(kept.len() <= TEXT_BYTES_MAX && kept.ends_with("é…"));
+        for field in [Field::HttpUri, Field::HttpHost] {
+            metadata.set_text(field, &"é".repeat(TARGET_BYTES_MAX));
+            let kept = metadata.text(field).unwrap();
+            assert!(kept.len() <= field.text_bytes_max() && kept.ends_with("é…"));
+        }
         metadata.set_bytes(Field::HttpUserAgent, b"caf\xff");
         assert_eq!(metadata.text(Field::HttpUserAgent), Some("caf\u{fffd}"));
     }

@@ -598,9 +598,11 @@ impl Conversation<'_> {
     }
 
     fn read(&mut self, direction: Direction, bytes: &[u8]) -> Take {
+        let switches_left = *self.switches_left;
         let take = self.with_parser(direction, |parser, context| parser.inspect(bytes, context));
         // Another protocol begins behind what was used: what is there of it is looked at now.
-        if let (Take::Used(used), Stage::Probing(_)) = (take, &*self.stage)
+        if let Take::Used(used) = take
+            && *self.switches_left != switches_left
             && self.carrier == Carrier::Stream
             && direction == self.direction
             && let Some(rest @ [_, ..]) = bytes.get(used..)
@@ -669,6 +671,12 @@ impl Conversation<'_> {
             Progress::Switch(used) => {
                 *self.switches_left -= 1;
                 *self.stage = Stage::Probing(Box::new(Probing::new(&self.ends)));
+                // What was announced for it needs no search.
+                let expected = self.expectations.take(&self.ends, self.carrier, self.time);
+                let parser = expected.and_then(|expected| Parser::expected(expected.app, &expected.note));
+                if let Some(parser) = parser {
+                    self.begin(parser);
+                }
                 Take::Used(used)
             }
             Progress::Done | Progress::Broken(_) => Take::Stop,

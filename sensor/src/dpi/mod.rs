@@ -26,6 +26,8 @@ mod ssh;
 mod proxy;
 // The web.
 mod http;
+mod http2;
+mod websocket;
 // Cryptography, tunnels, voice.
 mod quic;
 mod dtls;
@@ -189,8 +191,9 @@ pub enum Progress {
     /// `inspect` is called again, with no bytes where nothing follows yet.
     Used(usize),
     /// As `Used`, and behind these bytes another protocol begins (TLS after STARTTLS, anything behind a
-    /// proxy): the search for a dissector starts anew, in both directions. The flow keeps its name until
-    /// another is found. Not before [`Dissector::close`].
+    /// proxy): the search for a dissector starts anew, in both directions, unless the dissector has announced
+    /// ([`Context::expect`]) what comes. The flow keeps its name until another is found. Without
+    /// [`Dissector::close`]: the dissector tells what it has before.
     Switch(usize),
     /// Nothing more is to be learned from this flow; its streams need not be put together any longer.
     Done,

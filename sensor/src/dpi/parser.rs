@@ -263,6 +263,8 @@ dissectors! {
     ssh::Ssh,
     proxy::Proxy,
     // The web.
+    http2::Http2,
+    websocket::WebSocket,
     http::Http,
     // Cryptography, tunnels, voice.
     dtls::Dtls,

@@ -16,6 +16,7 @@ use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::features::{DirectionFeatures, mac_text};
 use weir_common::json::Object;
+use weir_common::metadata::Field;
 use weir_common::net::{Address, Direction, FlowKey, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
 use weir_common::time::Timestamp;
@@ -93,6 +94,7 @@ impl EveLines {
         }
         if record.app != App::Unknown {
             object.text("app_proto", record.app.name());
+            object.text_if("app_proto_orig", record.metadata().text(Field::OriginalApp));
         }
         {
             let mut flow = object.object("flow");

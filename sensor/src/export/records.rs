@@ -64,13 +64,19 @@ pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
         }
     }
     for (field, value) in record.metadata().iter() {
+        // Where there are several values, they stand under the key of the first.
+        if let Some(list) = list_of(field)
+            && !record.metadata().list(list).is_empty()
+        {
+            continue;
+        }
         match value {
             Value::Text(text) => self::text(&mut object, field, text),
             Value::Number(number) => {
                 object.number(field.key(), *number);
             }
             Value::TextList(list) => {
-                object.texts(field.key(), list.iter().map(|text| text.as_bytes()));
+                object.texts(key_of(field), list.iter().map(|text| text.as_bytes()));
             }
         }
     }
@@ -205,6 +211,23 @@ fn direction(record: &FlowRecord, direction: Direction, names: &Names, object: &
 /// A number with two digits behind the point, which is as exact as any of these is.
 pub(super) fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
+}
+
+/// Fields of one value, and those of all values where there are several.
+const LISTS: [(Field, Field); 5] = [
+    (Field::HttpMethod, Field::HttpMethods),
+    (Field::HttpHost, Field::HttpHosts),
+    (Field::HttpUri, Field::HttpUris),
+    (Field::HttpStatus, Field::HttpStatuses),
+    (Field::HttpUserAgent, Field::HttpUserAgents),
+];
+
+fn list_of(field: Field) -> Option<Field> {
+    LISTS.iter().find(|(one, _)| *one == field).map(|(_, list)| *list)
+}
+
+fn key_of(list: Field) -> &'static str {
+    LISTS.iter().find(|(_, all)| *all == list).map_or(list, |(one, _)| *one).key()
 }
 
 fn text(object: &mut Object<'_>, field: Field, text: &str) {

@@ -13,6 +13,7 @@ pub mod store;
 
 use super::config::{FileConfig, FileHash};
 use super::digest::Hex;
+use super::http::decode::DecoderMemory;
 use super::{Context, Event};
 use kind::HEAD_BYTES;
 use md5::{Digest as _, Md5};
@@ -35,6 +36,8 @@ pub struct Files {
     store: Option<StoreHandle>,
     /// Files that have ended and were not counted yet.
     ended: Cell<u64>,
+    /// What the decoders of content codings use.
+    pub(super) decoders: DecoderMemory,
 }
 
 impl Files {

@@ -2,6 +2,7 @@
 //!
 //! In: a request, a response, or both. Out: a JSON object with Suricata's field names and value formats.
 
+use super::body;
 use super::head::{Head, Part};
 use weir_common::json::Object;
 
@@ -50,7 +51,7 @@ fn write_host(request: &Head, object: &mut Object<'_>) {
     let from = memchr::memrchr(b']', host).unwrap_or(0);
     let colon = memchr::memchr(b':', host.get(from..).unwrap_or_default()).map(|at| from + at);
     let (name, port) = host.split_at(colon.unwrap_or(host.len()));
-    object.bytes("hostname", name);
+    object.bytes("hostname", &name.to_ascii_lowercase());
     let port = port
         .get(1..)
         .and_then(|port| std::str::from_utf8(port).ok())
@@ -61,16 +62,13 @@ fn write_host(request: &Head, object: &mut Object<'_>) {
 }
 
 /// `bytes 0-99/1234`, with `*` for what is not known (RFC 9110 section 14.4).
-fn write_range(range: &[u8], object: &mut Object<'_>) {
+pub(in crate::dpi) fn write_range(range: &[u8], object: &mut Object<'_>) {
     object.bytes("raw", range);
-    let Some(text) = std::str::from_utf8(range).ok().and_then(|text| text.split_once(' ')) else { return };
-    let Some((span, size)) = text.1.trim().split_once('/') else { return };
-    if let Some((start, end)) = span.split_once('-')
-        && let (Ok(start), Ok(end)) = (start.parse::<u64>(), end.parse::<u64>())
-    {
+    if let Some((start, end)) = body::range(range) {
         object.number("start", start).number("end", end);
     }
-    if let Ok(size) = size.parse::<u64>() {
+    let size = std::str::from_utf8(range).ok().and_then(|text| text.rsplit_once('/'));
+    if let Some(size) = size.and_then(|(_, size)| size.trim().parse::<u64>().ok()) {
         object.number("size", size);
     }
 }

@@ -10,6 +10,8 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes kept of one head; parts beyond are left out.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
+/// Most names of header lines remembered, to notice those that come again.
+const NAMES_MAX: usize = 64;
 /// Largest body or chunk that is believed, in bytes; a larger size is an error in its line.
 const BODY_BYTES_MAX: u64 = 1 << 62;
 
@@ -29,9 +31,13 @@ pub(super) enum Part {
     ContentRange,
     Location,
     Server,
+    ContentEncoding,
+    ContentDisposition,
+    Upgrade,
+    Http2Settings,
 }
 
-const PARTS: usize = Part::Server as usize + 1;
+const PARTS: usize = Part::Http2Settings as usize + 1;
 
 /// A request's or response's head, as far as it was read.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +49,11 @@ pub(super) struct Head {
     folds: Option<Part>,
     is_response: bool,
     has_two_lengths: bool,
+    /// Hashes of the names of header lines so far, and of those that came again.
+    names: Vec<u32>,
+    repeated: Vec<u32>,
+    /// Number of its transaction, once that is known.
+    pub(super) number: u64,
     status: u16,
     bytes: usize,
 }
@@ -56,14 +67,17 @@ pub(super) struct Framing {
     pub(super) length: Option<u64>,
     /// The lines about it contradict each other or themselves.
     pub(super) is_bad: bool,
+    /// They do by giving two lengths.
+    pub(super) has_two_lengths: bool,
 }
 
 impl Head {
     /// Empties it for the next message.
     pub(super) fn clear(&mut self) {
-        let mut text = std::mem::take(&mut self.text);
+        let (mut text, mut names) = (std::mem::take(&mut self.text), std::mem::take(&mut self.names));
         text.clear();
-        *self = Head { text, ..Head::default() };
+        names.clear();
+        *self = Head { text, names, ..Head::default() };
     }
 
     /// Reads the first line; false when it is that of no HTTP message.
@@ -92,21 +106,53 @@ impl Head {
         self.is_response = true;
     }
 
-    /// Reads a header line; false when it is none.
-    pub(super) fn header(&mut self, line: &[u8]) -> bool {
+    /// Reads a header line; tells what is wrong with it, in Suricata's words.
+    pub(super) fn header(&mut self, line: &[u8]) -> Result<(), &'static str> {
         if let [b' ' | b'\t', ..] = line {
             self.fold(line.trim_ascii());
-            return true;
+            return Ok(());
         }
         self.folds = None;
-        let Some(colon) = memchr::memchr(b':', line) else { return false };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return Err(self.word("REQUEST_FIELD_MISSING_COLON", "RESPONSE_FIELD_MISSING_COLON"));
+        };
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         let name = name.trim_ascii_end();
         if let Some(part) = self.part_of(name) {
             self.header_part(part, value);
         }
-        !name.is_empty()
+        if name.is_empty() {
+            return Err(self.word("REQUEST_HEADER_INVALID", "RESPONSE_HEADER_INVALID"));
+        }
+        if self.is_repeated(name) {
+            return Err(self.word("REQUEST_HEADER_REPETITION", "RESPONSE_HEADER_REPETITION"));
+        }
+        Ok(())
+    }
+
+    /// One word for requests, another for responses.
+    pub(super) fn word(&self, request: &'static str, response: &'static str) -> &'static str {
+        if self.is_response { response } else { request }
+    }
+
+    /// Whether a line of this name came before, and this is the first to come again.
+    fn is_repeated(&mut self, name: &[u8]) -> bool {
+        // FNV-1a: a wrong word about a header is the worst that a collision can do.
+        let hash = name.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+        });
+        if !self.names.contains(&hash) {
+            if self.names.len() < NAMES_MAX {
+                self.names.push(hash);
+            }
+            return false;
+        }
+        let is_first = !self.repeated.contains(&hash);
+        if is_first {
+            self.repeated.push(hash);
+        }
+        is_first
     }
 
     /// Counts the bytes of a line; returns those of the head so far.
@@ -166,7 +212,11 @@ impl Head {
 
     /// What the head says about the end of the body.
     pub(super) fn framing(&self) -> Framing {
-        let mut framing = Framing { is_bad: self.has_two_lengths, ..Framing::default() };
+        let mut framing = Framing {
+            is_bad: self.has_two_lengths,
+            has_two_lengths: self.has_two_lengths,
+            ..Framing::default()
+        };
         if let Some(codings) = self.get(Part::TransferEncoding) {
             framing.is_chunked = codings
                 .split(|byte| *byte == b',')
@@ -188,7 +238,11 @@ impl Head {
             (10, false) if is("user-agent") => Part::UserAgent,
             (7, false) if is("referer") => Part::Referer,
             (15, false) if is("x-forwarded-for") => Part::ForwardedFor,
-            (12, true) if is("content-type") => Part::ContentType,
+            (12, _) if is("content-type") => Part::ContentType,
+            (16, _) if is("content-encoding") => Part::ContentEncoding,
+            (19, _) if is("content-disposition") => Part::ContentDisposition,
+            (7, _) if is("upgrade") => Part::Upgrade,
+            (14, false) if is("http2-settings") => Part::Http2Settings,
             (13, true) if is("content-range") => Part::ContentRange,
             (8, true) if is("location") => Part::Location,
             (6, true) if is("server") => Part::Server,
@@ -202,7 +256,7 @@ impl Head {
         match part {
             Part::ContentLength => self.has_two_lengths |= have != value,
             // Codings of several lines are one list (RFC 9110 section 5.3).
-            Part::TransferEncoding => {
+            Part::TransferEncoding | Part::ContentEncoding => {
                 let list = [have, b", ", value].concat();
                 self.set(part, &list);
             }

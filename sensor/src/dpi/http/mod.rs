@@ -1,23 +1,29 @@
 //! HTTP/1.x (RFC 9110, RFC 9112), and what is left of HTTP/0.9.
 //!
 //! In: the two directions of a stream, each in order, with gaps told. Out: what was asked for and
-//! answered, and one event per transaction when its response is complete. Bodies are not read: their
-//! bytes are skipped, so that a body with holes needs no memory and no putting together. What is
-//! deliberately absent: decoding of bodies and paths, and HTTP/2, which is another protocol.
+//! answered, one event per transaction when its response is complete, and the bodies as files ([`body`]). Where
+//! nobody wants a body, or no more of it, its bytes are skipped, so that one with holes needs no memory
+//! and no putting together. What is deliberately absent: decoding of paths, and HTTP/2, which is another
+//! protocol; behind CONNECT and an upgrade the search for a protocol begins anew.
 //!
 //! Which side is the client is decided by what each says. A direction whose place in its messages is
 //! lost (a gap outside a body, bytes that are no HTTP) goes on where a segment begins with a message.
 
-mod event;
+pub(super) mod body;
+pub(super) mod decode;
+pub(super) mod event;
 mod head;
+mod multipart;
 mod probe;
 #[cfg(test)]
 mod tests;
 
-use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
-use head::{Head, Part, line};
+use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts};
+use body::{Body, Description};
+use head::{Framing, Head, Part, line};
 use std::collections::VecDeque;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
 use weir_common::net::Direction;
 
@@ -58,8 +64,16 @@ struct Half {
     request: Option<Head>,
     /// Whether `request` was looked for.
     is_matched: bool,
+    /// Number of the transaction being read.
+    number: u64,
     /// Bytes of the body so far, those being skipped included, as they are on the wire.
     body_bytes: u64,
+    /// Bytes of the body, or of its chunk, that are still to come.
+    left: u64,
+    /// Of them those that pass unread; when asked again they have passed.
+    skipped: u64,
+    /// The body, while somebody wants it.
+    body: Option<Box<Body>>,
 }
 
 /// Where a direction stands in its messages.
@@ -70,13 +84,13 @@ enum State {
     Start,
     /// In the header lines.
     Head,
-    /// A body of known length; when asked again it has passed.
+    /// A body of known length.
     Body,
     /// A body that ends with the connection.
     OpenBody,
     /// Before the line with a chunk's size.
     ChunkSize,
-    /// In a chunk; when asked again it has passed.
+    /// In a chunk.
     Chunk,
     /// Before the line end behind a chunk.
     ChunkEnd,
@@ -92,8 +106,8 @@ enum Step {
     Used(usize),
     /// Needs more bytes.
     Wait,
-    /// Nothing more is to be learned.
-    Done,
+    /// Behind so many bytes another protocol begins.
+    Switch(usize),
 }
 
 impl Dissector for Http {
@@ -127,17 +141,37 @@ impl Dissector for Http {
             match self.step(state, rest, context) {
                 Step::Used(step) => used = used.saturating_add(step),
                 Step::Wait => return Progress::Used(used),
-                Step::Done => return Progress::Done,
+                Step::Switch(step) => return Progress::Switch(used.saturating_add(step)),
             }
         }
     }
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
-        let half = self.half(context);
-        match half.state {
+        let index = context.direction.index();
+        let half = &mut self.halves[index];
+        if half.skipped > 0 {
             // The end of the flow: so much of the body was not seen.
-            State::Body | State::Chunk | State::OpenBody => {
-                half.body_bytes = half.body_bytes.saturating_sub(missing);
+            half.body_bytes = half.body_bytes.saturating_sub(missing);
+            half.skipped = 0;
+            return Progress::Used(0);
+        }
+        match half.state {
+            State::Body | State::Chunk => {
+                let inside = missing.min(half.left);
+                half.left -= inside;
+                half.body_bytes = half.body_bytes.saturating_add(inside);
+                if let (Some(body), true) = (&mut half.body, inside > 0) {
+                    body.gap(inside);
+                }
+                if missing > inside {
+                    self.lose(context);
+                }
+            }
+            State::OpenBody => {
+                half.body_bytes = half.body_bytes.saturating_add(missing);
+                if let Some(body) = &mut half.body {
+                    body.gap(missing);
+                }
             }
             State::Lost => {}
             _ => self.lose(context),
@@ -148,7 +182,11 @@ impl Dissector for Http {
     fn close(&mut self, context: &mut Context<'_>) {
         for index in [0, 1] {
             let half = &mut self.halves[index];
+            let is_over = half.state == State::OpenBody;
+            self.end_body(index, is_over, context);
+            let half = &mut self.halves[index];
             if half.state != State::Start && half.head.is_response() {
+                half.state = State::Lost;
                 self.respond(index, context);
             }
         }
@@ -156,7 +194,7 @@ impl Dissector for Http {
             let half = &mut self.halves[index];
             if half.state == State::Head && !half.head.is_response() && half.head.has(Part::Target) {
                 let head = std::mem::take(&mut half.head);
-                self.ask(head, context);
+                self.ask(index, head, context);
             }
         }
         while self.tell_oldest(context) {}
@@ -172,20 +210,8 @@ impl Http {
         match state {
             State::Start => self.start(rest, context),
             State::Head => self.header_line(rest, context),
-            State::Body => {
-                self.end_message(context);
-                Step::Used(0)
-            }
-            State::OpenBody => {
-                let half = self.half(context);
-                half.body_bytes += OPEN_BODY_STEP_BYTES as u64;
-                Step::Used(OPEN_BODY_STEP_BYTES)
-            }
+            State::Body | State::Chunk | State::OpenBody => self.body_bytes(state, rest, context),
             State::ChunkSize => self.chunk_size(rest, context),
-            State::Chunk => {
-                self.half(context).state = State::ChunkEnd;
-                if rest.is_empty() { Step::Wait } else { Step::Used(0) }
-            }
             State::ChunkEnd => self.chunk_end(rest, context),
             State::Trailer => self.trailer_line(rest, context),
             State::Lost => {
@@ -207,14 +233,14 @@ impl Http {
         }
         let index = context.direction.index();
         if self.is_raw_response(index, rest) {
-            self.take_request(index);
+            self.take_request(index, context);
             let half = &mut self.halves[index];
             half.head.begin_raw_response();
-            half.state = State::OpenBody;
-            return Step::Used(0);
+            half.body_bytes = 0;
+            return self.begin_body(index, State::OpenBody, 0, 0, context);
         }
         if !probe::may_be_message_start(rest) {
-            return self.malformed(rest.len(), context);
+            return self.no_message(rest, context);
         }
         let Some((line, used)) = line(rest) else { return self.wait_for_line(rest, context) };
         let mut head = std::mem::take(&mut self.half(context).head);
@@ -223,10 +249,14 @@ impl Http {
         half.head = head;
         half.body_bytes = 0;
         if !is_message {
-            return self.malformed(rest.len(), context);
+            return self.no_message(rest, context);
         }
         half.state = State::Head;
+        let has_protocol = half.head.has(Part::Protocol);
         self.client = if half.head.is_response() { context.direction.flip() } else { context.direction };
+        if !has_protocol {
+            context.anomaly("REQUEST_LINE_MISSING_PROTOCOL", Some(self.transactions));
+        }
         Step::Used(used)
     }
 
@@ -249,11 +279,13 @@ impl Http {
         if line.is_empty() {
             return self.end_head(used, context);
         }
-        if !half.head.header(line) {
-            *context.malformed += 1;
+        let problem = half.head.header(line).err();
+        let is_too_long = half.head.bytes_seen(used) > HEAD_BYTES_MAX;
+        if let Some(event) = problem {
+            context.anomaly(event, None);
         }
-        if half.head.bytes_seen(used) > HEAD_BYTES_MAX {
-            return self.malformed(rest.len(), context);
+        if is_too_long {
+            return self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context);
         }
         Step::Used(used)
     }
@@ -261,66 +293,219 @@ impl Http {
     /// The head is complete: what does it say of the body?
     fn end_head(&mut self, used: usize, context: &mut Context<'_>) -> Step {
         let index = context.direction.index();
-        let is_response = self.halves[index].head.is_response();
-        let framing = self.halves[index].head.framing();
+        let head = &self.halves[index].head;
+        let (is_response, framing) = (head.is_response(), head.framing());
         if framing.is_bad {
-            *context.malformed += 1;
+            let event = match framing.has_two_lengths {
+                true => head.word(
+                    "DUPLICATE_CONTENT_LENGTH_FIELD_IN_REQUEST",
+                    "DUPLICATE_CONTENT_LENGTH_FIELD_IN_RESPONSE",
+                ),
+                false => head.word(
+                    "INVALID_CONTENT_LENGTH_FIELD_IN_REQUEST",
+                    "INVALID_CONTENT_LENGTH_FIELD_IN_RESPONSE",
+                ),
+            };
+            context.anomaly(event, None);
         }
         if is_response {
-            let status = self.halves[index].head.status();
-            if (100..200).contains(&status) && status != 101 {
-                self.halves[index].state = State::Start;
-                return Step::Used(used);
-            }
-            self.take_request(index);
-            let request = self.halves[index].request.as_ref();
-            let method = request.and_then(|request| request.get(Part::Method)).unwrap_or_default();
-            let has_body = method != b"HEAD" && !matches!(status, 204 | 304);
-            let is_tunnel = status == 101 || method == b"CONNECT" && (200..300).contains(&status);
-            // The first answer is all that there is to learn, where nobody listens for events.
-            if is_tunnel || context.events.is_none() {
-                self.respond(index, context);
-                return Step::Done;
-            }
-            return match (has_body, framing.is_chunked, framing.length) {
-                (true, true, _) => self.begin_body(index, State::ChunkSize, 0, used),
-                (true, false, None) => self.begin_body(index, State::OpenBody, 0, used),
-                (true, false, Some(length)) => self.begin_body(index, State::Body, length, used),
-                (false, ..) => self.begin_body(index, State::Body, 0, used),
-            };
+            return self.end_response_head(index, framing, used, context);
         }
+        let has_file = matches!(head.get(Part::Method), Some(b"POST" | b"PUT"));
+        let has_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
+        let is = Description::of(head, Some(head));
+        let direction = context.direction;
+        let body = (has_file && has_body && head.has(Part::Target))
+            .then(|| Body::begin(&is, direction, self.transactions, context))
+            .flatten();
+        self.halves[index].body = body;
         let spare = self.spare.take().unwrap_or_default();
         let head = std::mem::replace(&mut self.halves[index].head, spare);
         if head.has(Part::Target) {
-            self.ask(head, context);
+            self.ask(index, head, context);
         }
         match framing.is_chunked {
-            true => self.begin_body(index, State::ChunkSize, 0, used),
-            false => self.begin_body(index, State::Body, framing.length.unwrap_or(0), used),
+            true => self.pass_body(index, State::ChunkSize, 0, used),
+            false => self.pass_body(index, State::Body, framing.length.unwrap_or(0), used),
         }
     }
 
-    /// Goes on behind a head of `used` bytes; a body of known length passes unread.
-    fn begin_body(&mut self, index: usize, state: State, length: u64, used: usize) -> Step {
+    fn end_response_head(
+        &mut self,
+        index: usize,
+        framing: Framing,
+        used: usize,
+        context: &mut Context<'_>,
+    ) -> Step {
+        let status = self.halves[index].head.status();
+        if (100..200).contains(&status) && status != 101 {
+            learn_response(&self.halves[index].head, context.metadata);
+            self.halves[index].state = State::Start;
+            return Step::Used(used);
+        }
+        self.take_request(index, context);
+        let half = &self.halves[index];
+        let method = half.request.as_ref().and_then(|head| head.get(Part::Method)).unwrap_or_default();
+        let has_body = method != b"HEAD" && !matches!(status, 204 | 304);
+        let is_unexpected = status == 204 && (framing.is_chunked || framing.length.is_some());
+        if status == 101 || method == b"CONNECT" && (200..300).contains(&status) {
+            self.announce_upgrade(index, status, context);
+            self.respond(index, context);
+            self.halves[index].state = State::Start;
+            self.close(context);
+            return Step::Switch(used);
+        }
+        if is_unexpected {
+            context.anomaly("RESPONSE_BODY_UNEXPECTED", Some(self.halves[index].number));
+        }
+        match (has_body, framing.is_chunked, framing.length) {
+            (true, true, _) => self.begin_body(index, State::ChunkSize, 0, used, context),
+            (true, false, None) => self.begin_body(index, State::OpenBody, 0, used, context),
+            (true, false, Some(length)) => self.begin_body(index, State::Body, length, used, context),
+            (false, ..) => self.pass_body(index, State::Body, 0, used),
+        }
+    }
+
+    /// Says what is behind an upgrade, where that is known, to the search that follows.
+    fn announce_upgrade(&mut self, index: usize, status: u16, context: &mut Context<'_>) {
+        let half = &self.halves[index];
+        let upgrade = half.head.get(Part::Upgrade).unwrap_or_default();
+        let server = context.end(self.client.flip());
+        if status != 101 {
+        } else if upgrade.eq_ignore_ascii_case(b"websocket") {
+            context.expect(server, Carrier::Stream, App::WebSocket, b"");
+        } else if upgrade.eq_ignore_ascii_case(b"h2c") {
+            // The request that asked for it is the new protocol's stream 1 (RFC 7540 section 3.2).
+            let get = |part| half.request.as_ref().and_then(|head| head.get(part)).unwrap_or_default();
+            let parts = [Part::Method, Part::Target, Part::Host, Part::UserAgent, Part::Http2Settings];
+            let note = parts.map(get).join(&b'\n');
+            context.expect(server, Carrier::Stream, App::Http2, &note);
+        }
+    }
+
+    /// A response's body begins behind a head of `used` bytes.
+    fn begin_body(
+        &mut self,
+        index: usize,
+        state: State,
+        length: u64,
+        used: usize,
+        context: &mut Context<'_>,
+    ) -> Step {
+        let half = &self.halves[index];
+        let is = Description::of(&half.head, half.request.as_ref());
+        let direction = context.direction;
+        let is_empty = state == State::Body && length == 0;
+        let body = (!is_empty).then(|| Body::begin(&is, direction, half.number, context)).flatten();
+        self.halves[index].body = body;
+        self.pass_body(index, state, length, used)
+    }
+
+    /// Goes on behind a head; a body of known length that nobody wants passes unread.
+    fn pass_body(&mut self, index: usize, state: State, length: u64, used: usize) -> Step {
         let half = &mut self.halves[index];
         half.state = state;
-        half.body_bytes = length;
-        Step::Used(used.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)))
+        half.left = length;
+        let skip = if half.body.is_none() { half.skip_rest() } else { 0 };
+        Step::Used(used.saturating_add(skip))
+    }
+
+    /// Bytes of a body or chunk.
+    fn body_bytes(&mut self, state: State, rest: &[u8], context: &mut Context<'_>) -> Step {
+        let index = context.direction.index();
+        let half = &mut self.halves[index];
+        half.skipped = 0;
+        if state == State::OpenBody {
+            let Some(body) = &half.body else {
+                half.skipped = OPEN_BODY_STEP_BYTES as u64;
+                half.body_bytes = half.body_bytes.saturating_add(OPEN_BODY_STEP_BYTES as u64);
+                return Step::Used(OPEN_BODY_STEP_BYTES);
+            };
+            if rest.is_empty() {
+                return Step::Wait;
+            }
+            if !body.wants_more() {
+                self.end_body(index, false, context);
+                return Step::Used(0);
+            }
+            half.body_bytes = half.body_bytes.saturating_add(rest.len() as u64);
+            self.feed(index, rest, context);
+            return Step::Used(rest.len());
+        }
+        if half.left == 0 {
+            if state == State::Body {
+                self.end_message(context);
+                return Step::Used(0);
+            }
+            half.state = State::ChunkEnd;
+            return if rest.is_empty() { Step::Wait } else { Step::Used(0) };
+        }
+        if rest.is_empty() {
+            return Step::Wait;
+        }
+        let bytes = rest.get(..usize::try_from(half.left).unwrap_or(usize::MAX)).unwrap_or(rest);
+        half.left -= bytes.len() as u64;
+        half.body_bytes = half.body_bytes.saturating_add(bytes.len() as u64);
+        self.feed(index, bytes, context);
+        let half = &mut self.halves[index];
+        let wants_more = half.body.as_ref().is_some_and(|body| body.wants_more());
+        let skip = if wants_more { 0 } else { half.skip_rest() };
+        Step::Used(bytes.len().saturating_add(skip))
+    }
+
+    /// Hands bytes to the body.
+    fn feed(&mut self, index: usize, bytes: &[u8], context: &mut Context<'_>) {
+        let Some(mut body) = self.halves[index].body.take() else { return };
+        let carrier = if body.is_form() { self.carrier(index, context) } else { Vec::new() };
+        body.bytes(bytes, &carrier, context);
+        self.halves[index].body = Some(body);
+    }
+
+    /// The body has ended.
+    fn end_body(&mut self, index: usize, is_whole: bool, context: &mut Context<'_>) {
+        if let Some(body) = self.halves[index].body.take() {
+            let carrier = self.carrier(index, context);
+            body.end(is_whole, &carrier, context);
+        }
+    }
+
+    /// What carries a file, as a member of its event.
+    fn carrier(&self, index: usize, context: &Context<'_>) -> Vec<u8> {
+        let mut text = Vec::new();
+        if context.events.is_none() {
+            return text;
+        }
+        text.extend_from_slice(b"\"http\":");
+        let half = &self.halves[index];
+        if half.head.is_response() {
+            event::write(half.request.as_ref(), Some((&half.head, half.body_bytes)), &mut text);
+        } else {
+            let answered = self.halves[1 - index].request.as_ref();
+            let mut requests = self.waiting.iter().chain(answered);
+            match requests.find(|head| head.number == half.number) {
+                Some(request) => event::write(Some(request), None, &mut text),
+                None => drop(Object::begin(&mut text)),
+            }
+        }
+        text
     }
 
     fn chunk_size(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let Some((line, used)) = line(rest) else {
             return if rest.len() > CHUNK_LINE_BYTES_MAX {
-                self.malformed(rest.len(), context)
+                self.bad_chunk(rest, context)
             } else {
                 Step::Wait
             };
         };
-        let Some(size) = head::chunk_size(line) else { return self.malformed(rest.len(), context) };
+        let Some(size) = head::chunk_size(line) else { return self.bad_chunk(rest, context) };
         let half = self.half(context);
-        half.body_bytes = half.body_bytes.saturating_add(used as u64).saturating_add(size);
-        half.state = if size == 0 { State::Trailer } else { State::Chunk };
-        Step::Used(used.saturating_add(usize::try_from(size).unwrap_or(usize::MAX)))
+        half.body_bytes = half.body_bytes.saturating_add(used as u64);
+        if size == 0 {
+            half.state = State::Trailer;
+            return Step::Used(used);
+        }
+        self.pass_body(context.direction.index(), State::Chunk, size, used)
     }
 
     fn chunk_end(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
@@ -328,10 +513,10 @@ impl Http {
             [b'\n', ..] => 1,
             [b'\r', b'\n', ..] => 2,
             [b'\r'] => return Step::Wait,
-            _ => return self.malformed(rest.len(), context),
+            _ => return self.bad_chunk(rest, context),
         };
         let half = self.half(context);
-        half.body_bytes += used as u64;
+        half.body_bytes = half.body_bytes.saturating_add(used as u64);
         half.state = State::ChunkSize;
         Step::Used(used)
     }
@@ -342,18 +527,36 @@ impl Http {
         if line.is_empty() {
             self.end_message(context);
         } else if half.head.bytes_seen(used) > HEAD_BYTES_MAX {
-            return self.malformed(rest.len(), context);
+            return self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context);
         }
         Step::Used(used)
     }
 
     fn wait_for_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        if rest.len() > LINE_BYTES_MAX { self.malformed(rest.len(), context) } else { Step::Wait }
+        if rest.len() <= LINE_BYTES_MAX {
+            return Step::Wait;
+        }
+        self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context)
     }
 
-    /// The bytes are no HTTP: this direction is lost until a segment begins with a message.
-    fn malformed(&mut self, used: usize, context: &mut Context<'_>) -> Step {
-        *context.malformed += 1;
+    fn bad_chunk(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        self.malformed("INVALID_REQUEST_CHUNK_LEN", "INVALID_RESPONSE_CHUNK_LEN", rest.len(), context)
+    }
+
+    fn no_message(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        self.malformed("REQUEST_LINE_INVALID", "RESPONSE_BODY_UNEXPECTED", rest.len(), context)
+    }
+
+    /// The bytes are no HTTP: this direction is lost until a segment begins with a message. Tells of it in one
+    /// word where the client sent them, in the other where the server did.
+    fn malformed(
+        &mut self,
+        request: &'static str,
+        response: &'static str,
+        used: usize,
+        context: &mut Context<'_>,
+    ) -> Step {
+        context.anomaly(if context.direction == self.client { request } else { response }, None);
         self.lose(context);
         Step::Used(used)
     }
@@ -365,30 +568,34 @@ impl Http {
         if state == State::Start || state == State::Lost {
             return;
         }
+        let index = context.direction.index();
+        self.end_body(index, false, context);
+        let half = &mut self.halves[index];
+        half.skipped = 0;
         if half.head.is_response() {
-            self.respond(context.direction.index(), context);
+            self.respond(index, context);
         } else if state == State::Head && half.head.has(Part::Target) {
             let head = std::mem::take(&mut half.head);
-            self.ask(head, context);
+            self.ask(index, head, context);
         }
     }
 
     /// The message is complete.
     fn end_message(&mut self, context: &mut Context<'_>) {
-        let half = self.half(context);
+        let index = context.direction.index();
+        self.end_body(index, true, context);
+        let half = &mut self.halves[index];
         half.state = State::Start;
         if half.head.is_response() {
-            self.respond(context.direction.index(), context);
+            self.respond(index, context);
         }
     }
 
     /// A request is read: it waits for its response.
-    fn ask(&mut self, head: Head, context: &mut Context<'_>) {
+    fn ask(&mut self, index: usize, mut head: Head, context: &mut Context<'_>) {
         learn_request(&head, context.metadata);
-        if context.events.is_none() {
-            self.spare = Some(head);
-            return;
-        }
+        head.number = self.next_number();
+        self.halves[index].number = head.number;
         self.waiting_bytes += head.text_bytes();
         self.waiting.push_back(head);
         while self.waiting.len() > REQUESTS_MAX || self.waiting_bytes > REQUEST_BYTES_MAX {
@@ -398,8 +605,14 @@ impl Http {
         }
     }
 
+    fn next_number(&mut self) -> u64 {
+        let number = self.transactions;
+        self.transactions = self.transactions.saturating_add(1);
+        number
+    }
+
     /// Finds the request that the response of direction `index` answers.
-    fn take_request(&mut self, index: usize) {
+    fn take_request(&mut self, index: usize, context: &mut Context<'_>) {
         let request = match self.waiting.pop_front() {
             Some(head) => {
                 self.waiting_bytes -= head.text_bytes().min(self.waiting_bytes);
@@ -409,9 +622,23 @@ impl Http {
             None => {
                 let asking = &mut self.halves[1 - index];
                 let is_asking = asking.state == State::Head && asking.head.has(Part::Target);
-                is_asking.then(|| asking.head.take_answered())
+                let number = self.transactions;
+                is_asking.then(|| {
+                    let mut head = asking.head.take_answered();
+                    head.number = number;
+                    head
+                })
             }
         };
+        let is_expected = self.transactions > 0 && self.halves[1 - index].state != State::Lost;
+        let number = match &request {
+            Some(head) if head.number < self.transactions => head.number,
+            _ => self.next_number(),
+        };
+        if request.is_none() && is_expected {
+            context.anomaly("UNABLE_TO_MATCH_RESPONSE_TO_REQUEST", Some(number));
+        }
+        self.halves[index].number = number;
         self.halves[index].request = request;
         self.halves[index].is_matched = true;
     }
@@ -419,15 +646,16 @@ impl Http {
     /// Tells the transaction whose response direction `index` has read.
     fn respond(&mut self, index: usize, context: &mut Context<'_>) {
         if !self.halves[index].is_matched {
-            self.take_request(index);
+            self.take_request(index, context);
         }
         let half = &mut self.halves[index];
         half.is_matched = false;
+        let half_number = half.number;
         learn_response(&half.head, context.metadata);
         let mut request = half.request.take();
         let mut response = std::mem::take(&mut half.head);
         let length = std::mem::take(&mut half.body_bytes);
-        self.tell(request.as_ref(), Some((&response, length)), context);
+        self.tell(half_number, request.as_ref(), Some((&response, length)), context);
         response.clear();
         self.halves[index].head = response;
         if let Some(request) = &mut request {
@@ -440,13 +668,17 @@ impl Http {
     fn tell_oldest(&mut self, context: &mut Context<'_>) -> bool {
         let Some(request) = self.waiting.pop_front() else { return false };
         self.waiting_bytes -= request.text_bytes().min(self.waiting_bytes);
-        self.tell(Some(&request), None, context);
+        self.tell(request.number, Some(&request), None, context);
         true
     }
 
-    fn tell(&mut self, request: Option<&Head>, response: Option<(&Head, u64)>, context: &mut Context<'_>) {
-        let transaction = self.transactions;
-        self.transactions += 1;
+    fn tell(
+        &self,
+        transaction: u64,
+        request: Option<&Head>,
+        response: Option<(&Head, u64)>,
+        context: &mut Context<'_>,
+    ) {
         let Some(events) = context.events.as_deref_mut() else { return };
         let mut body = Vec::with_capacity(512);
         event::write(request, response, &mut body);
@@ -456,30 +688,61 @@ impl Http {
     }
 }
 
-fn learn_request(head: &Head, metadata: &mut Metadata) {
-    let parts = [
-        (Part::Method, Field::HttpMethod),
-        (Part::Target, Field::HttpUri),
-        (Part::Host, Field::HttpHost),
-        (Part::UserAgent, Field::HttpUserAgent),
-    ];
-    // A flow is described by its first request, also in what that does not have.
-    if metadata.get(Field::HttpMethod).is_some() {
-        return;
+impl Half {
+    /// Passes over what is left of a body or chunk; returns how many bytes that is.
+    fn skip_rest(&mut self) -> usize {
+        let left = std::mem::take(&mut self.left);
+        self.skipped = left;
+        self.body_bytes = self.body_bytes.saturating_add(left);
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
-    for (part, field) in parts {
-        if let Some(value) = head.get(part) {
-            metadata.set_bytes(field, value);
+}
+
+fn learn_request(head: &Head, metadata: &mut Metadata) {
+    let is_first = metadata.get(Field::HttpMethod).is_none();
+    let parts = [
+        (Part::Method, Field::HttpMethod, Field::HttpMethods),
+        (Part::Target, Field::HttpUri, Field::HttpUris),
+        (Part::Host, Field::HttpHost, Field::HttpHosts),
+        (Part::UserAgent, Field::HttpUserAgent, Field::HttpUserAgents),
+    ];
+    for (part, field, list) in parts {
+        let value = match part {
+            Part::Host => head.get(part).or_else(|| head.target_authority()),
+            part => head.get(part),
+        };
+        if let Some(value) = value {
+            learn(value, field, list, is_first, metadata);
         }
     }
-    if let (None, Some(host)) = (head.get(Part::Host), head.target_authority()) {
-        metadata.set_bytes(Field::HttpHost, host);
+}
+
+/// A flow is described by its first request, also in what that does not have; values that come later stand
+/// in the list.
+pub(super) fn learn(value: &[u8], field: Field, list: Field, is_first: bool, metadata: &mut Metadata) {
+    if is_first {
+        return metadata.set_bytes(field, value);
     }
+    let first = metadata.text(field);
+    if first.is_some_and(|first| first.as_bytes() == value) {
+        return;
+    }
+    if let Some(first) = first.map(str::to_owned) {
+        metadata.add(list, &first);
+    }
+    metadata.add(list, &String::from_utf8_lossy(value));
 }
 
 fn learn_response(head: &Head, metadata: &mut Metadata) {
     let status = u64::from(head.status());
-    if status == 0 || metadata.get(Field::HttpStatus).is_some() {
+    if status == 0 {
+        return;
+    }
+    if let Some(first) = metadata.number(Field::HttpStatus) {
+        if first != status {
+            metadata.add(Field::HttpStatuses, itoa::Buffer::new().format(first));
+            metadata.add(Field::HttpStatuses, itoa::Buffer::new().format(status));
+        }
         return;
     }
     metadata.set_number(Field::HttpStatus, status);

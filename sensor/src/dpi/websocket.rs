@@ -1,0 +1,214 @@
+//! WebSocket (RFC 6455), behind HTTP's upgrade.
+//!
+//! In: the frames of both directions. Out: one event per frame, in Suricata's form; files and other protocols
+//! inside of it are not looked for. Payloads pass unread, so that they need no memory. It is never searched
+//! for: HTTP announces it, since a frame alone looks like anything.
+
+use super::{Context, Dissector, First, Probe, Progress, Starts};
+use weir_common::app::App;
+use weir_common::metadata::Field;
+
+/// Longest payload of a control frame (RFC 6455 section 5.5).
+const CONTROL_BYTES_MAX: u64 = 125;
+/// Frames of a flow told of; later ones are not, since a stream of them may go on for days.
+const FRAMES_MAX: u64 = 10_000;
+
+/// State of a WebSocket flow.
+#[derive(Debug, Default)]
+pub(super) struct WebSocket {
+    frames: u64,
+    /// By direction: a message is under way, a payload is being passed over.
+    is_continued: [bool; 2],
+    is_skipping: [bool; 2],
+    is_closed: [bool; 2],
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    bytes: usize,
+    is_final: bool,
+    /// The first reserved bit, which RFC 7692 uses for compressed messages.
+    is_compressed: bool,
+    reserved: u8,
+    opcode: u8,
+    mask: Option<u32>,
+    length: u64,
+}
+
+impl Frame {
+    /// Reads a header; none: more bytes are needed.
+    fn of(bytes: &[u8]) -> Option<Frame> {
+        let (&[first, second], rest) = bytes.split_first_chunk::<2>()?;
+        let (length, rest, length_bytes) = match second & 0x7f {
+            126 => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                (u64::from(u16::from_be_bytes(*length)), rest, 2)
+            }
+            127 => {
+                let (length, rest) = rest.split_first_chunk::<8>()?;
+                (u64::from_be_bytes(*length), rest, 8)
+            }
+            length => (u64::from(length), rest, 0),
+        };
+        let mask = match second & 0x80 {
+            0 => None,
+            _ => Some(u32::from_be_bytes(*rest.first_chunk::<4>()?)),
+        };
+        Some(Frame {
+            bytes: 2 + length_bytes + if mask.is_some() { 4 } else { 0 },
+            is_final: first & 0x80 != 0,
+            is_compressed: first & 0x40 != 0,
+            reserved: first & 0x30,
+            opcode: first & 0x0f,
+            mask,
+            length,
+        })
+    }
+
+    fn is_control(&self) -> bool {
+        self.opcode & 8 != 0
+    }
+}
+
+/// RFC 6455 section 11.8.
+fn opcode_name(opcode: u8) -> Option<&'static str> {
+    Some(match opcode {
+        0 => "continuation",
+        1 => "text",
+        2 => "binary",
+        8 => "close",
+        9 => "ping",
+        10 => "pong",
+        _ => return None,
+    })
+}
+
+impl Dissector for WebSocket {
+    const APP: App = App::WebSocket;
+
+    const STARTS: Starts = Starts::stream(&[]);
+
+    fn probe(_first: &First<'_>) -> Probe {
+        Probe::NotForUs
+    }
+
+    fn new() -> WebSocket {
+        WebSocket::default()
+    }
+
+    fn expected(_note: &[u8]) -> Option<WebSocket> {
+        Some(WebSocket::default())
+    }
+
+    fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        let index = context.direction.index();
+        self.is_skipping[index] = false;
+        let mut used = 0usize;
+        while let Some(frame) = bytes.get(used..).and_then(Frame::of) {
+            let is_bad = frame.reserved != 0
+                || opcode_name(frame.opcode).is_none()
+                || frame.is_control() && (!frame.is_final || frame.length > CONTROL_BYTES_MAX)
+                || frame.length > i64::MAX as u64;
+            if is_bad {
+                return Progress::Broken("invalid_frame");
+            }
+            // A continuation needs a beginning (RFC 6455 section 5.4); its loss is no contradiction.
+            if !frame.is_control() {
+                self.is_continued[index] = !frame.is_final;
+            }
+            self.tell(&frame, context);
+            self.is_closed[index] |= frame.opcode == 8;
+            let payload = usize::try_from(frame.length).unwrap_or(usize::MAX);
+            used = used.saturating_add(frame.bytes).saturating_add(payload);
+            if used > bytes.len() {
+                self.is_skipping[index] = true;
+                return Progress::Used(used);
+            }
+        }
+        if self.is_closed == [true; 2] || self.frames >= FRAMES_MAX {
+            return Progress::Done;
+        }
+        Progress::Used(used)
+    }
+
+    fn gap(&mut self, _missing: u64, context: &mut Context<'_>) -> Progress {
+        // Skipped bytes that never came are the end of the flow; elsewhere the place in the frames is lost.
+        let is_skipping = self.is_skipping[context.direction.index()];
+        if is_skipping { Progress::Used(0) } else { Progress::Done }
+    }
+
+    fn close(&mut self, _context: &mut Context<'_>) {}
+}
+
+impl WebSocket {
+    fn tell(&mut self, frame: &Frame, context: &mut Context<'_>) {
+        let number = self.frames;
+        self.frames = self.frames.saturating_add(1);
+        let name = opcode_name(frame.opcode).unwrap_or_default();
+        if frame.is_compressed {
+            context.metadata.set_text(Field::Version, "permessage-deflate");
+        }
+        context.metadata.add(Field::Command, name);
+        let direction = context.direction;
+        context.tell(direction, Some(number), |object| {
+            object.bool("fin", frame.is_final);
+            if let Some(mask) = frame.mask {
+                object.number("mask", mask);
+            }
+            object.text("opcode", name);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
+    use serde_json::json;
+
+    /// RFC 6455 section 5.7: "Hello", masked and not, a ping, and 256 bytes.
+    const MASKED: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
+    const PLAIN: &[u8] = b"\x81\x05Hello";
+
+    #[test]
+    fn every_frame_is_an_event() {
+        let long = [&b"\x82\x7e\x01\x00"[..], &[7; 256]].concat();
+        let trial =
+            Trial::<WebSocket>::new().client(MASKED).server(PLAIN).server(&long[..10]).server(&long[10..]);
+        let trial = trial.client(b"\x88\x80\0\0\0\x01").server(b"\x88\x00");
+        assert_eq!((trial.end, trial.malformed), (Some(Progress::Done), 0));
+        let bodies: Vec<serde_json::Value> =
+            trial.events.iter().map(|event| serde_json::from_slice(&event.body).unwrap()).collect();
+        let want = [
+            json!({"fin": true, "mask": 0x37fa_213d, "opcode": "text"}),
+            json!({"fin": true, "opcode": "text"}),
+            json!({"fin": true, "opcode": "binary"}),
+            json!({"fin": true, "mask": 1, "opcode": "close"}),
+            json!({"fin": true, "opcode": "close"}),
+        ];
+        assert_eq!(bodies, want);
+        let numbers: Vec<_> = trial.events.iter().map(|event| event.transaction).collect();
+        assert_eq!(numbers, [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn what_is_no_frame_ends_the_reading() {
+        for bytes in
+            [&b"\x83\x00"[..], b"\xb1\x00", b"\x09\x00", b"\x89\x7e\x00\x7e", b"\x81\x7f\xff\0\0\0\0\0\0\0"]
+        {
+            let trial = Trial::<WebSocket>::new().client(bytes);
+            assert_eq!(trial.end, Some(Progress::Broken("invalid_frame")), "{bytes:x?}");
+        }
+        assert_eq!(Trial::<WebSocket>::new().client(b"\xc1\x00").text(Field::Version), "permessage-deflate");
+    }
+
+    #[test]
+    fn cuts_and_damage_do_not_matter() {
+        cuts_do_not_matter::<WebSocket>(
+            &[MASKED, b"\x89\x80\0\0\0\0"].concat(),
+            &[PLAIN, b"\x8a\0"].concat(),
+        );
+        survives_damage::<WebSocket>(MASKED, PLAIN);
+    }
+}
