@@ -19,7 +19,7 @@ use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, to
 use crate::decode::{self, Decoder, Packet, Parsed};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
-use crate::export::{Batch, ExportStatus, Exporting, FlowEvent};
+use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
 use crate::ring::config::RingConfig;
@@ -310,6 +310,13 @@ impl Worker {
                 let is_fragment = matches!(parsed, Parsed::Fragment(_));
                 lane.append(frame, (!is_fragment).then_some(NO_FLOW), None, &mut counters.ring);
             }
+            if events.is_some()
+                && matches!(parsed, Parsed::Nothing)
+                && let Some(arp) = decode::arp(frame)
+            {
+                let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
+                outbox.arp(ArpEvent { time, packet, interface, arp }, &mut counters.export);
+            }
             return;
         };
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
@@ -544,14 +551,21 @@ impl Outbox {
         self.send_if_full(export);
     }
 
+    /// Takes an ARP message.
+    fn arp(&mut self, event: ArpEvent, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.arps.push(event);
+        self.send_if_full(export);
+    }
+
     fn begin(&mut self) {
-        if self.mode == Mode::Live && self.batch.records.is_empty() && self.batch.events.is_empty() {
+        if self.mode == Mode::Live && self.batch.is_empty() {
             self.begun = Instant::now();
         }
     }
 
     fn send_if_full(&mut self, counters: &mut ExportCounters) {
-        if self.batch.records.len() + self.batch.events.len() >= BATCH_ITEMS {
+        if self.batch.len() >= BATCH_ITEMS {
             self.send(counters);
         }
     }
@@ -563,7 +577,7 @@ impl Outbox {
     }
 
     fn send(&mut self, counters: &mut ExportCounters) {
-        if self.batch.records.is_empty() && self.batch.events.is_empty() {
+        if self.batch.is_empty() {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
@@ -573,7 +587,7 @@ impl Outbox {
         };
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
-            counters.events_dropped_queue_full += batch.events.len() as u64;
+            counters.events_dropped_queue_full += (batch.events.len() + batch.arps.len()) as u64;
         }
     }
 }

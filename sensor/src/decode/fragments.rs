@@ -9,6 +9,8 @@
 //! (ping of death), contradicts the datagram's end, or has a length that cannot be (RFC 791: all but the
 //! last are multiples of eight) counts as bad and is not used; it is still metered.
 //!
+//! A first fragment that the capture cut off is handed out with the payload that there is of it.
+//!
 //! Bounded in bytes and in datagrams; at the limit the oldest datagram is given up. Nothing that is given up goes
 //! unmetered: fragments whose first one never came are handed over by [`FragmentTable::expire`].
 
@@ -181,6 +183,14 @@ impl FragmentTable {
             *early = sum;
             &*early
         });
+        if !is_whole && is_cut && own.is_some() {
+            // The datagram will never be put together, since its beginning lacks bytes: what is there of that is all
+            // that there will be to inspect.
+            let (_, _, payload) =
+                upper(&arrival.ip, fragment.protocol, payload, true, &mut DecodeCounters::default());
+            let packet = partial(&arrival, protocol, transport, early);
+            return Some(Packet { payload, is_partial: false, is_cut: true, ..packet });
+        }
         if !is_whole {
             // Only the first fragment has the header; the others have its ports.
             let transport = if own.is_some() { transport } else { ports_only(transport) };

@@ -223,6 +223,33 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
     }
 }
 
+/// The ARP message of a frame and the 802.1Q identifiers before it.
+#[cold]
+pub(super) fn arp(link: LinkType, data: &[u8]) -> Option<([u16; 2], &[u8])> {
+    let (kind_at, mut at) = match link {
+        LinkType::ETHERNET => (12, 14),
+        LinkType::LINUX_SLL => (14, 16),
+        LinkType::LINUX_SLL2 => (0, 20),
+        _ => return None,
+    };
+    let word = |at: usize| data.get(at..)?.first_chunk::<2>().map(|word| u16::from_be_bytes(*word));
+    let (mut kind, mut vlans) = (word(kind_at)?, [0; 2]);
+    for tag in 0..=VLAN_TAGS_MAX {
+        match kind {
+            ethertype::ARP => return Some((vlans, data.get(at..)?)),
+            ethertype::VLAN | ethertype::VLAN_SERVICE | ethertype::VLAN_OLD_1 | ethertype::VLAN_OLD_2 => {
+                if let Some(kept) = vlans.get_mut(tag) {
+                    *kept = word(at)? & 0x0fff;
+                }
+                kind = word(at + 2)?;
+                at += 4;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// The EtherType of a SNAP header, eight bytes with the LLC header before it.
 fn snap_ethertype(llc: &[u8]) -> Result<u16, Undecoded> {
     let llc = llc.first_chunk::<8>().ok_or(Undecoded::OtherEthertype)?;

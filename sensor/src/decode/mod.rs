@@ -9,6 +9,7 @@
 //! this decoder against it.
 
 pub mod config;
+mod arp;
 mod error;
 mod link;
 mod wireless;
@@ -24,6 +25,7 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
+pub use arp::{Arp, arp};
 pub use fragments::EarlyFragments;
 pub use link::LinkHeader;
 

@@ -7,10 +7,10 @@
 //! `flow` event has a member `ring` that Suricata does not know: where they are and until when; and it has a member
 //! `features`, what packets say beyond counts, with the keys that record lines have.
 
-use super::FlowEvent;
 use super::lines::LineOutput;
 use super::records::{first_packets, hundredths};
 use super::text::{EveTimes, address_in_full, community_id};
+use super::{ArpEvent, FlowEvent};
 use crate::counters::WorkerCounters;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
@@ -45,6 +45,10 @@ impl EveWriter {
 
     pub(super) fn event(&mut self, event: &FlowEvent) {
         self.output.line(|out| self.lines.event(event, out));
+    }
+
+    pub(super) fn arp(&mut self, arp: &ArpEvent) {
+        self.output.line(|out| self.lines.arp(arp, out));
     }
 
     pub(super) fn stats(
@@ -159,6 +163,26 @@ impl EveLines {
         object.raw("community_id", community_id(&flow_event.community_id).json());
         object.members(&event.beside);
         object.raw(event.kind, &event.body);
+    }
+
+    /// An `arp` event.
+    pub(super) fn arp(&mut self, event: &ArpEvent, out: &mut Vec<u8>) {
+        let arp = &event.arp;
+        let mut object = Object::begin(out);
+        object.raw("timestamp", self.times.json(event.time).json());
+        match self.interfaces.get(event.interface as usize) {
+            Some(name) => object.text("in_iface", name),
+            None => object.number("pcap_cnt", event.packet),
+        };
+        object.text("event_type", "arp");
+        if arp.vlans[0] != 0 {
+            let mut list = object.list("vlan");
+            arp.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
+        }
+        let mut body = object.object("arp");
+        body.text("hw_type", "ethernet").text("proto_type", "ipv4").text("opcode", &arp.operation_name());
+        body.bytes("src_mac", &mac_text(arp.sender.0)).display("src_ip", arp.sender.1);
+        body.bytes("dest_mac", &mac_text(arp.target.0)).display("dest_ip", arp.target.1);
     }
 
     pub(super) fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {

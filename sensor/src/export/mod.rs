@@ -27,10 +27,12 @@ pub use lines::OutputStatus;
 pub use target::Target;
 pub use thread::{Context, Exporting, Pace, start};
 
+use crate::decode::Arp;
 use crate::dpi::Event;
 use serde::Serialize;
 use weir_common::net::{CommunityId, FlowKey};
 use weir_common::record::FlowRecord;
+use weir_common::time::Timestamp;
 
 /// An application event with the flow it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +51,40 @@ pub struct FlowEvent {
     pub event: Event,
 }
 
+/// An ARP message, which belongs to no flow.
+#[derive(Clone, Debug)]
+pub struct ArpEvent {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Number of its packet in the capture, from 1.
+    pub packet: u64,
+    /// Interface index.
+    pub interface: u32,
+    /// What it says.
+    pub arp: Arp,
+}
+
 /// What a worker hands over at once.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// ARP messages.
+    pub arps: Vec<ArpEvent>,
     /// Ended and sliced flows.
     pub records: Vec<FlowRecord>,
     /// Application events, in order of time.
     pub events: Vec<FlowEvent>,
+}
+
+impl Batch {
+    /// How many things it holds.
+    pub fn len(&self) -> usize {
+        self.records.len() + self.events.len() + self.arps.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How export does: what `status` shows, and at the end what the summary says.

@@ -122,7 +122,7 @@ fn config(destination: String) -> ExportConfig {
 
 fn send(exporting: &Exporting, numbers: std::ops::Range<u64>) {
     let records = numbers.map(flow).collect();
-    exporting.sender().send(Batch { records, events: Vec::new() }).unwrap();
+    exporting.sender().send(Batch { records, ..Batch::default() }).unwrap();
 }
 
 /// Decodes a stream of messages; every message must be without fault and in sequence.

@@ -237,6 +237,7 @@ impl Export {
             }
         }
         if let Some(eve) = &mut self.eve {
+            batch.arps.iter().for_each(|arp| eve.arp(arp));
             batch.events.iter().for_each(|event| eve.event(event));
             batch.records.iter().for_each(|record| eve.flow(record));
         }

@@ -34,6 +34,9 @@ pub struct FlowConfig {
     /// Most bytes held by all workers together for lists of first packets, statistics of flows of more than four
     /// packets, and counts of retransmissions. At the limit flows go without them, which is counted.
     pub features_bytes_max: u64,
+    /// Tell flows between the same ends in different VLANs apart, as Suricata does. Off: a flow that is routed between
+    /// VLANs, or seen before and behind a switch, is one.
+    pub vlans_in_key: bool,
     /// Seed of the Community ID; must be the same on all tools that shall agree.
     pub community_id_seed: u16,
 }
@@ -52,6 +55,7 @@ impl Default for FlowConfig {
             statistics: true,
             entropy_bytes: 256,
             features_bytes_max: 256 << 20,
+            vlans_in_key: false,
             community_id_seed: 0,
         }
     }

@@ -14,11 +14,27 @@ pub(super) struct CanonicalKey([u64; 5]);
 
 /// Marks a key whose flow has one direction only: ICMP without a counterpart.
 const ONE_WAY: u64 = 1 << 40;
+/// Where VLANs stand, above everything else: twelve bits of the outer one, and the low eleven of the inner one, which
+/// is all the room that there is.
+const VLANS_SHIFT: u32 = 41;
+
+#[inline]
+fn vlan_bits([outer, inner]: [u16; 2]) -> u64 {
+    (u64::from(outer & 0x0fff) | u64::from(inner & 0x07ff) << 12) << VLANS_SHIFT
+}
 
 impl CanonicalKey {
-    /// The key of a packet, and whether its source is the key's first end.
+    /// The key of a packet, and whether its source is the key's first end. `with_vlans` tells flows of the same ends
+    /// in different VLANs apart.
     #[inline]
-    pub(super) fn of(packet: &Packet<'_>) -> (CanonicalKey, bool) {
+    pub(super) fn of(packet: &Packet<'_>, with_vlans: bool) -> (CanonicalKey, bool) {
+        let (CanonicalKey([a, b, c, d, e]), is_first) = CanonicalKey::of_ends(packet);
+        let vlans = if with_vlans { vlan_bits(packet.vlans) } else { 0 };
+        (CanonicalKey([a, b, c, d, e | vlans]), is_first)
+    }
+
+    #[inline]
+    fn of_ends(packet: &Packet<'_>) -> (CanonicalKey, bool) {
         let Ip { source, destination, protocol, .. } = packet.ip;
         match packet.transport {
             Transport::Icmp { kind, code } => icmp(source, destination, protocol, kind, code),

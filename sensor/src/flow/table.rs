@@ -60,6 +60,7 @@ pub struct FlowTable<A> {
     pub(super) queue_granule_ns: u64,
     active_timeout_ns: u64,
     community_id_seed: u16,
+    vlans_in_key: bool,
     /// What is noted of packets beyond counts, and the memory it may take.
     pub(super) room: Room,
     /// Flows begun so far, and the worker's number.
@@ -89,6 +90,7 @@ impl<A: Default> FlowTable<A> {
             queue_granule_ns: QUEUE_GRANULE_NS_MAX.min(idle_timeout_ns.min(closed_timeout_ns) / 16),
             active_timeout_ns: ns(config.active_timeout_ms),
             community_id_seed: config.community_id_seed,
+            vlans_in_key: config.vlans_in_key,
             created: 0,
             worker,
         }
@@ -142,7 +144,7 @@ impl<A: Default> FlowTable<A> {
         counters: &mut FlowCounters,
         ended: &mut impl FnMut(&mut Flow<A>, EndReason),
     ) -> Observed {
-        let (key, source_is_first) = CanonicalKey::of(packet);
+        let (key, source_is_first) = CanonicalKey::of(packet, self.vlans_in_key);
         let mut found = self.index.find(hash, |slot| self.flows.at(slot).key == key);
         if let Some(slot) = found
             && let Some(reason) = self.superseded(self.flows.at(slot), packet, time)
@@ -169,7 +171,7 @@ impl<A: Default> FlowTable<A> {
     /// The hash under which a packet's flow is found, for [`FlowTable::warm`] and [`FlowTable::observe_hashed`].
     #[inline]
     pub fn hash_of(&self, packet: &Packet<'_>) -> FlowHash {
-        FlowHash(CanonicalKey::of(packet).0.hash(&self.hasher))
+        FlowHash(CanonicalKey::of(packet, self.vlans_in_key).0.hash(&self.hasher))
     }
 
     /// Ends flows whose timeout has passed at `now`, at most some thousands per call; true when there may be
