@@ -219,7 +219,8 @@ impl Dtls {
     }
 
     fn read_fragment(&mut self, version: u16, fragment: &Fragment<'_>, context: &mut Context<'_>) {
-        let is_wanted = matches!(fragment.kind, CLIENT_HELLO | SERVER_HELLO | HELLO_VERIFY_REQUEST | CERTIFICATE);
+        let is_wanted =
+            matches!(fragment.kind, CLIENT_HELLO | SERVER_HELLO | HELLO_VERIFY_REQUEST | CERTIFICATE);
         if !is_wanted || fragment.length > PIECED_BYTES_MAX {
             return;
         }
@@ -322,7 +323,8 @@ mod tests {
     fn client_hello() -> Vec<u8> {
         let name = [&[0, 0, 0, 10, 0, 8, 0, 0, 5][..], b"a.org"].concat();
         let random = [7; 32];
-        let head: &[&[u8]] = &[&[0xfe, 0xfd], &random, &[0], &[2, 9, 9], &[0, 4, 0xc0, 0x2b, 0, 0xff], &[1, 0]];
+        let head: &[&[u8]] =
+            &[&[0xfe, 0xfd], &random, &[0], &[2, 9, 9], &[0, 4, 0xc0, 0x2b, 0, 0xff], &[1, 0]];
         [&head.concat()[..], &[0, name.len() as u8], &name].concat()
     }
 

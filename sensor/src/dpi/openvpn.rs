@@ -86,8 +86,7 @@ fn protection(packet: &[u8]) -> Option<Protection> {
     // The first packet of a side has number 1, or, with early negotiation, 0x0f000001.
     let is_first = |at: usize| matches!(packet.get(at..at + 4), Some([0 | 0x0f, 0, 0, 1]));
     let hmac = HMAC_BYTES.iter().copied().find(|bytes| {
-        is_first(HEADER_BYTES + bytes)
-            && packet.get(HEADER_BYTES + bytes + REPLAY_BYTES..).is_some_and(fits)
+        is_first(HEADER_BYTES + bytes) && packet.get(HEADER_BYTES + bytes + REPLAY_BYTES..).is_some_and(fits)
     });
     if let Some(bytes) = hmac {
         return Some(Protection::Hmac(bytes));
@@ -105,10 +104,8 @@ fn protection(packet: &[u8]) -> Option<Protection> {
 impl Dissector for Openvpn {
     const APP: App = App::Openvpn;
 
-    const STARTS: Starts =
-        Starts::datagram(&[RESET_CLIENT_1 << 3, RESET_SERVER_1 << 3, 0x38, 0x40, 0x50]).or(Starts::stream(&[
-            0, 1, 2, 3, 4, 5,
-        ]));
+    const STARTS: Starts = Starts::datagram(&[RESET_CLIENT_1 << 3, RESET_SERVER_1 << 3, 0x38, 0x40, 0x50])
+        .or(Starts::stream(&[0, 1, 2, 3, 4, 5]));
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
@@ -120,7 +117,8 @@ impl Dissector for Openvpn {
             Carrier::Stream => {
                 let Some(([l0, l1], rest)) = bytes.split_first_chunk::<2>() else { return Probe::Unsure };
                 let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-                let begins = rest.first().is_none_or(|first| matches!(first, 0x38 | 0x40 | 0x50 | 0x08 | 0x10));
+                let begins =
+                    rest.first().is_none_or(|first| matches!(first, 0x38 | 0x40 | 0x50 | 0x08 | 0x10));
                 if !begins || !(14..=1500).contains(&length) {
                     return Probe::NotForUs;
                 }
@@ -143,7 +141,9 @@ impl Dissector for Openvpn {
             self.read(bytes, context);
             used = bytes.len();
         } else {
-            while let Some(([l0, l1], rest)) = bytes.get(used..).and_then(|rest| rest.split_first_chunk::<2>()) {
+            while let Some(([l0, l1], rest)) =
+                bytes.get(used..).and_then(|rest| rest.split_first_chunk::<2>())
+            {
                 let length = usize::from(u16::from_be_bytes([*l0, *l1]));
                 if length > PACKET_BYTES_MAX || length == 0 {
                     return Progress::Done;
@@ -288,9 +288,8 @@ mod tests {
         let message = [&[1, 0, 0, hello.len() as u8][..], &hello].concat();
         let record = [&[22, 3, 1, 0, message.len() as u8][..], &message].concat();
         let (first, second) = record.split_at(20);
-        let control = |number: u8, tls: &[u8]| {
-            [&[CONTROL << 3][..], &SESSION, &[0, 0, 0, 0, number], tls].concat()
-        };
+        let control =
+            |number: u8, tls: &[u8]| [&[CONTROL << 3][..], &SESSION, &[0, 0, 0, 0, number], tls].concat();
         let trial = Trial::<Openvpn>::new().over_datagrams().client(&plain(RESET_CLIENT_2));
         let trial = trial.client(&control(1, first)).client(&control(2, second)).close();
         assert!(trial.text(Field::TlsJa4).starts_with("t12i0100"), "{}", trial.text(Field::TlsJa4));

@@ -279,7 +279,8 @@ mod tests {
 
     fn rtp(sequence: u16, source: u32) -> Vec<u8> {
         let time = u32::from(sequence) * 160;
-        [&[0x80, 0][..], &sequence.to_be_bytes(), &time.to_be_bytes(), &source.to_be_bytes(), &[0x55; 160]].concat()
+        [&[0x80, 0][..], &sequence.to_be_bytes(), &time.to_be_bytes(), &source.to_be_bytes(), &[0x55; 160]]
+            .concat()
     }
 
     fn probe(before: &[u8], bytes: &[u8]) -> Probe {

@@ -5,8 +5,8 @@
 //! media is passed over.
 
 use super::sip::message::{FirstLine, HEAD_BYTES_MAX, Head};
-use super::sip::sdp::{Sdp, announce, number};
 use super::sip::probe;
+use super::sip::sdp::{Sdp, announce, number};
 use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;

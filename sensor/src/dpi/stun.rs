@@ -209,7 +209,8 @@ fn probe_stream(bytes: &[u8]) -> Probe {
     if bytes.len() < HEADER_BYTES + 2 {
         let is_possible = bytes.get(4..).is_none_or(|rest| rest.iter().zip(COOKIE).all(|(a, b)| *a == b))
             || bytes.get(6..).is_none_or(|rest| rest.iter().zip(COOKIE).all(|(a, b)| *a == b));
-        let is_whole = bytes.len() == HEADER_BYTES && Header::parse(bytes).is_some_and(|header| header.has_cookie);
+        let is_whole =
+            bytes.len() == HEADER_BYTES && Header::parse(bytes).is_some_and(|header| header.has_cookie);
         return match (is_whole, is_possible) {
             (true, _) => Probe::Certain,
             (_, true) => Probe::Unsure,
@@ -273,7 +274,9 @@ impl Stun {
                 0x8022 if is_answer => metadata.set_bytes(Field::ServerSoftware, value),
                 0x8022 => metadata.set_bytes(Field::ClientSoftware, value),
                 0x0009 => add_error(value, metadata),
-                0x0001 if header.class == Class::Success => add_address(Field::StunMapped, value, None, metadata),
+                0x0001 if header.class == Class::Success => {
+                    add_address(Field::StunMapped, value, None, metadata);
+                }
                 0x0020 | 0x8020 => add_address(Field::StunMapped, value, Some(header.mask), metadata),
                 0x0012 => add_address(Field::StunPeers, value, Some(header.mask), metadata),
                 0x0016 => add_address(Field::StunRelayed, value, Some(header.mask), metadata),
@@ -357,14 +360,16 @@ mod tests {
     use crate::dpi::trial::{Trial, survives_damage, survives_damaged_datagrams};
 
     /// The sample response of RFC 5769 section 2.2: 192.0.2.1 port 32853.
-    const RESPONSE: &[u8] = b"\x01\x01\x00\x3c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
+    const RESPONSE: &[u8] =
+        b"\x01\x01\x00\x3c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae\
         \x80\x22\x00\x0b\x74\x65\x73\x74\x20\x76\x65\x63\x74\x6f\x72\x20\
         \x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43\
         \x00\x08\x00\x14\x2b\x91\xf5\x99\xfd\x9e\x90\xc3\x8c\x74\x89\xf9\x2a\xf9\xba\x53\xf0\x6b\xe7\xd7\
         \x80\x28\x00\x04\xc0\x7d\x4c\x96";
 
     fn request() -> Vec<u8> {
-        let mut bytes = b"\x00\x01\x00\x0c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae".to_vec();
+        let mut bytes =
+            b"\x00\x01\x00\x0c\x21\x12\xa4\x42\xb7\xe7\xa7\x01\xbc\x34\xd6\x86\xfa\x87\xdf\xae".to_vec();
         bytes.extend(b"\x00\x06\x00\x07ab:cdef\x20");
         bytes
     }
@@ -376,7 +381,8 @@ mod tests {
     #[test]
     fn a_binding_tells_software_account_and_mapped_address() {
         assert_eq!(probe(RESPONSE), Probe::Certain);
-        let trial = Trial::<Stun>::new().over_datagrams().client(&request()).server(RESPONSE).close();
+        let trial = Trial::<Stun>::new().over_datagrams().between(40_000, 3478);
+        let trial = trial.client(&request()).server(RESPONSE).close();
         assert_eq!(trial.text(Field::Command), "Binding");
         assert_eq!(trial.text(Field::User), "ab:cdef");
         assert_eq!(trial.text(Field::ServerSoftware), "test vector");
@@ -415,7 +421,10 @@ mod tests {
 
     #[test]
     fn damage_does_not_panic() {
-        survives_damaged_datagrams::<Stun>(&[(Direction::Forward, &request()), (Direction::Reverse, RESPONSE)]);
+        survives_damaged_datagrams::<Stun>(&[
+            (Direction::Forward, &request()),
+            (Direction::Reverse, RESPONSE),
+        ]);
         survives_damage::<Stun>(&request(), RESPONSE);
     }
 }

@@ -135,7 +135,9 @@ impl Dissector for Ike {
             {
                 Probe::Certain
             }
-            (Some((_, 1..=0xffff)), _) if first.has_port(NAT_PORT) && first.bytes.len() >= 32 => Probe::Likely,
+            (Some((_, 1..=0xffff)), _) if first.has_port(NAT_PORT) && first.bytes.len() >= 32 => {
+                Probe::Likely
+            }
             _ => Probe::NotForUs,
         }
     }
@@ -362,7 +364,13 @@ impl Ike {
         });
     }
 
-    fn tell_version_1(&self, header: &Header, message: &Message<'_>, is_reply: bool, object: &mut Object<'_>) {
+    fn tell_version_1(
+        &self,
+        header: &Header,
+        message: &Message<'_>,
+        is_reply: bool,
+        object: &mut Object<'_>,
+    ) {
         if !self.chosen.is_empty() {
             attributes(&self.chosen, &mut object.list("attributes"));
         }
@@ -370,7 +378,11 @@ impl Ike {
             proposals("server_proposals", &message.transforms, object);
         }
         let mut list = object.list("payload");
-        message.payloads.iter().filter_map(|kind| names::payload_1(*kind)).for_each(|name| list.bytes(name.as_bytes()));
+        message
+            .payloads
+            .iter()
+            .filter_map(|kind| names::payload_1(*kind))
+            .for_each(|name| list.bytes(name.as_bytes()));
         drop(list);
         let mut own = object.object("ikev1");
         if let Some(domain) = self.domain {
@@ -419,7 +431,10 @@ impl Ike {
         own.number("errors", message.errors);
         if !message.notifications.is_empty() {
             let mut list = own.list("notify");
-            message.notifications.iter().for_each(|number| list.bytes(names::notification(*number).as_bytes()));
+            message
+                .notifications
+                .iter()
+                .for_each(|number| list.bytes(names::notification(*number).as_bytes()));
         }
     }
 }

@@ -60,12 +60,14 @@ fn version_1_tells_what_was_chosen_and_both_nonces() {
 
 #[test]
 fn version_2_tells_roles_algorithms_and_notifications() {
-    let transforms = b"\x03\0\0\x0c\x01\0\0\x0c\x80\x0e\x01\0\x03\0\0\x08\x02\0\0\x05\x03\0\0\x08\x03\0\0\x0c\
+    let transforms =
+        b"\x03\0\0\x0c\x01\0\0\x0c\x80\x0e\x01\0\x03\0\0\x08\x02\0\0\x05\x03\0\0\x08\x03\0\0\x0c\
         \0\0\0\x08\x04\0\0\x02";
     let association = [&[0, 0, 0, 8 + transforms.len() as u8, 1, 1, 0, 4][..], transforms].concat();
     let payloads: [(u8, &[u8]); 3] = [(33, &association), (34, b"\0\x02\0\0key"), (41, b"\0\0\x40\x04hash")];
     let trial = Trial::<Ike>::new().over_datagrams();
-    let trial = trial.client(&message(0x20, 34, 0x08, 0, &payloads)).server(&message(0x20, 34, 0x20, 2, &payloads));
+    let trial =
+        trial.client(&message(0x20, 34, 0x08, 0, &payloads)).server(&message(0x20, 34, 0x20, 2, &payloads));
     let trial = trial.close();
     let bodies: Vec<serde_json::Value> = trial
         .events

@@ -73,9 +73,9 @@ fn find<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
 
 /// Whether an unprotected packet holds a server's answer.
 pub(super) fn is_server_hello(bytes: &[u8]) -> bool {
-    [b"REJ\0", b"SHLO"].iter().any(|kind| {
-        find(bytes, kind).is_some_and(|message| Message::of_kind(message, kind).is_some())
-    })
+    [b"REJ\0", b"SHLO"]
+        .iter()
+        .any(|kind| find(bytes, kind).is_some_and(|message| Message::of_kind(message, kind).is_some()))
 }
 
 #[cfg(test)]

@@ -13,16 +13,14 @@ pub(super) fn wireguard(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let [kind, 0, 0, 0, rest @ ..] = bytes else { return Probe::NotForUs };
     let index = |bytes: &[u8]| bytes.get(4..8).map(<[u8]>::to_vec);
-    let repeats = |glimpse: &Glimpse, kinds: &[u8]| {
-        matches!(glimpse.head(), [kind, 0, 0, 0, ..] if kinds.contains(kind))
-    };
+    let repeats = |glimpse: &Glimpse, kinds: &[u8]| matches!(glimpse.head(), [kind, 0, 0, 0, ..] if kinds.contains(kind));
     match (kind, bytes.len()) {
         (1, INITIATION_BYTES) => Probe::Certain,
         (2, RESPONSE_BYTES) => Probe::Certain,
         (3, COOKIE_BYTES) if repeats(&first.other, &[1, 2]) || first.has_port(51820) => Probe::Certain,
         // Receiver, counter, and at least a tag; the content is padded to 16.
         (4, length) if length >= 32 && length.is_multiple_of(16) => {
-            let [_, _, _, _, counter @ .., ] = rest else { return Probe::NotForUs };
+            let [_, _, _, _, counter @ ..] = rest else { return Probe::NotForUs };
             let counter = counter.first_chunk::<8>().map_or(u64::MAX, |counter| u64::from_le_bytes(*counter));
             let before = first.before.head();
             let last = before
@@ -35,7 +33,9 @@ pub(super) fn wireguard(first: &First<'_>) -> Probe {
                 && counter != last;
             match counter {
                 _ if is_next => Probe::Certain,
-                0..=0xffff_ffff if first.has_port(51820) || repeats(&first.other, &[1, 2, 4]) => Probe::Likely,
+                0..=0xffff_ffff if first.has_port(51820) || repeats(&first.other, &[1, 2, 4]) => {
+                    Probe::Likely
+                }
                 _ => Probe::NotForUs,
             }
         }
@@ -105,7 +105,8 @@ pub(super) fn teredo(first: &First<'_>) -> Probe {
     }
     let Some(header) = rest.first_chunk::<40>() else { return Probe::NotForUs };
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let is_teredo = |address: Option<&[u8]>| address.is_some_and(|address| address.starts_with(&[0x20, 1, 0, 0]));
+    let is_teredo =
+        |address: Option<&[u8]>| address.is_some_and(|address| address.starts_with(&[0x20, 1, 0, 0]));
     let has_address = is_teredo(header.get(8..24)) || is_teredo(header.get(24..40));
     let fits = header[0] >> 4 == 6 && length + 40 == rest.len();
     if fits && (has_address || first.has_port(PORT)) { Probe::Certain } else { Probe::NotForUs }

@@ -64,7 +64,9 @@ impl<'a> Head<'a> {
 
     /// The value of the first header of one of these names, which are in lower case.
     pub(in crate::dpi) fn value(&self, names: &[&[u8]]) -> Option<&'a [u8]> {
-        self.headers().find(|(have, _)| names.iter().any(|name| have.eq_ignore_ascii_case(name))).map(|(_, value)| value)
+        self.headers()
+            .find(|(have, _)| names.iter().any(|name| have.eq_ignore_ascii_case(name)))
+            .map(|(_, value)| value)
     }
 
     /// Bytes of the body as the header says.
@@ -124,7 +126,9 @@ mod tests {
             response,
             Some(FirstLine::Response { version: b"SIP/2.0", code: b"200", reason: b"All fine" })
         );
-        for wrong in [&b"INVITE sip:a HTTP/1.1"[..], b"SIP/2.0 2000 x", b"SIP/2.0", b" a SIP/2.0", b"A SIP/2.0"] {
+        for wrong in
+            [&b"INVITE sip:a HTTP/1.1"[..], b"SIP/2.0 2000 x", b"SIP/2.0", b" a SIP/2.0", b"A SIP/2.0"]
+        {
             assert_eq!(FirstLine::parse(wrong, b"SIP/"), None, "{wrong:?}");
         }
     }

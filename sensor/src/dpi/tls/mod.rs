@@ -21,9 +21,7 @@ mod side;
 use self::certificate::Certificate;
 use self::event::{Account, Ending};
 use self::fingerprint::{Ja4, Transport};
-use self::handshake::{
-    ClientHello, ServerHello, extension, is_tls_1_3, leaf_certificate, version_name,
-};
+use self::handshake::{ClientHello, ServerHello, extension, is_tls_1_3, leaf_certificate, version_name};
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
@@ -266,7 +264,8 @@ impl Tls {
         const PADDING_BYTES_MIN: usize = 16;
         const FIXED_BYTES: usize = 3;
         let side = self.side(context);
-        let Some([_, l0, l1]) = rest.get(HEADER_BYTES..).and_then(|body| body.first_chunk::<FIXED_BYTES>()) else {
+        let Some([_, l0, l1]) = rest.get(HEADER_BYTES..).and_then(|body| body.first_chunk::<FIXED_BYTES>())
+        else {
             side.record_left = 0;
             return Step::Wait(HEADER_BYTES + FIXED_BYTES);
         };
@@ -440,7 +439,11 @@ impl Tls {
         };
         if understood.is_none() {
             context.anomaly(
-                if kind == message::CERTIFICATE { "invalid_certificate" } else { "invalid_handshake_message" },
+                if kind == message::CERTIFICATE {
+                    "invalid_certificate"
+                } else {
+                    "invalid_handshake_message"
+                },
                 None,
             );
             self.side(context).phase = Phase::Over;

@@ -422,7 +422,8 @@ fn greetings() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
 #[test]
 fn a_client_s_certificate_is_told_when_it_was_asked_for() {
     let (hello, answer, certificate) = greetings();
-    let server = [answer, certificate.clone(), message(12, b"key"), message(13, b"\x01\x01\0\0"), message(14, b"")];
+    let server =
+        [answer, certificate.clone(), message(12, b"key"), message(13, b"\x01\x01\0\0"), message(14, b"")];
     let client = record(22, &[certificate, message(16, b"key")].concat());
     let trial = trial().client(&record(22, &hello)).server(&record(22, &server.concat())).client(&client);
     let trial = trial.client(&record(20, &[1])).server(&record(20, &[1])).close();
@@ -439,7 +440,8 @@ fn a_client_without_a_certificate_says_so() {
     let (hello, answer, certificate) = greetings();
     let server = [answer, certificate, message(13, b"\x01\x01\0\0"), message(14, b"")];
     let client = record(22, &[message(11, &[0, 0, 0]), message(16, b"key")].concat());
-    let trial = trial().client(&record(22, &hello)).server(&record(22, &server.concat())).client(&client).close();
+    let trial =
+        trial().client(&record(22, &hello)).server(&record(22, &server.concat())).client(&client).close();
     assert_eq!(trial.malformed, 0);
     assert!(trial.event().get("client").is_none());
 }
@@ -464,7 +466,10 @@ fn one_sealed_record_is_enough_with_the_port() {
     assert_eq!(Tls::probe(&first), Probe::Unsure);
     assert_eq!(Tls::probe(&first.between(40_000, 443)), Probe::Likely);
     let cut = &sealed[..sealed.len() - 1];
-    assert_eq!(Tls::probe(&First::of(Carrier::Stream, Direction::Forward, cut).between(40_000, 443)), Probe::Unsure);
+    assert_eq!(
+        Tls::probe(&First::of(Carrier::Stream, Direction::Forward, cut).between(40_000, 443)),
+        Probe::Unsure
+    );
     let alert = record(21, &[5; 26]);
     let first = First::of(Carrier::Stream, Direction::Forward, &alert);
     assert_eq!(Tls::probe(&first), Probe::NotForUs);
