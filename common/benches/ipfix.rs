@@ -54,6 +54,7 @@ fn record(number: u32, metadata: Option<Metadata>) -> FlowRecord {
         app: if metadata.is_some() { App::Tls } else { App::Unknown },
         metadata: metadata.map(Box::new),
         tunnel: None,
+        at_shutdown: false,
         evidence: None,
         features: Features::default(),
     }

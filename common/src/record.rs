@@ -247,6 +247,8 @@ pub struct FlowRecord {
     pub interface: u32,
     /// Why the record was made.
     pub end_reason: EndReason,
+    /// Whether it was made because the capture ended, whatever ended the flow. Known to the sensor alone.
+    pub at_shutdown: bool,
     /// State at the end of the record.
     pub state: FlowState,
     /// The application recognised.

@@ -71,6 +71,7 @@ impl RecordBuilder {
             app: App::Unknown,
             metadata: None,
             tunnel: None,
+            at_shutdown: false,
             evidence: None,
             features: Features::default(),
         };

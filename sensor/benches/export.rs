@@ -54,6 +54,7 @@ fn record(number: u64) -> FlowRecord {
         app: App::Unknown,
         metadata: None,
         tunnel: None,
+        at_shutdown: false,
         evidence: None,
         features: Features::default(),
     }

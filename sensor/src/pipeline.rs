@@ -121,8 +121,13 @@ pub fn start(
     let mut workers = Vec::with_capacity(count);
     for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
         let number = index as u16;
-        let outbox =
-            Outbox { batch: Batch::default(), begun: Instant::now(), sender: exporting.sender(), mode };
+        let outbox = Outbox {
+            batch: Batch::default(),
+            begun: Instant::now(),
+            sender: exporting.sender(),
+            mode,
+            is_shutdown: false,
+        };
         let worker = Worker {
             decoder: Decoder::new(
                 config.flow.fragment_bytes_max,
@@ -445,6 +450,7 @@ impl Worker {
 
     /// The source has ended: everything held is handed on.
     fn finish(&mut self) {
+        self.outbox.is_shutdown = true;
         self.meter_given_up_fragments(true);
         let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
@@ -491,6 +497,8 @@ struct Outbox {
     begun: Instant,
     sender: Sender<Batch>,
     mode: Mode,
+    /// The capture has ended: what is made now is what was left.
+    is_shutdown: bool,
 }
 
 impl Outbox {
@@ -511,6 +519,7 @@ impl Outbox {
     ) {
         let mut record = flow.to_record(reason);
         record.tunnel = flow.attachment.tunnel.clone();
+        record.at_shutdown = self.is_shutdown;
         if let Some(lane) = lane {
             let packets = record.forward.packets.saturating_add(record.reverse.packets);
             // What comes after a slice is the next record's.

@@ -57,6 +57,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         app: App::Tls,
         metadata: None,
         tunnel: None,
+        at_shutdown: false,
         evidence: None,
         features: Features::default(),
     }

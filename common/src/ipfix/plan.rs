@@ -189,6 +189,7 @@ const EMPTY: FlowRecord = FlowRecord {
     app: App::Unknown,
     metadata: None,
     tunnel: None,
+    at_shutdown: false,
     evidence: None,
     features: Features::EMPTY,
 };

@@ -86,6 +86,7 @@ fn https() -> FlowRecord {
         app: App::Tls,
         metadata: Some(Box::new(metadata)),
         tunnel: None,
+        at_shutdown: false,
         evidence: None,
         features: Features::default(),
     }
@@ -152,6 +153,7 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
                 app,
                 metadata: any_metadata(app, &values),
                 // Any of a record's addresses and numbers will do.
+                at_shutdown: false,
                 tunnel: (flow_id % 3 == 0).then(|| {
                     Box::new(Tunnel {
                         kind: TunnelKind::Vxlan,

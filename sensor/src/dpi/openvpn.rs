@@ -1,7 +1,7 @@
 //! OpenVPN's control channel, over datagrams and streams.
 //!
-//! In: packets of both sides. Out: how the session begins, and, where the control channel is not encrypted
-//! (neither `tls-crypt`), what the TLS hellos in it say. Data is passed over.
+//! In: packets of both sides. Out: how the session begins, where the control channel is not encrypted what the TLS
+//! hellos in it say, and one event for the session. Data is passed over.
 //!
 //! A first packet has an operation, a session, and then, by what protects the channel: nothing; an HMAC of one of
 //! a few lengths with a packet number and a time (`tls-auth`); the number and the time, an HMAC and ciphertext
@@ -14,6 +14,7 @@ use super::tls::record::{self, Gathered, Header};
 use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
+use weir_common::net::Direction;
 
 const RESET_CLIENT_1: u8 = 1;
 const RESET_SERVER_1: u8 = 2;
@@ -45,10 +46,21 @@ enum Protection {
     Encrypted,
 }
 
+impl Protection {
+    fn name(self) -> &'static str {
+        match self {
+            Protection::None => "none",
+            Protection::Hmac(_) => "tls-auth",
+            Protection::Encrypted => "tls-crypt",
+        }
+    }
+}
+
 /// The dissector of a session.
 #[derive(Debug, Default)]
 pub(super) struct Openvpn {
     protection: Option<Protection>,
+    told: bool,
     packets: u16,
     /// By direction: the TLS of control packets in order, and the number of the next.
     tls: [Vec<u8>; 2],
@@ -154,14 +166,37 @@ impl Dissector for Openvpn {
             }
         }
         let is_learned = self.seen == [true; 2] || self.protection == Some(Protection::Encrypted);
-        if is_learned || self.packets >= PACKETS_MAX { Progress::Done } else { Progress::Used(used) }
+        if is_learned || self.packets >= PACKETS_MAX {
+            self.close(context);
+            return Progress::Done;
+        }
+        Progress::Used(used)
     }
 
-    fn gap(&mut self, _missing: u64, _context: &mut Context<'_>) -> Progress {
+    fn gap(&mut self, _missing: u64, context: &mut Context<'_>) -> Progress {
+        self.close(context);
         Progress::Done
     }
 
-    fn close(&mut self, _context: &mut Context<'_>) {}
+    fn close(&mut self, context: &mut Context<'_>) {
+        let Some(protection) = self.protection.filter(|_| !self.told) else { return };
+        self.told = true;
+        let metadata = std::mem::take(context.metadata);
+        context.tell(Direction::Forward, None, |object| {
+            object.text("protection", protection.name());
+            for (key, field) in [
+                ("version", Field::Version),
+                ("sni", Field::TlsServerName),
+                ("tls_version", Field::TlsVersion),
+                ("ja3", Field::TlsJa3),
+                ("ja3s", Field::TlsJa3s),
+                ("ja4", Field::TlsJa4),
+            ] {
+                object.text_if(key, metadata.text(field));
+            }
+        });
+        *context.metadata = metadata;
+    }
 }
 
 impl Openvpn {
@@ -169,12 +204,7 @@ impl Openvpn {
         self.packets = self.packets.saturating_add(1);
         if let Some(protection) = protection(packet) {
             self.protection = Some(protection);
-            let name = match protection {
-                Protection::None => "none",
-                Protection::Hmac(_) => "tls-auth",
-                Protection::Encrypted => "tls-crypt",
-            };
-            context.metadata.add(Field::Object, name);
+            context.metadata.add(Field::Object, protection.name());
             let version = match operation(packet) {
                 RESET_CLIENT_1 | RESET_SERVER_1 => "1",
                 RESET_CLIENT_3 => "3",
@@ -251,7 +281,6 @@ impl Openvpn {
 mod tests {
     use super::*;
     use crate::dpi::trial::{Trial, survives_damage, survives_damaged_datagrams};
-    use weir_common::net::Direction;
 
     const SESSION: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
     const TAIL: [u8; 5] = [0; 5];
@@ -293,6 +322,8 @@ mod tests {
         let trial = Trial::<Openvpn>::new().over_datagrams().client(&plain(RESET_CLIENT_2));
         let trial = trial.client(&control(1, first)).client(&control(2, second)).close();
         assert!(trial.text(Field::TlsJa4).starts_with("t12i0100"), "{}", trial.text(Field::TlsJa4));
+        assert_eq!(trial.event()["protection"], "none");
+        assert_eq!(trial.event()["ja4"], trial.text(Field::TlsJa4));
     }
 
     #[test]

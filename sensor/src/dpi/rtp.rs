@@ -1,7 +1,7 @@
 //! RTP and RTCP (RFC 3550), plain or with the protection of SRTP, which leaves their headers.
 //!
-//! In: datagrams. Out: the kinds of payload, what RTCP says about the ends (canonical name, tool). Media is not
-//! looked at, and how well it flows is not measured.
+//! In: datagrams. Out: the kinds of payload, what RTCP says about the ends (canonical name, tool), one event per
+//! flow of media. Media is not looked at, and how well it flows is not measured.
 //!
 //! One datagram of RTP looks like many others, so that two of a direction must agree: the same source and payload,
 //! consecutive numbers. A flow that SDP announced needs no such proof.
@@ -75,10 +75,15 @@ fn seen(glimpse: &Glimpse) -> Option<Header> {
     Header::parse(glimpse.head(), glimpse.len as usize)
 }
 
+/// Most sources of a flow that are told.
+const SOURCES_MAX: usize = 16;
+
 /// The dissector of a flow of RTP.
 #[derive(Debug, Default)]
 pub(super) struct Rtp {
     datagrams: u16,
+    sources: Vec<u32>,
+    told: bool,
     /// What SDP called the media.
     announced: Box<[u8]>,
 }
@@ -101,7 +106,7 @@ impl Dissector for Rtp {
     }
 
     fn expected(note: &[u8]) -> Option<Self> {
-        Some(Rtp { datagrams: 0, announced: note.into() })
+        Some(Rtp { announced: note.into(), ..Rtp::default() })
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
@@ -114,19 +119,37 @@ impl Dissector for Rtp {
         }
         self.datagrams += 1;
         if let Some(header) = Header::of(bytes) {
+            if self.sources.len() < SOURCES_MAX && !self.sources.contains(&header.source) {
+                self.sources.push(header.source);
+            }
             match payload_name(header.payload) {
                 Some(name) => context.metadata.add(Field::RtpPayload, name),
                 None => context.metadata.add(Field::RtpPayload, &format!("dynamic {}", header.payload)),
             }
         }
-        if self.datagrams >= DATAGRAMS_MAX { Progress::Done } else { Progress::Used(bytes.len()) }
+        if self.datagrams >= DATAGRAMS_MAX {
+            self.close(context);
+            return Progress::Done;
+        }
+        Progress::Used(bytes.len())
     }
 
     fn gap(&mut self, _missing: u64, _context: &mut Context<'_>) -> Progress {
         Progress::Done
     }
 
-    fn close(&mut self, _context: &mut Context<'_>) {}
+    fn close(&mut self, context: &mut Context<'_>) {
+        if self.sources.is_empty() || std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let metadata = std::mem::take(context.metadata);
+        context.tell(Direction::Forward, None, |object| {
+            object.texts("payloads", metadata.list(Field::RtpPayload).iter().map(|text| text.as_bytes()));
+            let mut list = object.list("ssrcs");
+            self.sources.iter().for_each(|source| list.display(format_args!("{source:#010x}")));
+        });
+        *context.metadata = metadata;
+    }
 }
 
 /// The static payload types of RFC 3551 section 6.
@@ -304,6 +327,7 @@ mod tests {
     fn an_announced_flow_tells_its_media() {
         let trial = Trial::<Rtp>::new().over_datagrams().announced(b"audio").client(&rtp(1, 9)).close();
         assert_eq!(trial.metadata.list(Field::RtpPayload).join(" "), "audio PCMU");
+        assert_eq!(trial.event()["ssrcs"][0], "0x00000009");
     }
 
     const REPORTS: &[u8] = b"\x80\xc9\x00\x01\x00\x00\x00\x09\

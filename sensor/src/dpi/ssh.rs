@@ -235,7 +235,7 @@ impl Side {
             None => within,
         };
         self.phase = if line.len() == LINE_BYTES_MAX {
-            *context.malformed += 1;
+            context.anomaly("long_banner", None);
             Phase::LongLine
         } else {
             Phase::Packet
@@ -280,7 +280,9 @@ impl Side {
             return Err("invalid_record");
         }
         if !plausible || bytes > PACKET_BYTES_MAX {
-            *context.malformed += u64::from(plausible);
+            if plausible {
+                context.anomaly("long_kex_record", None);
+            }
             self.phase = Phase::Over;
             return Ok(Step::Used(0));
         }
@@ -292,14 +294,14 @@ impl Side {
                 self.phase = if context.to_handshake_end { Phase::Keys } else { Phase::Over };
                 match KexInit::parse(message) {
                     Some(lists) => self.fingerprint(&lists, context),
-                    None => *context.malformed += 1,
+                    None => context.anomaly("invalid_record", None),
                 }
             }
             // What may be said at any time: ignored, unimplemented, debug.
             Some(([_, 2..=4], _)) => {}
             Some(([_, DISCONNECT], _)) => self.phase = Phase::Over,
             _ => {
-                *context.malformed += 1;
+                context.anomaly("invalid_record", None);
                 self.phase = Phase::Over;
             }
         }

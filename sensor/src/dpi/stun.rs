@@ -275,7 +275,7 @@ impl Stun {
                 0x8022 => metadata.set_bytes(Field::ClientSoftware, value),
                 0x0009 => add_error(value, metadata),
                 0x0001 if header.class == Class::Success => {
-                    add_address(Field::StunMapped, value, None, metadata)
+                    add_address(Field::StunMapped, value, None, metadata);
                 }
                 0x0020 | 0x8020 => add_address(Field::StunMapped, value, Some(header.mask), metadata),
                 0x0012 => add_address(Field::StunPeers, value, Some(header.mask), metadata),
@@ -381,7 +381,8 @@ mod tests {
     #[test]
     fn a_binding_tells_software_account_and_mapped_address() {
         assert_eq!(probe(RESPONSE), Probe::Certain);
-        let trial = Trial::<Stun>::new().over_datagrams().client(&request()).server(RESPONSE).close();
+        let trial = Trial::<Stun>::new().over_datagrams().between(40_000, 3478);
+        let trial = trial.client(&request()).server(RESPONSE).close();
         assert_eq!(trial.text(Field::Command), "Binding");
         assert_eq!(trial.text(Field::User), "ab:cdef");
         assert_eq!(trial.text(Field::ServerSoftware), "test vector");

@@ -1,9 +1,9 @@
 //! EVE JSON: flow records, application events and statistics with Suricata's names and value formats.
 //!
 //! In: records, events, counters. Out: one JSON object per line. As in Suricata, `bytes_toserver` and
-//! `bytes_toclient` are octets of frames, where everything else in Weir counts those of IP packets. One thing differs
-//! on purpose: a flow that TCP or the active timeout ended says so in `flow.reason` (`closed`, `active`), where
-//! Suricata says `timeout`. Where packets are kept, a
+//! `bytes_toclient` are octets of frames, where everything else in Weir counts those of IP packets, and a flow that TCP
+//! has closed ends by `timeout` or `shutdown`. A slice of a flow that goes on, which Suricata does not have, says
+//! `active`. Where packets are kept, a
 //! `flow` event has a member `ring` that Suricata does not know: where they are and until when; and it has a member
 //! `features`, what packets say beyond counts, with the keys that record lines have.
 
@@ -17,7 +17,8 @@ use weir_common::evidence::Evidence;
 use weir_common::features::{DirectionFeatures, mac_text};
 use weir_common::json::Object;
 use weir_common::metadata::Field;
-use weir_common::net::{Address, Direction, FlowKey, protocol};
+use weir_common::metadata::Field;
+use weir_common::net::{Address, Direction, FlowKey, icmp_v4_counterpart, icmp_v6_counterpart, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
 use weir_common::time::Timestamp;
 
@@ -95,6 +96,14 @@ impl EveLines {
         );
         if let Some((kind, code)) = record.icmp {
             object.number("icmp_type", kind).number("icmp_code", code);
+            // What pairs with it is the counterpart by definition (Community ID), and those have code 0.
+            let counterpart = match record.key.protocol {
+                protocol::ICMP => icmp_v4_counterpart(kind),
+                _ => icmp_v6_counterpart(kind),
+            };
+            if let Some(kind) = counterpart.filter(|_| record.reverse.packets > 0) {
+                object.number("response_icmp_type", kind).number("response_icmp_code", 0u8);
+            }
         }
         if record.app != App::Unknown {
             object.text("app_proto", record.app.name());
@@ -112,9 +121,7 @@ impl EveLines {
             if record.end_reason == EndReason::LackOfResources {
                 flow.bool("emergency", true);
             }
-            flow.text("state", record.state.name())
-                .text("reason", reason(record.end_reason))
-                .bool("alerted", false);
+            flow.text("state", record.state.name()).text("reason", reason(record)).bool("alerted", false);
         }
         object.raw("community_id", community_id(&record.community_id).json());
         if let Some(tunnel) = &record.tunnel {
@@ -156,6 +163,9 @@ impl EveLines {
         // Packets are numbered in files alone.
         if event.packet > 0 && self.interfaces.is_empty() {
             object.number("pcap_cnt", event.packet);
+        }
+        if event.packet > 0 {
+            object.text("pkt_src", "wire/pcap");
         }
         if let Some(transaction) = event.transaction {
             object.number("tx_id", transaction);
@@ -347,11 +357,14 @@ fn direction_features(
 }
 
 /// Why the flow ended, in Suricata's words where it has one.
-fn reason(reason: EndReason) -> &'static str {
-    match reason {
+fn reason(record: &FlowRecord) -> &'static str {
+    match record.end_reason {
         // The end of the input is Suricata's `shutdown`; its `forced` is a flow taken from a full table.
         EndReason::ForcedEnd => "shutdown",
+        _ if record.at_shutdown => "shutdown",
         EndReason::LackOfResources => "forced",
+        // What TCP has closed stays until its timeout.
+        EndReason::EndOfFlow => "timeout",
         other => other.name(),
     }
 }

@@ -70,6 +70,7 @@ fn flow(number: u64) -> FlowRecord {
         app: App::Tls,
         metadata,
         tunnel: None,
+        at_shutdown: false,
         evidence: None,
         features: Features::default(),
     }

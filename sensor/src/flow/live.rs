@@ -172,6 +172,7 @@ impl<A> Flow<A> {
             app: App::Unknown,
             metadata: None,
             tunnel: None,
+            at_shutdown: false,
             evidence: None,
             features: self.features.to_record(self.initiator(), self.connection()),
         }

@@ -6,6 +6,9 @@ use crate::dpi::trial::{Trial, survives_damaged_datagrams};
 const CLIENT: &[u8] = include_bytes!("testdata/rfc9001_client.bin");
 const SERVER: &[u8] = include_bytes!("testdata/rfc9001_server.bin");
 
+/// The same hello in version 2, RFC 9369 appendix A.2.
+const CLIENT_2: &[u8] = include_bytes!("testdata/rfc9369_client.bin");
+
 fn probe(bytes: &[u8]) -> Probe {
     Quic::probe(&First::of(Carrier::Datagram, Direction::Forward, bytes))
 }
@@ -29,6 +32,14 @@ fn the_initials_of_the_rfc_are_opened() {
     assert!(body["ja4"].as_str().unwrap().starts_with("q13d"));
     let body: serde_json::Value = serde_json::from_slice(&trial.events[1].body).unwrap();
     assert_eq!(body["ja3s"]["string"], "771,4865,51-43");
+}
+
+#[test]
+fn version_2_has_keys_of_its_own() {
+    assert_eq!(probe(CLIENT_2), Probe::Certain);
+    let trial = Trial::<Quic>::new().over_datagrams().client(CLIENT_2).close();
+    assert_eq!(trial.text(Field::TlsServerName), "example.com");
+    assert_eq!(trial.event()["version"], "6b3343cf");
 }
 
 #[test]

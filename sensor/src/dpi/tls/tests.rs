@@ -475,3 +475,13 @@ fn one_sealed_record_is_enough_with_the_port() {
     assert_eq!(Tls::probe(&first), Probe::NotForUs);
     assert_eq!(Tls::probe(&first.between(443, 40_000)), Probe::Likely);
 }
+
+#[test]
+fn an_encrypted_hello_is_noticed() {
+    for (number, name) in [([0xfe, 0x0d], "ech"), ([0xff, 0xce], "esni"), ([0, 23], "")] {
+        let extension = [&number[..], &[0, 0]].concat();
+        let hello = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 0x01, 1, 0], &[0, 4], &extension].concat();
+        let trial = trial().client(&record(22, &message(1, &hello))).close();
+        assert_eq!(trial.text(Field::TlsEncryptedHello), name);
+    }
+}
