@@ -17,7 +17,6 @@ use weir_common::evidence::Evidence;
 use weir_common::features::{DirectionFeatures, mac_text};
 use weir_common::json::Object;
 use weir_common::metadata::Field;
-use weir_common::metadata::Field;
 use weir_common::net::{Address, Direction, FlowKey, icmp_v4_counterpart, icmp_v6_counterpart, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
 use weir_common::time::Timestamp;
