@@ -176,15 +176,15 @@ impl Dissector for Syslog {
             return Progress::Used(bytes.len());
         }
         let index = context.direction.index();
-        if std::mem::take(&mut self.is_lost[index]) {
-            // Behind a gap a message begins with a segment, or else with a line.
-            let begin = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-            if !bytes.starts_with(b"<") && octet_count(bytes).is_none() {
-                self.is_lost[index] = begin == bytes.len();
-                return Progress::Used(begin);
-            }
-        }
         let mut rest = bytes;
+        if self.is_lost[index] {
+            // Behind a gap a message begins with a segment, or else with a line.
+            if !bytes.starts_with(b"<") && octet_count(bytes).is_none() {
+                let Some(end) = memchr::memchr(b'\n', bytes) else { return Progress::Used(bytes.len()) };
+                rest = bytes.get(end + 1..).unwrap_or_default();
+            }
+            self.is_lost[index] = false;
+        }
         loop {
             let (from, to, next) = match octet_count(rest) {
                 Some((count, at)) if count <= MESSAGE_BYTES_MAX => (at, at + count, at + count),

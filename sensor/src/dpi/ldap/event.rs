@@ -6,7 +6,7 @@
 
 use super::Operation;
 use crate::dpi::der::{self, BOOLEAN, OCTETS, SEQUENCE, SET};
-use crate::dpi::wire::hex;
+use crate::dpi::wire::{escaped, hex};
 use weir_common::json::{List, Object};
 
 /// Most attributes, values, changes or controls written of one message.
@@ -145,7 +145,10 @@ fn search(rest: &mut &[u8], object: &mut Object<'_>) {
 fn values(key: &'static str, mut attribute: &[u8], object: &mut Object<'_>) {
     let set = der::next_of(&mut attribute, SET).unwrap_or_default();
     if !set.is_empty() {
-        object.texts(key, der::elements(set).take(ITEMS_MAX).map(|value| cut(value.content)));
+        object.texts(
+            key,
+            der::elements(set).take(ITEMS_MAX).map(|value| escaped(cut(value.content)).into_owned()),
+        );
     }
 }
 

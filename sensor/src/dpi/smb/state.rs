@@ -22,6 +22,8 @@ const TRANSACTIONS_MAX: usize = 256;
 const HANDLES_MAX: usize = 2048;
 /// Most trees remembered.
 const TREES_MAX: usize = 256;
+/// Most closes within chains that wait for their answer.
+const CHAINED_MAX: usize = 32;
 /// Most reads that wait for their answer.
 const READS_MAX: usize = 512;
 
@@ -158,6 +160,8 @@ pub(super) struct State {
     pub(super) requests: Option<Direction>,
     /// The handle that was opened last.
     pub(super) created: Option<Handle>,
+    /// Messages that close what a message before them in their chain opens.
+    chained: Vec<u64>,
     last: u64,
     waiting: VecDeque<Transaction>,
     trees: HashMap<(u64, u32), Tree>,
@@ -359,6 +363,20 @@ impl State {
             self.end(id, Some(Status::Nt(0)), context);
         }
         self.open.remove(handle);
+    }
+
+    /// A message closes what one before it in its chain opens: the answer tells which that was.
+    pub(super) fn chained_close(&mut self, message: u64) {
+        if self.chained.len() >= CHAINED_MAX {
+            self.chained.remove(0);
+        }
+        self.chained.push(message);
+    }
+
+    /// Whether a message answers such a one.
+    pub(super) fn is_chained_close(&mut self, message: u64) -> bool {
+        let at = self.chained.iter().position(|chained| *chained == message);
+        at.map(|at| self.chained.swap_remove(at)).is_some()
     }
 
     /// What a pipe carries, in either direction: told as calls where it is DCE/RPC. Returns whether it was.
