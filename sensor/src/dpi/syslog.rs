@@ -133,7 +133,9 @@ fn probe_message(bytes: &[u8], is_whole: bool, has_port: bool) -> Probe {
         (true, false) if rest.len() >= 4 => Probe::Likely,
         (true, false) => unsure,
         // A datagram that is text to its end: nothing else begins so.
-        _ if is_whole && bytes.len() >= DATAGRAM_BYTES_MIN && is_text(bytes.trim_ascii_end()) => Probe::Likely,
+        _ if is_whole && bytes.len() >= DATAGRAM_BYTES_MIN && is_text(bytes.trim_ascii_end()) => {
+            Probe::Likely
+        }
         // Cisco and others: a sequence number, a timestamp with a month.
         _ if rest.split([' ', ':', '*']).take(4).any(is_month) => Probe::Likely,
         _ if rest.len() < 16 && bytes.len() < 24 => unsure,

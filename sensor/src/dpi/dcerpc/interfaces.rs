@@ -42,7 +42,7 @@ const SERVICES: &[(&str, &str, Operations)] = &[
     ("50abc2a4-574d-40b3-9d66-ee4fd5fba076", "dnsserver", &[]),
     ("3dde7c30-165d-11d1-ab8f-00805f14db40", "backupkey", &[]),
     ("99fcfec4-5260-101b-bbcb-00aa0021347a", "IObjectExporter", OXID),
-    ("000001a0-0000-0000-c000-000000000046", "ISystemActivator", ACTIVATION),
+    ("000001a0-0000-0000-c000-000000000046", "IRemoteSCMActivator", ACTIVATION),
     ("00000131-0000-0000-c000-000000000046", "IRemUnknown", REMUNKNOWN),
     ("00000143-0000-0000-c000-000000000046", "IRemUnknown2", REMUNKNOWN),
     ("4d9f4ab8-7d1c-11cf-861e-0020af6e7c57", "IActivation", &[]),

@@ -345,7 +345,8 @@ fn tell_datagram(transaction: u64, direction: Direction, call: &DatagramCall, co
         if let Some((_, fragments, bytes)) = call.response.filter(|(kind, ..)| *kind == pdu::RESPONSE) {
             object.object("res").number("frag_cnt", fragments).number("stub_data_size", bytes);
         }
-        object.text("activityuuid", &uuid(&call.activity, false));
+        // As EVE has it, whatever the byte order.
+        object.text("activityuuid", &uuid(&call.activity, true));
         object.number("seqnum", call.sequence).text("rpc_version", "4.0");
     });
 }

@@ -197,7 +197,7 @@ impl Rdp {
         let (account, rest) = cookie(bytes);
         let account = account.map(|account| account.get(..COOKIE_BYTES_MAX).unwrap_or(account));
         if let Some(account) = account.filter(|account| is_text(account)) {
-            context.metadata.add(Field::User, &String::from_utf8_lossy(account));
+            context.metadata.add(Field::User, String::from_utf8_lossy(account).trim());
         }
         let id = self.next();
         context.tell(context.direction, Some(id - 1), |object| {
