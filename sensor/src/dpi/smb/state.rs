@@ -1,8 +1,8 @@
 //! What is remembered of an SMB connection: requests that wait, trees, open files and pipes.
 //!
 //! In: what `one` and `two` read of the messages. Out: transactions when they are over, bytes of files.
-//! Every collection has a named limit; the oldest request is told unanswered for a new one, further handles
-//! and trees are not remembered.
+//! Every collection has a named limit; the oldest request is told unanswered for a new one, handles, trees and
+//! reads are forgotten all at once, since most of so many are stale.
 
 use super::event;
 use crate::dpi::dcerpc::call::{Bound, Call};
@@ -262,9 +262,10 @@ impl State {
 
     /// A tree was connected.
     pub(super) fn add_tree(&mut self, session: u64, tree: u32, connected: Tree) {
-        if self.trees.len() < TREES_MAX {
-            self.trees.insert((session, tree), connected);
+        if self.trees.len() >= TREES_MAX {
+            self.trees.clear();
         }
+        self.trees.insert((session, tree), connected);
     }
 
     /// A tree was left.
@@ -279,9 +280,10 @@ impl State {
 
     /// A file or pipe was opened.
     pub(super) fn open(&mut self, handle: Handle, name: String, size: u64) {
-        if self.open.len() < HANDLES_MAX || self.open.contains_key(&handle) {
-            self.open.insert(handle, Open { name, size });
+        if self.open.len() >= HANDLES_MAX {
+            self.open.clear();
         }
+        self.open.insert(handle, Open { name, size });
     }
 
     /// The name of an open file.
@@ -291,9 +293,10 @@ impl State {
 
     /// A read was asked for.
     pub(super) fn ask_read(&mut self, head: &Head, handle: Handle, offset: u64) {
-        if self.reads.len() < READS_MAX {
-            self.reads.insert(head.message, (handle, offset));
+        if self.reads.len() >= READS_MAX {
+            self.reads.clear();
         }
+        self.reads.insert(head.message, (handle, offset));
     }
 
     /// The read that a message answers.
