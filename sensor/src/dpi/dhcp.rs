@@ -4,7 +4,7 @@
 //! which tell its operating system), which address it was given, and one event per message in EVE's extended
 //! form.
 
-use super::wire::{Cursor, hex};
+use super::wire::{Cursor, escaped, hex};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use std::net::Ipv4Addr;
 use weir_common::app::App;
@@ -54,7 +54,8 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Message<'a>> {
         let mut cursor = Cursor(bytes);
-        let [operation @ 1..=2, 1..=64, hardware_bytes @ 0..=16, _] = cursor.array()? else { return None };
+        let [operation @ 1..=2, hardware, hardware_bytes @ 0..=16, _] = cursor.array()? else { return None };
+        let is_hardware = (1..=64).contains(&hardware);
         let id = cursor.be32()?;
         cursor.skip(4)?;
         let mut addresses = [Ipv4Addr::UNSPECIFIED; 4];
@@ -64,6 +65,9 @@ impl<'a> Message<'a> {
         let hardware = cursor.take(16)?.get(..usize::from(hardware_bytes))?;
         let rest = bytes.get(HEADER_BYTES..)?;
         let options = rest.strip_prefix(&COOKIE);
+        if options.is_none() && !is_hardware {
+            return None;
+        }
         Some(Message {
             operation,
             id,
@@ -209,8 +213,10 @@ fn write(message: &Message<'_>, object: &mut Object<'_>) {
             (RENEWAL_TIME, Some(seconds)) => drop(object.number("renewal_time", seconds)),
             (SUBNET_MASK, _) => one_address("subnet_mask", value, object),
             (REQUESTED_ADDRESS, _) => one_address("requested_ip", value, object),
-            (HOST_NAME, _) if !value.is_empty() => drop(object.bytes("hostname", value)),
-            (VENDOR_CLASS, _) if !value.is_empty() => drop(object.bytes("vendor_class_identifier", value)),
+            (HOST_NAME, _) if !value.is_empty() => drop(object.text("hostname", &escaped(value))),
+            (VENDOR_CLASS, _) if !value.is_empty() => {
+                object.text("vendor_class_identifier", &escaped(value));
+            }
             (PARAMETER_LIST, _) => {
                 object.texts("params", value.iter().filter_map(|code| parameter_name(*code)));
             }

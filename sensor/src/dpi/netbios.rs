@@ -82,6 +82,11 @@ impl Dissector for Netbios {
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
         if first.is_datagram() {
+            // The question for a status has the type that DNS calls SRV.
+            const DNS: u16 = 53;
+            if first.has_port(DNS) {
+                return Probe::NotForUs;
+            }
             return match message_of(bytes) {
                 Some(Message::Names | Message::Datagram) => Probe::Certain,
                 None if first.has_port(137) && is_damaged_names(bytes) => Probe::Certain,

@@ -1,11 +1,11 @@
 //! How Windows' protocols carry who logs on: SPNEGO (RFC 4178), NTLMSSP (MS-NLMP), Kerberos tickets.
 //!
 //! In: a security blob of SMB, or of another protocol. Out: user, domain, host and version of an NTLM
-//! AUTHENTICATE message; realm and service of a Kerberos ticket. Challenges, responses and hashes are not
-//! read.
+//! AUTHENTICATE message; realm and service of a Kerberos ticket; what a server says of itself in a CHALLENGE
+//! message. Challenges, responses and hashes are not read.
 
 use crate::dpi::krb5::message::{self, Principal};
-use crate::dpi::wire::{bytes_at, le16_at, le32_at, utf16};
+use crate::dpi::wire::{Cursor, bytes_at, cut, le16_at, le32_at, utf16};
 use std::fmt;
 use weir_common::metadata::{Field, Metadata};
 
@@ -84,6 +84,51 @@ impl Logon {
     }
 }
 
+/// Adds what a server says in a CHALLENGE message (MS-NLMP 2.2.1.2) to the flow's metadata: its name, its
+/// domain, its version.
+pub(super) fn learn_challenge(blob: &[u8], metadata: &mut Metadata) {
+    let message = memchr::memmem::find(blob, SIGNATURE).and_then(|at| blob.get(at..));
+    if let Some(message) = message {
+        // What is cut off is not told; what came before stays.
+        let _ = challenge(message, metadata);
+    }
+}
+
+fn challenge(message: &[u8], metadata: &mut Metadata) -> Option<()> {
+    const CHALLENGE: u32 = 2;
+    const HAS_VERSION: u32 = 0x0200_0000;
+    const COMPUTER: u16 = 1;
+    const DOMAIN: u16 = 2;
+    if le32_at(message, 8)? != CHALLENGE {
+        return None;
+    }
+    if le32_at(message, 20)? & HAS_VERSION != 0
+        && let Some(version) = Version::parse(message, 48)
+    {
+        metadata.set_text(Field::ServerSoftware, &format!("NTLMSSP {version}"));
+    }
+    let length = usize::from(le16_at(message, 40)?);
+    let mut pairs = Cursor(bytes_at(message, le32_at(message, 44)? as usize, length)?);
+    while let (Some(kind), Some(length)) = (pairs.le16(), pairs.le16()) {
+        let value = utf16(pairs.take(usize::from(length))?);
+        match kind {
+            0 => break,
+            COMPUTER => metadata.add(Field::EndpointName, &value),
+            DOMAIN => metadata.set_text(Field::Domain, &value),
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+impl Version {
+    fn parse(message: &[u8], at: usize) -> Option<Version> {
+        let bytes = bytes_at(message, at, 8)?;
+        let (major, minor, revision) = (*bytes.first()?, *bytes.get(1)?, *bytes.get(7)?);
+        Some(Version { major, minor, build: le16_at(bytes, 2)?, revision })
+    }
+}
+
 impl Ntlm {
     /// Reads an AUTHENTICATE message (MS-NLMP 2.2.1.3).
     fn parse(message: &[u8]) -> Option<Ntlm> {
@@ -101,15 +146,10 @@ impl Ntlm {
             Some(if flags & UNICODE != 0 {
                 utf16(bytes)
             } else {
-                String::from_utf8_lossy(bytes).into_owned()
+                String::from_utf8_lossy(cut(bytes)).into_owned()
             })
         };
-        let version = match bytes_at(message, VERSION_AT, 8) {
-            Some(&[major, minor, build0, build1, _, _, _, revision]) if flags & HAS_VERSION != 0 => {
-                Some(Version { major, minor, build: u16::from_le_bytes([build0, build1]), revision })
-            }
-            _ => None,
-        };
+        let version = if flags & HAS_VERSION != 0 { Version::parse(message, VERSION_AT) } else { None };
         Some(Ntlm { domain: text(28)?, user: text(36)?, host: text(44)?, version })
     }
 }
@@ -133,6 +173,28 @@ mod tests {
         message.extend_from_slice(&[10, 0, 0x5a, 0x29, 0, 0, 0, 15]);
         message.extend_from_slice(&payload);
         message
+    }
+
+    #[test]
+    fn a_challenge_names_the_server() {
+        let pairs = b"\x02\0\x02\0D\0\x01\0\x02\0S\0\0\0\0\0";
+        let mut message = b"NTLMSSP\0\x02\0\0\0".to_vec();
+        message.extend_from_slice(&[0; 8]);
+        message.extend_from_slice(&0x0200_0001u32.to_le_bytes());
+        message.extend_from_slice(&[0; 16]);
+        message.extend_from_slice(&[pairs.len() as u8, 0, pairs.len() as u8, 0, 56, 0, 0, 0]);
+        message.extend_from_slice(&[6, 1, 0xb1, 0x1d, 0, 0, 0, 15]);
+        message.extend_from_slice(pairs);
+        let mut metadata = Metadata::default();
+        learn_challenge(&message, &mut metadata);
+        assert_eq!(metadata.text(Field::ServerSoftware), Some("NTLMSSP 6.1 build 7601 rev 15"));
+        assert_eq!(
+            (metadata.text(Field::EndpointName), metadata.text(Field::Domain)),
+            (Some("S"), Some("D"))
+        );
+        for cut in 0..message.len() {
+            learn_challenge(&message[..cut], &mut Metadata::default());
+        }
     }
 
     #[test]

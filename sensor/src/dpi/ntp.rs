@@ -49,16 +49,13 @@ impl Dissector for Ntp {
             6 => {
                 // Control: the data's length, padded, and perhaps an authenticator (RFC 9327).
                 let data = usize::from(be16_at(bytes, 10).unwrap_or(u16::MAX));
-                version >= 2
-                    && stratum & 0x1f <= 31
-                    && bytes.len() >= 12 + data
-                    && bytes.len() <= 12 + data + 64
+                version >= 2 && bytes.len() >= 12 + data && bytes.len() <= 12 + data + 64
             }
             // Private: implementation 0, 2 or 3, a request's number.
             7 => bytes.len() >= 8 && matches!(poll, 0 | 2 | 3) && precision <= 60,
             1..=5 => {
                 let (poll, precision) = (poll as i8, precision as i8);
-                let is_length = bytes.len() >= MESSAGE_BYTES && bytes.len() % 4 == 0;
+                let is_length = bytes.len() >= MESSAGE_BYTES && bytes.len().is_multiple_of(4);
                 is_length && stratum <= 16 && (-10..=24).contains(&poll) && (-40..=10).contains(&precision)
             }
             _ => false,

@@ -36,9 +36,16 @@ struct Message<'a> {
 struct Pdu<'a> {
     tag: u8,
     error: i64,
-    /// Kind, enterprise, address.
-    trap: Option<(i64, &'a [u8], Option<[u8; 4]>)>,
+    trap: Option<Trap<'a>>,
     variables: &'a [u8],
+}
+
+/// What version 1 says of a trap.
+#[derive(Debug, PartialEq, Eq)]
+struct Trap<'a> {
+    kind: i64,
+    enterprise: &'a [u8],
+    address: Option<[u8; 4]>,
 }
 
 impl<'a> Message<'a> {
@@ -98,7 +105,7 @@ impl<'a> Pdu<'a> {
             der::next_number(&mut rest)?;
             der::next(&mut rest)?;
             let variables = der::next_of(&mut rest, SEQUENCE)?;
-            let trap = Some((kind, enterprise, address));
+            let trap = Some(Trap { kind, enterprise, address });
             return Some(Pdu { tag: element.tag, error: 0, trap, variables });
         }
         der::next_number(&mut rest)?;
@@ -149,10 +156,10 @@ impl Dissector for Snmp {
                 if pdu.error != 0 {
                     object.text("error", &error_name(pdu.error));
                 }
-                if let Some((kind, enterprise, address)) = pdu.trap {
-                    object.text("trap_type", &trap_name(kind)).text("trap_oid", &der::oid(enterprise));
+                if let Some(Trap { kind, enterprise, address }) = &pdu.trap {
+                    object.text("trap_type", &trap_name(*kind)).text("trap_oid", &der::oid(enterprise));
                     if let Some(address) = address {
-                        object.display("trap_address", Ipv4Addr::from(address));
+                        object.display("trap_address", Ipv4Addr::from(*address));
                     }
                 }
                 if pdu.names().next().is_some() {
@@ -237,13 +244,13 @@ fn error_name(error: i64) -> String {
 
 fn trap_name(kind: i64) -> String {
     const NAMES: [&str; 7] = [
-        "ColdStart",
-        "WarmStart",
-        "LinkDown",
-        "LinkUp",
-        "AuthenticationFailure",
-        "EgpNeighborLoss",
-        "EnterpriseSpecific",
+        "coldStart",
+        "warmStart",
+        "linkDown",
+        "linkUp",
+        "authenticationFailure",
+        "egpNeighborLoss",
+        "enterpriseSpecific",
     ];
     let name = usize::try_from(kind).ok().and_then(|kind| NAMES.get(kind));
     name.map_or_else(|| format!("TrapType({kind})"), |name| (*name).to_string())
@@ -289,7 +296,7 @@ mod tests {
             trial.learned(),
             "app_version 2c\nuser bob\ncommand get_request trap_v1 report\nobject 1.3.6.1.2.1.1.3.0\nstatus NoSuchName\nsnmp_engine 8000\n\
             snmp {\"version\":2,\"pdu_type\":\"get_request\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"community\":\"public\"}\n\
-            snmp {\"version\":1,\"pdu_type\":\"trap_v1\",\"trap_type\":\"LinkDown\",\"trap_oid\":\"1.3.6.1\",\"trap_address\":\"192.0.2.1\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"community\":\"public\"}\n\
+            snmp {\"version\":1,\"pdu_type\":\"trap_v1\",\"trap_type\":\"linkDown\",\"trap_oid\":\"1.3.6.1\",\"trap_address\":\"192.0.2.1\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"community\":\"public\"}\n\
             snmp {\"version\":3,\"pdu_type\":\"report\",\"error\":\"NoSuchName\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"usm\":\"bob\"}\n\
             snmp {\"version\":3,\"pdu_type\":\"encrypted\"}\n"
         );

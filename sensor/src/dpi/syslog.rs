@@ -14,6 +14,9 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of a message's text in its event.
 const TEXT_BYTES_MAX: usize = 4096;
 
+/// Least bytes of a datagram that is taken for syslog by its priority alone, away from the port.
+const DATAGRAM_BYTES_MIN: usize = 16;
+
 /// State of a flow of syslog.
 #[derive(Debug)]
 pub(super) struct Syslog {
@@ -129,6 +132,10 @@ fn probe_message(bytes: &[u8], is_whole: bool, has_port: bool) -> Probe {
         (_, true) => unsure,
         (true, false) if rest.len() >= 4 => Probe::Likely,
         (true, false) => unsure,
+        // A datagram that is text to its end: nothing else begins so.
+        _ if is_whole && bytes.len() >= DATAGRAM_BYTES_MIN && is_text(bytes.trim_ascii_end()) => {
+            Probe::Likely
+        }
         // Cisco and others: a sequence number, a timestamp with a month.
         _ if rest.split([' ', ':', '*']).take(4).any(is_month) => Probe::Likely,
         _ if rest.len() < 16 && bytes.len() < 24 => unsure,
@@ -176,15 +183,15 @@ impl Dissector for Syslog {
             return Progress::Used(bytes.len());
         }
         let index = context.direction.index();
-        if std::mem::take(&mut self.is_lost[index]) {
-            // Behind a gap a message begins with a segment, or else with a line.
-            let begin = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-            if !bytes.starts_with(b"<") && octet_count(bytes).is_none() {
-                self.is_lost[index] = begin == bytes.len();
-                return Progress::Used(begin);
-            }
-        }
         let mut rest = bytes;
+        if self.is_lost[index] {
+            // Behind a gap a message begins with a segment, or else with a line.
+            if !bytes.starts_with(b"<") && octet_count(bytes).is_none() {
+                let Some(end) = memchr::memchr(b'\n', bytes) else { return Progress::Used(bytes.len()) };
+                rest = bytes.get(end + 1..).unwrap_or_default();
+            }
+            self.is_lost[index] = false;
+        }
         loop {
             let (from, to, next) = match octet_count(rest) {
                 Some((count, at)) if count <= MESSAGE_BYTES_MAX => (at, at + count, at + count),
@@ -313,6 +320,7 @@ mod tests {
             (probe(b"<13>something", 5001), probe(b"<13>something", 514)),
             (Probe::NotForUs, Probe::Likely)
         );
+        assert_eq!(probe(b"<13>something longer", 5001), Probe::Likely);
         for other in [&b"<192>Oct 11 22:14:15 a"[..], b"<a>", b"<013>Oct 11 22:14:15 a", b"<?xml version"] {
             assert_eq!(probe(other, 514), Probe::NotForUs);
         }

@@ -52,7 +52,9 @@ fn commands(bytes: &[u8]) -> (usize, bool) {
         match rest {
             [IAC, WILL..=DONT, 0..=OPTION_MAX | 138..=141 | 255, after @ ..] => rest = after,
             [IAC, SUB_BEGIN, 0..=OPTION_MAX, ..] => {
-                let Some(end) = memchr::memmem::find(rest, &[IAC, SUB_END]) else { return (count, false) };
+                let Some(end) = memchr::memmem::find(rest, &[IAC, SUB_END]) else {
+                    return (count + 1, false);
+                };
                 rest = rest.get(end + 2..).unwrap_or_default();
             }
             [] => return (count, true),

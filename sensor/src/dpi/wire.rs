@@ -84,9 +84,17 @@ pub(super) fn bytes_at(bytes: &[u8], at: usize, length: usize) -> Option<&[u8]> 
     bytes.get(at..at.checked_add(length)?)
 }
 
-/// Text in UTF-16, little-endian; what is not is replaced, NULs are left out.
+/// Most bytes of the wire read of one text: names and paths are shorter.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// The beginning of a text, no longer than texts are.
+pub(super) fn cut(bytes: &[u8]) -> &[u8] {
+    bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes)
+}
+
+/// Text in UTF-16, little-endian; what is not is replaced, NULs are left out, what is too long is cut off.
 pub(super) fn utf16(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let units = cut(bytes).chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     char::decode_utf16(units)
         .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
         .filter(|character| *character != '\0')

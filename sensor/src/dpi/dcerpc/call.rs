@@ -108,7 +108,11 @@ impl Call {
         }
         if let Some(part) = self.response.filter(|part| part.kind == pdu::RESPONSE) {
             let mut response = object.object("res");
-            response.number("frag_cnt", part.fragments).number("stub_data_size", part.stub_bytes);
+            // Outside of SMB, EVE counts what stands before the stub.
+            const HEADER_BYTES: u32 = 8;
+            let header = if is_in_smb { 0 } else { HEADER_BYTES * u32::from(part.fragments) };
+            let bytes = part.stub_bytes.saturating_add(header);
+            response.number("frag_cnt", part.fragments).number("stub_data_size", bytes);
         }
         object.number("call_id", self.id);
     }

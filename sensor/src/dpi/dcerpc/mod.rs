@@ -10,7 +10,7 @@ pub(super) mod pdu;
 #[cfg(test)]
 mod tests;
 
-use super::ntlm::Logon;
+use super::ntlm::{self, Logon};
 use super::wire::{Cursor, uuid};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use call::{Bound, Call};
@@ -40,7 +40,6 @@ pub(super) struct DceRpc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DatagramCall {
     activity: [u8; 16],
-    is_little_endian: bool,
     sequence: u32,
     operation: u16,
     request: Option<(u8, u16, u32)>,
@@ -82,7 +81,7 @@ impl DatagramPdu {
         } else {
             usize::from(length) <= cursor.0.len()
         };
-        let is_right = fits && representation & !0x11 == 0 && floats <= 3 && flags2 & !3 == 0;
+        let is_right = fits && representation & !0x10 == 0 && floats == 0 && flags2 & !3 == 0;
         is_right.then_some(DatagramPdu {
             kind,
             flags,
@@ -118,8 +117,8 @@ impl Dissector for DceRpc {
         }
         if bytes.len() < HEADER_BYTES {
             let is_begun = matches!(bytes, [_] | [_, 0..=1] | [_, 0..=1, 0..=20] | [_, 0..=1, 0..=20, ..]);
-            let is_right = bytes.get(4).is_none_or(|byte| byte & !0x11 == 0)
-                && bytes.get(6..8.min(bytes.len())).is_none_or(|zeros| zeros.iter().all(|byte| *byte == 0));
+            let is_right = bytes.get(4).is_none_or(|byte| byte & !0x10 == 0)
+                && bytes.get(5..8.min(bytes.len())).is_none_or(|zeros| zeros.iter().all(|byte| *byte == 0));
             return if is_begun && is_right { Probe::Unsure } else { Probe::NotForUs };
         }
         match Pdu::parse(bytes) {
@@ -206,6 +205,9 @@ impl DceRpc {
         if matches!(pdu.kind, pdu::BIND | pdu::ALTER_CONTEXT | pdu::AUTH3) {
             Logon::parse(bytes).learn(context.metadata);
         }
+        if matches!(pdu.kind, pdu::BIND_ACK | pdu::ALTER_CONTEXT_RESP) {
+            ntlm::learn_challenge(bytes, context.metadata);
+        }
         // The third part of a bind's authentication: EVE has no event of it.
         if pdu.kind == pdu::AUTH3 {
             return;
@@ -284,7 +286,6 @@ impl DceRpc {
                 let direction = if is_request { context.direction } else { context.direction.flip() };
                 let call = DatagramCall {
                     activity: pdu.activity,
-                    is_little_endian: pdu.is_little_endian,
                     sequence: pdu.sequence,
                     operation: pdu.operation,
                     request: None,
@@ -344,7 +345,8 @@ fn tell_datagram(transaction: u64, direction: Direction, call: &DatagramCall, co
         if let Some((_, fragments, bytes)) = call.response.filter(|(kind, ..)| *kind == pdu::RESPONSE) {
             object.object("res").number("frag_cnt", fragments).number("stub_data_size", bytes);
         }
-        object.text("activityuuid", &uuid(&call.activity, call.is_little_endian));
+        // As EVE has it, whatever the byte order.
+        object.text("activityuuid", &uuid(&call.activity, true));
         object.number("seqnum", call.sequence).text("rpc_version", "4.0");
     });
 }

@@ -74,12 +74,17 @@ impl Pdu {
         if !is_little_endian {
             (length, auth, call) = (length.swap_bytes(), auth.swap_bytes(), call.swap_bytes());
         }
-        let is_kind = kind <= RTS && !matches!(kind, 1 | 4..=9);
-        let is_right = is_kind
-            && representation & !0x11 == 0
-            && floats <= 3
-            && usize::from(length) >= HEADER_BYTES
-            && auth < length;
+        let least = match kind {
+            REQUEST | RESPONSE | FAULT => CALL_HEADER_BYTES,
+            BIND | BIND_ACK | ALTER_CONTEXT | ALTER_CONTEXT_RESP => CALL_HEADER_BYTES + 4,
+            _ => HEADER_BYTES,
+        };
+        // Characters are ASCII's, numbers with a fraction IEEE's: nobody has seen others.
+        let is_right = kind <= RTS
+            && !matches!(kind, 1 | 4..=9)
+            && representation & !0x10 == 0
+            && floats == 0
+            && usize::from(length) >= least + usize::from(auth);
         is_right.then_some(Pdu { minor, kind, flags, is_little_endian, length, call })
     }
 

@@ -39,7 +39,7 @@ fn a_bind_and_a_call_are_told_with_their_names() {
         trial.learned(),
         "app_version 5.0\ncommand ept_map\ndcerpc_interface epmapper\n\
         dcerpc {\"request\":\"BIND\",\"interfaces\":[{\"uuid\":\"e1af8308-5d1f-11c9-91a4-08002b14a0fa\",\"version\":\"3.0\",\"ack_result\":0,\"service\":\"epmapper\"}],\"response\":\"BINDACK\",\"call_id\":1,\"rpc_version\":\"5.0\"}\n\
-        dcerpc {\"request\":\"REQUEST\",\"req\":{\"opnum\":3,\"frag_cnt\":2,\"stub_data_size\":4},\"interfaces\":[{\"uuid\":\"e1af8308-5d1f-11c9-91a4-08002b14a0fa\",\"version\":\"3.0\",\"ack_result\":0,\"service\":\"epmapper\",\"procedure\":\"ept_map\"}],\"response\":\"RESPONSE\",\"res\":{\"frag_cnt\":1,\"stub_data_size\":5},\"call_id\":2,\"rpc_version\":\"5.0\"}\n"
+        dcerpc {\"request\":\"REQUEST\",\"req\":{\"opnum\":3,\"frag_cnt\":2,\"stub_data_size\":4},\"interfaces\":[{\"uuid\":\"e1af8308-5d1f-11c9-91a4-08002b14a0fa\",\"version\":\"3.0\",\"ack_result\":0,\"service\":\"epmapper\",\"procedure\":\"ept_map\"}],\"response\":\"RESPONSE\",\"res\":{\"frag_cnt\":1,\"stub_data_size\":13},\"call_id\":2,\"rpc_version\":\"5.0\"}\n"
     );
 }
 

@@ -4,6 +4,7 @@
 //! other protocols carry.
 
 use crate::dpi::der::{self, Header, INTEGER, SEQUENCE};
+use crate::dpi::wire::cut;
 
 /// Most parts read of a principal's name.
 const PARTS_MAX: usize = 8;
@@ -27,7 +28,7 @@ impl Principal {
         let mut list = der::next_of(&mut name, 0xa1)?;
         let parts = der::next_of(&mut list, SEQUENCE)?;
         let texts = der::elements(parts).take(PARTS_MAX);
-        Some(Principal(texts.map(|part| String::from_utf8_lossy(part.content).into_owned()).collect()))
+        Some(Principal(texts.map(|part| String::from_utf8_lossy(cut(part.content)).into_owned()).collect()))
     }
 
     /// The parts joined by slashes.
@@ -126,7 +127,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
 
 fn text(content: &[u8]) -> Option<String> {
     let mut rest = content;
-    Some(String::from_utf8_lossy(der::next(&mut rest)?.content).into_owned())
+    Some(String::from_utf8_lossy(cut(der::next(&mut rest)?.content)).into_owned())
 }
 
 /// Realm, service and encryption type of a ticket.

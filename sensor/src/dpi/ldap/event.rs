@@ -6,7 +6,7 @@
 
 use super::Operation;
 use crate::dpi::der::{self, BOOLEAN, OCTETS, SEQUENCE, SET};
-use crate::dpi::wire::hex;
+use crate::dpi::wire::{escaped, hex};
 use weir_common::json::{List, Object};
 
 /// Most attributes, values, changes or controls written of one message.
@@ -145,7 +145,10 @@ fn search(rest: &mut &[u8], object: &mut Object<'_>) {
 fn values(key: &'static str, mut attribute: &[u8], object: &mut Object<'_>) {
     let set = der::next_of(&mut attribute, SET).unwrap_or_default();
     if !set.is_empty() {
-        object.texts(key, der::elements(set).take(ITEMS_MAX).map(|value| cut(value.content)));
+        object.texts(
+            key,
+            der::elements(set).take(ITEMS_MAX).map(|value| escaped(cut(value.content)).into_owned()),
+        );
     }
 }
 
@@ -251,7 +254,9 @@ pub(super) fn result_name(code: i64) -> String {
         21 => "invalid_attribute_syntax",
         32 => "no_such_object",
         33 => "alias_problem",
-        34 => "invalid_dn_syntax",
+        // As EVE spells it.
+        34 => "invalid_dns_syntax",
+        35 => "is_leaf",
         36 => "alias_dereferencing_problem",
         48 => "inappropriate_authentication",
         49 => "invalid_credentials",
@@ -267,8 +272,17 @@ pub(super) fn result_name(code: i64) -> String {
         68 => "entry_already_exists",
         69 => "object_class_mods_prohibited",
         71 => "affects_multiple_dsas",
+        70 => "results_too_large",
+        76 => "control_error",
         80 => "other",
-        code => return format!("unknown_{code}"),
+        118 => "canceled",
+        119 => "no_such_operation",
+        120 => "too_late",
+        121 => "cannot_cancel",
+        122 => "assertion_failed",
+        123 => "authorization_denied",
+        4096 => "e_sync_refresh_required",
+        code => return code.to_string(),
     }
     .to_string()
 }

@@ -10,7 +10,7 @@ mod event;
 mod tests;
 
 use super::der::{self, Header, SEQUENCE};
-use super::ntlm::Logon;
+use super::ntlm::{self, Logon};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
 use weir_common::app::App;
@@ -22,8 +22,9 @@ use weir_common::net::Direction;
 const MESSAGE_BYTES_MAX: usize = 200 << 10;
 /// Most requests that wait for their answers; the oldest is told with what it has.
 const REQUESTS_MAX: usize = 256;
-/// Most bytes of responses written into one event; further ones are left out.
-const RESPONSES_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of requests and responses that wait: the oldest requests are told for new ones, further
+/// responses are left out.
+const HELD_BYTES_MAX: usize = 512 << 10;
 /// The extended operation that begins TLS (RFC 4511 section 4.14).
 const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 const PORTS: [u16; 3] = [389, 3268, 1389];
@@ -82,6 +83,8 @@ pub(super) struct Ldap {
     is_lost: [bool; 2],
     /// SASL may protect what follows.
     may_be_sealed: bool,
+    /// Bytes of all that waits.
+    held_bytes: usize,
 }
 
 impl Dissector for Ldap {
@@ -98,7 +101,13 @@ impl Dissector for Ldap {
     }
 
     fn new() -> Self {
-        Ldap { waiting: VecDeque::new(), transactions: 0, is_lost: [false; 2], may_be_sealed: false }
+        Ldap {
+            waiting: VecDeque::new(),
+            transactions: 0,
+            is_lost: [false; 2],
+            may_be_sealed: false,
+            held_bytes: 0,
+        }
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
@@ -172,9 +181,10 @@ impl Ldap {
             tell(&waiting, context);
             return;
         }
-        if self.waiting.len() >= REQUESTS_MAX
-            && let Some(oldest) = self.waiting.pop_front()
-        {
+        self.held_bytes += waiting.request.len();
+        while self.waiting.len() >= REQUESTS_MAX || self.held_bytes > HELD_BYTES_MAX {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.held_bytes -= oldest.request.len() + oldest.responses.len();
             tell(&oldest, context);
         }
         self.waiting.push_back(waiting);
@@ -184,6 +194,9 @@ impl Ldap {
     fn response(&mut self, operation: &Operation<'_>, context: &mut Context<'_>) -> bool {
         let is_last = !matches!(operation.tag, SEARCH_ENTRY | SEARCH_REFERENCE | INTERMEDIATE_RESPONSE);
         let code = if is_last { der::next_number(&mut { operation.content }) } else { None };
+        if operation.tag == BIND_RESPONSE {
+            ntlm::learn_challenge(operation.content, context.metadata);
+        }
         if let Some(code) = code {
             context.metadata.add(Field::Status, &event::result_name(code));
         }
@@ -206,13 +219,16 @@ impl Ldap {
             tell(&waiting, context);
             return false;
         };
-        if context.events.is_some() && waiting.responses.len() < RESPONSES_BYTES_MAX {
+        if context.events.is_some() && self.held_bytes < HELD_BYTES_MAX {
+            let before = waiting.responses.len();
             append(&mut waiting.responses, operation, false);
+            self.held_bytes += waiting.responses.len() - before;
         }
         if !is_last {
             return false;
         }
         let Some(waiting) = at.and_then(|at| self.waiting.remove(at)) else { return false };
+        self.held_bytes -= waiting.request.len() + waiting.responses.len();
         tell(&waiting, context);
         self.may_be_sealed |= operation.tag == BIND_RESPONSE && waiting.is_sasl && code == Some(0);
         operation.tag == EXTENDED_RESPONSE && waiting.is_start_tls && code == Some(0)

@@ -135,7 +135,11 @@ impl Dissector for Rdp {
         while let Some([version, _, high, low]) = rest.first_chunk() {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
             if *version != 3 || !(TPKT_BYTES + 3..=PACKET_BYTES_MAX).contains(&length) {
-                // Fast-path packets, or what a server says that never confirmed.
+                // TLS, whose confirmation was not seen; fast-path packets; or what a server says that never confirmed.
+                const TLS_HANDSHAKE: u8 = 22;
+                if *version == TLS_HANDSHAKE {
+                    return Progress::Switch(bytes.len() - rest.len());
+                }
                 return Progress::Done;
             }
             let Some((packet, after)) = rest.split_at_checked(length) else { break };
@@ -193,7 +197,7 @@ impl Rdp {
         let (account, rest) = cookie(bytes);
         let account = account.map(|account| account.get(..COOKIE_BYTES_MAX).unwrap_or(account));
         if let Some(account) = account.filter(|account| is_text(account)) {
-            context.metadata.add(Field::User, &String::from_utf8_lossy(account));
+            context.metadata.add(Field::User, String::from_utf8_lossy(account).trim());
         }
         let id = self.next();
         context.tell(context.direction, Some(id - 1), |object| {

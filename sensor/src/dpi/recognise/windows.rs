@@ -4,13 +4,14 @@
 use super::{First, Probe};
 use super::{Recogniser, line};
 use crate::dpi::Starts;
-use crate::dpi::wire::{be16_at, be32_at, le16_at, until_nul};
+use crate::dpi::wire::{be16_at, be32_at, is_text, le16_at, until_nul};
 use weir_common::app::App;
 
 pub(super) const TABLE: &[Recogniser] = &[
     line(App::Tacacs, Starts::stream(&[0xc0, 0xc1]), tacacs),
     line(App::Rsh, Starts::stream(b"\x000123456789"), rsh),
     line(App::Rlogin, Starts::stream(&[0]), rlogin),
+    line(App::Krb5, Starts::both(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]), kpasswd),
     line(App::X11, Starts::stream(b"lB\0\x01\x02"), x11),
     line(App::Xdmcp, Starts::datagram(&[0]), xdmcp),
     line(App::Rdp, Starts::DATAGRAM, rdp_udp),
@@ -58,7 +59,14 @@ pub(super) fn rsh(first: &First<'_>) -> Probe {
             let rest = first.bytes.get(digits + 1..).unwrap_or_default();
             let (local, rest) = until_nul(rest);
             let (remote, rest) = until_nul(rest);
-            let is_whole = is_word(local) && is_word(remote) && rest.len() > 1 && rest.ends_with(&[0]);
+            let is_account = |name: &[u8]| is_word(name) && name.first().is_some_and(u8::is_ascii_alphabetic);
+            let (command, rest) = until_nul(rest);
+            let is_whole = is_account(local)
+                && is_account(remote)
+                && command.len() > 1
+                && is_text(command)
+                && rest.is_empty()
+                && first.bytes.ends_with(&[0]);
             if is_whole { Probe::Certain } else { Probe::NotForUs }
         }
         Some(_) => Probe::NotForUs,
@@ -120,6 +128,28 @@ pub(super) fn x11(first: &First<'_>) -> Probe {
     }
 }
 
+/// Changing passwords by Kerberos (RFC 3244): the length of all, a version, that of an AP-REQ or AP-REP, or an
+/// error's.
+pub(super) fn kpasswd(first: &First<'_>) -> Probe {
+    let bytes = if first.is_stream() { first.bytes.get(4..).unwrap_or_default() } else { first.bytes };
+    if first.is_stream() && bytes.len() < 7 {
+        return if first.has_port(464) { Probe::Unsure } else { Probe::NotForUs };
+    }
+    let (Some(length), Some(version), Some(inner)) =
+        (be16_at(bytes, 0), be16_at(bytes, 2), be16_at(bytes, 4))
+    else {
+        return Probe::NotForUs;
+    };
+    let is_length =
+        usize::from(length) == bytes.len() || first.is_stream() && usize::from(length) > bytes.len();
+    let is_mark = match bytes.get(6) {
+        Some(0x6e | 0x6f) => inner > 0 && inner < length,
+        Some(0x7e) => inner == 0,
+        _ => false,
+    };
+    if is_length && matches!(version, 1 | 0xff80) && is_mark { Probe::Certain } else { Probe::NotForUs }
+}
+
 /// XDMCP: version 1, an operation, the length of the rest.
 pub(super) fn xdmcp(first: &First<'_>) -> Probe {
     let words = [0, 2, 4].map(|at| be16_at(first.bytes, at));
@@ -133,8 +163,23 @@ pub(super) fn xdmcp(first: &First<'_>) -> Probe {
     }
 }
 
-/// RDP over UDP: the synchronising datagrams, padded with zeros to the size of which they speak.
+/// Whether a datagram of RDP over UDP acknowledges, and carries records of TLS.
+fn carries_tls(bytes: &[u8]) -> bool {
+    const ACK_AND_DATA: u16 = 0x000c;
+    // Behind the header, one acknowledgement vector and the sequence numbers.
+    const DATA_AT: usize = 20;
+    let record = bytes.get(DATA_AT..).unwrap_or_default();
+    let fits = be16_at(record, 3).is_some_and(|length| usize::from(length) + 5 <= record.len());
+    be16_at(bytes, 6) == Some(ACK_AND_DATA) && fits && matches!(record, [20..=23, 3, 1..=3, ..])
+}
+
+/// RDP over UDP: the synchronising datagrams, padded with zeros to the size of which they speak; later ones
+/// where they are expected.
 pub(super) fn rdp_udp(first: &First<'_>) -> Probe {
+    const PORT: u16 = 3389;
+    if first.has_port(PORT) && carries_tls(first.bytes) {
+        return Probe::Certain;
+    }
     const MTU: std::ops::RangeInclusive<u16> = 1132..=1232;
     const SYN: u16 = 1;
     let bytes = first.bytes;
@@ -183,11 +228,21 @@ mod tests {
         assert_eq!(rsh(&stream(b"1022\0").between(1023, 514)), Probe::Certain);
         assert_eq!(rsh(&stream(b"1022\0")), Probe::NotForUs);
         assert_eq!(rsh(&stream(b"1022\0bob\0root\0ls -l\0")), Probe::Certain);
+        assert_eq!(rsh(&stream(b"8\x000\x000\x003\x000\0")), Probe::NotForUs);
         assert_eq!(rsh(&stream(b"10")), Probe::Unsure);
         assert_eq!(rlogin(&stream(b"\0bob\0root\0xterm/38400\0")), Probe::Certain);
         for other in [&b"\0bob\0root\0xterm\0"[..], b"\0\0\0\x55\xffSMB", b"\0bob\0root\0xterm/3x\0"] {
             assert_eq!(rlogin(&stream(other)), Probe::NotForUs);
         }
+    }
+
+    #[test]
+    fn changing_passwords_is_kerberos() {
+        let request = [0, 12, 0xff, 0x80, 0, 4, 0x6e, 2, 1, 1, 9, 9];
+        assert_eq!(kpasswd(&datagram(&request)), Probe::Certain);
+        assert_eq!(kpasswd(&datagram(&request[..11])), Probe::NotForUs);
+        assert_eq!(kpasswd(&stream(&[&[0, 0, 0, 12][..], &request].concat())), Probe::Certain);
+        assert_eq!(kpasswd(&stream(&[0, 0])), Probe::NotForUs);
     }
 
     #[test]
@@ -211,5 +266,8 @@ mod tests {
         bytes[1000] = 1;
         assert_eq!(rdp_udp(&datagram(&bytes)), Probe::NotForUs);
         assert_eq!(rdp_udp(&datagram(&[0xff; 16])), Probe::NotForUs);
+        let later = [&[1, 2, 3, 4, 0, 0xc8, 0, 12, 0, 1, 1, 0][..], &[9; 8], &[23, 3, 3, 0, 1, 7]].concat();
+        assert_eq!(rdp_udp(&datagram(&later).between(3389, 5000)), Probe::Certain);
+        assert_eq!(rdp_udp(&datagram(&later)), Probe::NotForUs);
     }
 }

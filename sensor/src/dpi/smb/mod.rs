@@ -205,9 +205,8 @@ impl Smb {
             _ => false,
         };
         if is_data {
-            // Up to where the data begins, and what tells a pipe.
             let fixed = if message.is_response { 16 } else { 48 };
-            let shown = rest.get(..(two::HEADER_BYTES + fixed + PDU_BYTES).min(length))?;
+            let shown = rest.get(..(two::HEADER_BYTES + fixed).min(length))?;
             let Some((handle, offset, at, bytes)) = two::data(&mut self.state, &message, shown) else {
                 return self.unreadable_unless(message.is_response, length, context);
             };
@@ -247,7 +246,7 @@ impl Smb {
             _ => false,
         };
         if is_data {
-            let shown = rest.get(..(one::HEADER_BYTES + 32 + PDU_BYTES).min(frame))?;
+            let shown = rest.get(..(one::HEADER_BYTES + 32).min(frame))?;
             let Some(data) = one::data(&mut self.state, &message, shown) else {
                 return self.unreadable_unless(message.is_response, frame, context);
             };
@@ -274,7 +273,9 @@ impl Smb {
         if at > length.min(DATA_AT_MAX) || bytes > length - at {
             return self.unreadable(length, context);
         }
-        if rest.len() < at {
+        // What tells a pipe has to be seen where the tree is not known.
+        let wanted = if self.state.tree(head).is_none() { at + PDU_BYTES.min(bytes) } else { at };
+        if rest.len() < wanted {
             if is_response {
                 self.state.ask_read(head, handle, offset);
             }

@@ -5,9 +5,9 @@
 
 use super::state::{Command, Create, Handle, Head, Kind, SessionSetup, State, Status, Tree};
 use crate::dpi::Context;
-use crate::dpi::ntlm::Logon;
+use crate::dpi::ntlm::{self, Logon};
 use crate::dpi::wire::{
-    bytes_at, le16_at, le32_at, le64_at, until_nul, until_wide_nul, utf16, windows_seconds,
+    bytes_at, cut, le16_at, le32_at, le64_at, until_nul, until_wide_nul, utf16, windows_seconds,
 };
 use weir_common::metadata::Field;
 
@@ -16,9 +16,11 @@ pub(super) const READ_ANDX: u8 = 0x2e;
 pub(super) const WRITE_ANDX: u8 = 0x2f;
 const CLOSE: u8 = 0x04;
 const RENAME: u8 = 0x07;
+const READ: u8 = 0x0a;
 const WRITE: u8 = 0x0b;
 const LOCKING_ANDX: u8 = 0x24;
 const TRANS: u8 = 0x25;
+const WRITE_AND_CLOSE: u8 = 0x2c;
 const OPEN_ANDX: u8 = 0x2d;
 const TRANS2: u8 = 0x32;
 const TRANS2_SECONDARY: u8 = 0x33;
@@ -115,7 +117,7 @@ impl Texts<'_> {
     fn next_narrow(&mut self) -> String {
         let (text, rest) = until_nul(self.rest);
         self.rest = rest;
-        String::from_utf8_lossy(text).into_owned()
+        String::from_utf8_lossy(cut(text)).into_owned()
     }
 }
 
@@ -217,7 +219,7 @@ fn request(
             while let Some(text) = rest.strip_prefix(&[2]) {
                 let (dialect, after) = until_nul(text);
                 if dialects.len() < DIALECTS_MAX {
-                    dialects.push(String::from_utf8_lossy(dialect).into_owned());
+                    dialects.push(String::from_utf8_lossy(cut(dialect)).into_owned());
                 }
                 rest = after;
             }
@@ -276,7 +278,26 @@ fn request(
             }
         }
         TRANS2 => trans2(state, message, head, words, bytes, context)?,
-        WRITE_ANDX | WRITE => {}
+        WRITE_ANDX => {}
+        READ => {
+            state.ask_read(head, message.handle(le16_at(words, 0)?), u64::from(le32_at(words, 4)?));
+            state.begin(head, Kind::Other, context);
+        }
+        WRITE | WRITE_AND_CLOSE => {
+            let (handle, offset) = (message.handle(le16_at(words, 0)?), u64::from(le32_at(words, 4)?));
+            let data_at = if command == WRITE { 3 } else { 1 };
+            let data = block.bytes.get(data_at..)?;
+            if !state.tree(head).is_some_and(|tree| tree.is_pipe) {
+                let known = usize::try_from(state.file(head, handle, offset, context)).unwrap_or(usize::MAX);
+                state.file_bytes(&handle, context.direction, data.get(known..).unwrap_or_default(), 0);
+            } else {
+                state.pipe(head, true, data, context);
+            }
+            if command == WRITE_AND_CLOSE {
+                state.close_file(&handle, context);
+            }
+            state.begin(head, Kind::Other, context);
+        }
         TREE_DISCONNECT => {
             state.remove_tree(head);
             state.begin(head, Kind::Other, context);
@@ -351,8 +372,11 @@ fn trans2(
     let data = bytes_at(bytes, usize::from(le16_at(words, 24)?), usize::from(le16_at(words, 22)?))?;
     let (level, handle, name) = if function == SET_PATH_INFO {
         let name = parameters.get(6..)?;
-        let name =
-            if message.is_unicode { utf16(name) } else { String::from_utf8_lossy(until_nul(name).0).into() };
+        let name = if message.is_unicode {
+            utf16(name)
+        } else {
+            String::from_utf8_lossy(cut(until_nul(name).0)).into()
+        };
         (le16_at(parameters, 0)?, None, name)
     } else {
         let fid = le16_at(parameters, 0)?;
@@ -410,6 +434,7 @@ fn response(
         }
         SESSION_SETUP_ANDX => {
             let skipped = if words.len() >= 8 { usize::from(le16_at(words, 6)?) } else { 0 };
+            ntlm::learn_challenge(block.bytes.get(..skipped).unwrap_or_default(), context.metadata);
             let mut texts = message.texts(block, skipped);
             let response = [texts.next(), texts.next()];
             if let [system, manager] = &response
@@ -464,6 +489,18 @@ fn response(
             }
         }
         READ_ANDX | WRITE_ANDX => {}
+        READ if is_success => {
+            if let (Some((handle, offset)), Some(data)) = (state.asked_read(head), block.bytes.get(3..)) {
+                if !state.tree(head).is_some_and(|tree| tree.is_pipe) {
+                    let known =
+                        usize::try_from(state.file(head, handle, offset, context)).unwrap_or(usize::MAX);
+                    state.file_bytes(&handle, context.direction, data.get(known..).unwrap_or_default(), 0);
+                } else {
+                    state.pipe(head, false, data, context);
+                }
+            }
+            state.end_answered(head, context);
+        }
         _ => state.end_answered(head, context),
     }
     Some(())

@@ -1,8 +1,8 @@
 //! What is remembered of an SMB connection: requests that wait, trees, open files and pipes.
 //!
 //! In: what `one` and `two` read of the messages. Out: transactions when they are over, bytes of files.
-//! Every collection has a named limit; the oldest request is told unanswered for a new one, further handles
-//! and trees are not remembered.
+//! Every collection has a named limit; the oldest request is told unanswered for a new one, handles, trees and
+//! reads are forgotten all at once, since most of so many are stale.
 
 use super::event;
 use crate::dpi::dcerpc::call::{Bound, Call};
@@ -22,6 +22,8 @@ const TRANSACTIONS_MAX: usize = 256;
 const HANDLES_MAX: usize = 2048;
 /// Most trees remembered.
 const TREES_MAX: usize = 256;
+/// Most closes within chains that wait for their answer.
+const CHAINED_MAX: usize = 32;
 /// Most reads that wait for their answer.
 const READS_MAX: usize = 512;
 
@@ -158,6 +160,8 @@ pub(super) struct State {
     pub(super) requests: Option<Direction>,
     /// The handle that was opened last.
     pub(super) created: Option<Handle>,
+    /// Messages that close what a message before them in their chain opens.
+    chained: Vec<u64>,
     last: u64,
     waiting: VecDeque<Transaction>,
     trees: HashMap<(u64, u32), Tree>,
@@ -258,9 +262,10 @@ impl State {
 
     /// A tree was connected.
     pub(super) fn add_tree(&mut self, session: u64, tree: u32, connected: Tree) {
-        if self.trees.len() < TREES_MAX {
-            self.trees.insert((session, tree), connected);
+        if self.trees.len() >= TREES_MAX {
+            self.trees.clear();
         }
+        self.trees.insert((session, tree), connected);
     }
 
     /// A tree was left.
@@ -275,9 +280,10 @@ impl State {
 
     /// A file or pipe was opened.
     pub(super) fn open(&mut self, handle: Handle, name: String, size: u64) {
-        if self.open.len() < HANDLES_MAX || self.open.contains_key(&handle) {
-            self.open.insert(handle, Open { name, size });
+        if self.open.len() >= HANDLES_MAX {
+            self.open.clear();
         }
+        self.open.insert(handle, Open { name, size });
     }
 
     /// The name of an open file.
@@ -287,9 +293,10 @@ impl State {
 
     /// A read was asked for.
     pub(super) fn ask_read(&mut self, head: &Head, handle: Handle, offset: u64) {
-        if self.reads.len() < READS_MAX {
-            self.reads.insert(head.message, (handle, offset));
+        if self.reads.len() >= READS_MAX {
+            self.reads.clear();
         }
+        self.reads.insert(head.message, (handle, offset));
     }
 
     /// The read that a message answers.
@@ -359,6 +366,20 @@ impl State {
             self.end(id, Some(Status::Nt(0)), context);
         }
         self.open.remove(handle);
+    }
+
+    /// A message closes what one before it in its chain opens: the answer tells which that was.
+    pub(super) fn chained_close(&mut self, message: u64) {
+        if self.chained.len() >= CHAINED_MAX {
+            self.chained.remove(0);
+        }
+        self.chained.push(message);
+    }
+
+    /// Whether a message answers such a one.
+    pub(super) fn is_chained_close(&mut self, message: u64) -> bool {
+        let at = self.chained.iter().position(|chained| *chained == message);
+        at.map(|at| self.chained.swap_remove(at)).is_some()
     }
 
     /// What a pipe carries, in either direction: told as calls where it is DCE/RPC. Returns whether it was.

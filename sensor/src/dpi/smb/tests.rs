@@ -105,7 +105,7 @@ fn a_file_that_is_read_is_told_with_its_share() {
     assert_eq!(bodies[0]["client_dialects"], serde_json::json!(["2.02", "3.11"]));
     assert_eq!((&bodies[0]["dialect"], &bodies[0]["max_read_size"]), (&"3.11".into(), &65536.into()));
     assert_eq!((&bodies[1]["share"], &bodies[1]["share_type"]), (&"\\\\s\\data".into(), &"FILE".into()));
-    assert_eq!(bodies[2]["fuid"], "00000001-0000-0002-0000-000300000004");
+    assert_eq!(bodies[2]["fuid"], "00000001-0002-0000-0003-000000000004");
     assert_eq!((&bodies[3]["filename"], &bodies[3]["size"]), (&"a\\b.txt".into(), &6.into()));
     // MD5 of "hello\n".
     assert_eq!(

@@ -6,7 +6,7 @@
 use super::names;
 use super::state::{Command, Create, Handle, Head, Kind, SessionSetup, State, Status, Transaction, Tree};
 use crate::dpi::Context;
-use crate::dpi::ntlm::Logon;
+use crate::dpi::ntlm::{self, Logon};
 use crate::dpi::wire::{bytes_at, le16_at, le32_at, le64_at, utf16, windows_seconds};
 use weir_common::metadata::Field;
 
@@ -130,8 +130,10 @@ pub(super) fn request(
             state.begin(head, Kind::Create(Box::new(create)), context);
         }
         CLOSE => {
-            if let Some(handle) = handle_at(body, 8) {
-                state.close_file(&handle, context);
+            match handle_at(body, 8) {
+                Some(CHAINED) => state.chained_close(head.message),
+                Some(handle) => state.close_file(&handle, context),
+                None => {}
             }
             state.begin(head, Kind::Other, context);
         }
@@ -204,7 +206,10 @@ pub(super) fn response(
     match message.command {
         NEGOTIATE if is_success => {
             let dialect = names::dialect(le16_at(body, 4)?);
-            context.metadata.set_text(Field::Version, &dialect);
+            // A server that speaks several answers a client of SMB 1 so, and is asked again.
+            if dialect != "2.??" {
+                context.metadata.set_text(Field::Version, &dialect);
+            }
             state.dialect = Some(dialect);
             (state.max_read, state.max_write) = (le32_at(body, 32)?, le32_at(body, 36)?);
             // A client of both asks in SMB 1.
@@ -260,7 +265,17 @@ pub(super) fn response(
             }
         }
         READ | WRITE | GET_INFO => {}
+        CLOSE => {
+            if state.is_chained_close(head.message)
+                && let Some(handle) = state.created
+            {
+                state.close_file(&handle, context);
+            }
+            state.end_answered(head, context);
+        }
         SESSION_SETUP => {
+            let blob = part(bytes, le16_at(body, 4).unwrap_or(0), le16_at(body, 6).unwrap_or(0));
+            ntlm::learn_challenge(blob.unwrap_or_default(), context.metadata);
             if let Some(transaction) = state.answered(head) {
                 // The first answer says which session it is.
                 transaction.session = head.session;
