@@ -115,17 +115,25 @@ impl Dissector for Amqp {
                 Some(_) => Probe::NotForUs,
             };
         }
-        let Some((kind, _, length)) = frame(bytes) else { return if first.has_port(5672) { Probe::Unsure } else { Probe::NotForUs } };
+        let Some((kind, _, length)) = frame(bytes) else {
+            return if first.has_port(5672) { Probe::Unsure } else { Probe::NotForUs };
+        };
         if length > LENGTH_MAX {
             return Probe::NotForUs;
         }
         let end = FRAME_BYTES + length as usize;
         let Some(mark) = bytes.get(end) else {
-            return if first.has_port(5672) && kind == 1 && length < 4096 { Probe::Unsure } else { Probe::NotForUs };
+            return if first.has_port(5672) && kind == 1 && length < 4096 {
+                Probe::Unsure
+            } else {
+                Probe::NotForUs
+            };
         };
         let mut scan = Scan::new(bytes.get(FRAME_BYTES..end).unwrap_or_default());
         let is_known = match kind {
-            1 => matches!((scan.be16(), scan.be16()), (Some(class), Some(method)) if method_name(class, method).is_some()),
+            1 => {
+                matches!((scan.be16(), scan.be16()), (Some(class), Some(method)) if method_name(class, method).is_some())
+            }
             // A content's header: class, weight, size.
             2 => scan.be16() == Some(60) && scan.be16() == Some(0) && length >= 14,
             8 => length == 0,
@@ -160,7 +168,8 @@ impl Dissector for Amqp {
                 }
                 continue;
             }
-            let step = if self.is_version_1 { self.frame_1(rest, context) } else { self.frame_0(rest, context) };
+            let step =
+                if self.is_version_1 { self.frame_1(rest, context) } else { self.frame_0(rest, context) };
             match step {
                 Ok(0) => break,
                 Ok(more) => used = used.saturating_add(more),
@@ -217,7 +226,11 @@ fn property<'a>(table: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 fn product(table: &[u8]) -> Option<String> {
     let product = property(table, b"product")?;
     let version = property(table, b"version").unwrap_or_default();
-    Some(format!("{} {}", String::from_utf8_lossy(product), String::from_utf8_lossy(version)).trim_end().to_owned())
+    Some(
+        format!("{} {}", String::from_utf8_lossy(product), String::from_utf8_lossy(version))
+            .trim_end()
+            .to_owned(),
+    )
 }
 
 impl Amqp {
@@ -326,14 +339,18 @@ impl Amqp {
             context.metadata.add(Field::Status, &code.to_string());
         }
         // What only confirms is told by what it confirms.
-        if matches!((class, method), (10, 20 | 21 | 30 | 31) | (60, 10 | 11 | 80 | 90 | 120)) || name.ends_with("-ok") && queue.is_none() && key.is_none() {
+        if matches!((class, method), (10, 20 | 21 | 30 | 31) | (60, 10 | 11 | 80 | 90 | 120))
+            || name.ends_with("-ok") && queue.is_none() && key.is_none()
+        {
             return;
         }
         let id = self.transactions;
         self.transactions += 1;
         context.tell(context.direction, Some(id), |object| {
             object.text("method", name).number("channel", channel);
-            for (key, value) in [("vhost", host), ("queue", queue), ("exchange", exchange), ("routing_key", key)] {
+            for (key, value) in
+                [("vhost", host), ("queue", queue), ("exchange", exchange), ("routing_key", key)]
+            {
                 if let Some(value) = value {
                     object.bytes(key, value);
                 }
@@ -347,7 +364,9 @@ impl Amqp {
     /// A frame of 1.0 (part 2.3): size, where the payload begins, kind, channel.
     fn frame_1(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<usize, ()> {
         let mut scan = Scan::new(rest);
-        let (Some(size), Some(offset), Some(kind)) = (scan.be32(), scan.u8(), scan.u8()) else { return Ok(0) };
+        let (Some(size), Some(offset), Some(kind)) = (scan.be32(), scan.u8(), scan.u8()) else {
+            return Ok(0);
+        };
         if !(8..LENGTH_MAX).contains(&size) || offset < 2 || kind > 1 {
             return Err(());
         }
@@ -419,15 +438,23 @@ mod tests {
     }
 
     fn client() -> Vec<u8> {
-        let start_ok = [b"\0\0\0\x0e\x07productS\0\0\0\x01p\x05PLAIN\0\0\0\x06\0joe\0x".as_slice(), b"\x05en_US"].concat();
-        [b"AMQP\0\0\x09\x01".to_vec(), method(10, 11, &start_ok), method(60, 40, b"\0\0\x02ex\x03key\0")].concat()
+        let start_ok =
+            [b"\0\0\0\x0e\x07productS\0\0\0\x01p\x05PLAIN\0\0\0\x06\0joe\0x".as_slice(), b"\x05en_US"]
+                .concat();
+        [b"AMQP\0\0\x09\x01".to_vec(), method(10, 11, &start_ok), method(60, 40, b"\0\0\x02ex\x03key\0")]
+            .concat()
     }
 
     #[test]
     fn methods_are_told_with_what_they_are_about() {
         let trial = Trial::<Amqp>::new().client(&client());
         let learned = trial.learned();
-        assert!(learned.contains(r#"amqp {"method":"basic.publish","channel":1,"exchange":"ex","routing_key":"key"}"#), "{learned}");
+        assert!(
+            learned.contains(
+                r#"amqp {"method":"basic.publish","channel":1,"exchange":"ex","routing_key":"key"}"#
+            ),
+            "{learned}"
+        );
         assert_eq!((trial.text(Field::User), trial.text(Field::ClientSoftware)), ("joe", "p"));
         cuts_do_not_matter::<Amqp>(&client(), &method(60, 60, b"\x01c\0\0\0\0\0\0\0\0\0\x02ex\x03key"));
         survives_damage::<Amqp>(&client(), &client());
@@ -437,7 +464,10 @@ mod tests {
     fn version_1_names_its_container() {
         let open = b"AMQP\0\x01\0\0\0\0\0\x16\x02\0\0\0\0\x53\x10\xc0\x09\x02\xa1\x02me\xa1\x02it";
         let trial = Trial::<Amqp>::new().client(open);
-        assert_eq!(trial.event(), serde_json::json!({"method": "open", "container_id": "me", "hostname": "it"}));
+        assert_eq!(
+            trial.event(),
+            serde_json::json!({"method": "open", "container_id": "me", "hostname": "it"})
+        );
         survives_damage::<Amqp>(open, b"");
     }
 

@@ -35,8 +35,23 @@ mod op {
 }
 
 const NAMES: [&str; 17] = [
-    "error", "startup", "ready", "authenticate", "credentials", "options", "supported", "query", "result", "prepare",
-    "execute", "register", "event", "batch", "auth_challenge", "auth_response", "auth_success",
+    "error",
+    "startup",
+    "ready",
+    "authenticate",
+    "credentials",
+    "options",
+    "supported",
+    "query",
+    "result",
+    "prepare",
+    "execute",
+    "register",
+    "event",
+    "batch",
+    "auth_challenge",
+    "auth_response",
+    "auth_success",
 ];
 
 /// The dissector of one session.
@@ -64,7 +79,13 @@ struct Header {
 
 fn header(bytes: &[u8]) -> Option<Header> {
     let mut scan = Scan::new(bytes);
-    Some(Header { version: scan.u8()?, flags: scan.u8()?, stream: scan.be16()?, op: scan.u8()?, length: scan.be32()? })
+    Some(Header {
+        version: scan.u8()?,
+        flags: scan.u8()?,
+        stream: scan.be16()?,
+        op: scan.u8()?,
+        length: scan.be32()?,
+    })
 }
 
 impl Dissector for Cassandra {
@@ -82,7 +103,11 @@ impl Dissector for Cassandra {
             };
         }
         let Some(header) = header(bytes) else {
-            return if bytes.get(1).is_none_or(|flags| *flags <= 0x1f) && first.has_port(PORT) { Probe::Unsure } else { Probe::NotForUs };
+            return if bytes.get(1).is_none_or(|flags| *flags <= 0x1f) && first.has_port(PORT) {
+                Probe::Unsure
+            } else {
+                Probe::NotForUs
+            };
         };
         let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
         let is_whole = body.len() >= header.length as usize;
@@ -94,7 +119,11 @@ impl Dissector for Cassandra {
             op::STARTUP | op::SUPPORTED if has_mark => Probe::Certain,
             op::STARTUP | op::SUPPORTED if !is_whole && header.length < 4096 => Probe::Unsure,
             op::OPTIONS if header.length == 0 && body.is_empty() && header.version < 0x80 => {
-                if first.has_port(PORT) || header.flags == 0 && header.stream == 0 { Probe::Likely } else { Probe::NotForUs }
+                if first.has_port(PORT) || header.flags == 0 && header.stream == 0 {
+                    Probe::Likely
+                } else {
+                    Probe::NotForUs
+                }
             }
             _ if first.has_port(PORT) && body.len() == header.length as usize => Probe::Likely,
             _ => Probe::NotForUs,
@@ -116,7 +145,9 @@ impl Dissector for Cassandra {
                 return Progress::Done;
             }
             let Some(header) = header(rest) else { break };
-            let is_right = matches!(header.version & 0x7f, 3..=5) && usize::from(header.op) < NAMES.len() && header.length <= LENGTH_MAX;
+            let is_right = matches!(header.version & 0x7f, 3..=5)
+                && usize::from(header.op) < NAMES.len()
+                && header.length <= LENGTH_MAX;
             if !is_right {
                 // Version 5 has frames of its own after the start.
                 self.is_lost[index] = true;
@@ -161,7 +192,9 @@ impl Cassandra {
             op::STARTUP => {
                 let mut driver = String::new();
                 for _ in 0..scan.be16().unwrap_or(0).min(32) {
-                    let (Some(key), Some(value)) = (short_text(&mut scan), short_text(&mut scan)) else { break };
+                    let (Some(key), Some(value)) = (short_text(&mut scan), short_text(&mut scan)) else {
+                        break;
+                    };
                     match key {
                         b"DRIVER_NAME" => driver.insert_str(0, &String::from_utf8_lossy(value)),
                         b"DRIVER_VERSION" => driver.push_str(&format!(" {}", String::from_utf8_lossy(value))),
@@ -179,11 +212,15 @@ impl Cassandra {
                 }
             }
             op::QUERY | op::PREPARE => {
-                let text = scan.be32().map_or(&b""[..], |length| scan.rest().get(..length as usize).unwrap_or(scan.rest()));
+                let text = scan
+                    .be32()
+                    .map_or(&b""[..], |length| scan.rest().get(..length as usize).unwrap_or(scan.rest()));
                 learn_statement(text, context);
                 query = Some(text.to_vec());
             }
-            _ => context.metadata.add(Field::Command, NAMES.get(usize::from(header.op)).copied().unwrap_or_default()),
+            _ => context
+                .metadata
+                .add(Field::Command, NAMES.get(usize::from(header.op)).copied().unwrap_or_default()),
         }
         if self.pending.len() >= PENDING_MAX
             && let Some(oldest) = self.pending.pop_front()
@@ -194,7 +231,9 @@ impl Cassandra {
     }
 
     fn answer(&mut self, header: &Header, body: &[u8], context: &mut Context<'_>) {
-        let Some(at) = self.pending.iter().position(|request| request.stream == header.stream) else { return };
+        let Some(at) = self.pending.iter().position(|request| request.stream == header.stream) else {
+            return;
+        };
         let Some(request) = self.pending.remove(at) else { return };
         self.tell(&request, Some((header.op, body)), context);
     }
@@ -248,7 +287,10 @@ mod tests {
         let (client, server) = session();
         let trial = Trial::<Cassandra>::new().client(&client).server(&server);
         let learned = trial.learned();
-        assert!(learned.contains(r#"cassandra {"command":"startup","response":{"type":"ready"}}"#), "{learned}");
+        assert!(
+            learned.contains(r#"cassandra {"command":"startup","response":{"type":"ready"}}"#),
+            "{learned}"
+        );
         assert!(learned.contains(r#"{"command":"query","query":"select 1","response":{"type":"error","code":8192,"message":"no"}}"#), "{learned}");
         cuts_do_not_matter::<Cassandra>(&client, &server);
         survives_damage::<Cassandra>(&client, &server);
@@ -256,7 +298,9 @@ mod tests {
 
     #[test]
     fn starts_are_recognised() {
-        let probe = |bytes: &[u8], port| Cassandra::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port));
+        let probe = |bytes: &[u8], port| {
+            Cassandra::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port))
+        };
         assert_eq!(probe(&session().0, 9), Probe::Certain);
         assert_eq!(probe(&frame(4, 0, op::OPTIONS, b""), PORT), Probe::Likely);
         assert_eq!(probe(&frame(4, 9, op::QUERY, b"abc"), 9), Probe::NotForUs);

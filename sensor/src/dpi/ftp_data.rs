@@ -114,12 +114,24 @@ mod tests {
     #[test]
     fn a_listing_is_told_and_not_read() {
         let trial = Trial::<FtpData>::new().announced(b"LIST\0").server(b"hel").close();
-        assert_eq!((trial.end, trial.learned()), (Some(Progress::Done), "command LIST\nftp_data {\"command\":\"LIST\"}\n".to_owned()));
+        assert_eq!(
+            (trial.end, trial.learned()),
+            (Some(Progress::Done), "command LIST\nftp_data {\"command\":\"LIST\"}\n".to_owned())
+        );
     }
 
     #[test]
     fn a_hole_leaves_no_hash() {
-        let trial = Trial::<FtpData>::new().announced(b"STOR\0a").client(b"hel").gap(Direction::Forward, 5).client(b"x").close();
-        assert!(trial.learned().contains("\"gaps\":true,\"state\":\"CLOSED\",\"stored\":false,\"size\":9"), "{}", trial.learned());
+        let trial = Trial::<FtpData>::new()
+            .announced(b"STOR\0a")
+            .client(b"hel")
+            .gap(Direction::Forward, 5)
+            .client(b"x")
+            .close();
+        assert!(
+            trial.learned().contains("\"gaps\":true,\"state\":\"CLOSED\",\"stored\":false,\"size\":9"),
+            "{}",
+            trial.learned()
+        );
     }
 }

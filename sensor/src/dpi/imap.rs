@@ -26,10 +26,43 @@ const LINE_BYTES_TOLD: usize = 1024;
 const TAG_BYTES_MAX: usize = 32;
 
 const COMMANDS: &[&[u8]] = &[
-    b"CAPABILITY", b"NOOP", b"LOGOUT", b"STARTTLS", b"AUTHENTICATE", b"LOGIN", b"SELECT", b"EXAMINE", b"CREATE",
-    b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB", b"STATUS", b"APPEND", b"CHECK", b"CLOSE",
-    b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY", b"UID", b"IDLE", b"ID", b"NAMESPACE", b"ENABLE", b"MOVE",
-    b"COMPRESS", b"UNSELECT", b"XLIST", b"GETQUOTAROOT", b"GETQUOTA", b"SORT", b"THREAD",
+    b"CAPABILITY",
+    b"NOOP",
+    b"LOGOUT",
+    b"STARTTLS",
+    b"AUTHENTICATE",
+    b"LOGIN",
+    b"SELECT",
+    b"EXAMINE",
+    b"CREATE",
+    b"DELETE",
+    b"RENAME",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"LIST",
+    b"LSUB",
+    b"STATUS",
+    b"APPEND",
+    b"CHECK",
+    b"CLOSE",
+    b"EXPUNGE",
+    b"SEARCH",
+    b"FETCH",
+    b"STORE",
+    b"COPY",
+    b"UID",
+    b"IDLE",
+    b"ID",
+    b"NAMESPACE",
+    b"ENABLE",
+    b"MOVE",
+    b"COMPRESS",
+    b"UNSELECT",
+    b"XLIST",
+    b"GETQUOTAROOT",
+    b"GETQUOTA",
+    b"SORT",
+    b"THREAD",
 ];
 
 /// The dissector of one session.
@@ -51,6 +84,8 @@ pub(super) struct Imap {
 struct Literal {
     left: u64,
     mail: Option<Box<Mail>>,
+    /// The account that LOGIN names.
+    account: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +129,11 @@ impl Dissector for Imap {
                 Some(_) => Probe::Likely,
             };
         }
-        let tag = bytes.iter().take(TAG_BYTES_MAX + 1).take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')).count();
+        let tag = bytes
+            .iter()
+            .take(TAG_BYTES_MAX + 1)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            .count();
         if tag > TAG_BYTES_MAX || bytes.get(tag).is_some_and(|byte| *byte != b' ') {
             return Probe::NotForUs;
         }
@@ -114,7 +153,9 @@ impl Dissector for Imap {
         if !has_digit || !is_command(name) || !scan::is_text(text) {
             return Probe::NotForUs;
         }
-        let is_bare = [&b"CAPABILITY"[..], b"NOOP", b"LOGOUT", b"STARTTLS"].iter().any(|bare| name.eq_ignore_ascii_case(bare));
+        let is_bare = [&b"CAPABILITY"[..], b"NOOP", b"LOGOUT", b"STARTTLS"]
+            .iter()
+            .any(|bare| name.eq_ignore_ascii_case(bare));
         let is_plain = [&b"LOGIN"[..], b"AUTHENTICATE"].iter().any(|plain| name.eq_ignore_ascii_case(plain));
         match (is_bare && arguments.is_empty(), is_plain && !arguments.is_empty()) {
             (true, _) | (_, true) => Probe::Certain,
@@ -207,8 +248,12 @@ impl Imap {
         let Some(literal) = &mut self.literals[context.direction.index()] else { return 0 };
         let size = usize::try_from(literal.left).unwrap_or(usize::MAX).min(rest.len());
         literal.left -= size as u64;
+        let bytes = rest.get(..size).unwrap_or(rest);
         if let Some(mail) = &mut literal.mail {
-            mail.bytes(rest.get(..size).unwrap_or(rest), context);
+            mail.bytes(bytes, context);
+        }
+        if let Some(account) = literal.account.as_mut().filter(|account| account.len() < LINE_BYTES_TOLD) {
+            account.extend_from_slice(bytes.get(..LINE_BYTES_TOLD).unwrap_or(bytes));
         }
         if literal.left == 0 {
             self.end_literal(true, context);
@@ -220,6 +265,9 @@ impl Imap {
         // The rest of the line that the literal stands in comes next, and is not a new answer.
         let Some(literal) = self.literals[context.direction.index()].take() else { return };
         self.is_in_line[context.direction.index()] = true;
+        if let Some(account) = &literal.account {
+            context.metadata.add(Field::User, &String::from_utf8_lossy(account));
+        }
         let Some(mut mail) = literal.mail else { return };
         mail.end(is_whole, context);
         if context.events.is_some()
@@ -249,7 +297,10 @@ impl Imap {
         }
         let id = self.pending.front().map(|transaction| transaction.id);
         let mail = is_mail.then(|| Mail::begin(context.direction, id));
-        self.literals[context.direction.index()] = Some(Box::new(Literal { left, mail }));
+        let is_login = context.direction == Direction::Forward
+            && self.pending.back().is_some_and(|transaction| transaction.command == b"LOGIN");
+        let account = is_login.then(Vec::new);
+        self.literals[context.direction.index()] = Some(Box::new(Literal { left, mail, account }));
     }
 
     fn request(&mut self, text: &[u8], context: &mut Context<'_>) {
@@ -298,7 +349,8 @@ impl Imap {
             }
             _ => {}
         }
-        let mut transaction = Transaction { id: self.transactions, tag: tag.to_vec(), ..Transaction::default() };
+        let mut transaction =
+            Transaction { id: self.transactions, tag: tag.to_vec(), ..Transaction::default() };
         self.transactions += 1;
         transaction.add(Direction::Forward, text);
         let is_append = command == b"APPEND";
@@ -323,10 +375,14 @@ impl Imap {
                     context.metadata.set_bytes(Field::ServerSoftware, greeting);
                 }
             }
-            if tag == b"+" && let Some(transaction) = self.pending.back() && transaction.command == b"AUTHENTICATE" {
+            if tag == b"+"
+                && let Some(transaction) = self.pending.back()
+                && transaction.command == b"AUTHENTICATE"
+            {
                 // Only what is not a challenge asks for the account in the clear.
                 let asked = scan::base64(rest);
-                self.is_asked = transaction.responses.is_empty() && (asked.is_empty() || scan::contains_ignoring_case(&asked, b"user"));
+                self.is_asked = transaction.responses.is_empty()
+                    && (asked.is_empty() || scan::contains_ignoring_case(&asked, b"user"));
             }
             match self.pending.front_mut() {
                 Some(transaction) => transaction.add(Direction::Reverse, text),
@@ -366,7 +422,8 @@ impl Transaction {
     fn add(&mut self, direction: Direction, text: &[u8]) {
         let lines = if direction == Direction::Forward { &mut self.requests } else { &mut self.responses };
         if lines.len() < LINES_MAX {
-            lines.push(Line { text: text.get(..LINE_BYTES_TOLD).unwrap_or(text).to_vec(), email: Vec::new() });
+            lines
+                .push(Line { text: text.get(..LINE_BYTES_TOLD).unwrap_or(text).to_vec(), email: Vec::new() });
         }
     }
 
@@ -441,11 +498,24 @@ mod tests {
     #[test]
     fn a_mail_in_a_literal_is_read() {
         let mail = b"Subject: x\r\nContent-Disposition: attachment; filename=f\r\n\r\nabc";
-        let fetch = [format!("* 1 FETCH (BODY[] {{{}}}\r\n", mail.len()).as_bytes(), mail, b")\r\na2 OK done\r\n"].concat();
-        let trial = Trial::<Imap>::new().server(SERVER).client(b"a2 FETCH 1 BODY[]\r\n").server(&fetch).close();
+        let fetch =
+            [format!("* 1 FETCH (BODY[] {{{}}}\r\n", mail.len()).as_bytes(), mail, b")\r\na2 OK done\r\n"]
+                .concat();
+        let trial =
+            Trial::<Imap>::new().server(SERVER).client(b"a2 FETCH 1 BODY[]\r\n").server(&fetch).close();
         let learned = trial.learned();
         assert!(learned.contains("mail_subject x\n") && learned.contains("\"size\":3"), "{learned}");
         assert!(learned.contains("{\"line\":\"a2 OK done\"}") && trial.malformed == 0, "{learned}");
+    }
+
+    #[test]
+    fn an_account_may_be_a_literal() {
+        let trial = Trial::<Imap>::new()
+            .server(SERVER)
+            .client(b"a1 LOGIN {3}\r\n")
+            .server(b"+ go\r\n")
+            .client(b"joe {1}\r\n");
+        assert_eq!(trial.text(Field::User), "joe");
     }
 
     #[test]
@@ -467,6 +537,9 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damage::<Imap>(b"1 LOGIN a b\r\n2 APPEND x {5}\r\nA: b\n\r\n3 IDLE\r\nDONE\r\n", b"* OK IMAP\r\n1 OK\r\n* 1 FETCH (BODY[] {4}\r\nA: b)\r\n2 OK\r\n+ idle\r\n");
+        survives_damage::<Imap>(
+            b"1 LOGIN a b\r\n2 APPEND x {5}\r\nA: b\n\r\n3 IDLE\r\nDONE\r\n",
+            b"* OK IMAP\r\n1 OK\r\n* 1 FETCH (BODY[] {4}\r\nA: b)\r\n2 OK\r\n+ idle\r\n",
+        );
     }
 }

@@ -52,11 +52,16 @@ impl Dissector for Irc {
         let bytes = first.bytes;
         let is_port = first.has_port_of(PORTS);
         let Some((text, used)) = line(bytes) else {
-            let is_start = [&b"NICK "[..], b"USER ", b"CAP LS", b"CAP REQ", b"NOTICE AUTH", b":"].iter().any(|start| {
-                let length = start.len().min(bytes.len());
-                bytes.get(..length) == start.get(..length)
-            });
-            return if is_start && bytes.len() < 512 && scan::is_text(bytes.trim_ascii_end()) { Probe::Unsure } else { Probe::NotForUs };
+            let is_start =
+                [&b"NICK "[..], b"USER ", b"CAP LS", b"CAP REQ", b"NOTICE AUTH", b":"].iter().any(|start| {
+                    let length = start.len().min(bytes.len());
+                    bytes.get(..length) == start.get(..length)
+                });
+            return if is_start && bytes.len() < 512 && scan::is_text(bytes.trim_ascii_end()) {
+                Probe::Unsure
+            } else {
+                Probe::NotForUs
+            };
         };
         // Colours and emphasis are control characters.
         if text.iter().any(|byte| *byte == 0) {
@@ -67,9 +72,16 @@ impl Dissector for Irc {
         if !message.prefix.is_empty() {
             // A numeric with the nick that it is for, or a notice of the server.
             let is_numeric = message.command.len() == 3 && message.command.iter().all(u8::is_ascii_digit);
-            let is_right = is_numeric && !first_word.is_empty() && matches!(message.command, b"001" | b"002" | b"020" | b"251" | b"433" | b"451" | b"461" | b"462" | b"421" | b"439")
+            let is_right = is_numeric
+                && !first_word.is_empty()
+                && matches!(
+                    message.command,
+                    b"001" | b"002" | b"020" | b"251" | b"433" | b"451" | b"461" | b"462" | b"421" | b"439"
+                )
                 || message.command == b"NOTICE" && matches!(first_word, b"AUTH" | b"*" | b"Auth");
-            let is_said = matches!(message.command, b"PRIVMSG" | b"JOIN" | b"PART" | b"QUIT" | b"NICK" | b"NOTICE") && message.prefix.contains(&b'!');
+            let is_said =
+                matches!(message.command, b"PRIVMSG" | b"JOIN" | b"PART" | b"QUIT" | b"NICK" | b"NOTICE")
+                    && message.prefix.contains(&b'!');
             return match (is_right || is_said, is_port) {
                 (true, _) if message.prefix.len() < 256 => Probe::Certain,
                 (false, true) if is_numeric => Probe::Likely,
@@ -79,7 +91,11 @@ impl Dissector for Irc {
         let next = bytes.get(used..).unwrap_or_default();
         match message.command {
             b"NICK" if !first_word.is_empty() && others.is_empty() && first_word.len() <= 64 => {
-                if scan::starts_with_ignoring_case(next, b"USER ") || is_port { Probe::Certain } else { Probe::Likely }
+                if scan::starts_with_ignoring_case(next, b"USER ") || is_port {
+                    Probe::Certain
+                } else {
+                    Probe::Likely
+                }
             }
             b"USER" if others.contains(&b':') && word(word(others).1).1.starts_with(b":") => Probe::Certain,
             b"CAP" if matches!(first_word, b"LS" | b"REQ" | b"END") => Probe::Certain,
@@ -144,7 +160,8 @@ impl Irc {
                 context.metadata.add(Field::User, &first_text);
                 name = memchr::memchr(b':', others).and_then(|at| others.get(at + 1..));
             }
-            b"JOIN" | b"PART" | b"PRIVMSG" | b"NOTICE" | b"MODE" | b"TOPIC" | b"WHO" | b"WHOIS" | b"KICK" | b"INVITE" | b"OPER" => {
+            b"JOIN" | b"PART" | b"PRIVMSG" | b"NOTICE" | b"MODE" | b"TOPIC" | b"WHO" | b"WHOIS" | b"KICK"
+            | b"INVITE" | b"OPER" => {
                 target = Some(first);
                 if first.starts_with(b"#") || first.starts_with(b"&") {
                     first.split(|byte| *byte == b',').take(8).for_each(|channel| {
@@ -190,7 +207,9 @@ impl Irc {
             b"670" => return self.wants_tls,
             _ => {}
         }
-        let is_error = code.len() == 3 && matches!(code.first(), Some(b'4' | b'5')) && code.iter().all(u8::is_ascii_digit);
+        let is_error = code.len() == 3
+            && matches!(code.first(), Some(b'4' | b'5'))
+            && code.iter().all(u8::is_ascii_digit);
         if is_error || code == b"ERROR" {
             context.metadata.add(Field::Status, &String::from_utf8_lossy(code));
             let id = self.transactions;
@@ -220,9 +239,17 @@ mod tests {
     fn what_the_client_does_is_told_and_what_is_said_is_not() {
         let trial = Trial::<Irc>::new().client(CLIENT).server(SERVER);
         let learned = trial.learned();
-        assert!(learned.contains("user joe j\n") && learned.contains("object #a #b\n") && learned.contains("server_software ircd-1.2\n"), "{learned}");
+        assert!(
+            learned.contains("user joe j\n")
+                && learned.contains("object #a #b\n")
+                && learned.contains("server_software ircd-1.2\n"),
+            "{learned}"
+        );
         assert!(learned.contains(r#"irc {"command":"USER","user":"j","real_name":"Joe A"}"#), "{learned}");
-        assert!(learned.contains(r##"irc {"command":"PRIVMSG","target":"#a"}"##) && !learned.contains("hello"), "{learned}");
+        assert!(
+            learned.contains(r##"irc {"command":"PRIVMSG","target":"#a"}"##) && !learned.contains("hello"),
+            "{learned}"
+        );
         assert!(learned.contains(r#"irc {"reply":"433","text":"in use"}"#), "{learned}");
         cuts_do_not_matter::<Irc>(CLIENT, SERVER);
         survives_damage::<Irc>(CLIENT, SERVER);
@@ -230,7 +257,9 @@ mod tests {
 
     #[test]
     fn both_sides_are_recognised() {
-        let probe = |bytes: &[u8], port| Irc::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port));
+        let probe = |bytes: &[u8], port| {
+            Irc::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port))
+        };
         assert_eq!(probe(CLIENT, 9), Probe::Certain);
         assert_eq!(probe(SERVER, 9), Probe::Certain);
         assert_eq!(probe(b"CAP LS 302\r\n", 9), Probe::Certain);

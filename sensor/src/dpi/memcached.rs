@@ -20,9 +20,40 @@ const KEY_BYTES_MAX: usize = 250;
 const PORT: u16 = 11211;
 
 const BINARY: &[&str] = &[
-    "get", "set", "add", "replace", "delete", "increment", "decrement", "quit", "flush", "getq", "noop", "version",
-    "getk", "getkq", "append", "prepend", "stat", "setq", "addq", "replaceq", "deleteq", "incrementq", "decrementq",
-    "quitq", "flushq", "appendq", "prependq", "verbosity", "touch", "gat", "gatq", "31", "sasl_list", "sasl_auth",
+    "get",
+    "set",
+    "add",
+    "replace",
+    "delete",
+    "increment",
+    "decrement",
+    "quit",
+    "flush",
+    "getq",
+    "noop",
+    "version",
+    "getk",
+    "getkq",
+    "append",
+    "prepend",
+    "stat",
+    "setq",
+    "addq",
+    "replaceq",
+    "deleteq",
+    "incrementq",
+    "decrementq",
+    "quitq",
+    "flushq",
+    "appendq",
+    "prependq",
+    "verbosity",
+    "touch",
+    "gat",
+    "gatq",
+    "31",
+    "sasl_list",
+    "sasl_auth",
     "sasl_step",
 ];
 
@@ -54,7 +85,10 @@ impl Dissector for Memcached {
             return probe_binary(bytes, first);
         }
         let Some((text, _)) = line(bytes) else {
-            let is_possible = first.is_stream() && bytes.len() < 256 && scan::is_text(bytes.trim_ascii_end()) && first.has_port(PORT);
+            let is_possible = first.is_stream()
+                && bytes.len() < 256
+                && scan::is_text(bytes.trim_ascii_end())
+                && first.has_port(PORT);
             return if is_possible { Probe::Unsure } else { Probe::NotForUs };
         };
         if !scan::is_text(text) {
@@ -100,12 +134,18 @@ fn shape(text: &[u8]) -> Option<bool> {
             let is_right = is_key(key) && (0..3).all(|_| fields.next().and_then(decimal).is_some());
             is_right.then_some(true)
         }
-        b"VALUE" => (is_key(fields.next()) && (0..2).all(|_| fields.next().and_then(decimal).is_some())).then_some(true),
-        b"STAT" => (fields.next().is_some() && fields.next().is_some()).then(|| text.starts_with(b"STAT pid ")),
+        b"VALUE" => (is_key(fields.next()) && (0..2).all(|_| fields.next().and_then(decimal).is_some()))
+            .then_some(true),
+        b"STAT" => {
+            (fields.next().is_some() && fields.next().is_some()).then(|| text.starts_with(b"STAT pid "))
+        }
         b"stats" => Some(false),
         b"get" | b"gets" | b"delete" | b"touch" | b"gat" => is_key(fields.next()).then_some(false),
-        b"incr" | b"decr" => (is_key(fields.next()) && fields.next().and_then(decimal).is_some()).then_some(false),
-        b"version" | b"flush_all" | b"verbosity" | b"quit" | b"STORED" | b"END" | b"NOT_FOUND" | b"NOT_STORED" | b"VERSION" | b"ERROR" => Some(false),
+        b"incr" | b"decr" => {
+            (is_key(fields.next()) && fields.next().and_then(decimal).is_some()).then_some(false)
+        }
+        b"version" | b"flush_all" | b"verbosity" | b"quit" | b"STORED" | b"END" | b"NOT_FOUND"
+        | b"NOT_STORED" | b"VERSION" | b"ERROR" => Some(false),
         _ => None,
     }
 }
@@ -115,7 +155,9 @@ fn probe_binary(bytes: &[u8], first: &First<'_>) -> Probe {
         return if first.is_stream() && first.has_port(PORT) { Probe::Unsure } else { Probe::NotForUs };
     };
     let mut scan = Scan::new(header);
-    let (Some(magic), Some(code), Some(key), Some(extras), Some(0)) = (scan.u8(), scan.u8(), scan.be16(), scan.u8(), scan.u8()) else {
+    let (Some(magic), Some(code), Some(key), Some(extras), Some(0)) =
+        (scan.u8(), scan.u8(), scan.be16(), scan.u8(), scan.u8())
+    else {
         return Probe::NotForUs;
     };
     let (Some(status), Some(body)) = (scan.be16(), scan.be32()) else { return Probe::NotForUs };
@@ -142,7 +184,11 @@ impl Memcached {
             if self.is_lost[index] {
                 return bytes.len();
             }
-            let more = if matches!(rest.first(), Some(0x80 | 0x81)) { self.binary(rest, context) } else { self.text(rest, context) };
+            let more = if matches!(rest.first(), Some(0x80 | 0x81)) {
+                self.binary(rest, context)
+            } else {
+                self.text(rest, context)
+            };
             match more {
                 Some(0) => break,
                 Some(more) => used = used.saturating_add(more),
@@ -158,7 +204,8 @@ impl Memcached {
     fn binary(&mut self, rest: &[u8], context: &mut Context<'_>) -> Option<usize> {
         let Some(header) = rest.get(..HEADER_BYTES) else { return Some(0) };
         let mut scan = Scan::new(header);
-        let (magic, code, key, extras) = (scan.u8()?, scan.u8()?, usize::from(scan.be16()?), usize::from(scan.u8()?));
+        let (magic, code, key, extras) =
+            (scan.u8()?, scan.u8()?, usize::from(scan.be16()?), usize::from(scan.u8()?));
         scan.u8()?;
         scan.be16()?;
         let body = scan.be32()? as usize;
@@ -168,7 +215,11 @@ impl Memcached {
         }
         let Some(key) = rest.get(at..at + key) else { return Some(0) };
         if magic == 0x80 {
-            self.command(BINARY.get(usize::from(code)).copied().unwrap_or("unknown").as_bytes(), key, context);
+            self.command(
+                BINARY.get(usize::from(code)).copied().unwrap_or("unknown").as_bytes(),
+                key,
+                context,
+            );
         }
         Some(HEADER_BYTES + body)
     }
@@ -178,10 +229,12 @@ impl Memcached {
         let (name, arguments) = word(text);
         let mut fields = arguments.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let key = fields.next().unwrap_or_default();
-        let mut size_of = |number: usize| fields.nth(number).and_then(decimal).and_then(|size| usize::try_from(size).ok());
+        let mut size_of =
+            |number: usize| fields.nth(number).and_then(decimal).and_then(|size| usize::try_from(size).ok());
         match name {
             b"VALUE" => return Some(used.saturating_add(size_of(1)?).saturating_add(2)),
-            b"STORED" | b"END" | b"STAT" | b"ERROR" | b"NOT_FOUND" | b"NOT_STORED" | b"EXISTS" | b"DELETED" | b"OK" | b"TOUCHED" | b"CLIENT_ERROR" | b"SERVER_ERROR" => {
+            b"STORED" | b"END" | b"STAT" | b"ERROR" | b"NOT_FOUND" | b"NOT_STORED" | b"EXISTS"
+            | b"DELETED" | b"OK" | b"TOUCHED" | b"CLIENT_ERROR" | b"SERVER_ERROR" => {
                 return Some(used);
             }
             b"VERSION" => context.metadata.set_bytes(Field::ServerSoftware, text),
@@ -226,7 +279,10 @@ mod tests {
     fn commands_are_told_and_values_pass() {
         let trial = Trial::<Memcached>::new().client(CLIENT).server(SERVER).close();
         let learned = trial.learned();
-        assert_eq!(learned, "command set get\nmemcached {\"command\":\"set\",\"key\":\"k\"}\nmemcached {\"command\":\"get\",\"key\":\"k\"}\n");
+        assert_eq!(
+            learned,
+            "command set get\nmemcached {\"command\":\"set\",\"key\":\"k\"}\nmemcached {\"command\":\"get\",\"key\":\"k\"}\n"
+        );
         cuts_do_not_matter::<Memcached>(CLIENT, SERVER);
         survives_damage::<Memcached>(CLIENT, SERVER);
     }
@@ -234,16 +290,25 @@ mod tests {
     #[test]
     fn binary_and_datagrams_are_the_same() {
         let binary = b"\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0k";
-        assert!(Trial::<Memcached>::new().client(binary).learned().contains("{\"command\":\"get\",\"key\":\"k\"}"));
+        assert!(
+            Trial::<Memcached>::new()
+                .client(binary)
+                .learned()
+                .contains("{\"command\":\"get\",\"key\":\"k\"}")
+        );
         let datagram = b"\0\x01\0\0\0\x01\0\0stats\r\n";
-        let probe = |port| Memcached::probe(&First::of(Carrier::Datagram, Direction::Forward, datagram).between(4000, port));
+        let probe = |port| {
+            Memcached::probe(&First::of(Carrier::Datagram, Direction::Forward, datagram).between(4000, port))
+        };
         assert_eq!((probe(PORT), probe(9)), (Probe::Likely, Probe::NotForUs));
         survives_damaged_datagrams::<Memcached>(&[(Direction::Forward, datagram)]);
     }
 
     #[test]
     fn what_others_say_too_counts_with_the_port() {
-        let probe = |bytes: &[u8], port| Memcached::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port));
+        let probe = |bytes: &[u8], port| {
+            Memcached::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port))
+        };
         assert_eq!(probe(CLIENT, 9), Probe::Certain);
         assert_eq!(probe(b"get k\r\n", 9), Probe::NotForUs);
         assert_eq!(probe(b"get k\r\n", PORT), Probe::Likely);

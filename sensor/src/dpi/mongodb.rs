@@ -147,18 +147,27 @@ impl Dissector for Mongodb {
         if header.op == op::COMPRESSED {
             let mut scan = Scan::new(body);
             let original = scan.le32();
-            return if matches!(original, Some(op::MSG | op::QUERY)) { Probe::Certain } else { Probe::NotForUs };
+            return if matches!(original, Some(op::MSG | op::QUERY)) {
+                Probe::Certain
+            } else {
+                Probe::NotForUs
+            };
         }
         let Some((document, collection)) = document(header.op, body) else { return Probe::NotForUs };
         let length = Scan::new(document).le32().unwrap_or_default() as usize;
         let before = body.len() - document.len();
         let is_right = match header.op {
-            op::MSG => Scan::new(body).le32().is_some_and(|flags| flags & !0x1_0003 == 0) && length + before <= whole,
+            op::MSG => {
+                Scan::new(body).le32().is_some_and(|flags| flags & !0x1_0003 == 0) && length + before <= whole
+            }
             op::QUERY => collection.contains(&b'.') && length + before <= whole,
             op::REPLY => length + before <= whole && length >= 5,
             _ => false,
         };
-        let is_document = length >= 5 && elements(document).next().is_some_and(|element| !element.name.is_empty() && element.name.iter().all(u8::is_ascii_graphic));
+        let is_document = length >= 5
+            && elements(document).next().is_some_and(|element| {
+                !element.name.is_empty() && element.name.iter().all(u8::is_ascii_graphic)
+            });
         if is_right && is_document { Probe::Certain } else { Probe::NotForUs }
     }
 
@@ -228,7 +237,9 @@ impl Mongodb {
                         context.metadata.set_text(Field::Version, &mechanism);
                     }
                 }
-                b"payload" if element.kind == 5 && command.name == "saslStart" => learn_account(element.value, context),
+                b"payload" if element.kind == 5 && command.name == "saslStart" => {
+                    learn_account(element.value, context)
+                }
                 b"client" if element.kind == 3 => learn_client(element.value, context),
                 _ => {}
             }
@@ -246,7 +257,9 @@ impl Mongodb {
     }
 
     fn reply(&mut self, header: Header, document: &[u8], context: &mut Context<'_>) {
-        let Some(at) = self.pending.iter().position(|command| command.request == header.response_to) else { return };
+        let Some(at) = self.pending.iter().position(|command| command.request == header.response_to) else {
+            return;
+        };
         let Some(command) = self.pending.remove(at) else { return };
         let (mut is_right, mut error) = (None, None);
         for element in elements(document) {
@@ -269,7 +282,13 @@ impl Mongodb {
         self.tell(&command, is_right, error.as_deref(), context);
     }
 
-    fn tell(&mut self, command: &Command, is_right: Option<bool>, error: Option<&str>, context: &mut Context<'_>) {
+    fn tell(
+        &mut self,
+        command: &Command,
+        is_right: Option<bool>,
+        error: Option<&str>,
+        context: &mut Context<'_>,
+    ) {
         let id = self.transactions;
         self.transactions += 1;
         context.tell(Direction::Forward, Some(id), |object| {
@@ -299,10 +318,13 @@ fn learn_account(payload: &[u8], context: &mut Context<'_>) {
 /// What a driver says about itself: driver, application.
 fn learn_client(document: &[u8], context: &mut Context<'_>) {
     for element in elements(document).filter(|element| element.kind == 3) {
-        let inner = |key: &[u8]| elements(element.value).find(|inner| inner.name == key).and_then(|inner| text(&inner));
+        let inner = |key: &[u8]| {
+            elements(element.value).find(|inner| inner.name == key).and_then(|inner| text(&inner))
+        };
         match element.name {
             b"driver" => {
-                let (name, version) = (inner(b"name").unwrap_or_default(), inner(b"version").unwrap_or_default());
+                let (name, version) =
+                    (inner(b"name").unwrap_or_default(), inner(b"version").unwrap_or_default());
                 context.metadata.set_text(Field::ClientSoftware, format!("{name} {version}").trim());
             }
             b"application" => {
@@ -322,13 +344,17 @@ mod tests {
     use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
     fn string(name: &str, value: &str) -> Vec<u8> {
-        [b"\x02", name.as_bytes(), b"\0", &(value.len() as u32 + 1).to_le_bytes(), value.as_bytes(), b"\0"].concat()
+        [b"\x02", name.as_bytes(), b"\0", &(value.len() as u32 + 1).to_le_bytes(), value.as_bytes(), b"\0"]
+            .concat()
     }
 
     fn message(request: u32, response_to: u32, elements: &[u8]) -> Vec<u8> {
         let document = [&(elements.len() as u32 + 5).to_le_bytes()[..], elements, b"\0"].concat();
         let body = [&[0; 4][..], &[0], &document].concat();
-        let head: Vec<u8> = [body.len() as u32 + 16, request, response_to, op::MSG].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let head: Vec<u8> = [body.len() as u32 + 16, request, response_to, op::MSG]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
         [head, body].concat()
     }
 
@@ -342,7 +368,10 @@ mod tests {
     fn commands_are_told_with_what_became_of_them() {
         let (client, server) = session();
         let trial = Trial::<Mongodb>::new().client(&client).server(&server).close();
-        assert_eq!(trial.event(), serde_json::json!({"command": "find", "database": "shop", "collection": "users", "response": {"ok": false, "error": "no"}}));
+        assert_eq!(
+            trial.event(),
+            serde_json::json!({"command": "find", "database": "shop", "collection": "users", "response": {"ok": false, "error": "no"}})
+        );
         assert_eq!(trial.text(Field::Object), "shop.users");
         cuts_do_not_matter::<Mongodb>(&client, &server);
         survives_damage::<Mongodb>(&client, &server);
@@ -353,6 +382,9 @@ mod tests {
         let probe = |bytes: &[u8]| Mongodb::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
         assert_eq!(probe(&session().0), Probe::Certain);
         assert_eq!(probe(&session().1), Probe::Certain);
-        assert_eq!(probe(&[0x30, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xdd, 7, 0, 0, 9, 9, 9, 9, 0, 5, 0, 0, 0, 0]), Probe::NotForUs);
+        assert_eq!(
+            probe(&[0x30, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xdd, 7, 0, 0, 9, 9, 9, 9, 0, 5, 0, 0, 0, 0]),
+            Probe::NotForUs
+        );
     }
 }

@@ -25,12 +25,41 @@ const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const LENENC_AUTH: u32 = 1 << 21;
+const QUERY_ATTRIBUTES: u32 = 1 << 27;
 
 const COMMANDS: &[&str] = &[
-    "sleep", "quit", "init_db", "query", "field_list", "create_db", "drop_db", "refresh", "shutdown", "statistics",
-    "process_info", "connect", "process_kill", "debug", "ping", "time", "delayed_insert", "change_user", "binlog_dump",
-    "table_dump", "connect_out", "register_slave", "stmt_prepare", "stmt_execute", "stmt_send_long_data", "stmt_close",
-    "stmt_reset", "set_option", "stmt_fetch", "daemon", "binlog_dump_gtid", "reset_connection",
+    "sleep",
+    "quit",
+    "init_db",
+    "query",
+    "field_list",
+    "create_db",
+    "drop_db",
+    "refresh",
+    "shutdown",
+    "statistics",
+    "process_info",
+    "connect",
+    "process_kill",
+    "debug",
+    "ping",
+    "time",
+    "delayed_insert",
+    "change_user",
+    "binlog_dump",
+    "table_dump",
+    "connect_out",
+    "register_slave",
+    "stmt_prepare",
+    "stmt_execute",
+    "stmt_send_long_data",
+    "stmt_close",
+    "stmt_reset",
+    "set_option",
+    "stmt_fetch",
+    "daemon",
+    "binlog_dump_gtid",
+    "reset_connection",
 ];
 
 /// The dissector of one session.
@@ -39,6 +68,8 @@ pub(super) struct Mysql {
     has_greeting: bool,
     has_login: bool,
     is_compressed: bool,
+    /// Queries have parameters before their text.
+    has_attributes: bool,
     pending: VecDeque<Command>,
     transactions: u64,
     is_lost: [bool; 2],
@@ -73,17 +104,30 @@ impl Dissector for Mysql {
             let Some(whole) = body.get(..length) else { return Probe::Unsure };
             let mut scan = Scan::new(whole.get(1..).unwrap_or_default());
             let is_version = scan.zero_ended().is_some_and(|version| {
-                version.first().is_some_and(u8::is_ascii_digit) && version.contains(&b'.') && version.iter().all(u8::is_ascii_graphic)
+                version.first().is_some_and(u8::is_ascii_digit)
+                    && version.contains(&b'.')
+                    && version.iter().all(u8::is_ascii_graphic)
             });
             // Thread, scramble, a zero.
             let is_filled = scan.take(12).is_some() && scan.u8() == Some(0);
-            return if is_version && is_filled && body.len() == length { Probe::Certain } else { Probe::NotForUs };
+            return if is_version && is_filled && body.len() == length {
+                Probe::Certain
+            } else {
+                Probe::NotForUs
+            };
         }
         // A greeting that refuses: too many connections, host not allowed.
-        let is_refusal = number == 0 && body.first() == Some(&0xff) && body.len() == length && first.has_port(3306);
-        let is_login = number == 1 && first.has_port(3306) && login(body.get(..length).unwrap_or_default()).is_some();
-        let is_query = number == 0 && first.has_port(3306) && body.first() == Some(&3) && body.len() == length
-            && body.get(1..).is_some_and(|text| text.len() > 5 && text.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace()));
+        let is_refusal =
+            number == 0 && body.first() == Some(&0xff) && body.len() == length && first.has_port(3306);
+        let is_login =
+            number == 1 && first.has_port(3306) && login(body.get(..length).unwrap_or_default()).is_some();
+        let is_query = number == 0
+            && first.has_port(3306)
+            && body.first() == Some(&3)
+            && body.len() == length
+            && body.get(1..).is_some_and(|text| {
+                text.len() > 5 && text.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace())
+            });
         if is_refusal || is_login || is_query { Probe::Likely } else { Probe::NotForUs }
     }
 
@@ -167,15 +211,18 @@ impl Mysql {
                 return false;
             };
             if user.is_empty() && database.is_empty() && body.len() == 32 && capabilities & SSL != 0 {
+                self.tell(&Command { name: "starttls", ..Command::default() }, None, context);
                 return true;
             }
+            self.has_attributes = capabilities & QUERY_ATTRIBUTES != 0;
             self.has_login = true;
             context.metadata.add(Field::User, &String::from_utf8_lossy(user));
             if !database.is_empty() {
                 context.metadata.add(Field::Object, &String::from_utf8_lossy(database));
             }
             self.is_compressed = capabilities & COMPRESS != 0;
-            let command = Command { name: "login", text: None, user: user.to_vec(), database: database.to_vec() };
+            let command =
+                Command { name: "login", text: None, user: user.to_vec(), database: database.to_vec() };
             if self.is_compressed {
                 self.tell(&command, None, context);
             } else {
@@ -192,7 +239,13 @@ impl Mysql {
             *context.malformed += 1;
             return false;
         };
-        let has_text = matches!(*name, "query" | "stmt_prepare" | "init_db" | "field_list" | "create_db" | "drop_db");
+        // Without parameters: their number and the number of their sets.
+        let text = match text {
+            [0, 1, text @ ..] if self.has_attributes && *name == "query" => text,
+            text => text,
+        };
+        let has_text =
+            matches!(*name, "query" | "stmt_prepare" | "init_db" | "field_list" | "create_db" | "drop_db");
         match *name {
             "query" | "stmt_prepare" => learn_statement(text, context),
             "init_db" => context.metadata.add(Field::Object, &String::from_utf8_lossy(text)),
@@ -217,7 +270,9 @@ impl Mysql {
         if !std::mem::replace(&mut self.has_greeting, true) && number == 0 && body.first() == Some(&10) {
             let mut scan = Scan::new(body.get(1..).unwrap_or_default());
             if let Some(version) = scan.zero_ended() {
-                context.metadata.set_text(Field::ServerSoftware, &format!("MySQL {}", String::from_utf8_lossy(version)));
+                context
+                    .metadata
+                    .set_text(Field::ServerSoftware, &format!("MySQL {}", String::from_utf8_lossy(version)));
             }
             context.metadata.set_text(Field::Version, "10");
             return;
@@ -250,17 +305,24 @@ impl Mysql {
         let server = context.metadata.text(Field::ServerSoftware).map(str::to_owned);
         context.tell(Direction::Forward, Some(id), |object| {
             object.text("command", command.name);
+            if matches!(command.name, "login" | "starttls") {
+                object.text_if("server", server.as_deref());
+            }
             if command.name == "login" {
-                if let Some(server) = server.as_deref() {
-                    object.text("server", server);
-                }
                 object.bytes("user", &command.user);
                 if !command.database.is_empty() {
                     object.bytes("database", &command.database);
                 }
             }
             if let Some(text) = &command.text {
-                object.text(if command.name == "query" || command.name == "stmt_prepare" { "query" } else { "argument" }, &escaped(text));
+                object.text(
+                    if command.name == "query" || command.name == "stmt_prepare" {
+                        "query"
+                    } else {
+                        "argument"
+                    },
+                    &escaped(text),
+                );
             }
             if answer.is_some() {
                 let mut response = object.object("response");
@@ -299,17 +361,31 @@ mod tests {
         let login = login_of(PROTOCOL_41 | CONNECT_WITH_DB | SECURE_CONNECTION, b"joe\0\x02xxshop\0");
         let client = [login, packet(0, b"\x03select 1"), packet(0, b"\x03bad")].concat();
         let error = [b"\xff\x28\x04".as_slice(), b"#42000no"].concat();
-        let server = [greeting(), packet(2, b"\0\0\0\x02\0\0\0"), packet(1, b"\x01"), packet(2, b"\x03def"), packet(1, &error)].concat();
+        let server = [
+            greeting(),
+            packet(2, b"\0\0\0\x02\0\0\0"),
+            packet(1, b"\x01"),
+            packet(2, b"\x03def"),
+            packet(1, &error),
+        ]
+        .concat();
         (client, server)
     }
 
     #[test]
     fn login_and_commands_are_told_with_how_they_ended() {
         let (client, server) = session();
-        let trial = Trial::<Mysql>::new().server(&greeting()).client(&client).server(&server[greeting().len()..]).close();
+        let trial = Trial::<Mysql>::new()
+            .server(&greeting())
+            .client(&client)
+            .server(&server[greeting().len()..])
+            .close();
         let learned = trial.learned();
         assert!(learned.contains(r#"mysql {"command":"login","server":"MySQL 8.0.31","user":"joe","database":"shop","response":{"status":"ok"}}"#), "{learned}");
-        assert!(learned.contains(r#"mysql {"command":"query","query":"select 1","response":{"status":"ok"}}"#), "{learned}");
+        assert!(
+            learned.contains(r#"mysql {"command":"query","query":"select 1","response":{"status":"ok"}}"#),
+            "{learned}"
+        );
         assert!(learned.contains(r#"{"status":"error","code":1064,"message":"no"}"#), "{learned}");
         cuts_do_not_matter::<Mysql>(&client, &server);
         survives_damage::<Mysql>(&client, &server);

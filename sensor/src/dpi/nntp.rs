@@ -18,9 +18,36 @@ const PENDING_MAX: usize = 64;
 const WITH_LINES: &[u64] = &[100, 101, 215, 220, 221, 222, 224, 225, 230, 231, 282];
 
 const COMMANDS: &[&[u8]] = &[
-    b"ARTICLE", b"AUTHINFO", b"BODY", b"CAPABILITIES", b"DATE", b"GROUP", b"HDR", b"HEAD", b"HELP", b"IHAVE", b"LAST",
-    b"LIST", b"LISTGROUP", b"MODE", b"NEWGROUPS", b"NEWNEWS", b"NEXT", b"OVER", b"POST", b"QUIT", b"STARTTLS", b"STAT",
-    b"XOVER", b"XHDR", b"XZVER", b"COMPRESS", b"XFEATURE", b"CHECK", b"TAKETHIS", b"SLAVE",
+    b"ARTICLE",
+    b"AUTHINFO",
+    b"BODY",
+    b"CAPABILITIES",
+    b"DATE",
+    b"GROUP",
+    b"HDR",
+    b"HEAD",
+    b"HELP",
+    b"IHAVE",
+    b"LAST",
+    b"LIST",
+    b"LISTGROUP",
+    b"MODE",
+    b"NEWGROUPS",
+    b"NEWNEWS",
+    b"NEXT",
+    b"OVER",
+    b"POST",
+    b"QUIT",
+    b"STARTTLS",
+    b"STAT",
+    b"XOVER",
+    b"XHDR",
+    b"XZVER",
+    b"COMPRESS",
+    b"XFEATURE",
+    b"CHECK",
+    b"TAKETHIS",
+    b"SLAVE",
 ];
 
 /// The dissector of one session.
@@ -43,17 +70,22 @@ impl Dissector for Nntp {
         let bytes = first.bytes;
         let Some((text, _)) = line(bytes) else {
             let is_possible = bytes.len() < 512 && scan::is_text(bytes.trim_ascii_end());
-            let is_start = bytes.starts_with(b"20") || [&b"MODE READER"[..], b"CAPABILITIES", b"AUTHINFO USER "].iter().any(|command| {
-                let length = bytes.len().min(command.len());
-                bytes.get(..length).is_some_and(|start| command.get(..length).is_some_and(|command| start.eq_ignore_ascii_case(command)))
-            });
+            let is_start = bytes.starts_with(b"20")
+                || [&b"MODE READER"[..], b"CAPABILITIES", b"AUTHINFO USER "].iter().any(|command| {
+                    let length = bytes.len().min(command.len());
+                    bytes.get(..length).is_some_and(|start| {
+                        command.get(..length).is_some_and(|command| start.eq_ignore_ascii_case(command))
+                    })
+                });
             return if is_possible && (is_start || bytes == b"2") { Probe::Unsure } else { Probe::NotForUs };
         };
         if !scan::is_text(text) {
             return Probe::NotForUs;
         }
         if text.starts_with(b"200 ") || text.starts_with(b"201 ") {
-            let says_so = [&b"NNTP"[..], b"news", b"INN", b"posting"].iter().any(|word| scan::contains_ignoring_case(text, word));
+            let words: [&[u8]; 5] =
+                [b"NNTP", b"InterNetNews", b"posting ok", b"posting allowed", b"no posting"];
+            let says_so = words.iter().any(|word| scan::contains_ignoring_case(text, word));
             return match (says_so, first.has_port_of(&[119, 433])) {
                 (true, true) => Probe::Certain,
                 (true, false) | (false, true) => Probe::Likely,
@@ -157,13 +189,20 @@ impl Nntp {
             }
         }
         let command = self.pending.pop_front();
-        let is_listgroup = command.as_ref().is_some_and(|command| scan::starts_with_ignoring_case(command, b"LISTGROUP"));
+        let is_listgroup =
+            command.as_ref().is_some_and(|command| scan::starts_with_ignoring_case(command, b"LISTGROUP"));
         self.is_text[1] = WITH_LINES.contains(&code) || code == 211 && is_listgroup;
         // An article to be posted follows.
         self.is_text[0] |= matches!(code, 335 | 340);
         context.metadata.add(Field::Status, &code.to_string());
-        self.tell(command.as_deref().unwrap_or_default(), Some((code, text.get(4..).unwrap_or_default())), context);
-        let asked_for = |name: &[u8]| command.as_ref().is_some_and(|command| scan::starts_with_ignoring_case(command, name));
+        self.tell(
+            command.as_deref().unwrap_or_default(),
+            Some((code, text.get(4..).unwrap_or_default())),
+            context,
+        );
+        let asked_for = |name: &[u8]| {
+            command.as_ref().is_some_and(|command| scan::starts_with_ignoring_case(command, name))
+        };
         match code {
             382 if asked_for(b"STARTTLS") => Some(code),
             206 if asked_for(b"COMPRESS") => Some(code),
@@ -206,13 +245,20 @@ mod tests {
             .close();
         let learned = trial.learned();
         assert!(learned.contains("user joe\n") && learned.contains("object a.b\n"), "{learned}");
-        assert!(learned.contains(r#"nntp {"request":{"command":"AUTHINFO","args":"PASS"},"response":{"code":281,"text":"ok"}}"#), "{learned}");
+        assert!(
+            learned.contains(
+                r#"nntp {"request":{"command":"AUTHINFO","args":"PASS"},"response":{"code":281,"text":"ok"}}"#
+            ),
+            "{learned}"
+        );
         assert_eq!(trial.events.len(), 4);
     }
 
     #[test]
     fn greetings_and_commands_are_recognised() {
-        let probe = |bytes: &[u8], port| Nntp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000));
+        let probe = |bytes: &[u8], port| {
+            Nntp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000))
+        };
         assert_eq!(probe(b"200 news.example NNTP ready\r\n", 119), Probe::Certain);
         assert_eq!(probe(b"200 hello\r\n", 80), Probe::NotForUs);
         assert_eq!(probe(b"MODE READER\r\n", 80), Probe::Certain);
@@ -221,6 +267,9 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damage::<Nntp>(b"MODE READER\r\nPOST\r\nA: b\r\n.\r\nLIST\r\n", b"200 NNTP\r\n200 ok\r\n340 go\r\n240 ok\r\n215 l\r\na\r\n.\r\n");
+        survives_damage::<Nntp>(
+            b"MODE READER\r\nPOST\r\nA: b\r\n.\r\nLIST\r\n",
+            b"200 NNTP\r\n200 ok\r\n340 go\r\n240 ok\r\n215 l\r\na\r\n.\r\n",
+        );
     }
 }

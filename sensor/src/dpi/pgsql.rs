@@ -98,7 +98,11 @@ impl Dissector for Pgsql {
                     let is_user = memchr::memmem::find(text, b"user\0").is_some();
                     let is_text = text.iter().take(whole).all(|byte| *byte == 0 || *byte >= b' ');
                     match (is_text, text.len() >= whole) {
-                        (true, true) if is_user && text.get(..whole).is_some_and(|text| text.ends_with(b"\0\0")) => Probe::Certain,
+                        (true, true)
+                            if is_user && text.get(..whole).is_some_and(|text| text.ends_with(b"\0\0")) =>
+                        {
+                            Probe::Certain
+                        }
                         (true, false) => Probe::Unsure,
                         _ => Probe::NotForUs,
                     }
@@ -123,7 +127,16 @@ impl Dissector for Pgsql {
                 let text = scan.rest();
                 let is_whole = bytes.len() > length as usize;
                 match text.get(..length as usize - 4) {
-                    Some(text) if is_whole && text.last() == Some(&0) && text.len() > 4 && text.iter().all(|byte| *byte == 0 || *byte >= b' ' || byte.is_ascii_whitespace()) => Probe::Likely,
+                    Some(text)
+                        if is_whole
+                            && text.last() == Some(&0)
+                            && text.len() > 4
+                            && text
+                                .iter()
+                                .all(|byte| *byte == 0 || *byte >= b' ' || byte.is_ascii_whitespace()) =>
+                    {
+                        Probe::Likely
+                    }
                     None if bytes.len() < 1024 => Probe::Unsure,
                     _ => Probe::NotForUs,
                 }
@@ -166,7 +179,9 @@ impl Dissector for Pgsql {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
-        for transaction in std::mem::take(&mut self.early).into_iter().chain(std::mem::take(&mut self.pending)) {
+        for transaction in
+            std::mem::take(&mut self.early).into_iter().chain(std::mem::take(&mut self.pending))
+        {
             transaction.tell(context);
         }
     }
@@ -181,7 +196,9 @@ enum Step {
 
 /// A message's body as far as it is looked at, and its whole size on the wire behind `head` bytes.
 fn body(rest: &[u8], head: usize) -> Result<(&[u8], usize), Step> {
-    let Some(length) = rest.get(head..).and_then(|rest| rest.first_chunk()).map(|length| u32::from_be_bytes(*length)) else {
+    let Some(length) =
+        rest.get(head..).and_then(|rest| rest.first_chunk()).map(|length| u32::from_be_bytes(*length))
+    else {
         return Err(Step::Wait);
     };
     if !(4..LENGTH_MAX).contains(&length) {
@@ -304,7 +321,8 @@ impl Pgsql {
                 Authentication::SaslInitial => {
                     let mut scan = Scan::new(body);
                     let mechanism = scan.zero_ended().unwrap_or_default();
-                    let parameter = scan.be32().and_then(|length| scan.take(length as usize)).unwrap_or_default();
+                    let parameter =
+                        scan.be32().and_then(|length| scan.take(length as usize)).unwrap_or_default();
                     let mechanism = match mechanism {
                         b"SCRAM-SHA-256" => "scram_SHA256".into(),
                         b"SCRAM-SHA-256-PLUS" => "scram_SHA256_plus".into(),
@@ -399,7 +417,11 @@ impl Pgsql {
             && let Some(answer @ (b'S' | b'N' | b'G')) = rest.first()
         {
             if let Some(mut front) = self.pending.pop_front() {
-                raw_member(&mut front.response, "ssl_accepted", if *answer == b'N' { "false" } else { "true" });
+                raw_member(
+                    &mut front.response,
+                    "ssl_accepted",
+                    if *answer == b'N' { "false" } else { "true" },
+                );
                 front.tell(context);
             }
             return if *answer == b'N' { Step::Used(1) } else { Step::Encrypted };
@@ -453,7 +475,10 @@ impl Pgsql {
         if kind == b'S' {
             if let (Some(key), Some(value)) = (scan.zero_ended(), scan.zero_ended()) {
                 if key == b"server_version" {
-                    context.metadata.set_text(Field::ServerSoftware, &format!("PostgreSQL {}", String::from_utf8_lossy(value)));
+                    context.metadata.set_text(
+                        Field::ServerSoftware,
+                        &format!("PostgreSQL {}", String::from_utf8_lossy(value)),
+                    );
                 }
                 if let Some(front) = self.pending.front_mut() {
                     listed(&mut front.parameters, key, value);
@@ -582,7 +607,8 @@ impl Transaction {
             if !self.request.is_empty() {
                 object.object("request").members(&self.request);
             }
-            let has_response = !self.response.is_empty() || !self.parameters.is_empty() || self.rows.is_some();
+            let has_response =
+                !self.response.is_empty() || !self.parameters.is_empty() || self.rows.is_some();
             if has_response || self.copied_out.is_some() || self.copied_in.is_some() {
                 let mut response = object.object("response");
                 response.members(&self.response);
@@ -605,70 +631,4 @@ impl Transaction {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dpi::Carrier;
-    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
-
-    const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
-    const STARTUP: &[u8] = b"\0\0\0\x1f\0\x03\0\0user\0joe\0database\0db\0\0";
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
-    }
-
-    fn server() -> Vec<u8> {
-        [
-            message(b'R', &[0; 4]),
-            message(b'S', b"server_version\x0015.1\0"),
-            message(b'Z', b"I"),
-            message(b'T', b"\0\x01"),
-            message(b'D', b"\0\x01\0\0\0\x03abc"),
-            message(b'C', b"SELECT 1\0"),
-            message(b'Z', b"I"),
-            message(b'E', b"SERROR\0C42601\0Mno\0\0"),
-            message(b'Z', b"I"),
-        ]
-        .concat()
-    }
-
-    fn client() -> Vec<u8> {
-        [STARTUP, &message(b'Q', b"select 1;\0"), &message(b'P', b"\0insert x\0\0\0")].concat()
-    }
-
-    #[test]
-    fn requests_are_told_with_their_answers() {
-        let trial = Trial::<Pgsql>::new().client(&client()).server(&server()).close();
-        let learned = trial.learned();
-        assert!(learned.contains(r#""request":{"protocol_version":"3.0","startup_parameters":{"user":"joe","optional_parameters":[{"database":"db"}]}},"response":{"message":"authentication_ok","parameter_status":[{"server_version":"15.1"}]}"#), "{learned}");
-        assert!(learned.contains(r#"{"tx_id":2,"request":{"simple_query":"select 1;"},"response":{"field_count":1,"command_completed":"SELECT 1","data_rows":1,"data_size":3}}"#), "{learned}");
-        assert!(learned.contains(r#""prepared_query":"insert x"},"response":{"severity_localizable":"ERROR","code":"42601","message":"no"}"#), "{learned}");
-        assert!(learned.contains("user joe\n") && learned.contains("command SELECT INSERT\n"), "{learned}");
-    }
-
-    #[test]
-    fn tls_follows_an_accepted_request_only() {
-        let accepted = Trial::<Pgsql>::new().client(SSL_REQUEST).server(b"S");
-        assert_eq!(accepted.end, Some(Progress::Switch(1)));
-        let refused = Trial::<Pgsql>::new().client(SSL_REQUEST).server(b"N").client(STARTUP);
-        assert_eq!((refused.end, refused.text(Field::User)), (None, "joe"));
-    }
-
-    #[test]
-    fn both_sides_are_recognised() {
-        let probe = |bytes: &[u8], port| Pgsql::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port));
-        assert_eq!(probe(SSL_REQUEST, 1), Probe::Certain);
-        assert_eq!(probe(STARTUP, 1), Probe::Certain);
-        assert_eq!(probe(&STARTUP[..12], 1), Probe::Unsure);
-        assert_eq!(probe(&server(), 1), Probe::Certain);
-        assert_eq!(probe(&message(b'Q', b"select 1\0"), PORT), Probe::Likely);
-        assert_eq!(probe(&message(b'Q', b"select 1\0"), 1), Probe::NotForUs);
-        assert_eq!(probe(b"\0\0\0\x09\0\x03\0\0\0", 1), Probe::NotForUs);
-    }
-
-    #[test]
-    fn cuts_and_damage_do_no_harm() {
-        cuts_do_not_matter::<Pgsql>(&client(), &server());
-        survives_damage::<Pgsql>(&client(), &server());
-    }
-}
+mod tests;

@@ -22,8 +22,8 @@ const PENDING_MAX: usize = 64;
 const DATA_LINES_MAX: usize = 100;
 
 const COMMANDS: &[&[u8]] = &[
-    b"USER", b"PASS", b"APOP", b"AUTH", b"CAPA", b"STLS", b"STAT", b"LIST", b"RETR", b"DELE", b"NOOP", b"RSET", b"TOP",
-    b"UIDL", b"QUIT", b"UTF8", b"LANG", b"XTND",
+    b"USER", b"PASS", b"APOP", b"AUTH", b"CAPA", b"STLS", b"STAT", b"LIST", b"RETR", b"DELE", b"NOOP",
+    b"RSET", b"TOP", b"UIDL", b"QUIT", b"UTF8", b"LANG", b"XTND",
 ];
 
 /// The dissector of one session.
@@ -72,8 +72,11 @@ impl Dissector for Pop3 {
             None if bytes.len() < 256 && scan::is_text(bytes.trim_ascii_end()) => Probe::Unsure,
             Some((text, _)) if scan::is_text(text) => {
                 let (name, argument) = word(text);
-                let is_known = [&b"USER"[..], b"APOP", b"CAPA", b"AUTH"].iter().any(|known| name.eq_ignore_ascii_case(known))
-                    && (argument.is_empty() == name.eq_ignore_ascii_case(b"CAPA") || name.eq_ignore_ascii_case(b"AUTH"));
+                let is_known = [&b"USER"[..], b"APOP", b"CAPA", b"AUTH"]
+                    .iter()
+                    .any(|known| name.eq_ignore_ascii_case(known))
+                    && (argument.is_empty() == name.eq_ignore_ascii_case(b"CAPA")
+                        || name.eq_ignore_ascii_case(b"AUTH"));
                 match (is_known, is_other) {
                     (true, true) => Probe::Certain,
                     (true, false) if first.has_port(110) => Probe::Likely,
@@ -117,7 +120,10 @@ impl Dissector for Pop3 {
                 continue;
             }
             if is_cut {
-                context.anomaly(if is_client { "request_too_long" } else { "response_too_long" }, Some(self.transactions));
+                context.anomaly(
+                    if is_client { "request_too_long" } else { "response_too_long" },
+                    Some(self.transactions),
+                );
             }
             if is_client {
                 self.command(text, context);
@@ -160,9 +166,12 @@ fn probe_answer(first: &First<'_>) -> Probe {
     if !scan::is_text(text) || first.has_port(6379) {
         return Probe::NotForUs;
     }
-    let says_so = [&b"POP"[..], b"mail", b"dovecot", b"ready", b"server"].iter().any(|word| scan::contains_ignoring_case(text, word))
+    let says_so = [&b"POP"[..], b"mail", b"dovecot", b"ready", b"server"]
+        .iter()
+        .any(|word| scan::contains_ignoring_case(text, word))
         || text.contains(&b'<') && text.contains(&b'@');
-    let is_client = scan::starts_with_ignoring_case(first.other.head(), b"USER ") || scan::starts_with_ignoring_case(first.other.head(), b"CAPA");
+    let is_client = scan::starts_with_ignoring_case(first.other.head(), b"USER ")
+        || scan::starts_with_ignoring_case(first.other.head(), b"CAPA");
     match () {
         () if says_so || is_client => Probe::Certain,
         () if first.has_port(110) => Probe::Likely,
@@ -178,7 +187,11 @@ impl Pop3 {
                 learn_account(&scan::base64(text), context);
             }
             // Another answer to AUTH follows.
-            self.pending.push_back(Box::new(Command { id: self.transactions, name: b"AUTH".into(), arguments: Vec::new() }));
+            self.pending.push_back(Box::new(Command {
+                id: self.transactions,
+                name: b"AUTH".into(),
+                arguments: Vec::new(),
+            }));
             self.transactions += 1;
             return;
         }
@@ -193,7 +206,9 @@ impl Pop3 {
             context.anomaly("unknown_command", Some(id));
         }
         match &name[..] {
-            b"USER" | b"APOP" => context.metadata.add(Field::User, &String::from_utf8_lossy(word(arguments).0)),
+            b"USER" | b"APOP" => {
+                context.metadata.add(Field::User, &String::from_utf8_lossy(word(arguments).0))
+            }
             b"AUTH" => {
                 let (mechanism, initial) = word(arguments);
                 if initial.len() > 1 && mechanism.eq_ignore_ascii_case(b"PLAIN") {
@@ -225,7 +240,11 @@ impl Pop3 {
         if !is_right && status != b"-ERR" {
             if status.first() == Some(&b'+') {
                 let asked = scan::base64(header);
-                let is_plain = self.pending.front().and_then(|command| command.arguments.first()).is_some_and(|name| name.eq_ignore_ascii_case(b"PLAIN"));
+                let is_plain = self
+                    .pending
+                    .front()
+                    .and_then(|command| command.arguments.first())
+                    .is_some_and(|name| name.eq_ignore_ascii_case(b"PLAIN"));
                 self.auth = Some(is_plain || scan::contains_ignoring_case(&asked, b"user"));
                 self.pending.pop_front();
             }
@@ -251,7 +270,8 @@ impl Pop3 {
         if is_right && has_lines && !(name == b"AUTH" && header.is_empty()) {
             let id = command.as_ref().map(|command| command.id);
             let mail = matches!(name, b"RETR" | b"TOP").then(|| Mail::begin(Direction::Reverse, id));
-            self.answering = Some(Box::new(Answering { command, header: header.to_vec(), data: Vec::new(), mail }));
+            self.answering =
+                Some(Box::new(Answering { command, header: header.to_vec(), data: Vec::new(), mail }));
         } else {
             if command.is_some() {
                 context.metadata.add(Field::Status, if is_right { "OK" } else { "ERR" });
@@ -267,7 +287,12 @@ impl Pop3 {
         let beside = tell(command.as_deref(), Some((true, &header, &data)), context);
         if let Some(mut mail) = mail {
             mail.end(is_whole, context);
-            if let Some(event) = context.events.as_deref_mut().and_then(|events| events.last_mut()).filter(|event| event.kind == "pop3") {
+            if let Some(event) = context
+                .events
+                .as_deref_mut()
+                .and_then(|events| events.last_mut())
+                .filter(|event| event.kind == "pop3")
+            {
                 event.beside.extend_from_slice(b"\"email\":");
                 mail.write(&mut Object::begin(&mut event.beside));
             }
@@ -277,7 +302,11 @@ impl Pop3 {
 }
 
 /// Tells a command and its answer: whether it is positive, its text, its lines. Returns the `pop3` member.
-fn tell(command: Option<&Command>, answer: Option<(bool, &[u8], &[Vec<u8>])>, context: &mut Context<'_>) -> Vec<u8> {
+fn tell(
+    command: Option<&Command>,
+    answer: Option<(bool, &[u8], &[Vec<u8>])>,
+    context: &mut Context<'_>,
+) -> Vec<u8> {
     let (app, time) = (context.app, context.time);
     let Some(events) = context.events.as_deref_mut() else { return Vec::new() };
     let mut body = Vec::with_capacity(256);
@@ -341,7 +370,9 @@ mod tests {
 
     #[test]
     fn greetings_say_what_they_are() {
-        let probe = |bytes: &[u8], port| Pop3::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000));
+        let probe = |bytes: &[u8], port| {
+            Pop3::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000))
+        };
         assert_eq!(probe(b"+OK POP3 ready\r\n", 9), Probe::Certain);
         assert_eq!(probe(b"+OK\r\n", 110), Probe::Likely);
         assert_eq!(probe(b"+OK\r\n", 6379), Probe::NotForUs);
@@ -350,6 +381,9 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damage::<Pop3>(b"USER a\r\nPASS b\r\nLIST\r\nRETR 1\r\n", b"+OK POP\r\n+OK\r\n+OK\r\n+OK\r\n1 2\r\n.\r\n+OK\r\nA: b\r\n\r\nc\r\n.\r\n");
+        survives_damage::<Pop3>(
+            b"USER a\r\nPASS b\r\nLIST\r\nRETR 1\r\n",
+            b"+OK POP\r\n+OK\r\n+OK\r\n+OK\r\n1 2\r\n.\r\n+OK\r\nA: b\r\n\r\nc\r\n.\r\n",
+        );
     }
 }

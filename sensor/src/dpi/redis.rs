@@ -61,7 +61,9 @@ fn element(rest: &[u8]) -> Result<Option<Element<'_>>, ()> {
         b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => Ok(Some(whole)),
         b'*' | b'~' | b'>' => Ok(Some(Element { inner: number()?.unwrap_or(0), ..whole })),
         b'%' => Ok(Some(Element { inner: number()?.unwrap_or(0).saturating_mul(2), ..whole })),
-        b'|' => Ok(Some(Element { inner: number()?.unwrap_or(0).saturating_mul(2).saturating_add(1), ..whole })),
+        b'|' => {
+            Ok(Some(Element { inner: number()?.unwrap_or(0).saturating_mul(2).saturating_add(1), ..whole }))
+        }
         b'$' | b'=' | b'!' => {
             let Some(length) = number()? else { return Ok(Some(Element { kind: b'_', ..whole })) };
             let length = usize::try_from(length).map_err(drop)?;
@@ -79,12 +81,20 @@ fn element(rest: &[u8]) -> Result<Option<Element<'_>>, ()> {
 impl Dissector for Redis {
     const APP: App = App::Redis;
 
-    const STARTS: Starts = Starts::stream(b"*+-$:%");
+    const STARTS: Starts = Starts::stream(b"*+-$:%ACDEGHIKLMPRSTacdeghiklmprst");
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
         if bytes.first() == Some(&b'*') {
-            let digits = |from: usize| bytes.get(from..).unwrap_or_default().iter().take(8).take_while(|byte| byte.is_ascii_digit()).count();
+            let digits = |from: usize| {
+                bytes
+                    .get(from..)
+                    .unwrap_or_default()
+                    .iter()
+                    .take(8)
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .count()
+            };
             let count = digits(1);
             let after = 1 + count;
             let mark = bytes.get(after..).unwrap_or_default();
@@ -96,10 +106,17 @@ impl Dissector for Redis {
             let Some(name) = bytes.get(at + length..).and_then(|rest| rest.strip_prefix(b"\r\n")) else {
                 return if bytes.len() < at + 12 { Probe::Unsure } else { Probe::NotForUs };
             };
-            let Some(length) = bytes.get(at..at + length).and_then(decimal).and_then(|length| usize::try_from(length).ok()) else {
+            let Some(length) =
+                bytes.get(at..at + length).and_then(decimal).and_then(|length| usize::try_from(length).ok())
+            else {
                 return Probe::NotForUs;
             };
-            let is_name = length > 0 && length <= NAME_BYTES_MAX && name.iter().take(length).all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'.' | b'_' | b'-'));
+            let is_name = length > 0
+                && length <= NAME_BYTES_MAX
+                && name
+                    .iter()
+                    .take(length)
+                    .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'.' | b'_' | b'-'));
             return match name.get(length..) {
                 Some(rest) if is_name && rest.starts_with(b"\r\n") => Probe::Certain,
                 Some(rest) if is_name && rest.len() < 2 => Probe::Unsure,
@@ -112,6 +129,13 @@ impl Dissector for Redis {
         };
         if text.starts_with(b"-NOAUTH ") || text.starts_with(b"-WRONGPASS ") {
             return Probe::Certain;
+        }
+        // A command as a line of words.
+        let (word, _) = scan::word(text);
+        let is_word =
+            word.len() >= 3 && word.len() <= NAME_BYTES_MAX && word.iter().all(u8::is_ascii_alphabetic);
+        if is_word && first.destination_port == PORT && scan::is_text(text) {
+            return Probe::Likely;
         }
         let is_element = element(bytes).is_ok() && scan::is_text(text);
         if is_element && first.has_port(PORT) { Probe::Likely } else { Probe::NotForUs }
@@ -128,7 +152,10 @@ impl Dissector for Redis {
             if self.sides[index].is_lost {
                 return Progress::Used(bytes.len());
             }
-            if context.direction == Direction::Forward && self.sides[0].outstanding == 0 && rest.first() != Some(&b'*') {
+            if context.direction == Direction::Forward
+                && self.sides[0].outstanding == 0
+                && rest.first() != Some(&b'*')
+            {
                 match line(rest) {
                     Some((text, more)) => {
                         self.inline(text, context);
@@ -169,7 +196,12 @@ impl Dissector for Redis {
 impl Redis {
     /// A command as a line of words.
     fn inline(&mut self, text: &[u8], context: &mut Context<'_>) {
-        self.words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).take(WORDS_MAX).map(<[u8]>::to_vec).collect();
+        self.words = text
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty())
+            .take(WORDS_MAX)
+            .map(<[u8]>::to_vec)
+            .collect();
         self.command(context);
     }
 
@@ -228,7 +260,9 @@ impl Redis {
                 }
             }
             b"HELLO" => {
-                if let Some(user) = third.filter(|_| second.is_some_and(|word| word.eq_ignore_ascii_case(b"AUTH"))) {
+                if let Some(user) =
+                    third.filter(|_| second.is_some_and(|word| word.eq_ignore_ascii_case(b"AUTH")))
+                {
                     context.metadata.add(Field::User, &String::from_utf8_lossy(&user));
                 }
             }
@@ -289,15 +323,26 @@ mod tests {
         let trial = Trial::<Redis>::new().client(CLIENT).server(SERVER).close();
         let learned = trial.learned();
         assert_eq!(trial.text(Field::User), "joe");
-        assert!(learned.contains(r#"redis {"command":"GET","key":"k","response":{"type":"string"}}"#), "{learned}");
-        assert!(learned.contains(r#"redis {"command":"PING","response":{"type":"error","text":"ERR no"}}"#), "{learned}");
+        assert!(
+            learned.contains(r#"redis {"command":"GET","key":"k","response":{"type":"string"}}"#),
+            "{learned}"
+        );
+        assert!(
+            learned.contains(r#"redis {"command":"PING","response":{"type":"error","text":"ERR no"}}"#),
+            "{learned}"
+        );
         assert!(learned.contains(r#"redis {"command":"KEYS","response":{"type":"array"}}"#), "{learned}");
         cuts_do_not_matter::<Redis>(CLIENT, SERVER);
     }
 
     #[test]
     fn long_values_pass() {
-        let set = [b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n".as_slice(), &vec![b'x'; 100_000], b"\r\n*1\r\n$4\r\nPING\r\n"].concat();
+        let set = [
+            b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n".as_slice(),
+            &vec![b'x'; 100_000],
+            b"\r\n*1\r\n$4\r\nPING\r\n",
+        ]
+        .concat();
         let trial = Trial::<Redis>::new();
         let trial = set.chunks(1000).fold(trial, |trial, bytes| trial.client(bytes)).close();
         assert_eq!(trial.text(Field::Command), "SET");
@@ -306,7 +351,9 @@ mod tests {
 
     #[test]
     fn commands_are_recognised_and_replies_by_port() {
-        let probe = |bytes: &[u8], port| Redis::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000));
+        let probe = |bytes: &[u8], port| {
+            Redis::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000))
+        };
         assert_eq!(probe(CLIENT, 9), Probe::Certain);
         assert_eq!(probe(&CLIENT[..9], 9), Probe::Unsure);
         assert_eq!(probe(b"* OK IMAP\r\n", 9), Probe::NotForUs);

@@ -165,7 +165,10 @@ mod tests {
     fn lines_words_and_numbers_are_told_apart() {
         assert_eq!(line(b"ab\r\nc"), Some((&b"ab"[..], 4)));
         assert_eq!((line(b"ab\r"), word(b" a  b c")), (None, (&b"a"[..], &b"b c"[..])));
-        assert_eq!((decimal(b"120"), decimal(b""), decimal(b"1a"), decimal(&[b'9'; 20])), (Some(120), None, None, None));
+        assert_eq!(
+            (decimal(b"120"), decimal(b""), decimal(b"1a"), decimal(&[b'9'; 20])),
+            (Some(120), None, None, None)
+        );
         assert!(contains_ignoring_case(b"x ESMTP y", b"smtp") && !contains_ignoring_case(b"smt", b"smtp"));
         assert_eq!(base64(b"aGVsbG8="), b"hello");
         assert_eq!(escaped(b"Z\xdcf"), "Z\\xdcf");

@@ -99,12 +99,17 @@ impl Dissector for Smtp {
         let mut probe = Probe::NotForUs;
         for command in commands {
             let length = head(command);
-            if bytes.get(..length).is_some_and(|start| start.eq_ignore_ascii_case(command.get(..length).unwrap_or_default())) {
+            if bytes
+                .get(..length)
+                .is_some_and(|start| start.eq_ignore_ascii_case(command.get(..length).unwrap_or_default()))
+            {
                 probe = match line(bytes) {
                     _ if length < command.len() => Probe::Unsure,
                     Some((text, _)) if scan::is_text(text) => return Probe::Certain,
                     Some(_) => Probe::NotForUs,
-                    None if bytes.len() < LINE_BYTES_MAX && scan::is_text(bytes.trim_ascii_end()) => Probe::Unsure,
+                    None if bytes.len() < LINE_BYTES_MAX && scan::is_text(bytes.trim_ascii_end()) => {
+                        Probe::Unsure
+                    }
                     None => Probe::NotForUs,
                 };
             }
@@ -119,7 +124,11 @@ impl Dissector for Smtp {
         {
             return Probe::Likely;
         }
-        if probe == Probe::Unsure && first.has_port_of(PORTS) && bytes.len() > 512 { Probe::Likely } else { probe }
+        if probe == Probe::Unsure && first.has_port_of(PORTS) && bytes.len() > 512 {
+            Probe::Likely
+        } else {
+            probe
+        }
     }
 
     fn new() -> Self {
@@ -180,7 +189,11 @@ fn probe_greeting(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     let Some((text, _)) = line(bytes) else {
-        return if bytes.len() < 1024 && scan::is_text(bytes.trim_ascii_end()) { Probe::Unsure } else { Probe::NotForUs };
+        return if bytes.len() < 1024 && scan::is_text(bytes.trim_ascii_end()) {
+            Probe::Unsure
+        } else {
+            Probe::NotForUs
+        };
     };
     if !scan::is_text(text) {
         return Probe::NotForUs;
@@ -277,12 +290,8 @@ impl Smtp {
             }
         }
         // Up to the next line that begins with a dot.
-        let mut end = 0;
-        for dot in memchr::memmem::find_iter(rest, b"\n.") {
-            end = dot + 1;
-            break;
-        }
-        let piece = if end > 0 { rest.get(..end).unwrap_or(rest) } else { rest };
+        let end = memchr::memmem::find(rest, b"\n.").map(|end| end + 1);
+        let piece = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
         mail.bytes(piece, context);
         self.phase = Phase::Data(piece.ends_with(b"\n"));
         piece.len()
@@ -412,7 +421,8 @@ impl Smtp {
         } else if name.eq_ignore_ascii_case(b"AUTH") {
             reply = Command::Auth;
             let (mechanism, initial) = word(arguments);
-            let is_plain = mechanism.eq_ignore_ascii_case(b"PLAIN") || mechanism.eq_ignore_ascii_case(b"XOAUTH2");
+            let is_plain =
+                mechanism.eq_ignore_ascii_case(b"PLAIN") || mechanism.eq_ignore_ascii_case(b"XOAUTH2");
             if !initial.is_empty() && (is_plain || mechanism.eq_ignore_ascii_case(b"LOGIN")) {
                 learn_account(&scan::base64(initial), context);
             } else if is_plain || mechanism.eq_ignore_ascii_case(b"LOGIN") {
@@ -474,7 +484,10 @@ impl Smtp {
                 None => (within, within.len()),
             };
             used += more;
-            let is_rest = std::mem::replace(&mut self.is_in_line[index], !within.get(..more).is_some_and(|line| line.ends_with(b"\n")));
+            let is_rest = std::mem::replace(
+                &mut self.is_in_line[index],
+                !within.get(..more).is_some_and(|line| line.ends_with(b"\n")),
+            );
             if is_rest {
                 continue;
             }
@@ -536,7 +549,8 @@ impl Smtp {
             Command::Auth if code == 334 => {
                 // LOGIN asks for the name first; what it asks for stands in the reply in Base64.
                 let asked = scan::base64(text.get(4..).unwrap_or_default());
-                let is_name = matches!(self.phase, Phase::Auth(true)) || scan::contains_ignoring_case(&asked, b"user");
+                let is_name =
+                    matches!(self.phase, Phase::Auth(true)) || scan::contains_ignoring_case(&asked, b"user");
                 self.phase = Phase::Auth(is_name);
             }
             Command::Auth if matches!(self.phase, Phase::Auth(_)) => self.phase = Phase::Command,
@@ -619,101 +633,4 @@ fn is_command(name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dpi::Carrier;
-    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
-
-    const CLIENT: &[u8] = b"EHLO me.example\r\nMAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\n\
-        DATA\r\nFrom: A <a@example.com>\r\nSubject: hi\r\n\r\n..dot\r\nbye\r\n.\r\nQUIT\r\n";
-
-    fn trial() -> Trial<Smtp> {
-        Trial::new()
-    }
-
-    fn whole() -> Trial<Smtp> {
-        let mut trial = trial().server(b"220 mx.example ESMTP Postfix\r\n");
-        for (client, server) in [
-            (&b"EHLO me.example\r\n"[..], &b"250-mx.example\r\n250 PIPELINING\r\n"[..]),
-            (b"MAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nDATA\r\n", b"250 ok\r\n250 ok\r\n354 go\r\n"),
-            (b"From: A <a@example.com>\r\nSubject: hi\r\n\r\n..dot\r\n.\r\n", b"250 queued\r\n"),
-            (b"QUIT\r\n", b"221 bye\r\n"),
-        ] {
-            trial = trial.client(client).server(server);
-        }
-        trial.close()
-    }
-
-    #[test]
-    fn a_message_is_told_with_its_envelope() {
-        let trial = whole();
-        assert_eq!(trial.malformed, 0);
-        let event = trial.event();
-        assert_eq!(
-            event,
-            serde_json::json!({"helo": "me.example", "mail_from": "<a@example.com>", "rcpt_to": ["<b@example.net>"]})
-        );
-        let beside = String::from_utf8_lossy(&trial.events[0].beside).into_owned();
-        assert!(beside.contains("\"status\":\"PARSE_DONE\",\"from\":\"A <a@example.com>\""), "{beside}");
-        assert_eq!(trial.text(Field::MailFrom), "a@example.com");
-        assert_eq!(trial.text(Field::ServerSoftware), "mx.example ESMTP Postfix");
-        assert_eq!(trial.text(Field::Status), "250");
-    }
-
-    #[test]
-    fn the_client_alone_is_enough() {
-        let trial = trial().client(CLIENT).close();
-        assert_eq!((trial.malformed, trial.events.len()), (0, 1));
-        cuts_do_not_matter::<Smtp>(CLIENT, b"220 late ESMTP\r\n");
-    }
-
-    #[test]
-    fn tls_follows_an_accepted_starttls_only() {
-        let begun = || trial().server(b"220 x ESMTP\r\n").client(b"STARTTLS\r\n");
-        assert_eq!(begun().server(b"220 go\r\n").end, Some(Progress::Switch(8)));
-        let refused = begun().server(b"454 no\r\n");
-        assert_eq!((refused.end, refused.malformed), (None, 1));
-    }
-
-    #[test]
-    fn chunks_are_counted_and_not_searched_for_dots() {
-        let trial = trial()
-            .server(b"220 x ESMTP\r\n")
-            .client(b"EHLO a\r\nMAIL FROM:<a>\r\nBDAT 6\r\nA: b\r\nBDAT 5 LAST\r\n\r\n.\r\nMAIL FROM:<b>\r\n")
-            .server(b"250 a\r\n250 a\r\n250 a\r\n250 a\r\n250 a\r\n")
-            .close();
-        assert_eq!((trial.events.len(), trial.malformed), (2, 0));
-    }
-
-    #[test]
-    fn accounts_are_learned_and_passwords_are_not() {
-        let login = trial()
-            .server(b"220 x ESMTP\r\n")
-            .client(b"AUTH LOGIN\r\n")
-            .server(b"334 VXNlcm5hbWU6\r\n")
-            .client(b"am9l\r\n")
-            .server(b"334 UGFzc3dvcmQ6\r\n")
-            .client(b"c2VjcmV0\r\n")
-            .server(b"235 ok\r\n");
-        assert!(login.learned().contains("user joe\n"));
-        let plain = trial().client(b"EHLO x\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\n");
-        assert!(plain.learned().contains("user joe\n"));
-    }
-
-    #[test]
-    fn greetings_and_commands_are_recognised() {
-        let probe = |bytes: &[u8], port| Smtp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000));
-        assert_eq!(probe(b"220 mx ESMTP\r\n", 9), Probe::Certain);
-        assert_eq!(probe(b"220 mx ready\r\n", 25), Probe::Likely);
-        assert_eq!(probe(b"220 mx ready\r\n", 9), Probe::Unsure);
-        assert_eq!(probe(b"220 FTP server\r\n", 9), Probe::NotForUs);
-        assert_eq!(probe(b"ehlo x\r\n", 9), Probe::Certain);
-        assert_eq!(probe(b"EHL", 9), Probe::Unsure);
-        assert_eq!(probe(b"EHLO\xff", 9), Probe::NotForUs);
-    }
-
-    #[test]
-    fn no_damage_panics() {
-        survives_damage::<Smtp>(CLIENT, b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n");
-    }
-}
+mod tests;

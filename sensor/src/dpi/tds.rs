@@ -64,7 +64,8 @@ fn prelogin(body: &[u8], wanted: u8) -> Option<&[u8]> {
 impl Dissector for Tds {
     const APP: App = App::Tds;
 
-    const STARTS: Starts = Starts::stream(&[kind::BATCH, kind::RPC, kind::RESPONSE, kind::LOGIN, kind::PRELOGIN]);
+    const STARTS: Starts =
+        Starts::stream(&[kind::BATCH, kind::RPC, kind::RESPONSE, kind::LOGIN, kind::PRELOGIN]);
 
     fn probe(first: &First<'_>) -> Probe {
         let Some(header) = header(first.bytes) else { return Probe::Unsure };
@@ -72,7 +73,10 @@ impl Dissector for Tds {
         let whole = header.length.saturating_sub(HEADER_BYTES);
         let rest = first.bytes.get(4..HEADER_BYTES).unwrap_or_default();
         // Process, number from 1 (some say 0), a zero.
-        if header.length <= HEADER_BYTES || rest.get(3) != Some(&0) || rest.get(2).is_none_or(|number| *number > 1) {
+        if header.length <= HEADER_BYTES
+            || rest.get(3) != Some(&0)
+            || rest.get(2).is_none_or(|number| *number > 1)
+        {
             return Probe::NotForUs;
         }
         match header.kind {
@@ -80,17 +84,24 @@ impl Dissector for Tds {
                 if body.len() < whole {
                     return Probe::Unsure;
                 }
-                let is_right = body.first() == Some(&0) && prelogin(body, 0).is_some_and(|version| version.len() == 6) && prelogin(body, 1).is_some_and(|value| value.len() == 1);
+                let is_right = body.first() == Some(&0)
+                    && prelogin(body, 0).is_some_and(|version| version.len() == 6)
+                    && prelogin(body, 1).is_some_and(|value| value.len() == 1);
                 if is_right && body.len() == whole { Probe::Certain } else { Probe::NotForUs }
             }
             kind::LOGIN => {
                 let mut scan = Scan::new(body);
                 let (Some(length), Some(version)) = (scan.le32(), scan.le32()) else { return Probe::Unsure };
                 let is_version = matches!(version >> 24, 0x70..=0x74) || version == 0x0800_0000;
-                if is_version && length as usize >= whole.min(94) && length < 128 << 10 { Probe::Certain } else { Probe::NotForUs }
+                if is_version && length as usize >= whole.min(94) && length < 128 << 10 {
+                    Probe::Certain
+                } else {
+                    Probe::NotForUs
+                }
             }
             kind::RESPONSE if header.is_last && body.len() == whole => {
-                let is_right = prelogin(body, 0).is_some_and(|version| version.len() == 6) && prelogin(body, 1).is_some_and(|value| value.len() == 1);
+                let is_right = prelogin(body, 0).is_some_and(|version| version.len() == 6)
+                    && prelogin(body, 1).is_some_and(|value| value.len() == 1);
                 if is_right && body.first() == Some(&0) { Probe::Certain } else { by_port(first) }
             }
             kind::BATCH | kind::RPC => by_port(first),
@@ -147,11 +158,15 @@ impl Tds {
             (Direction::Forward, kind::LOGIN) => self.login(body, context),
             (Direction::Forward, kind::BATCH) => self.batch(body, context),
             (Direction::Forward, kind::RPC) => self.call(body, context),
-            (Direction::Reverse, kind::RESPONSE | kind::PRELOGIN) if self.is_login_open => self.answer(body, context),
+            (Direction::Reverse, kind::RESPONSE | kind::PRELOGIN) if self.is_login_open => {
+                self.answer(body, context)
+            }
             (Direction::Reverse, kind::RESPONSE) if self.transactions == 0 => {
                 if let Some([major, minor, high, low, ..]) = prelogin(body, 0) {
                     let build = u16::from_be_bytes([*high, *low]);
-                    context.metadata.set_text(Field::ServerSoftware, &format!("SQL Server {major}.{minor}.{build}"));
+                    context
+                        .metadata
+                        .set_text(Field::ServerSoftware, &format!("SQL Server {major}.{minor}.{build}"));
                 }
             }
             _ => {}
@@ -208,7 +223,8 @@ impl Tds {
 
     fn batch(&mut self, body: &[u8], context: &mut Context<'_>) {
         // From 7.2 on, headers stand before the text; their total length is the first thing.
-        let headers = Scan::new(body).le32().map(|length| length as usize).filter(|length| (4..=64).contains(length));
+        let headers =
+            Scan::new(body).le32().map(|length| length as usize).filter(|length| (4..=64).contains(length));
         let text = utf16(body.get(headers.unwrap_or(0)..).unwrap_or_default());
         learn_statement(text.as_bytes(), context);
         context.tell(Direction::Forward, self.number(), |object| {
@@ -219,14 +235,30 @@ impl Tds {
     /// A procedure that is called, by name or by number (MS-TDS 2.2.6.6).
     fn call(&mut self, body: &[u8], context: &mut Context<'_>) {
         const KNOWN: [&str; 16] = [
-            "", "sp_cursor", "sp_cursoropen", "sp_cursorprepare", "sp_cursorexecute", "sp_cursorprepexec",
-            "sp_cursorunprepare", "sp_cursorfetch", "sp_cursoroption", "sp_cursorclose", "sp_executesql", "sp_prepare",
-            "sp_execute", "sp_prepexec", "sp_prepexecrpc", "sp_unprepare",
+            "",
+            "sp_cursor",
+            "sp_cursoropen",
+            "sp_cursorprepare",
+            "sp_cursorexecute",
+            "sp_cursorprepexec",
+            "sp_cursorunprepare",
+            "sp_cursorfetch",
+            "sp_cursoroption",
+            "sp_cursorclose",
+            "sp_executesql",
+            "sp_prepare",
+            "sp_execute",
+            "sp_prepexec",
+            "sp_prepexecrpc",
+            "sp_unprepare",
         ];
-        let headers = Scan::new(body).le32().map(|length| length as usize).filter(|length| (4..=64).contains(length));
+        let headers =
+            Scan::new(body).le32().map(|length| length as usize).filter(|length| (4..=64).contains(length));
         let mut scan = Scan::new(body.get(headers.unwrap_or(0)..).unwrap_or_default());
         let name = match scan.le16() {
-            Some(0xffff) => scan.le16().and_then(|number| KNOWN.get(usize::from(number))).map(|name| (*name).to_owned()),
+            Some(0xffff) => {
+                scan.le16().and_then(|number| KNOWN.get(usize::from(number))).map(|name| (*name).to_owned())
+            }
             Some(length) => scan.take(2 * usize::from(length)).map(utf16),
             None => None,
         };

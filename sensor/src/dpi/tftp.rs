@@ -62,7 +62,8 @@ impl Dissector for Tftp {
             Some(3) => self.data(scan, context),
             Some(4) => {}
             Some(5) => {
-                let (code, message) = (scan.be16().unwrap_or_default(), scan.zero_ended().unwrap_or_default());
+                let (code, message) =
+                    (scan.be16().unwrap_or_default(), scan.zero_ended().unwrap_or_default());
                 let text = format!("error {code}: {}", String::from_utf8_lossy(message));
                 context.metadata.add(Field::Status, text.trim_end_matches([':', ' ']));
                 self.end(false, context);
@@ -70,7 +71,8 @@ impl Dissector for Tftp {
             Some(6) => {
                 while let (Some(name), Some(value)) = (scan.zero_ended(), scan.zero_ended()) {
                     if name.eq_ignore_ascii_case(b"blksize") {
-                        self.block_bytes = super::scan::decimal(value).and_then(|value| usize::try_from(value).ok());
+                        self.block_bytes =
+                            super::scan::decimal(value).and_then(|value| usize::try_from(value).ok());
                     }
                 }
             }
@@ -98,7 +100,8 @@ impl Request {
         };
         let is_text = |text: &[u8]| text.len() <= TEXT_BYTES_MAX && super::scan::is_text(text);
         let (file, mode) = (scan.zero_ended()?, scan.zero_ended()?);
-        let is_mode = [&b"octet"[..], b"netascii", b"mail"].iter().any(|known| mode.eq_ignore_ascii_case(known));
+        let is_mode =
+            [&b"octet"[..], b"netascii", b"mail"].iter().any(|known| mode.eq_ignore_ascii_case(known));
         if !is_mode || file.is_empty() || !is_text(file) {
             return None;
         }
@@ -176,8 +179,8 @@ impl Tftp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_common::net::Direction;
     use crate::dpi::trial::{Trial, survives_damaged_datagrams};
+    use weir_common::net::Direction;
 
     const READ: &[u8] = b"\0\x01boot.img\0octet\0blksize\x001024\0";
 
@@ -213,6 +216,10 @@ mod tests {
 
     #[test]
     fn no_damage_panics() {
-        survives_damaged_datagrams::<Tftp>(&[(Direction::Forward, READ), (Direction::Reverse, b"\0\x03\0\x01abc"), (Direction::Reverse, b"\0\x05\0\x01no\0")]);
+        survives_damaged_datagrams::<Tftp>(&[
+            (Direction::Forward, READ),
+            (Direction::Reverse, b"\0\x03\0\x01abc"),
+            (Direction::Reverse, b"\0\x05\0\x01no\0"),
+        ]);
     }
 }

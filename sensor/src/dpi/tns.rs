@@ -43,7 +43,11 @@ impl Dissector for Tns {
         let mut scan = Scan::new(first.bytes);
         let head = (scan.be16(), scan.be16(), scan.u8(), scan.u8(), scan.be16());
         let (Some(length), Some(checksum), Some(kind), Some(_), Some(header_checksum)) = head else {
-            return if first.bytes.len() < HEADER_BYTES && first.has_port_of(&[1521, 1526]) { Probe::Unsure } else { Probe::NotForUs };
+            return if first.bytes.len() < HEADER_BYTES && first.has_port_of(&[1521, 1526]) {
+                Probe::Unsure
+            } else {
+                Probe::NotForUs
+            };
         };
         let length = usize::from(length);
         if checksum != 0 || header_checksum != 0 || length < HEADER_BYTES {
@@ -59,9 +63,15 @@ impl Dissector for Tns {
                 if !is_version {
                     return Probe::NotForUs;
                 }
-                if connect_data(body).is_some_and(|data| data.starts_with(b"(")) || length < 90 { Probe::Certain } else { Probe::Likely }
+                if connect_data(body).is_some_and(|data| data.starts_with(b"(")) || length < 90 {
+                    Probe::Certain
+                } else {
+                    Probe::Likely
+                }
             }
-            kind::REFUSE if is_exact && memchr::memmem::find(body, b"(DESCRIPTION=").is_some() => Probe::Certain,
+            kind::REFUSE if is_exact && memchr::memmem::find(body, b"(DESCRIPTION=").is_some() => {
+                Probe::Certain
+            }
             kind::ACCEPT if is_exact && first.has_port(1521) => Probe::Likely,
             kind::RESEND if is_exact && length == HEADER_BYTES && first.has_port(1521) => Probe::Likely,
             _ => Probe::NotForUs,
@@ -188,7 +198,8 @@ impl Tns {
                 object.number("version", version);
             }
             if let Some(data) = &self.connect {
-                let client = memchr::memmem::find(data, b"(CID=").and_then(|at| data.get(at..)).unwrap_or_default();
+                let client =
+                    memchr::memmem::find(data, b"(CID=").and_then(|at| data.get(at..)).unwrap_or_default();
                 let values = [
                     ("service_name", value(data, "SERVICE_NAME")),
                     ("sid", value(data, "SID")),

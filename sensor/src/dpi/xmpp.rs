@@ -45,7 +45,12 @@ impl Dissector for Xmpp {
         }
         let head = bytes.get(..bytes.len().min(1024)).unwrap_or(bytes);
         match memchr::memmem::find(head, b"<stream:stream").and_then(|at| head.get(at..)) {
-            Some(stream) if memchr::memmem::find(stream, b"http://etherx.jabber.org/streams").is_some() || memchr::memmem::find(stream, b"jabber:").is_some() => Probe::Certain,
+            Some(stream)
+                if memchr::memmem::find(stream, b"http://etherx.jabber.org/streams").is_some()
+                    || memchr::memmem::find(stream, b"jabber:").is_some() =>
+            {
+                Probe::Certain
+            }
             Some(_) if bytes.len() < 1024 => Probe::Unsure,
             None if bytes.len() < 256 => Probe::Unsure,
             _ => Probe::NotForUs,
@@ -138,7 +143,11 @@ impl Xmpp {
                 }
                 (self.to, self.from) = (to, from);
                 self.version = attribute(tag, "version");
-                self.kind = Some(if memchr::memmem::find(tag, b"jabber:server").is_some() { "server" } else { "client" });
+                self.kind = Some(if memchr::memmem::find(tag, b"jabber:server").is_some() {
+                    "server"
+                } else {
+                    "client"
+                });
                 if let Some(version) = &self.version {
                     context.metadata.set_text(Field::Version, version);
                 }
@@ -176,8 +185,13 @@ impl Xmpp {
             return;
         }
         context.tell(Direction::Forward, Some(0), |object| {
-            object.text_if("kind", self.kind).text_if("to", self.to.as_deref()).text_if("from", self.from.as_deref());
-            object.text_if("version", self.version.as_deref()).text_if("mechanism", self.mechanism.as_deref());
+            object
+                .text_if("kind", self.kind)
+                .text_if("to", self.to.as_deref())
+                .text_if("from", self.from.as_deref());
+            object
+                .text_if("version", self.version.as_deref())
+                .text_if("mechanism", self.mechanism.as_deref());
             object.text_if("outcome", self.outcome);
         });
     }
@@ -193,10 +207,15 @@ mod tests {
 
     #[test]
     fn a_stream_is_told_with_how_it_was_authenticated() {
-        let client = [OPEN, b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGpvZQB4</auth>"].concat();
+        let client =
+            [OPEN, b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGpvZQB4</auth>"]
+                .concat();
         let server = b"<stream:stream from='example.com' xmlns='jabber:client'><success xmlns='x'/>";
         let trial = Trial::<Xmpp>::new().client(&client).server(server);
-        assert_eq!(trial.event(), serde_json::json!({"kind": "client", "to": "example.com", "version": "1.0", "mechanism": "PLAIN", "outcome": "authenticated"}));
+        assert_eq!(
+            trial.event(),
+            serde_json::json!({"kind": "client", "to": "example.com", "version": "1.0", "mechanism": "PLAIN", "outcome": "authenticated"})
+        );
         assert_eq!((trial.text(Field::User), trial.end), ("joe", Some(Progress::Done)));
         cuts_do_not_matter::<Xmpp>(&client, server);
         survives_damage::<Xmpp>(&client, server);

@@ -117,7 +117,8 @@ impl Decoder {
         let trimmed = text.trim_ascii_end();
         let is_soft = !end.is_empty() && trimmed.ends_with(b"=");
         self.end = if is_soft { b"" } else { end };
-        let mut rest = if is_soft { trimmed.get(..trimmed.len().saturating_sub(1)).unwrap_or_default() } else { text };
+        let mut rest =
+            if is_soft { trimmed.get(..trimmed.len().saturating_sub(1)).unwrap_or_default() } else { text };
         let mut is_right = true;
         while let Some(at) = memchr::memchr(b'=', rest) {
             let Some((plain, marked)) = rest.split_at_checked(at) else { break };

@@ -164,7 +164,9 @@ impl Mail {
                 metadata.add(field, &encoded_words(value));
             }
         }
-        for (header, field) in [(Header::Subject, Field::MailSubject), (Header::MessageId, Field::MailMessageId)] {
+        for (header, field) in
+            [(Header::Subject, Field::MailSubject), (Header::MessageId, Field::MailMessageId)]
+        {
             if let Some(value) = self.header(header) {
                 metadata.add(field, &encoded_words(value));
             }
@@ -217,8 +219,12 @@ impl Mail {
                     }
                 }
                 header::Told::Every => {
-                    let mut values =
-                        self.headers.iter().filter(|(have, _)| have == header).map(|(_, value)| value).peekable();
+                    let mut values = self
+                        .headers
+                        .iter()
+                        .filter(|(have, _)| have == header)
+                        .map(|(_, value)| value)
+                        .peekable();
                     if values.peek().is_some() {
                         object.texts(key, values);
                     }
@@ -415,13 +421,19 @@ fn find_links(text: &[u8], links: &mut Vec<Vec<u8>>) {
         from = at + MARK.len();
         let before = text.get(..at).unwrap_or_default();
         let is_link = [&b"http"[..], b"https", b"ftp"].iter().any(|scheme| {
-            before.len().checked_sub(scheme.len()).and_then(|start| before.get(start..)).is_some_and(|tail| tail.eq_ignore_ascii_case(scheme))
+            before
+                .len()
+                .checked_sub(scheme.len())
+                .and_then(|start| before.get(start..))
+                .is_some_and(|tail| tail.eq_ignore_ascii_case(scheme))
         });
         if !is_link {
             continue;
         }
         let rest = text.get(from..).unwrap_or_default();
-        let is_end = |byte: &u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'<>()[]{}|\\^`".contains(byte);
+        let is_end = |byte: &u8| {
+            byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'<>()[]{}|\\^`".contains(byte)
+        };
         let end = rest.iter().position(is_end).unwrap_or(rest.len());
         let link = rest.get(..end.min(LINK_BYTES_MAX)).unwrap_or_default();
         if !link.is_empty() && links.len() < LINKS_MAX && !links.iter().any(|have| have == link) {

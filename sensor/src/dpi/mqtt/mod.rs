@@ -48,8 +48,8 @@ impl Dissector for Mqtt {
     const APP: App = App::Mqtt;
 
     const STARTS: Starts = Starts::stream(&[
-        0x10, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x3a, 0x3b, 0x3c, 0x3d, 0x40, 0x50, 0x62, 0x70, 0x82, 0x90, 0xa2,
-        0xb0, 0xc0, 0xd0,
+        0x10, 0x20, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x3a, 0x3b, 0x3c, 0x3d, 0x40, 0x50, 0x62, 0x70, 0x82,
+        0x90, 0xa2, 0xb0, 0xc0, 0xd0,
     ]);
 
     fn probe(first: &First<'_>) -> Probe {
@@ -60,7 +60,8 @@ impl Dissector for Mqtt {
         };
         let body = bytes.get(start..).unwrap_or_default();
         if *head == 0x10 {
-            let known: [&[u8]; 4] = [b"\0\x04MQTT\x04", b"\0\x04MQTT\x05", b"\0\x06MQIsdp\x03", b"\0\x04MQTT\x03"];
+            let known: [&[u8]; 4] =
+                [b"\0\x04MQTT\x04", b"\0\x04MQTT\x05", b"\0\x06MQIsdp\x03", b"\0\x04MQTT\x03"];
             if known.iter().any(|known| body.starts_with(known)) && length >= 10 {
                 return Probe::Certain;
             }
@@ -76,11 +77,15 @@ impl Dissector for Mqtt {
             (kind::CONNACK, 2) => matches!(body, [0 | 1, 0..=5, ..]),
             (kind::PUBLISH, _) => {
                 let topic = packet::topic(body);
-                topic.is_some_and(|topic| !topic.is_empty() && topic.iter().all(|byte| *byte >= b' ' && *byte != 0x7f)) && head & 6 != 6
+                topic.is_some_and(|topic| {
+                    !topic.is_empty() && topic.iter().all(|byte| *byte >= b' ' && *byte != 0x7f)
+                }) && head & 6 != 6
             }
             (kind::PUBACK | kind::PUBREC | kind::PUBREL | kind::PUBCOMP | kind::UNSUBACK, 2) => is_whole,
             (kind::PINGREQ | kind::PINGRESP, 0) => body.is_empty(),
-            (kind::SUBSCRIBE, 6..) => body.get(2..).and_then(packet::topic).is_some_and(|topic| !topic.is_empty()),
+            (kind::SUBSCRIBE, 6..) => {
+                body.get(2..).and_then(packet::topic).is_some_and(|topic| !topic.is_empty())
+            }
             (kind::SUBACK, 3) => matches!(body, [_, _, 0..=2 | 0x80]),
             _ => false,
         };

@@ -28,8 +28,22 @@ pub(super) mod kind {
 }
 
 const NAMES: [&str; 16] = [
-    "unassigned", "connect", "connack", "publish", "puback", "pubrec", "pubrel", "pubcomp", "subscribe", "suback",
-    "unsubscribe", "unsuback", "pingreq", "pingresp", "disconnect", "auth",
+    "unassigned",
+    "connect",
+    "connack",
+    "publish",
+    "puback",
+    "pubrec",
+    "pubrel",
+    "pubcomp",
+    "subscribe",
+    "suback",
+    "unsubscribe",
+    "unsuback",
+    "pingreq",
+    "pingresp",
+    "disconnect",
+    "auth",
 ];
 
 /// A packet, as far as it is there.
@@ -226,7 +240,9 @@ impl<'a> Packet<'a> {
             _ => {}
         }
         let has_properties = !matches!(self.kind, kind::SUBACK | kind::UNSUBSCRIBE | kind::UNSUBACK);
-        if let Some(properties) = self.properties.filter(|properties| has_properties && !properties.is_empty()) {
+        if let Some(properties) =
+            self.properties.filter(|properties| has_properties && !properties.is_empty())
+        {
             write_properties(properties, &mut object);
         }
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
-const CONNECT: &[u8] = b"\x10\x19\0\x04MQTT\x04\xc2\0\x3c\0\x03dev\0\x03joe\0\x01x";
+const CONNECT: &[u8] = b"\x10\x17\0\x04MQTT\x04\xc2\0\x3c\0\x03dev\0\x03joe\0\x01x";
 const CONNACK: &[u8] = b"\x20\x02\0\0";
 const PUBLISH: &[u8] = b"\x32\x08\0\x01t\0\x07abc";
 const PUBACK: &[u8] = b"\x40\x02\0\x07";
@@ -13,7 +13,12 @@ fn exchanges_are_told_with_what_acknowledges_them() {
     let learned = trial.learned();
     assert_eq!((trial.events.len(), trial.malformed), (2, 0), "{learned}");
     assert!(learned.contains(r#""client_id":"dev","flags":{"username":true,"password":true,"will_retain":false,"will":false,"clean_session":true},"username":"joe""#), "{learned}");
-    assert!(learned.contains(r#""connack":{"qos":0,"retain":false,"dup":false,"session_present":false,"return_code":0}}"#), "{learned}");
+    assert!(
+        learned.contains(
+            r#""connack":{"qos":0,"retain":false,"dup":false,"session_present":false,"return_code":0}}"#
+        ),
+        "{learned}"
+    );
     assert!(learned.contains(r#"mqtt {"publish":{"qos":1,"retain":false,"dup":false,"topic":"t","message_id":7,"message":"abc"},"puback":{"qos":0,"retain":false,"dup":false,"message_id":7}}"#), "{learned}");
     assert!(learned.contains("user joe\n") && learned.contains("object t\n"), "{learned}");
 }
@@ -47,7 +52,9 @@ fn a_long_message_passes_and_is_told_in_part() {
 
 #[test]
 fn connects_are_recognised_and_others_by_port() {
-    let probe = |bytes: &[u8], port| Mqtt::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000));
+    let probe = |bytes: &[u8], port| {
+        Mqtt::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(port, 4000))
+    };
     assert_eq!(probe(CONNECT, 9), Probe::Certain);
     assert_eq!(probe(&CONNECT[..6], 9), Probe::Unsure);
     assert_eq!(probe(b"\x10\x03abc", 1883), Probe::NotForUs);

@@ -94,7 +94,12 @@ pub(super) fn arguments(version: u32, procedure: u32, bytes: &[u8]) -> Arguments
     arguments
 }
 
-fn read_2<'a>(procedure: u32, arguments: &mut Arguments<'a>, scan: &mut Scan<'a>, whole: usize) -> Option<()> {
+fn read_2<'a>(
+    procedure: u32,
+    arguments: &mut Arguments<'a>,
+    scan: &mut Scan<'a>,
+    whole: usize,
+) -> Option<()> {
     if procedure == 0 || procedure == 3 || procedure == 7 {
         return Some(());
     }
@@ -134,7 +139,12 @@ fn rename<'a>(arguments: &mut Arguments<'a>, scan: &mut Scan<'a>, version: u32) 
     Some(())
 }
 
-fn read_3<'a>(procedure: u32, arguments: &mut Arguments<'a>, scan: &mut Scan<'a>, whole: usize) -> Option<()> {
+fn read_3<'a>(
+    procedure: u32,
+    arguments: &mut Arguments<'a>,
+    scan: &mut Scan<'a>,
+    whole: usize,
+) -> Option<()> {
     if procedure == 0 {
         return Some(());
     }
@@ -212,11 +222,20 @@ fn compound<'a>(arguments: &mut Arguments<'a>, scan: &mut Scan<'a>, whole: usize
             op::PUTFH | op::PUTROOTFH | op::PUTPUBFH | op::GETFH | op::SAVEFH | op::RESTOREFH | op::SEQUENCE
         );
         // Attributes are asked for behind nearly everything.
-        if !is_around && !(operation == op::GETATTR && arguments.procedure != 1) && !(operation == op::ACCESS && arguments.procedure != 1) {
+        if !is_around
+            && !(operation == op::GETATTR && arguments.procedure != 1)
+            && !(operation == op::ACCESS && arguments.procedure != 1)
+        {
             arguments.procedure = operation;
         }
         match operation {
-            op::PUTROOTFH | op::PUTPUBFH | op::GETFH | op::SAVEFH | op::RESTOREFH | op::READLINK | op::LOOKUPP => {}
+            op::PUTROOTFH
+            | op::PUTPUBFH
+            | op::GETFH
+            | op::SAVEFH
+            | op::RESTOREFH
+            | op::READLINK
+            | op::LOOKUPP => {}
             op::PUTFH => arguments.handle = handle(scan, 4)?,
             op::SEQUENCE => drop(scan.take(32)?),
             op::ACCESS => drop(scan.be32()?),
@@ -379,7 +398,13 @@ fn compound_results<'a>(results: &mut Results<'a>, scan: &mut Scan<'a>, whole: u
             return None;
         }
         match operation {
-            op::PUTFH | op::PUTROOTFH | op::PUTPUBFH | op::SAVEFH | op::RESTOREFH | op::LOOKUP | op::LOOKUPP => {}
+            op::PUTFH
+            | op::PUTROOTFH
+            | op::PUTPUBFH
+            | op::SAVEFH
+            | op::RESTOREFH
+            | op::LOOKUP
+            | op::LOOKUPP => {}
             op::SEQUENCE => drop(scan.take(36)?),
             op::ACCESS => drop(scan.be64()?),
             op::GETATTR => {

@@ -155,7 +155,9 @@ impl Dissector for Nfs {
         if is_over || side.is_lost {
             side.passing = None;
         }
-        if let Some(file) = self.files.iter_mut().find(|file| file.call.id == transfer).and_then(|file| file.file.as_mut()) {
+        if let Some(file) =
+            self.files.iter_mut().find(|file| file.call.id == transfer).and_then(|file| file.file.as_mut())
+        {
             file.gap(of_file);
         }
         Progress::Used(0)
@@ -170,7 +172,8 @@ impl Dissector for Nfs {
 }
 
 fn is_message_at(rest: &[u8]) -> bool {
-    record(rest).is_some_and(|(size, _)| size < 4 << 20) && rest.get(MARK_BYTES..).and_then(Message::parse).is_some()
+    record(rest).is_some_and(|(size, _)| size < 4 << 20)
+        && rest.get(MARK_BYTES..).and_then(Message::parse).is_some()
 }
 
 impl Nfs {
@@ -217,7 +220,10 @@ impl Nfs {
     }
 
     fn remember(&mut self, handle: &[u8], name: &[u8]) {
-        if handle.is_empty() || name.is_empty() || self.names.iter().any(|(known, old)| **known == *handle && **old == *name) {
+        if handle.is_empty()
+            || name.is_empty()
+            || self.names.iter().any(|(known, old)| **known == *handle && **old == *name)
+        {
             return;
         }
         if self.names.len() >= NAMES_MAX {
@@ -296,7 +302,9 @@ impl Nfs {
                 return passing;
             }
             What::Write if results.status == 0 => {
-                if let Some(transfer) = self.files.iter_mut().find(|file| file.is_write && file.call.handle == pending.handle) {
+                if let Some(transfer) =
+                    self.files.iter_mut().find(|file| file.is_write && file.call.handle == pending.handle)
+                {
                     transfer.status = results.status;
                 }
                 return None;
@@ -311,9 +319,16 @@ impl Nfs {
     }
 
     /// Bytes of a file: those that are there, and how many are still to pass.
-    fn transfer(&mut self, call: &Pending, data: Data, body: &[u8], context: &mut Context<'_>) -> Option<(u64, u64)> {
+    fn transfer(
+        &mut self,
+        call: &Pending,
+        data: Data,
+        body: &[u8],
+        context: &mut Context<'_>,
+    ) -> Option<(u64, u64)> {
         let is_write = call.what == What::Write;
-        let known = self.files.iter().position(|file| file.is_write == is_write && file.call.handle == call.handle);
+        let known =
+            self.files.iter().position(|file| file.is_write == is_write && file.call.handle == call.handle);
         let at = match known {
             Some(at) => at,
             None => {
@@ -357,7 +372,9 @@ impl Nfs {
     }
 
     fn end_transfer(&mut self, handle: &[u8], is_write: bool, context: &mut Context<'_>) {
-        if let Some(at) = self.files.iter().position(|file| file.is_write == is_write && *file.call.handle == *handle) {
+        if let Some(at) =
+            self.files.iter().position(|file| file.is_write == is_write && *file.call.handle == *handle)
+        {
             self.files.remove(at).end(true, context);
         }
     }
@@ -375,7 +392,9 @@ impl Pending {
     }
 
     fn describe(&self, status: u32, is_file: bool, object: &mut Object<'_>) {
-        object.number("version", self.version).text("procedure", &names::procedure(self.version, self.procedure));
+        object
+            .number("version", self.version)
+            .text("procedure", &names::procedure(self.version, self.procedure));
         object.bytes("filename", &self.name);
         if !self.handle.is_empty() {
             object.display("hhash", format_args!("{:x}", crc32fast::hash(&self.handle)));
@@ -451,7 +470,13 @@ mod tests {
 
     fn call(xid: u32, version: u32, procedure: u32, arguments: &[Vec<u8>]) -> Vec<u8> {
         let unix = [words(&[1]), opaque(b"host"), words(&[1000, 100, 0])].concat();
-        [words(&[xid, 0, 2, 100_003, version, procedure, 1]), opaque(&unix), words(&[0, 0]), arguments.concat()].concat()
+        [
+            words(&[xid, 0, 2, 100_003, version, procedure, 1]),
+            opaque(&unix),
+            words(&[0, 0]),
+            arguments.concat(),
+        ]
+        .concat()
     }
 
     fn reply(xid: u32, results: &[Vec<u8>]) -> Vec<u8> {
@@ -482,7 +507,10 @@ mod tests {
         let learned = trial.learned();
         assert!(learned.contains(r#""procedure":"LOOKUP","filename":"a.txt","hhash":""#), "{learned}");
         assert!(learned.contains(r#""file_tx":true,"type":"response","status":"OK","read":{"first":true,"last":true,"last_xid":2,"chunks":1}"#), "{learned}");
-        assert!(learned.contains("\"filename\":\"a.txt\",\"gaps\":false") && learned.contains("\"size\":20000"), "{learned}");
+        assert!(
+            learned.contains("\"filename\":\"a.txt\",\"gaps\":false") && learned.contains("\"size\":20000"),
+            "{learned}"
+        );
         assert!(trial.events[0].beside.starts_with(br#""rpc":{"xid":1,"status":"ACCEPTED","auth_type":"UNIX","creds":{"machine_name":"host","uid":1000,"gid":100}}"#));
     }
 
@@ -513,11 +541,22 @@ mod tests {
 
     #[test]
     fn a_compound_is_named_by_what_it_is_for() {
-        let compound = [opaque(b""), words(&[0, 4, 22]), opaque(b"dirfh"), words(&[15]), opaque(b"etc"), words(&[10, 9, 1, 3])];
+        let compound = [
+            opaque(b""),
+            words(&[0, 4, 22]),
+            opaque(b"dirfh"),
+            words(&[15]),
+            opaque(b"etc"),
+            words(&[10, 9, 1, 3]),
+        ];
         let results = [words(&[0]), opaque(b""), words(&[3, 22, 0, 15, 0, 10, 0]), opaque(b"fh")];
-        let trial = Trial::<Nfs>::new().client(&mark(&call(9, 4, 1, &compound))).server(&mark(&reply(9, &results)));
+        let trial =
+            Trial::<Nfs>::new().client(&mark(&call(9, 4, 1, &compound))).server(&mark(&reply(9, &results)));
         let event = trial.event();
-        assert_eq!((&event["version"], &event["procedure"], &event["filename"]), (&4.into(), &"LOOKUP".into(), &"etc".into()));
+        assert_eq!(
+            (&event["version"], &event["procedure"], &event["filename"]),
+            (&4.into(), &"LOOKUP".into(), &"etc".into())
+        );
     }
 
     #[test]
@@ -525,6 +564,9 @@ mod tests {
         let client = mark(&call(1, 3, 7, &[opaque(b"file"), words(&[0, 0, 5, 2]), opaque(b"hello")]));
         let server = mark(&reply(1, &[words(&[0, 0, 0, 5, 2, 0, 0])]));
         survives_damage::<Nfs>(&client, &server);
-        survives_damaged_datagrams::<Nfs>(&[(Direction::Forward, &client[4..]), (Direction::Reverse, &server[4..])]);
+        survives_damaged_datagrams::<Nfs>(&[
+            (Direction::Forward, &client[4..]),
+            (Direction::Reverse, &server[4..]),
+        ]);
     }
 }

@@ -15,11 +15,18 @@ pub(super) fn stomp(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     let headers = bytes.get(used..).unwrap_or_default();
-    let known: [&[u8]; 7] = [b"accept-version:", b"host:", b"login:", b"heart-beat:", b"version:", b"session:", b"server:"];
+    let known: [&[u8]; 7] =
+        [b"accept-version:", b"host:", b"login:", b"heart-beat:", b"version:", b"session:", b"server:"];
     match line(headers) {
         Some((header, _)) if known.iter().any(|known| header.starts_with(known)) => Probe::Certain,
         // Nothing but the end.
-        Some((b"", _)) => if headers.iter().any(|byte| *byte == 0) { Probe::Certain } else { Probe::Unsure },
+        Some((b"", _)) => {
+            if headers.iter().any(|byte| *byte == 0) {
+                Probe::Certain
+            } else {
+                Probe::Unsure
+            }
+        }
         Some(_) => Probe::NotForUs,
         None if headers.len() < 256 && is_text(headers) => Probe::Unsure,
         None => Probe::NotForUs,
@@ -40,7 +47,13 @@ pub(super) fn nats(first: &First<'_>) -> Probe {
             None => Probe::NotForUs,
         };
     }
-    let is_word = first.has_port(4222) && line(bytes).is_some_and(|(text, _)| matches!(text, b"PING" | b"PONG" | b"+OK") || text.starts_with(b"PUB ") || text.starts_with(b"SUB ") || text.starts_with(b"MSG "));
+    let is_word = first.has_port(4222)
+        && line(bytes).is_some_and(|(text, _)| {
+            matches!(text, b"PING" | b"PONG" | b"+OK")
+                || text.starts_with(b"PUB ")
+                || text.starts_with(b"SUB ")
+                || text.starts_with(b"MSG ")
+        });
     if is_word { Probe::Likely } else { Probe::NotForUs }
 }
 
@@ -59,9 +72,15 @@ pub(super) fn kafka(first: &First<'_>) -> Probe {
     let is_exact = first.bytes.len() as u64 == u64::from(size) + 4;
     if first.source_port == 9092 && is_exact {
         // An answer says only which request it is for.
-        return if scan.be32().is_some_and(|correlation| correlation < 1 << 24) { Probe::Likely } else { Probe::NotForUs };
+        return if scan.be32().is_some_and(|correlation| correlation < 1 << 24) {
+            Probe::Likely
+        } else {
+            Probe::NotForUs
+        };
     }
-    let (Some(key), Some(version), Some(correlation), Some(length)) = (scan.be16(), scan.be16(), scan.be32(), scan.be16()) else {
+    let (Some(key), Some(version), Some(correlation), Some(length)) =
+        (scan.be16(), scan.be16(), scan.be32(), scan.be16())
+    else {
         return Probe::NotForUs;
     };
     if key > KAFKA_KEY_MAX || version > KAFKA_VERSION_MAX || correlation > 1 << 30 {
@@ -98,7 +117,9 @@ pub(super) fn openwire(first: &First<'_>) -> Probe {
 pub(super) fn drda(first: &First<'_>) -> Probe {
     let mut scan = Scan::new(first.bytes);
     let head = (scan.be16(), scan.u8(), scan.u8(), scan.be16(), scan.be16(), scan.be16());
-    let (Some(length), Some(0xd0), Some(format), Some(_), Some(inner), Some(code)) = head else { return Probe::NotForUs };
+    let (Some(length), Some(0xd0), Some(format), Some(_), Some(inner), Some(code)) = head else {
+        return Probe::NotForUs;
+    };
     let is_right = length >= 10 && inner.checked_add(6) == Some(length) && matches!(format & 0x0f, 1..=3);
     let is_known = matches!(code, 0x1041 | 0x1443 | 0x106d | 0x106e | 0x2001 | 0x2201);
     if is_right && is_known { Probe::Certain } else { Probe::NotForUs }

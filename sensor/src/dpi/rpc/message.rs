@@ -177,7 +177,8 @@ pub(in crate::dpi) fn probe(first: &First<'_>, port: u16, is_known: impl Fn(u32,
         return if first.is_stream() { Probe::Unsure } else { Probe::NotForUs };
     };
     if kind == 1 {
-        let is_reply = Message::parse(bytes).is_some_and(|message| matches!(message.kind, Kind::Reply(reply) if reply.accept == Some(0)));
+        let is_reply = Message::parse(bytes)
+            .is_some_and(|message| matches!(message.kind, Kind::Reply(reply) if reply.accept == Some(0)));
         return if is_reply && first.source_port == port { Probe::Likely } else { Probe::NotForUs };
     }
     if kind != 0 || scan.be32().is_some_and(|version| version != 2) {

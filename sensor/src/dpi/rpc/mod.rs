@@ -195,7 +195,9 @@ fn about(call: &Call<'_>) -> String {
     match (call.program, call.version, call.procedure) {
         (PORTMAP, 2, 1..=3) => scan.be32().map(program_name).unwrap_or_default(),
         (PORTMAP, 3 | 4, 1..=3) => scan.be32().map(program_name).unwrap_or_default(),
-        (MOUNT, _, 1 | 3) => opaque(&mut scan).map(|path| String::from_utf8_lossy(path).into_owned()).unwrap_or_default(),
+        (MOUNT, _, 1 | 3) => {
+            opaque(&mut scan).map(|path| String::from_utf8_lossy(path).into_owned()).unwrap_or_default()
+        }
         _ => String::new(),
     }
 }
@@ -248,7 +250,8 @@ mod tests {
 
     #[test]
     fn records_of_a_stream_are_the_same() {
-        let mark = |message: Vec<u8>| [&(message.len() as u32 | 1 << 31).to_be_bytes()[..], &message].concat();
+        let mark =
+            |message: Vec<u8>| [&(message.len() as u32 | 1 << 31).to_be_bytes()[..], &message].concat();
         let trial = Trial::<Rpc>::new().client(&mark(getport())).server(&mark(answer()));
         assert_eq!(trial.events.len(), 1);
         survives_damage::<Rpc>(&mark(getport()), &mark(answer()));
@@ -260,6 +263,9 @@ mod tests {
         assert_eq!(probe(&getport()), Probe::Certain);
         assert_eq!(probe(&words(&[7, 0, 2, 100_003, 3, 1, 0, 0, 0, 0])), Probe::NotForUs);
         assert_eq!(probe(&answer()), Probe::NotForUs);
-        survives_damaged_datagrams::<Rpc>(&[(Direction::Forward, &getport()), (Direction::Reverse, &answer())]);
+        survives_damaged_datagrams::<Rpc>(&[
+            (Direction::Forward, &getport()),
+            (Direction::Reverse, &answer()),
+        ]);
     }
 }
