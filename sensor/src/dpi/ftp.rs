@@ -277,7 +277,7 @@ impl Ftp {
             }
             b"LIST" | b"NLST" | b"MLSD" => self.announce(&command, b"", context),
             b"DELE" | b"RNFR" | b"RNTO" | b"MKD" | b"RMD" => {
-                context.metadata.add(Field::Object, &argument_text())
+                context.metadata.add(Field::Object, &argument_text());
             }
             _ => {}
         }
