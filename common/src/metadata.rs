@@ -81,7 +81,7 @@ impl Family {
             (Family::Of(App::Dns), App::Mdns | App::Llmnr | App::Doh2) => true,
             (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
             (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2) => true,
-            (Family::Of(App::Smtp), App::Imap | App::Pop3 | App::Nntp) => true,
+            (Family::Of(App::Smtp), App::Imap | App::Pop3) => true,
             (Family::Of(own), _) => own as u16 == app as u16,
         }
     }
