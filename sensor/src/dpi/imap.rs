@@ -84,6 +84,8 @@ pub(super) struct Imap {
 struct Literal {
     left: u64,
     mail: Option<Box<Mail>>,
+    /// The account that LOGIN names.
+    account: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -246,8 +248,12 @@ impl Imap {
         let Some(literal) = &mut self.literals[context.direction.index()] else { return 0 };
         let size = usize::try_from(literal.left).unwrap_or(usize::MAX).min(rest.len());
         literal.left -= size as u64;
+        let bytes = rest.get(..size).unwrap_or(rest);
         if let Some(mail) = &mut literal.mail {
-            mail.bytes(rest.get(..size).unwrap_or(rest), context);
+            mail.bytes(bytes, context);
+        }
+        if let Some(account) = literal.account.as_mut().filter(|account| account.len() < LINE_BYTES_TOLD) {
+            account.extend_from_slice(bytes.get(..LINE_BYTES_TOLD).unwrap_or(bytes));
         }
         if literal.left == 0 {
             self.end_literal(true, context);
@@ -259,6 +265,9 @@ impl Imap {
         // The rest of the line that the literal stands in comes next, and is not a new answer.
         let Some(literal) = self.literals[context.direction.index()].take() else { return };
         self.is_in_line[context.direction.index()] = true;
+        if let Some(account) = &literal.account {
+            context.metadata.add(Field::User, &String::from_utf8_lossy(account));
+        }
         let Some(mut mail) = literal.mail else { return };
         mail.end(is_whole, context);
         if context.events.is_some()
@@ -288,7 +297,10 @@ impl Imap {
         }
         let id = self.pending.front().map(|transaction| transaction.id);
         let mail = is_mail.then(|| Mail::begin(context.direction, id));
-        self.literals[context.direction.index()] = Some(Box::new(Literal { left, mail }));
+        let is_login = context.direction == Direction::Forward
+            && self.pending.back().is_some_and(|transaction| transaction.command == b"LOGIN");
+        let account = is_login.then(Vec::new);
+        self.literals[context.direction.index()] = Some(Box::new(Literal { left, mail, account }));
     }
 
     fn request(&mut self, text: &[u8], context: &mut Context<'_>) {
@@ -494,6 +506,16 @@ mod tests {
         let learned = trial.learned();
         assert!(learned.contains("mail_subject x\n") && learned.contains("\"size\":3"), "{learned}");
         assert!(learned.contains("{\"line\":\"a2 OK done\"}") && trial.malformed == 0, "{learned}");
+    }
+
+    #[test]
+    fn an_account_may_be_a_literal() {
+        let trial = Trial::<Imap>::new()
+            .server(SERVER)
+            .client(b"a1 LOGIN {3}\r\n")
+            .server(b"+ go\r\n")
+            .client(b"joe {1}\r\n");
+        assert_eq!(trial.text(Field::User), "joe");
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Dissector for Irc {
             };
         };
         // Colours and emphasis are control characters.
-        if text.iter().any(|byte| *byte == 0) {
+        if text.contains(&0) {
             return Probe::NotForUs;
         }
         let message = message(text);

@@ -238,7 +238,7 @@ impl Mongodb {
                     }
                 }
                 b"payload" if element.kind == 5 && command.name == "saslStart" => {
-                    learn_account(element.value, context)
+                    learn_account(element.value, context);
                 }
                 b"client" if element.kind == 3 => learn_client(element.value, context),
                 _ => {}

@@ -19,12 +19,16 @@ const HEADER_BYTES: usize = 4;
 /// Most commands whose answers are awaited.
 const PENDING_MAX: usize = 64;
 
+/// Most attributes of a query that are passed over.
+const ATTRIBUTES_MAX: u8 = 64;
+
 const CONNECT_WITH_DB: u32 = 1 << 3;
 const COMPRESS: u32 = 1 << 5;
 const PROTOCOL_41: u32 = 1 << 9;
 const SSL: u32 = 1 << 11;
 const SECURE_CONNECTION: u32 = 1 << 15;
 const LENENC_AUTH: u32 = 1 << 21;
+const QUERY_ATTRIBUTES: u32 = 1 << 27;
 
 const COMMANDS: &[&str] = &[
     "sleep",
@@ -67,6 +71,8 @@ pub(super) struct Mysql {
     has_greeting: bool,
     has_login: bool,
     is_compressed: bool,
+    /// Queries have parameters before their text.
+    has_attributes: bool,
     pending: VecDeque<Command>,
     transactions: u64,
     is_lost: [bool; 2],
@@ -199,6 +205,43 @@ fn login(body: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     Some((capabilities, user, database))
 }
 
+/// The text of a query behind its attributes: how many, how many sets, which are null, what they are, their
+/// values.
+fn behind_attributes(text: &[u8]) -> Option<&[u8]> {
+    let mut scan = Scan::new(text);
+    let count = scan.u8().filter(|count| *count <= ATTRIBUTES_MAX)?;
+    scan.u8().filter(|sets| *sets == 1)?;
+    if count == 0 {
+        return Some(scan.rest());
+    }
+    let nulls = scan.take(usize::from(count).div_ceil(8))?;
+    scan.u8().filter(|is_bound| *is_bound == 1)?;
+    let mut kinds = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        kinds.push(scan.le16()? & 0xff);
+        let length = scan.u8().filter(|length| *length < 0xfb)?;
+        scan.take(length.into())?;
+    }
+    for (at, kind) in kinds.into_iter().enumerate() {
+        if (nulls.get(at / 8)? >> (at % 8)) & 1 == 1 {
+            continue;
+        }
+        let length = match kind {
+            1 => 1,
+            2 | 13 => 2,
+            3 | 4 | 9 => 4,
+            5 | 8 => 8,
+            // Times begin with their length, and so do strings; that of longer ones is longer.
+            _ => match scan.u8()? {
+                0xfc => scan.le16()?.into(),
+                length => usize::from(length),
+            },
+        };
+        scan.take(length)?;
+    }
+    Some(scan.rest())
+}
+
 impl Mysql {
     /// A packet of the client. Whether TLS begins behind it.
     fn client(&mut self, number: u8, body: &[u8], context: &mut Context<'_>) -> bool {
@@ -208,8 +251,10 @@ impl Mysql {
                 return false;
             };
             if user.is_empty() && database.is_empty() && body.len() == 32 && capabilities & SSL != 0 {
+                self.tell(&Command { name: "starttls", ..Command::default() }, None, context);
                 return true;
             }
+            self.has_attributes = capabilities & QUERY_ATTRIBUTES != 0;
             self.has_login = true;
             context.metadata.add(Field::User, &String::from_utf8_lossy(user));
             if !database.is_empty() {
@@ -233,6 +278,11 @@ impl Mysql {
         let Some(name) = COMMANDS.get(usize::from(*code)) else {
             *context.malformed += 1;
             return false;
+        };
+        let text = match *name {
+            "query" if self.has_attributes => behind_attributes(text).unwrap_or(text),
+            "field_list" => text.split(|byte| *byte == 0).next().unwrap_or_default(),
+            _ => text,
         };
         let has_text =
             matches!(*name, "query" | "stmt_prepare" | "init_db" | "field_list" | "create_db" | "drop_db");
@@ -295,10 +345,10 @@ impl Mysql {
         let server = context.metadata.text(Field::ServerSoftware).map(str::to_owned);
         context.tell(Direction::Forward, Some(id), |object| {
             object.text("command", command.name);
+            if matches!(command.name, "login" | "starttls") {
+                object.text_if("server", server.as_deref());
+            }
             if command.name == "login" {
-                if let Some(server) = server.as_deref() {
-                    object.text("server", server);
-                }
                 object.bytes("user", &command.user);
                 if !command.database.is_empty() {
                     object.bytes("database", &command.database);
@@ -379,6 +429,16 @@ mod tests {
         assert!(learned.contains(r#"{"status":"error","code":1064,"message":"no"}"#), "{learned}");
         cuts_do_not_matter::<Mysql>(&client, &server);
         survives_damage::<Mysql>(&client, &server);
+    }
+
+    #[test]
+    fn a_query_stands_behind_its_attributes() {
+        assert_eq!(behind_attributes(b"\0\x01select 1"), Some(&b"select 1"[..]));
+        let two = b"\x02\x01\0\x01\xfe\0\x01a\x03\0\x01b\x02xy\x07\0\0\0select 2";
+        assert_eq!(behind_attributes(two), Some(&b"select 2"[..]));
+        for cut in 0..two.len() {
+            behind_attributes(&two[..cut]);
+        }
     }
 
     #[test]

@@ -83,9 +83,9 @@ impl Dissector for Nntp {
             return Probe::NotForUs;
         }
         if text.starts_with(b"200 ") || text.starts_with(b"201 ") {
-            let says_so = [&b"NNTP"[..], b"news", b"INN", b"posting"]
-                .iter()
-                .any(|word| scan::contains_ignoring_case(text, word));
+            let words: [&[u8]; 5] =
+                [b"NNTP", b"InterNetNews", b"posting ok", b"posting allowed", b"no posting"];
+            let says_so = words.iter().any(|word| scan::contains_ignoring_case(text, word));
             return match (says_so, first.has_port_of(&[119, 433])) {
                 (true, true) => Probe::Certain,
                 (true, false) | (false, true) => Probe::Likely,

@@ -207,7 +207,7 @@ impl Pop3 {
         }
         match &name[..] {
             b"USER" | b"APOP" => {
-                context.metadata.add(Field::User, &String::from_utf8_lossy(word(arguments).0))
+                context.metadata.add(Field::User, &String::from_utf8_lossy(word(arguments).0));
             }
             b"AUTH" => {
                 let (mechanism, initial) = word(arguments);
@@ -301,12 +301,11 @@ impl Pop3 {
     }
 }
 
-/// Tells a command and its answer: whether it is positive, its text, its lines. Returns the `pop3` member.
-fn tell(
-    command: Option<&Command>,
-    answer: Option<(bool, &[u8], &[Vec<u8>])>,
-    context: &mut Context<'_>,
-) -> Vec<u8> {
+/// Whether an answer is positive, its text, its lines.
+type Answer<'a> = (bool, &'a [u8], &'a [Vec<u8>]);
+
+/// Tells a command and its answer. Returns the `pop3` member.
+fn tell(command: Option<&Command>, answer: Option<Answer<'_>>, context: &mut Context<'_>) -> Vec<u8> {
     let (app, time) = (context.app, context.time);
     let Some(events) = context.events.as_deref_mut() else { return Vec::new() };
     let mut body = Vec::with_capacity(256);

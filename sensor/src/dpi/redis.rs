@@ -28,8 +28,11 @@ pub(super) struct Redis {
     sides: [Side; 2],
     words: Vec<Vec<u8>>,
     pending: VecDeque<(Vec<u8>, Option<Vec<u8>>)>,
-    reply: Option<(&'static str, Option<Vec<u8>>)>,
+    reply: Option<Reply>,
     transactions: u64,
+    /// Commands that are not answered (CLIENT REPLY): none from now on, or so many.
+    is_silent: bool,
+    unanswered: u8,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +41,9 @@ struct Side {
     outstanding: u64,
     is_lost: bool,
 }
+
+/// The kind of a reply, and the text of a status or an error.
+type Reply = (&'static str, Option<Vec<u8>>);
 
 /// The next element of a value.
 struct Element<'a> {
@@ -81,7 +87,7 @@ fn element(rest: &[u8]) -> Result<Option<Element<'_>>, ()> {
 impl Dissector for Redis {
     const APP: App = App::Redis;
 
-    const STARTS: Starts = Starts::stream(b"*+-$:%");
+    const STARTS: Starts = Starts::stream(b"*+-$:%ACDEGHIKLMPRSTacdeghiklmprst");
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
@@ -129,6 +135,13 @@ impl Dissector for Redis {
         };
         if text.starts_with(b"-NOAUTH ") || text.starts_with(b"-WRONGPASS ") {
             return Probe::Certain;
+        }
+        // A command as a line of words.
+        let (word, _) = scan::word(text);
+        let is_word =
+            word.len() >= 3 && word.len() <= NAME_BYTES_MAX && word.iter().all(u8::is_ascii_alphabetic);
+        if is_word && first.destination_port == PORT && scan::is_text(text) {
+            return Probe::Likely;
         }
         let is_element = element(bytes).is_ok() && scan::is_text(text);
         if is_element && first.has_port(PORT) { Probe::Likely } else { Probe::NotForUs }
@@ -264,6 +277,12 @@ impl Redis {
                     context.metadata.add(Field::Object, &String::from_utf8_lossy(key));
                 }
             }
+            b"CLIENT" if key.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(b"REPLY")) => {
+                let mode = second.unwrap_or_default().to_ascii_uppercase();
+                self.is_silent = mode == b"OFF";
+                // This one and the next.
+                self.unanswered = if mode == b"SKIP" { 2 } else { 0 };
+            }
             b"CLIENT" => {
                 if key.as_ref().is_some_and(|word| word.eq_ignore_ascii_case(b"SETNAME"))
                     && let Some(client) = second
@@ -276,19 +295,29 @@ impl Redis {
         if self.pending.len() >= PENDING_MAX {
             self.answered(None, context);
         }
+        if self.is_silent || self.unanswered > 0 {
+            self.unanswered = self.unanswered.saturating_sub(1);
+            self.tell(&name, key.as_deref(), None, context);
+            return;
+        }
         self.pending.push_back((name, key));
     }
 
-    fn answered(&mut self, reply: Option<(&'static str, Option<Vec<u8>>)>, context: &mut Context<'_>) {
-        let Some((name, key)) = self.pending.pop_front() else { return };
+    fn answered(&mut self, reply: Option<Reply>, context: &mut Context<'_>) {
+        if let Some((name, key)) = self.pending.pop_front() {
+            self.tell(&name, key.as_deref(), reply, context);
+        }
+    }
+
+    fn tell(&mut self, name: &[u8], key: Option<&[u8]>, reply: Option<Reply>, context: &mut Context<'_>) {
         let id = self.transactions;
         self.transactions += 1;
         if let Some(("error", Some(text))) = &reply {
             context.metadata.add(Field::Status, &String::from_utf8_lossy(scan::word(text).0));
         }
         context.tell(Direction::Forward, Some(id), |object| {
-            object.bytes("command", &name);
-            if let Some(key) = &key {
+            object.bytes("command", name);
+            if let Some(key) = key {
                 object.bytes("key", key);
             }
             if let Some((kind, text)) = &reply {
@@ -326,6 +355,18 @@ mod tests {
         );
         assert!(learned.contains(r#"redis {"command":"KEYS","response":{"type":"array"}}"#), "{learned}");
         cuts_do_not_matter::<Redis>(CLIENT, SERVER);
+    }
+
+    #[test]
+    fn commands_that_are_not_answered_take_no_answer() {
+        let client =
+            b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$4\r\nSKIP\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nINFO\r\n";
+        let trial = Trial::<Redis>::new().client(client).server(b"$1\r\nx\r\n");
+        assert!(
+            trial.learned().ends_with("{\"command\":\"INFO\",\"response\":{\"type\":\"string\"}}\n"),
+            "{}",
+            trial.learned()
+        );
     }
 
     #[test]

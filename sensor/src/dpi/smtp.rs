@@ -290,12 +290,8 @@ impl Smtp {
             }
         }
         // Up to the next line that begins with a dot.
-        let mut end = 0;
-        for dot in memchr::memmem::find_iter(rest, b"\n.") {
-            end = dot + 1;
-            break;
-        }
-        let piece = if end > 0 { rest.get(..end).unwrap_or(rest) } else { rest };
+        let end = memchr::memmem::find(rest, b"\n.").map(|end| end + 1);
+        let piece = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
         mail.bytes(piece, context);
         self.phase = Phase::Data(piece.ends_with(b"\n"));
         piece.len()
@@ -637,109 +633,4 @@ fn is_command(name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dpi::Carrier;
-    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
-
-    const CLIENT: &[u8] = b"EHLO me.example\r\nMAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\n\
-        DATA\r\nFrom: A <a@example.com>\r\nSubject: hi\r\n\r\n..dot\r\nbye\r\n.\r\nQUIT\r\n";
-
-    fn trial() -> Trial<Smtp> {
-        Trial::new()
-    }
-
-    fn whole() -> Trial<Smtp> {
-        let mut trial = trial().server(b"220 mx.example ESMTP Postfix\r\n");
-        for (client, server) in [
-            (&b"EHLO me.example\r\n"[..], &b"250-mx.example\r\n250 PIPELINING\r\n"[..]),
-            (
-                b"MAIL FROM:<a@example.com> SIZE=5\r\nRCPT TO:<b@example.net>\r\nDATA\r\n",
-                b"250 ok\r\n250 ok\r\n354 go\r\n",
-            ),
-            (b"From: A <a@example.com>\r\nSubject: hi\r\n\r\n..dot\r\n.\r\n", b"250 queued\r\n"),
-            (b"QUIT\r\n", b"221 bye\r\n"),
-        ] {
-            trial = trial.client(client).server(server);
-        }
-        trial.close()
-    }
-
-    #[test]
-    fn a_message_is_told_with_its_envelope() {
-        let trial = whole();
-        assert_eq!(trial.malformed, 0);
-        let event = trial.event();
-        assert_eq!(
-            event,
-            serde_json::json!({"helo": "me.example", "mail_from": "<a@example.com>", "rcpt_to": ["<b@example.net>"]})
-        );
-        let beside = String::from_utf8_lossy(&trial.events[0].beside).into_owned();
-        assert!(beside.contains("\"status\":\"PARSE_DONE\",\"from\":\"A <a@example.com>\""), "{beside}");
-        assert_eq!(trial.text(Field::MailFrom), "a@example.com");
-        assert_eq!(trial.text(Field::ServerSoftware), "mx.example ESMTP Postfix");
-        assert_eq!(trial.text(Field::Status), "250");
-    }
-
-    #[test]
-    fn the_client_alone_is_enough() {
-        let trial = trial().client(CLIENT).close();
-        assert_eq!((trial.malformed, trial.events.len()), (0, 1));
-        cuts_do_not_matter::<Smtp>(CLIENT, b"220 late ESMTP\r\n");
-    }
-
-    #[test]
-    fn tls_follows_an_accepted_starttls_only() {
-        let begun = || trial().server(b"220 x ESMTP\r\n").client(b"STARTTLS\r\n");
-        assert_eq!(begun().server(b"220 go\r\n").end, Some(Progress::Switch(8)));
-        let refused = begun().server(b"454 no\r\n");
-        assert_eq!((refused.end, refused.malformed), (None, 1));
-    }
-
-    #[test]
-    fn chunks_are_counted_and_not_searched_for_dots() {
-        let trial = trial()
-            .server(b"220 x ESMTP\r\n")
-            .client(b"EHLO a\r\nMAIL FROM:<a>\r\nBDAT 6\r\nA: b\r\nBDAT 5 LAST\r\n\r\n.\r\nMAIL FROM:<b>\r\n")
-            .server(b"250 a\r\n250 a\r\n250 a\r\n250 a\r\n250 a\r\n")
-            .close();
-        assert_eq!((trial.events.len(), trial.malformed), (2, 0));
-    }
-
-    #[test]
-    fn accounts_are_learned_and_passwords_are_not() {
-        let login = trial()
-            .server(b"220 x ESMTP\r\n")
-            .client(b"AUTH LOGIN\r\n")
-            .server(b"334 VXNlcm5hbWU6\r\n")
-            .client(b"am9l\r\n")
-            .server(b"334 UGFzc3dvcmQ6\r\n")
-            .client(b"c2VjcmV0\r\n")
-            .server(b"235 ok\r\n");
-        assert!(login.learned().contains("user joe\n"));
-        let plain = trial().client(b"EHLO x\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\n");
-        assert!(plain.learned().contains("user joe\n"));
-    }
-
-    #[test]
-    fn greetings_and_commands_are_recognised() {
-        let probe = |bytes: &[u8], port| {
-            Smtp::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000))
-        };
-        assert_eq!(probe(b"220 mx ESMTP\r\n", 9), Probe::Certain);
-        assert_eq!(probe(b"220 mx ready\r\n", 25), Probe::Likely);
-        assert_eq!(probe(b"220 mx ready\r\n", 9), Probe::Unsure);
-        assert_eq!(probe(b"220 FTP server\r\n", 9), Probe::NotForUs);
-        assert_eq!(probe(b"ehlo x\r\n", 9), Probe::Certain);
-        assert_eq!(probe(b"EHL", 9), Probe::Unsure);
-        assert_eq!(probe(b"EHLO\xff", 9), Probe::NotForUs);
-    }
-
-    #[test]
-    fn no_damage_panics() {
-        survives_damage::<Smtp>(
-            CLIENT,
-            b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
-        );
-    }
-}
+mod tests;

@@ -159,7 +159,7 @@ impl Tds {
             (Direction::Forward, kind::BATCH) => self.batch(body, context),
             (Direction::Forward, kind::RPC) => self.call(body, context),
             (Direction::Reverse, kind::RESPONSE | kind::PRELOGIN) if self.is_login_open => {
-                self.answer(body, context)
+                self.answer(body, context);
             }
             (Direction::Reverse, kind::RESPONSE) if self.transactions == 0 => {
                 if let Some([major, minor, high, low, ..]) = prelogin(body, 0) {

@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn a_request_is_told_and_announces_its_answer() {
-        let trial = Trial::<Tftp>::new().over_datagrams().client(READ);
+        let trial = Trial::<Tftp>::new().over_datagrams().between(1024, 69).client(READ);
         assert_eq!(trial.event(), serde_json::json!({"packet": "read", "file": "boot.img", "mode": "octet"}));
-        assert_eq!((trial.expected.len(), trial.expected[0].end.1), (1, 40_000));
+        assert_eq!((trial.expected.len(), trial.expected[0].end.1), (1, 1024));
     }
 
     #[test]

@@ -70,10 +70,13 @@ pub(super) struct Connect<'a> {
     pub(super) version: u8,
     flags: u8,
     pub(super) client: &'a [u8],
-    will: Option<(&'a [u8], &'a [u8], Option<&'a [u8]>)>,
+    will: Option<Will<'a>>,
     pub(super) user: Option<&'a [u8]>,
     password: Option<&'a [u8]>,
 }
+
+/// Topic, message and properties of what is published when the client is gone.
+type Will<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>);
 
 /// The length that stands behind the first byte, and where the body begins.
 pub(super) fn remaining_length(bytes: &[u8]) -> Option<(usize, usize)> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
-const CONNECT: &[u8] = b"\x10\x19\0\x04MQTT\x04\xc2\0\x3c\0\x03dev\0\x03joe\0\x01x";
+const CONNECT: &[u8] = b"\x10\x17\0\x04MQTT\x04\xc2\0\x3c\0\x03dev\0\x03joe\0\x01x";
 const CONNACK: &[u8] = b"\x20\x02\0\0";
 const PUBLISH: &[u8] = b"\x32\x08\0\x01t\0\x07abc";
 const PUBACK: &[u8] = b"\x40\x02\0\x07";

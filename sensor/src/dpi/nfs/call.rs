@@ -222,10 +222,8 @@ fn compound<'a>(arguments: &mut Arguments<'a>, scan: &mut Scan<'a>, whole: usize
             op::PUTFH | op::PUTROOTFH | op::PUTPUBFH | op::GETFH | op::SAVEFH | op::RESTOREFH | op::SEQUENCE
         );
         // Attributes are asked for behind nearly everything.
-        if !is_around
-            && !(operation == op::GETATTR && arguments.procedure != 1)
-            && !(operation == op::ACCESS && arguments.procedure != 1)
-        {
+        let is_beside = matches!(operation, op::GETATTR | op::ACCESS) && arguments.procedure != 1;
+        if !is_around && !is_beside {
             arguments.procedure = operation;
         }
         match operation {
@@ -347,12 +345,8 @@ fn single_results<'a>(
             scan.take(ATTRIBUTES_BYTES_2)?;
             results.data = data(scan, whole);
         }
-        (3, What::Find) => {
-            // Only what is made may come without its handle.
-            if procedure == 3 || scan.be32()? == 1 {
-                results.handle = handle(scan, 3)?;
-            }
-        }
+        // Only what is made may come without its handle.
+        (3, What::Find) if procedure == 3 || scan.be32()? == 1 => results.handle = handle(scan, 3)?,
         (3, What::Read) => {
             attributes(scan)?;
             scan.be32()?;

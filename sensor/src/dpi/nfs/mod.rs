@@ -12,6 +12,7 @@ use super::file::FileBody;
 use super::rpc::message::{self, Call, Credentials, Kind, MARK_BYTES, Message, Reply, record};
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts};
 use call::{Arguments, Data, What};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -31,8 +32,10 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Nfs {
     pending: VecDeque<Box<Pending>>,
-    names: VecDeque<(Box<[u8]>, Box<[u8]>)>,
-    files: Vec<Box<Transfer>>,
+    /// Names by handle, and the handles in the order in which they came.
+    names: HashMap<Box<[u8]>, Box<[u8]>, foldhash::quality::RandomState>,
+    handles: VecDeque<Box<[u8]>>,
+    files: Vec<Transfer>,
     transactions: u64,
     sides: [Side; 2],
 }
@@ -215,21 +218,26 @@ impl Nfs {
     }
 
     fn name_of(&self, handle: &[u8]) -> Box<[u8]> {
-        let known = self.names.iter().rev().find(|(known, _)| **known == *handle);
-        known.map(|(_, name)| name.clone()).unwrap_or_default()
+        self.names.get(handle).cloned().unwrap_or_default()
     }
 
     fn remember(&mut self, handle: &[u8], name: &[u8]) {
-        if handle.is_empty()
-            || name.is_empty()
-            || self.names.iter().any(|(known, old)| **known == *handle && **old == *name)
-        {
+        if handle.is_empty() || name.is_empty() {
             return;
         }
-        if self.names.len() >= NAMES_MAX {
-            self.names.pop_front();
+        if let Some(known) = self.names.get_mut(handle) {
+            if **known != *name {
+                *known = name.into();
+            }
+            return;
         }
-        self.names.push_back((handle.into(), name.into()));
+        if self.names.len() >= NAMES_MAX
+            && let Some(oldest) = self.handles.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+        self.handles.push_back(handle.into());
+        self.names.insert(handle.into(), name.into());
     }
 
     fn call(&mut self, xid: u32, call: &Call<'_>, context: &mut Context<'_>) -> Option<(u64, u64)> {
@@ -339,7 +347,7 @@ impl Nfs {
                 if let Some(file) = file.as_mut().filter(|_| call.offset > 0) {
                     file.gap(call.offset);
                 }
-                self.files.push(Box::new(Transfer {
+                self.files.push(Transfer {
                     call: call.copy(),
                     is_write,
                     last_xid: call.xid,
@@ -347,7 +355,7 @@ impl Nfs {
                     next: call.offset,
                     status: 0,
                     file,
-                }));
+                });
                 self.files.len() - 1
             }
         };
@@ -434,8 +442,8 @@ impl Pending {
 }
 
 impl Transfer {
-    fn end(self: Box<Self>, is_whole: bool, context: &mut Context<'_>) {
-        let Transfer { call, is_write, last_xid, chunks, status, file, .. } = *self;
+    fn end(self, is_whole: bool, context: &mut Context<'_>) {
+        let Transfer { call, is_write, last_xid, chunks, status, file, .. } = self;
         call.tell("ACCEPTED", status, true, context, |object| {
             let mut part = object.object(if is_write { "write" } else { "read" });
             part.bool("first", true).bool("last", true).number("last_xid", last_xid).number("chunks", chunks);

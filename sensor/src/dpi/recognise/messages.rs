@@ -32,7 +32,7 @@ pub(super) fn stomp(first: &First<'_>) -> Probe {
         Some((header, _)) if known.iter().any(|known| header.starts_with(known)) => Probe::Certain,
         // Nothing but the end.
         Some((b"", _)) => {
-            if headers.iter().any(|byte| *byte == 0) {
+            if headers.contains(&0) {
                 Probe::Certain
             } else {
                 Probe::Unsure

@@ -1,0 +1,67 @@
+use super::*;
+use crate::dpi::Carrier;
+use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
+
+const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
+const STARTUP: &[u8] = b"\0\0\0\x1e\0\x03\0\0user\0joe\0database\0db\0\0";
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
+}
+
+fn server() -> Vec<u8> {
+    [
+        message(b'R', &[0; 4]),
+        message(b'S', b"server_version\x0015.1\0"),
+        message(b'Z', b"I"),
+        message(b'T', b"\0\x01"),
+        message(b'D', b"\0\x01\0\0\0\x03abc"),
+        message(b'C', b"SELECT 1\0"),
+        message(b'Z', b"I"),
+        message(b'E', b"SERROR\0C42601\0Mno\0\0"),
+        message(b'Z', b"I"),
+    ]
+    .concat()
+}
+
+fn client() -> Vec<u8> {
+    [STARTUP, &message(b'Q', b"select 1;\0"), &message(b'P', b"\0insert x\0\0\0")].concat()
+}
+
+#[test]
+fn requests_are_told_with_their_answers() {
+    let trial = Trial::<Pgsql>::new().client(&client()).server(&server()).close();
+    let learned = trial.learned();
+    assert!(learned.contains(r#""request":{"protocol_version":"3.0","startup_parameters":{"user":"joe","optional_parameters":[{"database":"db"}]}},"response":{"message":"authentication_ok","parameter_status":[{"server_version":"15.1"}]}"#), "{learned}");
+    assert!(learned.contains(r#"{"tx_id":2,"request":{"simple_query":"select 1;"},"response":{"field_count":1,"command_completed":"SELECT 1","data_rows":1,"data_size":3}}"#), "{learned}");
+    assert!(learned.contains(r#""prepared_query":"insert x"},"response":{"severity_localizable":"ERROR","code":"42601","message":"no"}"#), "{learned}");
+    assert!(learned.contains("user joe\n") && learned.contains("command SELECT INSERT\n"), "{learned}");
+}
+
+#[test]
+fn tls_follows_an_accepted_request_only() {
+    let accepted = Trial::<Pgsql>::new().client(SSL_REQUEST).server(b"S");
+    assert_eq!(accepted.end, Some(Progress::Switch(1)));
+    let refused = Trial::<Pgsql>::new().client(SSL_REQUEST).server(b"N").client(STARTUP);
+    assert_eq!((refused.end, refused.text(Field::User)), (None, "joe"));
+}
+
+#[test]
+fn both_sides_are_recognised() {
+    let probe = |bytes: &[u8], port| {
+        Pgsql::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, port))
+    };
+    assert_eq!(probe(SSL_REQUEST, 1), Probe::Certain);
+    assert_eq!(probe(STARTUP, 1), Probe::Certain);
+    assert_eq!(probe(&STARTUP[..12], 1), Probe::Unsure);
+    assert_eq!(probe(&server(), 1), Probe::Certain);
+    assert_eq!(probe(&message(b'Q', b"select 1\0"), PORT), Probe::Likely);
+    assert_eq!(probe(&message(b'Q', b"select 1\0"), 1), Probe::NotForUs);
+    assert_eq!(probe(b"\0\0\0\x09\0\x03\0\0\0", 1), Probe::NotForUs);
+}
+
+#[test]
+fn cuts_and_damage_do_no_harm() {
+    cuts_do_not_matter::<Pgsql>(&client(), &server());
+    survives_damage::<Pgsql>(&client(), &server());
+}
