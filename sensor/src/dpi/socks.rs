@@ -55,8 +55,10 @@ impl Dissector for Socks {
             [5, count, methods @ ..] if !methods.is_empty() || *count > 0 => {
                 let count = usize::from(*count);
                 let known = methods.iter().take(count).all(|method| matches!(method, 0..=9 | 0x80..=0xfe));
-                let is_distinct =
-                    methods.iter().enumerate().all(|(at, method)| !methods[..at].contains(method));
+                let is_distinct = methods
+                    .iter()
+                    .enumerate()
+                    .all(|(at, method)| !methods.iter().take(at).any(|have| have == method));
                 match methods.len() {
                     len if len < count && known && count <= 10 => Probe::Unsure,
                     len if len == count && known && is_distinct && count <= 10 => {
