@@ -314,7 +314,6 @@ fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
 }
 
 /// Address and port behind the four first bytes of a message of version 5, and where they end.
-#[expect(clippy::type_complexity, reason = "three values of one message")]
 fn address(bytes: &[u8], kind: u8) -> Result<Option<(String, u16, usize)>, ()> {
     let (target, end) = match kind {
         1 => (at::<4>(bytes, 4).map(|octets| Ipv4Addr::from(octets).to_string()), 8),

@@ -33,7 +33,8 @@ pub(in crate::dpi) fn cotp_data<'a>(first: &First<'a>) -> Result<&'a [u8], Probe
         return Err(Probe::NotForUs);
     }
     for _ in 0..2 {
-        if !rest.starts_with(&[3, 0]) && !(rest.len() < 2 && [3, 0].starts_with(rest)) {
+        let may_be_tpkt = rest.starts_with(&[3, 0]) || [3, 0].starts_with(rest);
+        if !may_be_tpkt {
             return Err(Probe::NotForUs);
         }
         let (Some(length), Some(kind)) = (be16(rest, 2), u8_at(rest, 5)) else { return Err(Probe::Unsure) };
