@@ -100,11 +100,10 @@ impl<'a> Message<'a> {
     /// The first object identifier of the data: context or application tag, type and instance.
     fn object(&self) -> Option<(u16, u32)> {
         // Who-Is and time have other things there.
-        let is_first = match (self.is_confirmed(), self.service?) {
-            (false, 0 | 2) => true,
-            (true, 6..=9 | 12 | 14..=16 | 26) => true,
-            _ => false,
-        };
+        let is_first = matches!(
+            (self.is_confirmed(), self.service?),
+            (false, 0 | 2) | (true, 6..=9 | 12 | 14..=16 | 26)
+        );
         if !is_first || !matches!(u8_at(self.data, 0)?, 0x0c | 0xc4) {
             return None;
         }

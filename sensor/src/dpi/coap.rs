@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
                 URI_PATH => join(&mut message.path, b'/', value),
                 URI_QUERY => join(&mut message.query, b'&', value),
                 CONTENT_FORMAT => {
-                    message.format = Some(value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte)))
+                    message.format = Some(value.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte)));
                 }
                 _ => {}
             }

@@ -124,7 +124,15 @@ impl Dissector for Iec104 {
             if start != START || !LENGTHS.contains(&length) {
                 return Probe::NotForUs;
             }
-            let Some((frame, after)) = after.split_at_checked(length) else { break };
+            let Some((frame, after)) = after.split_at_checked(length) else {
+                // Information of a kind that there is not need not be waited for.
+                let is_other = matches!(after, [a, _, c, _, kind, ..]
+                    if a & 1 == 0 && (c & 1 != 0 || type_name(*kind).is_none()));
+                if is_other {
+                    return Probe::NotForUs;
+                }
+                break;
+            };
             match Frame::read(frame) {
                 None => return Probe::NotForUs,
                 Some(Frame::Supervisory) if !first.has_port(PORT) => {}
@@ -357,6 +365,8 @@ mod tests {
         assert_eq!(probe(INTERROGATE), Probe::Certain);
         assert_eq!(probe(ACKNOWLEDGE), Probe::Unsure);
         assert_eq!(probe(&[0x68, 4, 7, 0, 0, 1]), Probe::NotForUs);
-        assert_eq!(probe(b"hello, world, this is text"), Probe::NotForUs);
+        assert_eq!(probe(&[0x68, 32, 0, 0, 0, 0, 0x90, 1]), Probe::NotForUs);
+        assert_eq!(probe(&[0x68, 32, 0, 0, 0, 0, 30, 1]), Probe::Unsure);
+        assert_eq!(probe(b"h\0tml"), Probe::NotForUs);
     }
 }

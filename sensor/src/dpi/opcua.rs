@@ -36,9 +36,9 @@ impl Dissector for Opcua {
 
     fn probe(first: &First<'_>) -> Probe {
         let Some(size) = header(first.bytes) else {
-            let is_possible = |kind: &&[u8; 4]| kind.starts_with(first.bytes.get(..4).unwrap_or(first.bytes));
+            let is_possible = |kind: &[u8; 4]| kind.starts_with(first.bytes.get(..4).unwrap_or(first.bytes));
             let is_short = first.bytes.len() < HEADER_BYTES;
-            return if is_short && KINDS.iter().any(|kind| is_possible(&kind)) {
+            return if is_short && KINDS.iter().any(|kind| is_possible(kind)) {
                 Probe::Unsure
             } else {
                 Probe::NotForUs

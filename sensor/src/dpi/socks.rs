@@ -55,8 +55,10 @@ impl Dissector for Socks {
             [5, count, methods @ ..] if !methods.is_empty() || *count > 0 => {
                 let count = usize::from(*count);
                 let known = methods.iter().take(count).all(|method| matches!(method, 0..=9 | 0x80..=0xfe));
-                let is_distinct =
-                    methods.iter().enumerate().all(|(at, method)| !methods[..at].contains(method));
+                let is_distinct = methods
+                    .iter()
+                    .enumerate()
+                    .all(|(at, method)| !methods.iter().take(at).any(|have| have == method));
                 match methods.len() {
                     len if len < count && known && count <= 10 => Probe::Unsure,
                     len if len == count && known && is_distinct && count <= 10 => {
@@ -312,7 +314,6 @@ fn counted(bytes: &[u8], at: usize) -> Option<&[u8]> {
 }
 
 /// Address and port behind the four first bytes of a message of version 5, and where they end.
-#[expect(clippy::type_complexity, reason = "three values of one message")]
 fn address(bytes: &[u8], kind: u8) -> Result<Option<(String, u16, usize)>, ()> {
     let (target, end) = match kind {
         1 => (at::<4>(bytes, 4).map(|octets| Ipv4Addr::from(octets).to_string()), 8),

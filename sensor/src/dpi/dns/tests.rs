@@ -2,8 +2,9 @@
 
 use super::message::{Message, NameBuffer};
 use super::probe::whole as probe_message;
-use super::{Dns, types};
+use super::{Dns, Llmnr, Mdns, types};
 use crate::dpi::testing::{CLIENT, SERVER, Talk};
+use crate::dpi::trial::{Trial, survives_damaged_datagrams};
 use crate::dpi::{Carrier, Dissector, First, Probe};
 use expect_test::expect;
 use proptest::prelude::*;
@@ -120,6 +121,82 @@ fn a_damaged_record_leaves_what_came_before_it() {
     let told = Talk::udp().say(SERVER, response()).say(SERVER, "x").say(SERVER, [0; 40]).end();
     let told: Vec<_> = told.events.iter().map(|event| event.kind).collect();
     assert_eq!(told, ["dns", "anomaly", "dns"]);
+}
+
+/// A printer announces itself: pointer, text, address.
+fn announcement() -> Vec<u8> {
+    hex("0000 8400 0000 0002 0000 0001
+         04 5f697070 04 5f746370 05 6c6f63616c 00  000c 0001 00001194 0004 01 50 c00c
+         01 50 c00c 0010 8001 00001194 0008 03 613d31 03 623d32
+         01 68 c016 0001 8001 00000078 0004 c0000207")
+}
+
+#[test]
+fn multicast_messages_are_told_as_their_own() {
+    let trial = Trial::<Mdns>::new().over_datagrams().between(5353, 5353).client(&announcement());
+    assert_eq!(trial.malformed, 0);
+    assert_eq!(trial.metadata.list(Field::DnsAnswers).join(" "), "P._ipp._tcp.local 192.0.2.7");
+    let want = serde_json::json!({
+        "type": "response", "id": 0, "flags": ["aa"], "opcode": 0, "rcode": 0,
+        "answers": [
+            {"rrname": "_ipp._tcp.local", "ptr": "P._ipp._tcp.local"},
+            {"rrname": "P._ipp._tcp.local", "txt": ["a=1", "b=2"]},
+        ],
+        "additionals": [{"rrname": "h.local", "a": "192.0.2.7"}],
+    });
+    assert_eq!(trial.event(), want);
+    let query = hex("c341 0000 0001 0000 0000 0000 06 687332303131 00 0001 0001");
+    let trial = Trial::<Llmnr>::new().over_datagrams().between(54_022, 5355).client(&query);
+    let want = serde_json::json!({
+        "type": "request", "id": 49985, "opcode": 0, "queries": [{"rrname": "hs2011", "rrtype": "a"}],
+    });
+    assert_eq!(trial.event(), want);
+    survives_damaged_datagrams::<Mdns>(&[(CLIENT, &announcement())]);
+}
+
+#[test]
+fn the_ports_tell_the_three_apart() {
+    let message = announcement();
+    let question = query();
+    let datagram = |bytes| First::of(Carrier::Datagram, CLIENT, bytes);
+    for (bytes, ports, verdicts) in [
+        (&message, (5353, 5353), [Probe::Certain, Probe::NotForUs, Probe::NotForUs]),
+        (&question, (40_000, 5355), [Probe::NotForUs, Probe::Certain, Probe::NotForUs]),
+        (&question, (40_000, 443), [Probe::NotForUs, Probe::NotForUs, Probe::Certain]),
+        (&question, (5353, 53), [Probe::NotForUs, Probe::NotForUs, Probe::Certain]),
+        (&question, (137, 137), [Probe::NotForUs; 3]),
+    ] {
+        let first = datagram(bytes).between(ports.0, ports.1);
+        assert_eq!([Mdns::probe(&first), Llmnr::probe(&first), Dns::probe(&first)], verdicts, "{ports:?}");
+    }
+    // A damaged message is taken for DNS where its port says so.
+    let mut damaged = question.clone();
+    damaged[7] = 9;
+    assert_eq!(Dns::probe(&datagram(&damaged).between(40_000, 53)), Probe::Likely);
+    assert_eq!(Dns::probe(&datagram(&damaged).between(40_000, 54)), Probe::NotForUs);
+}
+
+#[test]
+fn what_a_header_should_not_say_is_told() {
+    let events = |bytes: &[u8], ports: (u16, u16)| {
+        let trial = Trial::<Dns>::new().over_datagrams().between(ports.0, ports.1).client(bytes);
+        let bodies = trial.events.iter().filter(|event| event.kind == "anomaly");
+        let values = bodies.map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).unwrap());
+        values.map(|body| body["event"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let with = |at: usize, byte: u8| {
+        let mut message = query();
+        message[at] = byte;
+        message
+    };
+    let client = (40_000, 53);
+    assert!(events(&query(), client).is_empty());
+    assert_eq!(events(&with(3, 0x40), client), ["z_flag_set"]);
+    assert_eq!(events(&with(2, 0x48), client), ["invalid_opcode"]);
+    assert_eq!(events(&with(2, 0x81), client), ["not_a_request"]);
+    assert_eq!(events(&query(), (53, 40_000)), ["not_a_response"]);
+    assert_eq!(events(&with(11, 2), client), ["invalid_additionals"]);
+    assert_eq!(events(&with(5, 9), client), ["malformed_data"]);
 }
 
 #[test]

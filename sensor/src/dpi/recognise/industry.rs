@@ -60,7 +60,8 @@ pub(in crate::dpi) fn cotp_data<'a>(first: &First<'a>) -> Result<&'a [u8], Probe
         return Err(Probe::NotForUs);
     }
     for _ in 0..2 {
-        if !rest.starts_with(&[3, 0]) && !(rest.len() < 2 && [3, 0].starts_with(rest)) {
+        let may_be_tpkt = rest.starts_with(&[3, 0]) || [3, 0].starts_with(rest);
+        if !may_be_tpkt {
             return Err(Probe::NotForUs);
         }
         let (Some(length), Some(kind)) = (be16(rest, 2), u8_at(rest, 5)) else { return Err(Probe::Unsure) };
@@ -312,9 +313,12 @@ pub(super) fn dlms(first: &First<'_>) -> Probe {
     let is_fit = length == bytes.len() - 8;
     // An association names the application context 2.16.756.5.8.1.
     let is_association = bytes.windows(6).take(32).any(|oid| matches!(oid, [0x60, 0x85, 0x74, 5, 8, 1]));
+    // Port 1 is the management of every meter, 16 its public client (IEC 62056-47 section 5).
+    let has_usual_end = [be16(bytes, 2), be16(bytes, 4)].iter().any(|end| matches!(end, Some(1 | 16)));
     match (is_known && is_fit && length > 1, is_association) {
         (true, true) => Probe::Certain,
         (true, false) if first.has_port(PORT) => Probe::Certain,
+        (true, false) if has_usual_end && tag >= 0x60 => Probe::Likely,
         _ => Probe::NotForUs,
     }
 }

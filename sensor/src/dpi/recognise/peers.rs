@@ -114,7 +114,7 @@ pub(super) fn edonkey(first: &First<'_>) -> Probe {
             [0xe4, 0x01, ..] => bytes.len() == 2,
             [0xe4, 0x20, kind, ..] => bytes.len() == 35 && matches!(kind, 2 | 4 | 11),
             [0xe4, 0x21, ..] => bytes.len() == 35,
-            [0xe4, 0x28, ..] => bytes.len() >= 18 && (bytes.len() - 19).is_multiple_of(25),
+            [0xe4, 0x28, ..] => bytes.len() >= 19 && (bytes.len() - 19).is_multiple_of(25),
             [0xe4, 0x29, ..] => bytes.len() >= 19,
             [0xe4, 0x60, ..] => bytes.len() == 2,
             [0xe4, 0x61, ..] => bytes.len() == 4,
@@ -344,7 +344,14 @@ pub(super) fn utp(first: &First<'_>) -> Probe {
     /// How far what is acknowledged may be behind what was sent last.
     const WINDOW: u16 = 64;
     let bytes = first.bytes;
-    let is_header = |bytes: &[u8]| matches!(bytes, [kind, extension, ..] if kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2);
+    // Type and version; a window that a peer can have; the first extension, a bit mask in words.
+    let is_header = |bytes: &[u8]| {
+        let [kind, extension, ..] = bytes else { return false };
+        let has_words =
+            matches!(bytes.get(20..22), Some([next, length]) if *next <= 2 && length % 4 == 0 && *length > 0);
+        let has_window = be32(bytes, 12).is_some_and(|window| window < 1 << 26);
+        kind & 0x0f == 1 && kind >> 4 <= 4 && *extension <= 2 && has_window && (*extension == 0 || has_words)
+    };
     if bytes.len() < HEADER_BYTES || !is_header(bytes) {
         return Probe::NotForUs;
     }
@@ -369,7 +376,9 @@ pub(super) fn utp(first: &First<'_>) -> Probe {
         let time = |bytes: &[u8]| be32(bytes, 4).unwrap_or(0);
         let elapsed = time(bytes).wrapping_sub(time(before));
         let sent = sequence.wrapping_sub(word(before, 16));
-        let goes_on = word(bytes, 2) == word(before, 2) && (1..=APART_MICROSECONDS_MAX).contains(&elapsed);
+        let is_alike = bytes.get(1) == before.get(1) && be32(bytes, 12) != Some(0);
+        let goes_on =
+            is_alike && word(bytes, 2) == word(before, 2) && (1..=APART_MICROSECONDS_MAX).contains(&elapsed);
         return if goes_on && sent <= WINDOW { Probe::Likely } else { Probe::NotForUs };
     }
     let is_first = bytes.first() == Some(&SYN) && bytes.get(1) == Some(&0) && bytes.len() == HEADER_BYTES;
