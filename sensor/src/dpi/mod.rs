@@ -23,6 +23,7 @@ mod services;
 mod tls;
 mod ssh;
 mod proxy;
+mod tinc;
 // The web.
 mod http;
 // Cryptography, tunnels, voice.

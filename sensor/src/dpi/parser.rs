@@ -262,6 +262,7 @@ dissectors! {
     tls::Tls,
     ssh::Ssh,
     proxy::Proxy,
+    tinc::Tinc,
     // The web.
     http::Http,
     // Cryptography, tunnels, voice.

@@ -370,7 +370,11 @@ fn ookla(first: &First<'_>) -> Probe {
         [b'H', b'I', b' ', ..] => likely_on(first, &[8080, 5060], line_of(first.bytes, 128).is_some()),
         [b'H'] | [b'H', b'I'] => Probe::Unsure,
         _ => match (begins(first, b"HELLO "), first.bytes.get(6..8)) {
-            (Probe::Certain, Some([b'1'..=b'9', b'.'])) => certain(line_of(first.bytes, 128).is_some()),
+            (Probe::Certain, Some([b'1'..=b'9', b'.'])) => match line_of(first.bytes, 128) {
+                Some(_) => Probe::Certain,
+                None if first.bytes.len() < 128 && is_text(first.bytes) => Probe::Unsure,
+                None => Probe::NotForUs,
+            },
             (Probe::Certain, None) => Probe::Unsure,
             (Probe::Unsure, _) => Probe::Unsure,
             _ => Probe::NotForUs,
