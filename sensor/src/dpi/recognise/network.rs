@@ -23,7 +23,7 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Vxlan, Starts::datagram(b"\x08\x88\x0c"), vxlan),
     line(App::Geneve, Starts::datagram(&range::<0, 64>()), geneve),
     line(App::Teredo, Starts::datagram(&TEREDO_STARTS), teredo),
-    line(App::L2tp, Starts::DATAGRAM, l2tp),
+    line(App::L2tp, Starts::datagram(b"\xc8\x00\x01\x02\x03\x08\x09\x0a\x0b\x40\x41\x42\x43\x48\x49\x4a\x4b"), l2tp),
     line(App::Rmcp, Starts::datagram(b"\x06"), rmcp),
     line(App::Roughtime, Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"), roughtime),
     line(App::Tacacs, Starts::stream(b"\xc0\xc1"), tacacs),

@@ -16,14 +16,25 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Mgcp, Starts::datagram(b"ACDEMNR12345"), mgcp),
     line(App::JsonRpc, Starts::both(b"{["), json_rpc),
     line(App::Soap, Starts::stream(b"<"), soap),
-    line(App::Whois, Starts::STREAM, whois),
-    line(App::Finger, Starts::STREAM, finger),
-    line(App::Gopher, Starts::STREAM, gopher),
+    line(App::Whois, Starts::stream(&TEXT_STARTS), whois),
+    line(App::Finger, Starts::stream(&TEXT_STARTS), finger),
+    line(App::Gopher, Starts::stream(&TEXT_STARTS), gopher),
     line(App::Zabbix, Starts::stream(b"Z"), |first| begins(first, b"ZBXD")),
     line(App::Tivoconnect, Starts::both(b"Tt"), |first| {
         begins_one(first, &[b"TiVoConnect=", b"tivoconnect="])
     }),
 ];
+
+/// What a line of text begins with: a tab, an end of line, anything printable.
+const TEXT_STARTS: [u8; 98] = {
+    let (mut bytes, mut at) = ([0; 98], 0);
+    while at < 95 {
+        bytes[at] = b' ' + at as u8;
+        at += 1;
+    }
+    (bytes[95], bytes[96], bytes[97]) = (b'\t', b'\r', b'\n');
+    bytes
+};
 
 /// The node's greeting, and what its master answers.
 fn munin(first: &First<'_>) -> Probe {
