@@ -152,6 +152,12 @@ mod tests {
     }
 
     #[test]
+    fn announced_datagrams_are_named_and_not_looked_at() {
+        let trial = Trial::<Tinc>::new().announced(b"").over_datagrams().client(&[0xc0; 64]);
+        assert_eq!((trial.end, trial.events.len()), (Some(Progress::Done), 0));
+    }
+
+    #[test]
     fn one_side_alone_is_told_at_the_end() {
         let trial = Trial::<Tinc>::new().server(SERVER).close();
         assert_eq!(trial.event(), serde_json::json!({"version": "17.7", "server": "office"}));

@@ -216,7 +216,8 @@ fn rtmp(first: &First<'_>) -> Probe {
     let is_player = matches!(a, 9..=32 | 128) && c < 128 && b < 128;
     let is_zero = [a, b, c, d] == [0; 4];
     // A TPKT has its length here, and a record of TLS's oldest form its kind.
-    if !is_zero && !(is_player && first.has_port(1935)) {
+    let is_beginning = is_zero || is_player && first.has_port(1935);
+    if !is_beginning {
         return Probe::NotForUs;
     }
     if first.has_port(1935) {
