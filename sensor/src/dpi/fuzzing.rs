@@ -67,6 +67,12 @@ pub fn takers(carrier: Carrier, direction: Direction, ports: [u16; 2], bytes: &[
     super::dissected().filter(takes).collect()
 }
 
+/// Whether anybody recognises a flow by what its initiator says first.
+pub fn is_recognised(carrier: Carrier, ports: [u16; 2], bytes: &[u8]) -> bool {
+    let first = First::of(carrier, Direction::Forward, bytes).between(ports[0], ports[1]);
+    !matches!(probe(&mut { Candidates::ALL }, &first), Found::Nobody)
+}
+
 /// One flow, read by one dissector as the core would have it read.
 struct Flow {
     parser: Parser,

@@ -24,6 +24,7 @@ mod services;
 mod tls;
 mod ssh;
 mod proxy;
+mod tinc;
 // The web.
 mod http;
 mod http2;

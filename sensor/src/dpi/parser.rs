@@ -262,6 +262,7 @@ dissectors! {
     tls::Tls,
     ssh::Ssh,
     proxy::Proxy,
+    tinc::Tinc,
     // The web.
     http2::Http2,
     websocket::WebSocket,

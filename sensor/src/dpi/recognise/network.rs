@@ -23,7 +23,11 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Vxlan, Starts::datagram(b"\x08\x88\x0c"), vxlan),
     line(App::Geneve, Starts::datagram(&range::<0, 64>()), geneve),
     line(App::Teredo, Starts::datagram(&TEREDO_STARTS), teredo),
-    line(App::L2tp, Starts::DATAGRAM, l2tp),
+    line(
+        App::L2tp,
+        Starts::datagram(b"\xc8\x00\x01\x02\x03\x08\x09\x0a\x0b\x40\x41\x42\x43\x48\x49\x4a\x4b"),
+        l2tp,
+    ),
     line(App::Rmcp, Starts::datagram(b"\x06"), rmcp),
     line(App::Roughtime, Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"), roughtime),
     line(App::Tacacs, Starts::stream(b"\xc0\xc1"), tacacs),
@@ -254,11 +258,8 @@ fn lisp(first: &First<'_>) -> Probe {
         return certain(bytes.get(8..).is_some_and(is_ip_packet));
     }
     let records = u8_at(bytes, 3).unwrap_or(0);
-    let key_fits = || match (be16(bytes, 12), be16(bytes, 14)) {
-        (Some(0), Some(0)) => true,
-        (Some(1), Some(20)) | (Some(2), Some(32)) => true,
-        _ => false,
-    };
+    let key = (be16(bytes, 12), be16(bytes, 14));
+    let key_fits = || matches!(key, (Some(0), Some(0)) | (Some(1), Some(20)) | (Some(2), Some(32)));
     certain(match kind >> 4 {
         // A request: the source's address family follows the nonce.
         1 => records > 0 && matches!(be16(bytes, 12), Some(0 | 1 | 2 | 16_387)),

@@ -255,7 +255,7 @@ fn zoom(first: &First<'_>) -> Probe {
     let is_so = match bytes {
         [0x1f, 2, 1, 0, _, 0, _, 0, _, 0, ..] => return certain(bytes.len() >= 40),
         [1, 0, 2 | 3, _, ..] => bytes.len() >= 80,
-        [2, 0, 1 | 2 | 3, _, ..] => (30..=64).contains(&bytes.len()),
+        [2, 0, 1..=3, _, ..] => (30..=64).contains(&bytes.len()),
         [3 | 4, 0, 0, 0, ..] => (12..=20).contains(&bytes.len()),
         // Media: a sequence number, then what it carries (a screen, sound, video, or control).
         [5, 0x0d | 0x0f | 0x10 | 0x1e | 0x21, ..] => bytes.len() >= 24,
@@ -326,11 +326,13 @@ fn lotus_notes(first: &First<'_>) -> Probe {
 /// Calls and pings, on the ports they use: the third byte's kinds with a length each.
 fn viber(first: &First<'_>) -> Probe {
     const PORTS: &[u16] = &[4244, 5242, 5243, 7985, 7987, 9785];
-    let is_so = match (first.bytes.get(2..4), first.bytes.len()) {
-        (Some([3, 0]), _) | (Some([9, 0]), 20) | (Some([1 | 3, _]), 34) | (Some([0x1b, 0]), 118) => true,
-        (Some([0x19, 0x1b | 0]), 34) => true,
-        _ => false,
-    };
+    let is_so = matches!(
+        (first.bytes.get(2..4), first.bytes.len()),
+        (Some([3, 0]), _)
+            | (Some([9, 0]), 20)
+            | (Some([1 | 3, _] | [0x19, 0x1b | 0]), 34)
+            | (Some([0x1b, 0]), 118)
+    );
     likely_on(first, PORTS, is_so)
 }
 
@@ -370,7 +372,11 @@ fn ookla(first: &First<'_>) -> Probe {
         [b'H', b'I', b' ', ..] => likely_on(first, &[8080, 5060], line_of(first.bytes, 128).is_some()),
         [b'H'] | [b'H', b'I'] => Probe::Unsure,
         _ => match (begins(first, b"HELLO "), first.bytes.get(6..8)) {
-            (Probe::Certain, Some([b'1'..=b'9', b'.'])) => certain(line_of(first.bytes, 128).is_some()),
+            (Probe::Certain, Some([b'1'..=b'9', b'.'])) => match line_of(first.bytes, 128) {
+                Some(_) => Probe::Certain,
+                None if first.bytes.len() < 128 && is_text(first.bytes) => Probe::Unsure,
+                None => Probe::NotForUs,
+            },
             (Probe::Certain, None) => Probe::Unsure,
             (Probe::Unsure, _) => Probe::Unsure,
             _ => Probe::NotForUs,

@@ -262,7 +262,7 @@ fn z3950(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let at = match bytes.get(1) {
         None => return Probe::Unsure,
-        Some(len @ 16..=0x7f) if usize::from(*len) >= 16 => 2,
+        Some(16..=0x7f) => 2,
         Some(0x81) => 3,
         Some(0x82) => 4,
         Some(_) => return Probe::NotForUs,
@@ -276,10 +276,7 @@ fn z3950(first: &First<'_>) -> Probe {
         },
         _ => body,
     };
-    certain(match version {
-        [0x83, 2, 0..=7, _, 0x84, 2..=5, ..] | [0x83, 1, _, 0x84, 2..=5, ..] => true,
-        _ => false,
-    })
+    certain(matches!(version, [0x83, 2, 0..=7, _, 0x84, 2..=5, ..] | [0x83, 1, _, 0x84, 2..=5, ..]))
 }
 
 /// ZeroMQ's greeting (ZMTP 3.1 section 2): a signature of ten bytes.

@@ -17,7 +17,10 @@ pub(super) const TABLE: &[Recogniser] = &[
 fn afp(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     let Some([flags, command, ..]) = bytes.first_chunk::<16>() else {
-        let is_open = matches!(bytes.get(1), None | Some(2..=4));
+        // The error or offset of both first commands is 0.
+        let is_open = matches!(bytes.get(1), None | Some(3 | 4))
+            && bytes.iter().skip(4).take(4).all(|byte| *byte == 0)
+            && bytes.get(8).is_none_or(|byte| *byte == 0);
         return if is_open { Probe::Unsure } else { Probe::NotForUs };
     };
     let (offset, len, reserved) = (be32(bytes, 4), be32(bytes, 8), be32(bytes, 12));

@@ -16,14 +16,25 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Mgcp, Starts::datagram(b"ACDEMNR12345"), mgcp),
     line(App::JsonRpc, Starts::both(b"{["), json_rpc),
     line(App::Soap, Starts::stream(b"<"), soap),
-    line(App::Whois, Starts::STREAM, whois),
-    line(App::Finger, Starts::STREAM, finger),
-    line(App::Gopher, Starts::STREAM, gopher),
+    line(App::Whois, Starts::stream(&TEXT_STARTS), whois),
+    line(App::Finger, Starts::stream(&TEXT_STARTS), finger),
+    line(App::Gopher, Starts::stream(&TEXT_STARTS), gopher),
     line(App::Zabbix, Starts::stream(b"Z"), |first| begins(first, b"ZBXD")),
     line(App::Tivoconnect, Starts::both(b"Tt"), |first| {
         begins_one(first, &[b"TiVoConnect=", b"tivoconnect="])
     }),
 ];
+
+/// What a line of text begins with: a tab, an end of line, anything printable.
+const TEXT_STARTS: [u8; 98] = {
+    let (mut bytes, mut at) = ([0; 98], 0);
+    while at < 95 {
+        bytes[at] = b' ' + at as u8;
+        at += 1;
+    }
+    (bytes[95], bytes[96], bytes[97]) = (b'\t', b'\r', b'\n');
+    bytes
+};
 
 /// The node's greeting, and what its master answers.
 fn munin(first: &First<'_>) -> Probe {
@@ -150,8 +161,21 @@ fn mgcp(first: &First<'_>) -> Probe {
 
 /// JSON-RPC 2.0 names itself in every message.
 fn json_rpc(first: &First<'_>) -> Probe {
-    let is_marked = holds(head(first.bytes, 256), b"\"jsonrpc\"");
-    if is_marked { Probe::Likely } else { Probe::NotForUs }
+    /// Where the version stands, from the beginning of a request.
+    const SEARCH_BYTES: usize = 256;
+    let bytes = head(first.bytes, SEARCH_BYTES);
+    match holds(bytes, b"\"jsonrpc\"") {
+        true => Probe::Likely,
+        false if first.is_stream() && bytes.len() < SEARCH_BYTES && is_json(bytes) => Probe::Unsure,
+        false => Probe::NotForUs,
+    }
+}
+
+/// Whether an object has begun and not ended.
+fn is_json(bytes: &[u8]) -> bool {
+    let mut begun = bytes.iter().skip(1).filter(|byte| !byte.is_ascii_whitespace());
+    let is_object = begun.next().is_none_or(|byte| matches!(byte, b'"' | b'{'));
+    is_object && bytes.iter().all(|byte| *byte >= b'\t') && !bytes.ends_with(b"}\n")
 }
 
 /// A SOAP envelope that no HTTP carries.
@@ -183,7 +207,7 @@ fn whois(first: &First<'_>) -> Probe {
     if first.destination_port == 43 || first.destination_port == 4343 {
         return match line_of(bytes, 256) {
             Some(line) => likely_on(first, PORTS, !line.is_empty()),
-            None if is_text(bytes) && bytes.len() < 256 => Probe::Unsure,
+            None if is_text(bytes.strip_suffix(b"\r").unwrap_or(bytes)) && bytes.len() < 256 => Probe::Unsure,
             None => Probe::NotForUs,
         };
     }
@@ -199,6 +223,12 @@ fn finger(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     let line = line_of(first.bytes, 256);
+    if line.is_none()
+        && first.bytes.len() < 256
+        && is_text(first.bytes.strip_suffix(b"\r").unwrap_or(first.bytes))
+    {
+        return Probe::Unsure;
+    }
     if first.destination_port == 79 {
         return likely_on(first, &[79], line.is_some() && first.bytes.ends_with(b"\n"));
     }
@@ -210,7 +240,11 @@ fn gopher(first: &First<'_>) -> Probe {
     if !first.has_port(70) {
         return Probe::NotForUs;
     }
-    let Some(line) = line_of(first.bytes, 512) else { return Probe::NotForUs };
+    let Some(line) = line_of(first.bytes, 512) else {
+        let is_open =
+            first.bytes.len() < 512 && is_text(first.bytes.strip_suffix(b"\r").unwrap_or(first.bytes));
+        return if is_open { Probe::Unsure } else { Probe::NotForUs };
+    };
     if first.destination_port == 70 {
         let is_selector = line.is_empty() || matches!(line.first(), Some(b'/' | b'0'..=b'9' | b'\t'));
         return likely_on(first, &[70], is_selector);

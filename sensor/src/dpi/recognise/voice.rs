@@ -8,7 +8,7 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Bfcp, Starts::both(&BFCP_STARTS), bfcp),
     line(App::H323, Starts::both(b"\x03\x00\x02\x04\x06\x08\x0a\x0c\x0e\x10\x12\x14\x16\x18\x1a"), h323),
     line(App::Iax2, Starts::datagram(&HIGH_HALF), iax2),
-    line(App::Sccp, Starts::STREAM, sccp),
+    line(App::Sccp, Starts::stream(&WORDS_STARTS), sccp),
     line(App::Mumble, Starts::datagram(b"\x00"), mumble),
     line(App::Teamspeak, Starts::datagram(b"T\xf4"), teamspeak),
     line(App::Mpegts, Starts::both(b"\x47"), mpegts),
@@ -100,6 +100,16 @@ fn iax2(first: &First<'_>) -> Probe {
     if is_so && is_new { Probe::Certain } else { likely_on(first, &[4569], is_so) }
 }
 
+/// The first byte of a length in whole words, little-endian.
+const WORDS_STARTS: [u8; 64] = {
+    let (mut bytes, mut at) = ([0; 64], 0);
+    while at < 64 {
+        bytes[at] = 4 * at as u8;
+        at += 1;
+    }
+    bytes
+};
+
 /// Cisco's Skinny: length, version of the header, a message, all little-endian.
 fn sccp(first: &First<'_>) -> Probe {
     const PORTS: &[u16] = &[2000, 2443];
@@ -115,7 +125,7 @@ fn sccp(first: &First<'_>) -> Probe {
         };
     };
     let is_known = message <= 0x0160 || (0x8000..0x8010).contains(&message);
-    certain((4..=4096).contains(&len) && version <= 0x16 && is_known)
+    certain((4..=4096).contains(&len) && len.is_multiple_of(4) && version <= 0x16 && is_known)
 }
 
 /// Mumble's ping (its protocol's section on UDP): twelve bytes and an answer of twenty-four that repeats its number.
@@ -206,7 +216,8 @@ fn rtmp(first: &First<'_>) -> Probe {
     let is_player = matches!(a, 9..=32 | 128) && c < 128 && b < 128;
     let is_zero = [a, b, c, d] == [0; 4];
     // A TPKT has its length here, and a record of TLS's oldest form its kind.
-    if !is_zero && !(is_player && first.has_port(1935)) {
+    let is_beginning = is_zero || is_player && first.has_port(1935);
+    if !is_beginning {
         return Probe::NotForUs;
     }
     if first.has_port(1935) {
