@@ -489,6 +489,10 @@ impl Outbox {
             }
         }
         self.begin();
+        if self.batch.records.capacity() == 0 {
+            // Records are large: growing step by step would copy each of them twice.
+            self.batch.records.reserve_exact(BATCH_ITEMS);
+        }
         self.batch.records.push(record);
         self.send_if_full(export);
     }

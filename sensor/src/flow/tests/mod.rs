@@ -1,5 +1,6 @@
 //! The flow table by what goes in and which records come out.
 
+mod features;
 mod tcp;
 mod timeouts;
 
