@@ -148,7 +148,7 @@ pub struct TcpTrouble {
     pub retransmitted: u32,
     /// Segments that came after later ones, sooner than a retransmission could be.
     pub out_of_order: u32,
-    /// Acknowledgements that say again what the one before said, while data waits for one.
+    /// Acknowledgements that say again what the one before said and do not answer a keep-alive.
     pub duplicate_acks: u32,
     /// Segments with a window of zero.
     pub zero_windows: u32,

@@ -60,8 +60,8 @@ pub enum Mode {
 struct Attachment {
     /// What inspection knows; `None` until the flow's first payload.
     inspection: Option<Box<Inspection>>,
-    /// Where the frames of this slice are in the ring.
-    places: Places,
+    /// Where the frames of this slice are in the ring; apart, because without a ring there is none.
+    places: Option<Box<Places>>,
     /// What carried the flow's first packet.
     tunnel: Option<Box<Tunnel>>,
 }
@@ -349,6 +349,7 @@ impl Worker {
         if let Some(lane) = lane {
             let tag = Some(flow.community_id().tag());
             let Attachment { inspection, places, .. } = &mut flow.attachment;
+            let places = places.get_or_insert_default();
             let kept = match without_ciphertext(frame, packet, observed.direction, inspection) {
                 Some((frame, receipt)) => lane.append(&frame, tag, Some(receipt), &mut counters.ring),
                 None => lane.append(frame, tag, None, &mut counters.ring),
@@ -418,7 +419,7 @@ impl Worker {
             if let Some(lane) = lane {
                 let since = packet.early.map_or(time, |early| early.start.min(time));
                 let frames = packet.early.map_or(0, |early| early.packets).saturating_add(1);
-                let places = &mut flows.flow_mut(observed.slot).attachment.places;
+                let places = flows.flow_mut(observed.slot).attachment.places.get_or_insert_default();
                 places.cover(lane.blocks_between(since, time), lane.newest(), frames);
             }
         };
@@ -523,7 +524,7 @@ impl Outbox {
         if let Some(lane) = lane {
             let packets = record.forward.packets.saturating_add(record.reverse.packets);
             // What comes after a slice is the next record's.
-            let places = std::mem::take(&mut flow.attachment.places);
+            let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
             record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
         }
         if let Some(inspector) = inspector {
@@ -539,6 +540,10 @@ impl Outbox {
             }
         }
         self.begin();
+        if self.batch.records.capacity() == 0 {
+            // Records are large: growing step by step would copy each of them twice.
+            self.batch.records.reserve_exact(BATCH_ITEMS);
+        }
         self.batch.records.push(record);
         self.send_if_full(export);
     }

@@ -4,6 +4,7 @@
 //! what inspection learned follows as one column per [`Field`], so that a new field is a new column by
 //! itself. A column that a file lacks reads as null.
 
+use super::features::{self, FeatureColumns};
 use crate::ingest::Exporter;
 use arrow::array::{
     ArrayBuilder, ArrayRef, ListBuilder, RecordBatch, StringBuilder, TimestampNanosecondBuilder,
@@ -69,6 +70,7 @@ pub fn schema() -> SchemaRef {
         Column::new("ring_extents", DataType::Utf8, true),
         Column::new("ring_expires", time_type(), true),
     ];
+    columns.extend(features::columns());
     columns.extend(Field::ALL.iter().map(|field| Column::new(field.key(), field_type(*field), true)));
     Arc::new(Schema::new(columns))
 }
@@ -108,6 +110,7 @@ pub struct Rows {
     observation_domain: UInt32Builder,
     ring_extents: StringBuilder,
     ring_expires: TimestampNanosecondBuilder,
+    features: FeatureColumns,
     /// In the order of [`Field::ALL`], each as long as its last value: most rows have none.
     fields: Vec<FieldColumn>,
 }
@@ -142,6 +145,7 @@ impl Rows {
             observation_domain: UInt32Builder::new(),
             ring_extents: StringBuilder::new(),
             ring_expires: time(),
+            features: FeatureColumns::default(),
             fields: Field::ALL.iter().map(|field| FieldColumn::of(field.shape())).collect(),
         }
     }
@@ -187,6 +191,7 @@ impl Rows {
         }
         let expires = record.evidence.as_ref().and_then(|evidence| evidence.expires);
         self.ring_expires.append_option(expires.map(nanos));
+        self.features.push(record);
         for (field, value) in record.metadata().iter() {
             if let Some(column) = self.fields.get_mut(field as usize) {
                 column.set(self.rows, value);
@@ -234,6 +239,7 @@ impl Rows {
             Arc::new(self.ring_extents.finish()),
             Arc::new(self.ring_expires.finish()),
         ];
+        columns.extend(self.features.finish());
         columns.extend(self.fields.iter_mut().map(|column| column.finish(rows)));
         RecordBatch::try_new(self.schema.clone(), columns)
     }

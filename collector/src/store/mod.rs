@@ -17,6 +17,7 @@
 //! Deliberately absent: queries (`collector/sql`), a clock (`now` is an argument).
 
 pub mod config;
+mod features;
 pub mod columns;
 pub mod flows;
 pub mod alerts;

@@ -275,7 +275,7 @@ elements! {
     weir OUT_OF_ORDER_SEGMENTS 34 "weirOutOfOrderSegmentDeltaCount" Unsigned32 DeltaCounter Packets
         "TCP segments that came after later ones, sooner than a retransmission could be.";
     weir DUPLICATE_ACKS 35 "weirDuplicateAckDeltaCount" Unsigned32 DeltaCounter Packets
-        "TCP acknowledgements that say again what the one before said, while data waits for one.";
+        "TCP acknowledgements that say again what the one before said and do not answer a keep-alive.";
     weir ZERO_WINDOW_SEGMENTS 36 "weirZeroWindowSegmentDeltaCount" Unsigned32 DeltaCounter Packets
         "TCP segments with a window of zero.";
     weir MISSED_OCTETS 37 "weirMissedOctetDeltaCount" Unsigned64 DeltaCounter Octets
@@ -294,7 +294,7 @@ elements! {
     weir REVERSE_OUT_OF_ORDER_SEGMENTS 64 "weirReverseOutOfOrderSegmentDeltaCount" Unsigned32 DeltaCounter Packets
         "The same for the responder's direction: TCP segments that came after later ones, sooner than a retransmission could be.";
     weir REVERSE_DUPLICATE_ACKS 65 "weirReverseDuplicateAckDeltaCount" Unsigned32 DeltaCounter Packets
-        "The same for the responder's direction: TCP acknowledgements that say again what the one before said, while data waits for one.";
+        "The same for the responder's direction: TCP acknowledgements that say again what the one before said and do not answer a keep-alive.";
     weir REVERSE_ZERO_WINDOW_SEGMENTS 66 "weirReverseZeroWindowSegmentDeltaCount" Unsigned32 DeltaCounter Packets
         "The same for the responder's direction: TCP segments with a window of zero.";
     weir REVERSE_MISSED_OCTETS 67 "weirReverseMissedOctetDeltaCount" Unsigned64 DeltaCounter Octets

@@ -10,7 +10,7 @@ use super::template::{Layout, LayoutDetail, LayoutTransport};
 use super::time::to_ntp;
 use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
 use crate::evidence::{Evidence, Extents};
-use crate::features::{DirectionFeatures, PacketBrief};
+use crate::features::{DirectionFeatures, MPLS_LABELS_MAX, PacketBrief};
 use crate::metadata::{Field, Metadata, Shape, Value};
 use crate::record::{DirectionStats, FlowRecord};
 use crate::time::Timestamp;
@@ -146,37 +146,52 @@ fn direction(stats: &DirectionStats) -> [u8; DIRECTION_BYTES] {
     bytes
 }
 
+/// Octets put together before they are appended at once.
+struct Octets {
+    bytes: [u8; DIRECTION_BYTES_MAX],
+    len: usize,
+}
+
+/// Most octets of a direction's features.
+const DIRECTION_BYTES_MAX: usize = 80;
+
+impl Octets {
+    #[inline]
+    fn put<const N: usize>(&mut self, value: [u8; N]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + N) {
+            place.copy_from_slice(&value);
+            self.len += N;
+        }
+    }
+}
+
 /// What follows a direction's counts.
 fn write_direction_features(layout: Layout, features: &DirectionFeatures, out: &mut Vec<u8>) {
-    let mut link = [0; 13];
-    link[..6].copy_from_slice(&features.source_mac);
-    link[6..12].copy_from_slice(&features.destination_mac);
-    link[12] = features.entropy.unwrap_or(0);
-    out.extend_from_slice(&link);
+    let mut octets = Octets { bytes: [0; DIRECTION_BYTES_MAX], len: 0 };
+    octets.put(features.source_mac);
+    octets.put(features.destination_mac);
+    octets.put([features.entropy.unwrap_or(0)]);
     if layout.is_tcp() {
-        out.extend_from_slice(&features.initial_window.to_be_bytes());
+        octets.put(features.initial_window.to_be_bytes());
     }
     if layout.transport == LayoutTransport::TcpWithTrouble {
         let trouble = &features.trouble;
-        let mut counts = [0; 24];
-        counts[..4].copy_from_slice(&trouble.retransmitted.to_be_bytes());
-        counts[4..8].copy_from_slice(&trouble.out_of_order.to_be_bytes());
-        counts[8..12].copy_from_slice(&trouble.duplicate_acks.to_be_bytes());
-        counts[12..16].copy_from_slice(&trouble.zero_windows.to_be_bytes());
-        counts[16..].copy_from_slice(&trouble.missed_octets.to_be_bytes());
-        out.extend_from_slice(&counts);
+        octets.put(trouble.retransmitted.to_be_bytes());
+        octets.put(trouble.out_of_order.to_be_bytes());
+        octets.put(trouble.duplicate_acks.to_be_bytes());
+        octets.put(trouble.zero_windows.to_be_bytes());
+        octets.put(trouble.missed_octets.to_be_bytes());
     }
     if layout.detail != LayoutDetail::None {
-        let mut statistics = [0; 36];
-        statistics[..2].copy_from_slice(&features.octets_min.to_be_bytes());
-        statistics[2..4].copy_from_slice(&features.octets_max.to_be_bytes());
-        statistics[4..12].copy_from_slice(&features.octets_squared.to_be_bytes());
-        statistics[12..16].copy_from_slice(&features.gap_min_us.to_be_bytes());
-        statistics[16..20].copy_from_slice(&features.gap_max_us.to_be_bytes());
-        statistics[20..28].copy_from_slice(&features.gap_sum_us.to_be_bytes());
-        statistics[28..].copy_from_slice(&features.gap_squared_us2.to_be_bytes());
-        out.extend_from_slice(&statistics);
+        octets.put(features.octets_min.to_be_bytes());
+        octets.put(features.octets_max.to_be_bytes());
+        octets.put(features.octets_squared.to_be_bytes());
+        octets.put(features.gap_min_us.to_be_bytes());
+        octets.put(features.gap_max_us.to_be_bytes());
+        octets.put(features.gap_sum_us.to_be_bytes());
+        octets.put(features.gap_squared_us2.to_be_bytes());
     }
+    out.extend_from_slice(octets.bytes.get(..octets.len).unwrap_or_default());
 }
 
 /// What is said of the flow as a whole.
@@ -189,16 +204,22 @@ fn write_features(
 ) {
     let features = &record.features;
     if layout.is_tcp() {
-        out.extend_from_slice(&features.server_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(&features.client_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
+        let mut times = [0; 8];
+        times[..4].copy_from_slice(&features.server_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
+        times[4..].copy_from_slice(&features.client_rtt_us.unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&times);
         write_variable(features.history.as_str().as_bytes(), out);
     }
-    for entry in features.mpls {
-        match entry {
-            0 => out.push(0),
-            entry => {
-                let [_, high, middle, low] = entry.to_be_bytes();
-                out.extend_from_slice(&[3, high, middle, low]);
+    if features.mpls[0] == 0 {
+        out.extend_from_slice(&[0; MPLS_LABELS_MAX]);
+    } else {
+        for entry in features.mpls {
+            match entry {
+                0 => out.push(0),
+                entry => {
+                    let [_, high, middle, low] = entry.to_be_bytes();
+                    out.extend_from_slice(&[3, high, middle, low]);
+                }
             }
         }
     }
@@ -241,7 +262,13 @@ fn write_numbers<const N: usize>(
     if enterprise != 0 {
         out.extend_from_slice(&enterprise.to_be_bytes());
     }
-    packets.iter().for_each(|packet| out.extend_from_slice(&value(packet)));
+    let from = out.len();
+    out.resize(from + N * packets.len(), 0);
+    if let Some(values) = out.get_mut(from..) {
+        for (place, packet) in values.as_chunks_mut::<N>().0.iter_mut().zip(packets) {
+            *place = value(packet);
+        }
+    }
 }
 
 fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {

@@ -33,6 +33,7 @@ pub(super) fn losses(counters: &WorkerCounters) -> Vec<(&'static str, u64)> {
         ("frames dropped by the interface", counters.capture.interface_dropped),
         ("sources that could not be read to their end", counters.capture.errors),
         ("flows evicted because the table was full", counters.flow.ended_full),
+        ("flows without statistics because their memory was full", counters.flow.features_refused),
         ("records dropped before export", counters.export.records_dropped_queue_full),
         ("events dropped before export", counters.export.events_dropped_queue_full),
         ("frames not kept by the ring", counters.ring.frames_dropped),

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
-use weir_common::features::Features;
+use weir_common::features::{ConnectionState, DirectionFeatures, Features, History, PacketBrief, TcpTrouble};
 use weir_common::ipfix::decode::{Decoder, Limits, Summary};
 use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
@@ -498,7 +498,69 @@ fn stats_in_eve_have_every_counter_by_section() {
 #[test]
 fn a_record_line_has_the_contract_s_keys() {
     let want = expect![[
-        r#"{"src_ip":"192.0.2.1","src_port":1026,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"app_proto":"tls","community_id":"1:YPD37KG1XL0PGrNdQlCglhjtLLE=","flow_id":2,"state":"established","reason":"forced","sni":"example.org","tls_version":"0x0304","alpn":["h2","http/1.1"]}"#
+        r#"{"src_ip":"192.0.2.1","src_port":1026,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"app_proto":"tls","community_id":"1:YPD37KG1XL0PGrNdQlCglhjtLLE=","flow_id":2,"state":"established","reason":"forced","ttl_min_ts":64,"ttl_max_ts":64,"tos_ts":0,"win_ts":0,"ttl_min_tc":50,"ttl_max_tc":51,"tos_tc":0,"win_tc":0,"sni":"example.org","tls_version":"0x0304","alpn":["h2","http/1.1"]}"#
     ]];
     check_line(&want, |out| records::write(&flow(2), out));
+}
+
+/// A flow of which everything is known that packets can say.
+fn flow_with_features() -> FlowRecord {
+    let mut record = FlowRecord { app: App::Unknown, metadata: None, ..flow(3) };
+    let side = DirectionFeatures {
+        initial_window: 64_240,
+        trouble: TcpTrouble {
+            retransmitted: 1,
+            out_of_order: 2,
+            duplicate_acks: 3,
+            zero_windows: 4,
+            missed_octets: 5,
+        },
+        octets_min: 40,
+        octets_max: 200,
+        octets_squared: 70_000,
+        gap_min_us: 10,
+        gap_max_us: 400,
+        gap_sum_us: 800,
+        gap_squared_us2: 250_000,
+        entropy: Some(128),
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, 0xfe],
+    };
+    record.features = Features {
+        connection: Some(ConnectionState::Sf),
+        history: History::from(&b"ShADadFf"[..]),
+        server_rtt_us: Some(10_000),
+        client_rtt_us: Some(200),
+        forward: side,
+        reverse: DirectionFeatures {
+            trouble: TcpTrouble::NONE,
+            entropy: None,
+            source_mac: [2, 0, 0, 0, 0, 3],
+            destination_mac: side.source_mac,
+            ..side
+        },
+        has_statistics: true,
+        first_packets: vec![
+            PacketBrief { time_us: 10_300, payload: 517, tcp_flags: 24, direction: Direction::Forward },
+            PacketBrief { time_us: 21_000, payload: 1400, tcp_flags: 16, direction: Direction::Reverse },
+        ],
+        mpls: [0x3e81 << 4 | 1, 0, 0],
+    };
+    record
+}
+
+#[test]
+fn what_packets_say_stands_in_eve_beside_suricata_s_members() {
+    let want = expect![[
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":3,"event_type":"flow","src_ip":"192.0.2.1","src_port":1027,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"fin_wait1","ts_gap":true},"ether":{"dest_macs":["02:00:00:00:00:fe","02:00:00:00:00:03"],"src_macs":["02:00:00:00:00:01"]},"features":{"conn_state":"SF","history":"ShADadFf","server_rtt_us":10000,"client_rtt_us":200,"mpls":[16001],"tunnel_parent":9,"toserver":{"ttl_min":64,"ttl_max":64,"tos":0,"win":64240,"retrans":1,"out_of_order":2,"dup_acks":3,"zero_windows":4,"missed_bytes":5,"entropy":4,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":100,"pkt_len_stddev":63.25,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":200,"iat_stddev_us":150},"toclient":{"ttl_min":50,"ttl_max":51,"tos":0,"win":64240,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":1000,"pkt_len_stddev":0,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":266.67,"iat_stddev_us":110.55},"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}}"#
+    ]];
+    check_line(&want, |out| EveLines::new(Vec::new()).flow(&flow_with_features(), out));
+}
+
+#[test]
+fn what_packets_say_stands_in_a_record_line() {
+    let want = expect![[
+        r#"{"src_ip":"192.0.2.1","src_port":1027,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","flow_id":3,"state":"established","reason":"forced","conn_state":"SF","history":"ShADadFf","rtt_us":10200,"server_rtt_us":10000,"client_rtt_us":200,"ttl_min_ts":64,"ttl_max_ts":64,"tos_ts":0,"win_ts":64240,"retrans_ts":1,"out_of_order_ts":2,"dup_acks_ts":3,"zero_windows_ts":4,"missed_bytes_ts":5,"entropy_ts":4,"pkt_len_min_ts":40,"pkt_len_max_ts":200,"pkt_len_mean_ts":100,"pkt_len_stddev_ts":63.25,"iat_min_us_ts":10,"iat_max_us_ts":400,"iat_mean_us_ts":200,"iat_stddev_us_ts":150,"ttl_min_tc":50,"ttl_max_tc":51,"tos_tc":0,"win_tc":64240,"pkt_len_min_tc":40,"pkt_len_max_tc":200,"pkt_len_mean_tc":1000,"pkt_len_stddev_tc":0,"iat_min_us_tc":10,"iat_max_us_tc":400,"iat_mean_us_tc":266.67,"iat_stddev_us_tc":110.55,"src_mac":"02:00:00:00:00:01","dst_mac":"02:00:00:00:00:fe","mpls":[16001],"tunnel_parent":9,"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}"#
+    ]];
+    check_line(&want, |out| records::write(&flow_with_features(), out));
 }

@@ -11,11 +11,10 @@ use weir_common::time::Timestamp;
 
 /// A live flow. `A` is what the worker attaches to it.
 ///
-/// With an attachment of eighty bytes a flow takes six cache lines: the first is all that a look-up and a
-/// timeout read, the second all that counting writes, the third has the flow's names and the beginning of the
-/// attachment, which is what most packets need of it, the fourth is for beginnings and ends, and the last two are
-/// what its packets say beyond counts. They come in pairs, as processors load them.
-#[repr(C, align(128))]
+/// With an attachment of sixteen bytes a flow takes five cache lines: the first is all that a look-up and a
+/// timeout read, the second all that counting writes, the third has the flow's names, the attachment, and what
+/// beginnings and ends need, and the last two are what its packets say beyond counts.
+#[repr(C, align(64))]
 pub struct Flow<A> {
     pub(super) key: CanonicalKey,
     /// Neighbours in the list of its timeout; `older` also links free slots.

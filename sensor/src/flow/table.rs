@@ -74,8 +74,9 @@ impl<A: Default> FlowTable<A> {
         let ns = |ms: u64| ms.saturating_mul(1_000_000);
         let (idle_timeout_ns, closed_timeout_ns) = (ns(config.idle_timeout_ms), ns(config.closed_timeout_ms));
         // This worker's share of the memory is as large as its share of the flows.
-        let share = u64::from(flows_max.max(1)) * 1024 / u64::from(config.flows_max.max(1));
-        let features_bytes_max = config.features_bytes_max.saturating_mul(share.min(1024)) / 1024;
+        let share = u128::from(config.features_bytes_max) * u128::from(flows_max.min(config.flows_max))
+            / u128::from(config.flows_max.max(1));
+        let features_bytes_max = u64::try_from(share).unwrap_or(u64::MAX);
         FlowTable {
             room: Room::new(Limits::new(config), features_bytes_max),
             flows: Slab::new(),

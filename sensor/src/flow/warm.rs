@@ -10,7 +10,7 @@ use super::table::{FlowHash, FlowTable};
 use std::hint::black_box;
 use weir_common::time::Timestamp;
 
-/// Fewest flows in a table whose flows are worth loading ahead: 12 MiB of them; fewer are mostly in some cache. From
+/// Fewest flows in a table whose flows are worth loading ahead: 10 MiB of them; fewer are mostly in some cache. From
 /// here on traffic of short flows gains a tenth to a third, and traffic with a few busy flows loses nothing
 /// that could be measured.
 pub const WARM_FLOWS_MIN: usize = 32_768;

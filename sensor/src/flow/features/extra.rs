@@ -3,8 +3,10 @@
 use super::{Brief, Limits};
 use weir_common::features::{DirectionFeatures, MPLS_LABELS_MAX, TcpTrouble};
 
-/// First packets for which there is room when a list begins; it doubles from there.
-const PACKETS_BEGIN: usize = 8;
+/// Beside the bits of letters noted once: there was no memory for an extra.
+pub(super) const REFUSED: u16 = 1 << 15;
+/// A list begins with room for this share of the most packets that it may hold, and then has room for all.
+const PACKETS_BEGIN_SHARE: usize = 4;
 
 /// The memory that extras may take, and what they are to hold.
 #[derive(Debug)]
@@ -21,11 +23,20 @@ impl Room {
         Room { limits, used_bytes: 0, bytes_max, refused: 0 }
     }
 
-    /// A flow's extra, made when it has none; `None` when there is no memory left.
+    /// A flow's extra, made when it has none; `None` when there was no memory for it, which its bits then say, so
+    /// that it is counted once and not half told later.
     #[inline]
-    pub(super) fn extra<'a>(&mut self, place: &'a mut Option<Box<Extra>>) -> Option<&'a mut Extra> {
+    pub(super) fn extra<'a>(
+        &mut self,
+        place: &'a mut Option<Box<Extra>>,
+        bits: &mut u16,
+    ) -> Option<&'a mut Extra> {
         if place.is_none() {
+            if *bits & REFUSED != 0 {
+                return None;
+            }
             if !self.take(size_of::<Extra>()) {
+                *bits |= REFUSED;
                 self.refused += 1;
                 return None;
             }
@@ -44,7 +55,8 @@ impl Room {
     }
 
     pub(super) fn release(&mut self, extra: &Extra) {
-        self.used_bytes -= (size_of::<Extra>() + extra.packets.capacity() * size_of::<Brief>()) as u64;
+        let bytes = size_of::<Extra>() + extra.packets.capacity() * size_of::<Brief>();
+        self.used_bytes = self.used_bytes.saturating_sub(bytes as u64);
     }
 
     /// Bytes in use.
@@ -73,7 +85,8 @@ pub(super) struct Sizes {
 impl Sizes {
     #[inline]
     pub(super) fn add(&mut self, octets: u16, since_start_us: u64) {
-        self.octets_squared += u64::from(octets) * u64::from(octets);
+        let squared = u64::from(octets) * u64::from(octets);
+        self.octets_squared = self.octets_squared.saturating_add(squared);
         self.octets_max = self.octets_max.max(octets);
         if self.packets == 0 {
             self.octets_min = octets;
@@ -114,7 +127,6 @@ pub(super) struct Hole {
 /// One end's part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Side {
-    sizes: Sizes,
     pub(super) trouble: TcpTrouble,
     /// The latest hole; an earlier one that was not filled by then is not followed any more.
     pub(super) hole: Option<Hole>,
@@ -126,23 +138,27 @@ pub(super) struct Side {
     pub(super) gaps: u32,
 }
 
-/// What is noted of a long or troubled flow.
+/// What is noted of a long or troubled flow. The first two cache lines are all that most packets need.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub(super) struct Extra {
-    pub(super) sides: [Side; 2],
+    sizes: [Sizes; 2],
     pub(super) packets: Vec<Brief>,
     /// Whether the list is as long as it shall, or can, be.
     packets_done: bool,
+    pub(super) sides: [Side; 2],
     /// Source and destination of the second end's first packet, where they are not the first one's.
     pub(super) macs: [[u8; 6]; 2],
     pub(super) mpls: [u32; MPLS_LABELS_MAX],
 }
 
+const _: () = assert!(std::mem::offset_of!(Extra, packets_done) < 128);
+
 impl Extra {
     #[inline]
     pub(super) fn note(&mut self, brief: &Brief, since_start_us: u64, room: &mut Room) {
         if room.limits.statistics {
-            self.sides[brief.side()].sizes.add(brief.octets, since_start_us);
+            self.sizes[brief.side()].add(brief.octets, since_start_us);
         }
         if brief.is_listed() && !self.packets_done {
             self.list(brief, room);
@@ -156,7 +172,8 @@ impl Extra {
             return;
         }
         if len == self.packets.capacity() {
-            let more = (len * 2).clamp(PACKETS_BEGIN, most.max(PACKETS_BEGIN)) - len;
+            let whole = if len == 0 { most.div_ceil(PACKETS_BEGIN_SHARE) } else { most };
+            let more = whole.saturating_sub(len).max(1);
             if !room.take(more * size_of::<Brief>()) {
                 room.refused += 1;
                 self.packets_done = true;
@@ -169,7 +186,7 @@ impl Extra {
     }
 
     pub(super) fn sizes(&self) -> [Sizes; 2] {
-        self.sides.map(|side| side.sizes)
+        self.sizes
     }
 
     pub(super) fn trouble(&self, side: usize) -> TcpTrouble {
@@ -178,8 +195,8 @@ impl Extra {
 
     pub(super) fn start_earlier(&mut self, by_us: u64) {
         let by = u32::try_from(by_us).unwrap_or(u32::MAX);
-        for side in &mut self.sides {
-            side.sizes.last_us = side.sizes.last_us.saturating_add(by_us);
+        for sizes in &mut self.sizes {
+            sizes.last_us = sizes.last_us.saturating_add(by_us);
         }
         for brief in &mut self.packets {
             brief.set_time_us(brief.time_us().saturating_add(by));
@@ -187,8 +204,9 @@ impl Extra {
     }
 
     pub(super) fn begin_slice(&mut self) {
+        self.sizes = [Sizes::default(); 2];
         for side in &mut self.sides {
-            (side.sizes, side.trouble) = (Sizes::default(), TcpTrouble::NONE);
+            side.trouble = TcpTrouble::NONE;
         }
         self.packets.clear();
         self.packets_done = false;

@@ -18,7 +18,7 @@ use crate::decode::Packet;
 use extra::{Extra, Sizes};
 use std::sync::LazyLock;
 use weir_common::features::{
-    ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief,
+    ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief, TcpTrouble,
 };
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
@@ -29,6 +29,8 @@ const BRIEFS: usize = 4;
 const ENTROPY_BYTES_MAX: usize = 1024;
 /// A round trip that was not seen.
 const NOT_SEEN: u32 = u32::MAX;
+/// A round trip that will not be known any more.
+const AMBIGUOUS: u32 = NOT_SEEN - 1;
 
 /// What is to be noted of flows, from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +125,8 @@ mod known {
     pub(super) const MACS_EXTRA: u8 = 32;
     /// They were looked for.
     pub(super) const LINK: u8 = 64;
+    /// Its last segment was a keep-alive.
+    pub(super) const KEEP_ALIVE: u8 = 128;
 }
 
 /// How many of the first packets are with the flow: a number, and these bits.
@@ -147,7 +151,7 @@ pub(super) struct Live {
     handshake_us: u32,
     server_rtt_us: u32,
     client_rtt_us: u32,
-    /// Which letters were noted that are noted once, seven bits for each end.
+    /// Which letters were noted that are noted once, seven bits for each end, and [`extra::REFUSED`].
     once: u16,
     letters_len: u8,
     briefs_len: u8,
@@ -156,8 +160,10 @@ pub(super) struct Live {
     briefs: [Brief; BRIEFS],
     /// Source and destination of the first packet.
     macs: [[u8; 6]; 2],
-    /// Sequence number of the last RST.
-    last_rst: u32,
+    /// Low bits of the sequence number of the last RST.
+    last_rst: u16,
+    /// Retransmissions of each end, while they are few and there is no extra: unanswered SYNs are repeated often.
+    repeats: [u8; 2],
 }
 
 impl Default for Live {
@@ -175,6 +181,7 @@ impl Default for Live {
             briefs: [Brief::default(); BRIEFS],
             macs: [[0; 6]; 2],
             last_rst: 0,
+            repeats: [0; 2],
         }
     }
 }
@@ -241,7 +248,7 @@ impl Live {
     /// The packets so far go where there is room for more.
     #[cold]
     fn move_briefs(&mut self, room: &mut Room) {
-        let Some(extra) = room.extra(&mut self.extra) else {
+        let Some(extra) = room.extra(&mut self.extra, &mut self.once) else {
             self.briefs_len |= briefs::NO_ROOM;
             return;
         };
@@ -265,7 +272,7 @@ impl Live {
                 bits |= known::MACS;
             } else if macs == [self.macs[1], self.macs[0]] {
                 bits |= known::MACS_SWAPPED;
-            } else if let Some(extra) = room.extra(&mut self.extra) {
+            } else if let Some(extra) = room.extra(&mut self.extra, &mut self.once) {
                 extra.macs = macs;
                 bits |= known::MACS_EXTRA;
             }
@@ -273,7 +280,7 @@ impl Live {
         if is_first {
             let mpls = packet.link.mpls();
             if mpls[0] != 0
-                && let Some(extra) = room.extra(&mut self.extra)
+                && let Some(extra) = room.extra(&mut self.extra, &mut self.once)
             {
                 extra.mpls = mpls;
             }
@@ -296,6 +303,8 @@ impl Live {
     /// Begins a new slice: counts and packets begin anew, the connection goes on.
     pub(super) fn begin_slice(&mut self) {
         self.briefs_len = 0;
+        self.once &= !extra::REFUSED;
+        self.repeats = [0; 2];
         for end in &mut self.ends {
             (end.entropy, end.entropy_share) = (0, 0);
         }
@@ -313,7 +322,7 @@ impl Live {
 
     /// What the record says; `initiator` is the key's end that is.
     pub(super) fn to_record(&self, initiator: usize, connection: ConnectionState) -> Features {
-        let seen = |time: u32| (time != NOT_SEEN).then_some(time);
+        let seen = |time: u32| (time < AMBIGUOUS).then_some(time);
         let initiator = initiator & 1;
         let has_moved = self.briefs_len & briefs::MOVED != 0;
         let has_statistics = self.briefs_len & (briefs::NO_ROOM | briefs::NO_STATISTICS) == 0;
@@ -337,7 +346,7 @@ impl Live {
             };
             let mut features = DirectionFeatures {
                 initial_window: end.initial_window,
-                trouble: self.extra.as_ref().map(|extra| extra.trouble(side)).unwrap_or_default(),
+                trouble: self.trouble(side),
                 entropy: (end.entropy_share != 0).then_some(end.entropy),
                 source_mac: macs[0],
                 destination_mac: macs[1],
@@ -359,6 +368,12 @@ impl Live {
             first_packets: self.first_packets(initiator, has_moved),
             mpls: self.extra.as_ref().map(|extra| extra.mpls).unwrap_or_default(),
         }
+    }
+
+    fn trouble(&self, side: usize) -> TcpTrouble {
+        let mut trouble = self.extra.as_ref().map(|extra| extra.trouble(side)).unwrap_or_default();
+        trouble.retransmitted = trouble.retransmitted.saturating_add(self.repeats[side & 1].into());
+        trouble
     }
 
     fn briefs(&self) -> &[Brief] {

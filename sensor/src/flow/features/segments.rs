@@ -7,11 +7,12 @@
 //!
 //! A segment below the highest sequence number is out of order when it fills a hole that opened less than a round
 //! trip (or [`REORDER_US`]) ago, because nobody could have asked for it again by then; otherwise it is a
-//! retransmission. Keep-alives (RFC 9293 section 3.8.4) are neither. A duplicate acknowledgement is one by
-//! RFC 5681 section 2.
+//! retransmission. Keep-alives (RFC 9293 section 3.8.4) are neither. A duplicate acknowledgement is one without data
+//! that repeats number and window of the one before (RFC 5681 section 2) and does not answer a keep-alive; whether
+//! data waits for it is not asked, because a capture of one side does not show it.
 
 use super::extra::{Hole, Room};
-use super::{CONTROL, End, Live, NOT_SEEN, known};
+use super::{AMBIGUOUS, CONTROL, End, Live, NOT_SEEN, known};
 use crate::decode::Tcp;
 use weir_common::features::ConnectionState;
 use weir_common::record::tcp_flags::{ACK, FIN, RST, SYN};
@@ -165,6 +166,7 @@ impl Live {
         if last <= 0 && segment.payload > 0 && self.state(own) != state::RESET {
             self.note_repeat(own, room);
         }
+        self.note_keep_alive(tcp, segment);
         self.note_order(tcp, segment, end_sequence, room);
         self.note_acknowledgement(tcp, segment, room);
         self.advance(own, last, tcp, end_sequence);
@@ -236,11 +238,11 @@ impl Live {
                 self.letter(own, Letter::Fin);
             }
         } else {
-            let is_other = self.last_rst != tcp.sequence;
+            let is_other = self.last_rst != tcp.sequence as u16;
             if self.once(own, Once::Reset, Letter::Reset) && is_other {
                 self.letter(own, Letter::Reset);
             }
-            self.last_rst = tcp.sequence;
+            self.last_rst = tcp.sequence as u16;
         }
     }
 
@@ -250,7 +252,7 @@ impl Live {
             return;
         }
         let states = [self.state(own), self.state(1 - own)];
-        let Some(extra) = room.extra(&mut self.extra) else { return };
+        let Some(extra) = room.extra(&mut self.extra, &mut self.once) else { return };
         let side = &mut extra.sides[own];
         if tcp.flags & CONTROL == 0 {
             side.trouble.zero_windows = side.trouble.zero_windows.saturating_add(1);
@@ -264,47 +266,55 @@ impl Live {
         }
     }
 
-    /// Round trips: SYN, SYN with ACK, ACK. Of repeated SYNs the last one counts, of the others the first.
+    /// Round trips: SYN, SYN with ACK, ACK. Of repeated SYNs the last one counts. When a SYN or its answer is repeated
+    /// after the first answer, it is not known which one the ACK is for (Karn's algorithm).
     #[inline]
     fn note_handshake(&mut self, tcp: &Tcp, segment: &Segment) {
         let (own, other) = (segment.side & 1, 1 - (segment.side & 1));
         if tcp.flags & RST != 0 || self.client_rtt_us != NOT_SEEN {
             return;
         }
-        let elapsed = segment.now_us.wrapping_sub(self.handshake_us).min(NOT_SEEN - 1);
-        match tcp.flags & (SYN | ACK) {
-            SYN if segment.is_initiator && self.server_rtt_us == NOT_SEEN => {
-                self.handshake_us = segment.now_us
+        let is_answered = self.server_rtt_us != NOT_SEEN;
+        // Packets of a file may be out of order: a time that goes back is none.
+        let elapsed = segment.now_us.wrapping_sub(self.handshake_us);
+        let is_time = elapsed <= i32::MAX as u32;
+        if tcp.flags & SYN != 0 && is_answered {
+            self.client_rtt_us = AMBIGUOUS;
+        } else if tcp.flags & (SYN | ACK) == SYN && segment.is_initiator {
+            self.handshake_us = segment.now_us;
+        } else if tcp.flags & (SYN | ACK) == SYN | ACK {
+            let is_answer = !segment.is_initiator
+                && self.state(other) == state::SYN_SENT
+                && tcp.acknowledgement == self.ends[other].next;
+            if is_answer && is_time {
+                (self.server_rtt_us, self.handshake_us) = (elapsed, segment.now_us);
             }
-            flags if flags == SYN | ACK => {
-                let is_answer = !segment.is_initiator
-                    && self.server_rtt_us == NOT_SEEN
-                    && self.state(other) == state::SYN_SENT
-                    && tcp.acknowledgement == self.ends[other].next;
-                if is_answer {
-                    (self.server_rtt_us, self.handshake_us) = (elapsed, segment.now_us);
-                }
-            }
-            ACK => {
-                let is_answer = segment.is_initiator
-                    && self.server_rtt_us != NOT_SEEN
-                    && self.state(own) == state::ESTABLISHED
-                    && ahead(tcp.acknowledgement, self.ends[other].next) <= 0;
-                if is_answer {
-                    self.client_rtt_us = elapsed;
-                }
-            }
-            _ => {}
+        } else if segment.is_initiator && is_answered {
+            let is_answer = self.state(own) == state::ESTABLISHED
+                && tcp.flags & FIN == 0
+                && tcp.sequence == self.ends[own].next
+                && tcp.acknowledgement == self.ends[other].next;
+            self.client_rtt_us = if is_answer && is_time { elapsed } else { AMBIGUOUS };
         }
     }
 
     #[cold]
     fn note_repeat(&mut self, own: usize, room: &mut Room) {
-        let Some(extra) = room.extra(&mut self.extra) else { return };
+        let Some(extra) = room.extra(&mut self.extra, &mut self.once) else { return };
         let side = &mut extra.sides[own];
         side.repeats = side.repeats.saturating_add(1);
         if is_power_of_ten(side.repeats) {
             self.letter(own, Letter::Repeat);
+        }
+    }
+
+    /// Notes whether an end's last segment is a keep-alive: the last octet again, or nothing, in front of it.
+    #[inline]
+    fn note_keep_alive(&mut self, tcp: &Tcp, segment: &Segment) {
+        let end = &mut self.ends[segment.side & 1];
+        end.known &= !known::KEEP_ALIVE;
+        if segment.payload <= 1 && tcp.flags & CONTROL == 0 && ahead(tcp.sequence, end.next) == -1 {
+            end.known |= known::KEEP_ALIVE;
         }
     }
 
@@ -330,17 +340,22 @@ impl Live {
         room: &mut Room,
     ) {
         let own = segment.side & 1;
-        let is_keep_alive = delta == -1 && segment.payload <= 1 && tcp.flags & CONTROL == 0;
+        let is_keep_alive = self.ends[own].known & known::KEEP_ALIVE != 0;
         if is_keep_alive {
             return;
         }
         let round_trip = match (self.server_rtt_us, self.client_rtt_us) {
             (NOT_SEEN, _) => REORDER_US,
-            (server, NOT_SEEN) => server,
+            (server, NOT_SEEN | AMBIGUOUS) => server,
             (server, client) => server.saturating_add(client),
         };
+        if delta < 0 && self.extra.is_none() && self.repeats[own] < u8::MAX {
+            // Without an extra there is no hole that it could fill.
+            self.repeats[own] += 1;
+            return;
+        }
         let next = self.ends[own].next;
-        let Some(extra) = room.extra(&mut self.extra) else { return };
+        let Some(extra) = room.extra(&mut self.extra, &mut self.once) else { return };
         let side = &mut extra.sides[own];
         if delta > 0 {
             side.hole = Some(Hole { begin: next, end: tcp.sequence, since_us: segment.now_us });
@@ -382,9 +397,8 @@ impl Live {
             && tcp.sequence == own_end.next
             && tcp.window == own_end.window
             && tcp.window != 0
-            // Of a connection seen from one side it is not known whether data waits.
-            && (other_end.known & known::NEXT == 0 || ahead(other_end.next, tcp.acknowledgement) > 0);
-        if is_duplicate && let Some(extra) = room.extra(&mut self.extra) {
+            && other_end.known & known::KEEP_ALIVE == 0;
+        if is_duplicate && let Some(extra) = room.extra(&mut self.extra, &mut self.once) {
             let count = &mut extra.sides[own].trouble.duplicate_acks;
             *count = count.saturating_add(1);
         }
@@ -419,7 +433,7 @@ impl Live {
             return;
         }
         let next = self.ends[other].next;
-        let Some(extra) = room.extra(&mut self.extra) else { return };
+        let Some(extra) = room.extra(&mut self.extra, &mut self.once) else { return };
         let side = &mut extra.sides[other];
         let mut missed = 0;
         if let Some(hole) = side.hole
