@@ -28,6 +28,8 @@ const HEADER_BYTES: usize = 9;
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Most streams that are open at once; of more the oldest is told as it is.
 const STREAMS_MAX: usize = 256;
+/// Most bytes kept of all open streams before the oldest is told.
+const STREAMS_BYTES_MAX: usize = 1 << 20;
 /// Most bytes kept of one header that has a place of its own.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes of JSON kept of the headers of one side of a stream; more are left out.
@@ -541,7 +543,8 @@ impl Http2 {
         let at = match self.streams.iter().position(|stream| stream.id == id) {
             Some(at) => at,
             None => {
-                if self.streams.len() >= STREAMS_MAX {
+                let bytes: usize = self.streams.iter().map(Stream::kept_bytes).sum();
+                if self.streams.len() >= STREAMS_MAX || bytes > STREAMS_BYTES_MAX {
                     context.anomaly("too_many_streams", None);
                     let mut oldest = self.streams.remove(0);
                     oldest.end_bodies(false, context);
@@ -582,6 +585,12 @@ impl Http2 {
 }
 
 impl Stream {
+    fn kept_bytes(&self) -> usize {
+        let Common { path, host, user_agent, .. } = &self.common;
+        let headers: usize = self.sides.iter().map(|side| side.said.headers.len()).sum();
+        headers + path.len() + host.len() + user_agent.len()
+    }
+
     fn header(&mut self, side: usize, name: &[u8], value: &[u8], has_events: bool) {
         let Stream { common, sides, .. } = self;
         let own = &mut sides[side];
