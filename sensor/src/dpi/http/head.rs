@@ -393,10 +393,8 @@ pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
 /// As [`line`], of a response's head: a carriage return alone ends a line too, as clients have it.
 pub(super) fn response_line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (whole, used) = line(bytes)?;
-    let alone = whole
-        .iter()
-        .zip(whole.get(1..).unwrap_or_default())
-        .position(|(byte, next)| *byte == b'\r' && *next != b'\r');
+    // At the end of a line, and before another, it is part of the end.
+    let alone = memchr::memchr_iter(b'\r', whole).find(|at| whole.get(at + 1) != Some(&b'\r'));
     match alone {
         Some(at) => Some((whole.get(..at)?, at + 1)),
         None => Some((whole, used)),

@@ -511,8 +511,11 @@ impl Http {
     }
 
     fn chunk_size(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        // What begins with no digit is no size, however long its line.
+        let first = rest.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0x0b);
+        let is_size = first.is_none_or(u8::is_ascii_hexdigit);
         let Some((line, used)) = line(rest) else {
-            return if rest.len() > CHUNK_LINE_BYTES_MAX {
+            return if rest.len() > CHUNK_LINE_BYTES_MAX || !is_size {
                 self.bad_chunk(rest, context)
             } else {
                 Step::Wait

@@ -170,7 +170,11 @@ impl Dissector for Http2 {
             return if is_possible { Probe::Unsure } else { Probe::NotForUs };
         };
         let is_settings = header.kind == frame::SETTINGS && header.flags == 0 && header.stream == 0;
-        if !is_settings || header.length % 6 != 0 || header.length > 16 * 6 || bytes.get(5) != Some(&0) {
+        if !is_settings
+            || !header.length.is_multiple_of(6)
+            || header.length > 16 * 6
+            || bytes.get(5) != Some(&0)
+        {
             return Probe::NotForUs;
         }
         let Some(settings) = bytes.get(HEADER_BYTES..HEADER_BYTES + header.length) else {
@@ -375,7 +379,7 @@ impl Http2 {
         let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         match header.kind {
             frame::SETTINGS if !header.has(frame::ACK) => {
-                if header.stream != 0 || payload.len() % 6 != 0 {
+                if header.stream != 0 || !payload.len().is_multiple_of(6) {
                     return Err("invalid_frame_data");
                 }
                 self.settings(payload, direction, context);
