@@ -25,6 +25,12 @@ macro_rules! apps {
                 }
             }
 
+            /// Whether it carries other applications without being one for its users: a flow keeps its name whatever
+            /// is found inside.
+            pub const fn is_carrier(self) -> bool {
+                matches!(self, App::Socks | App::Proxy)
+            }
+
             /// The type of its events in EVE, and the key of their bodies.
             pub const fn event_name(self) -> &'static str {
                 match self {

@@ -88,6 +88,7 @@ impl Family {
             (Family::Of(App::Http), App::Http2 | App::WebSocket | App::Ssdp | App::Doh2) => true,
             (Family::Of(App::Tls), App::Quic | App::Dtls | App::Http2 | App::Doh2 | App::Openvpn) => true,
             (Family::Of(App::Smtp), App::Imap | App::Pop3 | App::Nntp) => true,
+            (Family::Of(App::Dns | App::Http | App::Tls | App::Ssh), App::Socks | App::Proxy) => true,
             (Family::Of(own), _) => own as u16 == app as u16,
         }
     }
@@ -152,6 +153,8 @@ macro_rules! fields {
 fields! {
     /// The application that the flow began with, where it changed (STARTTLS, an upgrade, a proxy).
     OriginalApp Every Text "app_proto_orig" "weirOriginalApplicationName" weir(400);
+    /// The application inside, where the flow keeps the name of what carries it (a proxy).
+    InnerApp Every Text "app_proto_inner" "weirInnerApplicationName" weir(406);
     /// The service that a name in the flow belongs to (`dpi.services`).
     Brand Every Text "brand" "weirServiceName" weir(401);
     /// The kind of service it is.

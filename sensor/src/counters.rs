@@ -124,6 +124,8 @@ counters! {
         overlap_conflict_bytes,
         /// Gaps given up early because the worker's stream memory was full.
         memory_gaps,
+        /// Flows no longer inspected because of `dpi.stream_depth_bytes`.
+        depth_reached,
         /// Files that passed inside of applications.
         files,
         /// Files written to `dpi.files.extract_directory`.

@@ -26,8 +26,8 @@ pub struct SandboxConfig {
     /// User to become once the interfaces are open, when started by root. A user that does not exist
     /// is replaced by `nobody`. Only CAP_NET_RAW is kept, to open an interface that comes back.
     pub user: String,
-    /// Confine file access with Landlock: reading as the user may, writing below the ring's and the outputs'
-    /// directories only. A kernel without Landlock is logged.
+    /// Confine file access with Landlock: reading as the user may, writing below the directories of the ring,
+    /// the outputs and stored files only. A kernel without Landlock is logged.
     pub landlock: bool,
 }
 

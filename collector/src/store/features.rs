@@ -48,7 +48,7 @@ pub(super) fn columns() -> Vec<Column> {
         optional("src_mac", DataType::Utf8),
         optional("dst_mac", DataType::Utf8),
         optional("mpls", DataType::UInt32),
-        optional("tunnel_parent", DataType::UInt64),
+        optional("tunnel", DataType::Utf8),
         optional("splt_lengths", list(DataType::UInt16)),
         optional("splt_times_us", list(DataType::UInt32)),
         optional("splt_flags", list(DataType::UInt8)),
@@ -68,7 +68,7 @@ pub(super) struct FeatureColumns {
     source_mac: StringBuilder,
     destination_mac: StringBuilder,
     mpls: UInt32Builder,
-    tunnel_parent: UInt64Builder,
+    tunnel: StringBuilder,
     lengths: ListBuilder<UInt16Builder>,
     times: ListBuilder<UInt32Builder>,
     flags: ListBuilder<UInt8Builder>,
@@ -91,7 +91,7 @@ impl FeatureColumns {
         push_mac(&mut self.source_mac, features.forward.source_mac);
         push_mac(&mut self.destination_mac, features.forward.destination_mac);
         self.mpls.append_option(Some(features.mpls[0] >> 4).filter(|_| features.mpls[0] != 0));
-        self.tunnel_parent.append_option(features.tunnel_parent);
+        self.tunnel.append_option(record.tunnel.as_ref().map(ToString::to_string));
         let packets = &features.first_packets;
         push_list(&mut self.lengths, packets.iter().map(|packet| packet.payload));
         push_list(&mut self.times, packets.iter().map(|packet| packet.time_us));
@@ -114,7 +114,7 @@ impl FeatureColumns {
             Arc::new(self.source_mac.finish()),
             Arc::new(self.destination_mac.finish()),
             Arc::new(self.mpls.finish()),
-            Arc::new(self.tunnel_parent.finish()),
+            Arc::new(self.tunnel.finish()),
             Arc::new(self.lengths.finish()),
             Arc::new(self.times.finish()),
             Arc::new(self.flags.finish()),

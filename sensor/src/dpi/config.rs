@@ -1,5 +1,6 @@
 //! The `[dpi]` section.
 
+use super::overlap::{OverlapPolicy, OverlapRule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,16 @@ pub struct DpiConfig {
     /// A file of services by domain, one `domain  brand  category` a line, beside those that are known: each stands
     /// for what is below it too, and for the flows with such a name. Empty: no file.
     pub services: String,
+    /// Most bytes of each direction of a TCP flow that are inspected; what lies beyond is metered only. 0: no
+    /// limit; each file has its own (`dpi.files.bytes_max`).
+    pub stream_depth_bytes: u64,
+    /// Which copy of a byte counts where TCP segments overlap, for receivers that no rule of `overlap_policies`
+    /// names: `first`, `last`, `bsd`, `linux` or `windows`.
+    pub overlap_policy: OverlapPolicy,
+    /// The same by the receiver's network; the first rule that names it counts.
+    pub overlap_policies: Vec<OverlapRule>,
+    /// Tell what is odd about TCP streams as EVE `anomaly` events of type `stream`, each kind once for a flow.
+    pub stream_events: bool,
     /// Files that pass inside of applications.
     pub files: FileConfig,
 }
@@ -73,6 +84,10 @@ impl Default for DpiConfig {
             stream_bytes_max: 256 << 10,
             streams_bytes_max: 128 << 20,
             services: String::new(),
+            stream_depth_bytes: 0,
+            overlap_policy: OverlapPolicy::Bsd,
+            overlap_policies: Vec::new(),
+            stream_events: false,
             files: FileConfig::default(),
         }
     }

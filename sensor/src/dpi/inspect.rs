@@ -17,11 +17,13 @@ use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
 use super::file::Files;
 use super::file::store::StoreHandle;
+use super::overlap::{OverlapPolicy, OverlapRule, policy_of};
 use super::parser::Parser;
 use super::pending::Pending;
 use super::probing::{Probing, Verdict};
 use super::services::Services;
 use super::stream::{Pool, Reader, Stream, Take};
+use super::stream_event::{StreamEvent, StreamEvents};
 use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
 use crate::decode::{Packet, Transport};
@@ -39,6 +41,10 @@ pub struct Inspector {
     is_enabled: bool,
     probe_bytes_max: usize,
     cut_off: CutOff,
+    stream_depth_bytes: u64,
+    overlap_policy: OverlapPolicy,
+    overlap_policies: Vec<OverlapRule>,
+    has_stream_events: bool,
     files: Files,
     expectations: Expectations,
     services: Arc<Services>,
@@ -62,6 +68,9 @@ pub struct Inspection {
     switches_left: u8,
     /// What waits to be acknowledged before it is told; made with the first event.
     pending: Option<Box<Pending>>,
+    /// Bytes of each direction that are still inspected.
+    depth_left: [u64; 2],
+    stream_events: StreamEvents,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
@@ -84,6 +93,13 @@ impl Inspector {
             is_enabled: config.enabled,
             probe_bytes_max: config.probe_bytes_max as usize,
             cut_off: CutOff::default(),
+            stream_depth_bytes: match config.stream_depth_bytes {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
+            overlap_policy: config.overlap_policy,
+            overlap_policies: config.overlap_policies.clone(),
+            has_stream_events: config.stream_events,
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             services: Services::built_in(),
@@ -139,14 +155,11 @@ impl Inspector {
             Transport::Ports { .. } if packet.ip.protocol == protocol::UDP => Carrier::Datagram,
             _ => return,
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
         let inspection = match slot {
             Some(inspection) => inspection,
-            None => {
-                let begun = Inspection::begin(packet, carrier, direction, time, expectations, counters);
-                slot.insert(Box::new(begun))
-            }
+            None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -162,6 +175,26 @@ impl Inspector {
             services,
         };
         inspection.packet_with_events(packet, &mut now, pool);
+    }
+
+    /// Begins with a flow's first payload.
+    fn begin(
+        &mut self,
+        packet: &Packet<'_>,
+        carrier: Carrier,
+        direction: Direction,
+        time: Timestamp,
+        counters: &mut DpiCounters,
+    ) -> Inspection {
+        let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
+        begun.depth_left = [self.stream_depth_bytes; 2];
+        begun.stream_events = StreamEvents::new(self.has_stream_events);
+        let [initiator, responder] =
+            begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
+        // What the initiator sends is put together as the responder does it.
+        begun.streams =
+            (carrier == Carrier::Stream).then(|| Box::new([Stream::new(responder), Stream::new(initiator)]));
+        begun
     }
 
     /// The flow has ended: what was waiting is written, memory is taken back, and what was learned is
@@ -236,7 +269,6 @@ impl Inspection {
             }
             None => (App::Unknown, Stage::Probing(Box::new(Probing::new(&ends)))),
         };
-        let streams = (carrier == Carrier::Stream).then(Box::default);
         let metadata = Metadata::EMPTY;
         let (switches_left, pending) = (SWITCHES_MAX, None);
         Inspection {
@@ -247,8 +279,10 @@ impl Inspection {
             ends,
             switches_left,
             pending,
+            depth_left: [u64::MAX; 2],
+            stream_events: StreamEvents::new(false),
             metadata,
-            streams,
+            streams: None,
         }
     }
 
@@ -325,12 +359,34 @@ impl Inspection {
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
                 let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
-                self.segment(sequence, acknowledgement, payload, now, pool)
+                if acknowledgement.is_none() && tcp.acknowledgement != 0 {
+                    self.tell_stream_event(StreamEvent::PktBrokenAck, now);
+                }
+                let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
+                let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
+                if now.counters.overlap_conflict_bytes != before.0 {
+                    self.tell_stream_event(StreamEvent::OverlapDifferentData, now);
+                }
+                if now.counters.gaps != before.1 {
+                    self.tell_stream_event(StreamEvent::SeqGap, now);
+                }
+                outcome
             }
             _ => self.datagram(packet.payload, now),
         };
         if outcome.is_break() {
             self.end(now.cut_off, pool);
+        }
+    }
+
+    /// Tells what is odd about the packet's stream, once for a flow.
+    fn tell_stream_event(&mut self, event: StreamEvent, now: &mut Now<'_>) {
+        let direction = self.own(now.direction);
+        if let Some(events) = now.events.as_deref_mut()
+            && let Some(event) = self.stream_events.tell(event, self.app, now.time, direction)
+        {
+            now.counters.events += 1;
+            events.push(event);
         }
     }
 
@@ -417,6 +473,7 @@ impl Inspection {
         Conversation {
             stage: &mut self.stage,
             switches_left: &mut self.switches_left,
+            depth_left: &mut self.depth_left,
             app: &mut self.app,
             metadata: &mut self.metadata,
             is_swapped: self.is_swapped,
@@ -497,6 +554,7 @@ impl Inspection {
 struct Conversation<'a> {
     stage: &'a mut Stage,
     switches_left: &'a mut u8,
+    depth_left: &'a mut [u64; 2],
     app: &'a mut App,
     metadata: &'a mut Metadata,
     is_swapped: bool,
@@ -579,10 +637,14 @@ impl Conversation<'_> {
 
     /// A dissector begins its work.
     fn begin(&mut self, parser: Parser) {
-        if *self.app != App::Unknown && *self.app != parser.app() {
-            self.metadata.set_text(Field::OriginalApp, self.app.name());
+        if self.app.is_carrier() {
+            self.metadata.set_text(Field::InnerApp, parser.app().name());
+        } else {
+            if *self.app != App::Unknown && *self.app != parser.app() {
+                self.metadata.set_text(Field::OriginalApp, self.app.name());
+            }
+            *self.app = parser.app();
         }
-        *self.app = parser.app();
         self.counters.recognised += 1;
         *self.stage = Stage::Reading(parser);
     }
@@ -598,8 +660,18 @@ impl Conversation<'_> {
     }
 
     fn read(&mut self, direction: Direction, bytes: &[u8]) -> Take {
+        if self.depth_left[direction.index()] == 0 {
+            self.counters.depth_reached += 1;
+            self.close();
+            return Take::Stop;
+        }
         let switches_left = *self.switches_left;
         let take = self.with_parser(direction, |parser, context| parser.inspect(bytes, context));
+        if let Take::Used(used) = take {
+            let depth_left = &mut self.depth_left[direction.index()];
+            // What is skipped is not inspected.
+            *depth_left = depth_left.saturating_sub(used.min(bytes.len()) as u64);
+        }
         // Another protocol begins behind what was used: what is there of it is looked at now.
         if let Take::Used(used) = take
             && *self.switches_left != switches_left
@@ -642,7 +714,7 @@ impl Conversation<'_> {
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
             to_handshake_end: self.cut_off.names(parser),
-            app: *self.app,
+            app: parser.app(),
             ends: self.ends,
             files: self.files,
             expectations: self.expectations,
@@ -667,12 +739,14 @@ impl Conversation<'_> {
         }
         match progress {
             Progress::Used(used) => Take::Used(used),
-            Progress::Switch(_) if *self.switches_left == 0 => Take::Stop,
             Progress::Switch(used) => {
-                *self.switches_left -= 1;
-                *self.stage = Stage::Probing(Box::new(Probing::new(&self.ends)));
                 // What was announced for it needs no search.
                 let expected = self.expectations.take(&self.ends, self.carrier, self.time);
+                if *self.switches_left == 0 {
+                    return Take::Stop;
+                }
+                *self.switches_left -= 1;
+                *self.stage = Stage::Probing(Box::new(Probing::new(&self.ends)));
                 let parser = expected.and_then(|expected| Parser::expected(expected.app, &expected.note));
                 if let Some(parser) = parser {
                     self.begin(parser);

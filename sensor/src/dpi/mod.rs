@@ -9,12 +9,14 @@
 //! one function in `recognise/` and one line in its table.
 
 pub mod config;
+pub mod overlap;
 mod inspect;
 mod probing;
 mod first;
 mod expect;
 mod pending;
 mod stream;
+mod stream_event;
 mod parser;
 pub mod file;
 mod cut_off;

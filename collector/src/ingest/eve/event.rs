@@ -118,6 +118,8 @@ impl Event<'_> {
         let to_client = flags(tcp.and_then(|tcp| tcp.tcp_flags_tc.as_deref()));
         let vlan = |index: usize| self.vlan.get(index).copied().unwrap_or(0);
         Ok(Some(FlowRecord {
+            tunnel: None,
+            at_shutdown: false,
             key,
             flow_id,
             community_id: community_id.unwrap_or_else(|| CommunityId::of(&key, icmp, 0)),

@@ -138,8 +138,8 @@ impl Body {
     }
 
     /// It has ended; `is_whole`: where it should.
-    pub(in crate::dpi) fn end(self: Box<Self>, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
-        let Body { mut decoding, mut content, is_lost, .. } = *self;
+    pub(in crate::dpi) fn end(self, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
+        let Body { mut decoding, mut content, is_lost, .. } = self;
         if !is_lost {
             decoding.end(&mut |bytes| {
                 match &mut content {

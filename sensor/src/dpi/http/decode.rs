@@ -4,6 +4,7 @@
 //! expand to [`PIECE_BYTES_MAX`] at most, all decoders of a worker may use [`MEMORY_BYTES_MAX`]; how much
 //! is made of one body in all is its reader's limit.
 
+use super::head::has_word;
 use brotli_decompressor::DecompressorWriter;
 use flate2::write::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ const INPUT_BYTES: usize = 1 << 10;
 /// Most bytes that so much input may become; more is a bomb, and ends the decoding.
 const PIECE_BYTES_MAX: usize = 4 << 20;
 /// Most codings on top of each other that are taken off.
-const LAYERS_MAX: usize = 2;
+const LAYERS_MAX: usize = 3;
 /// Most bytes that all decoders of a worker may need; bodies beyond stay as they are and are not looked at.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// What a decoder may need: the window that its coding allows, and its tables.
@@ -71,6 +72,9 @@ pub(in crate::dpi) struct Decoding {
 struct Layer {
     coding: Coding,
     has_output: bool,
+    /// What came while nothing was made of it: the content itself, should it not be coded at all.
+    seen: Vec<u8>,
+    problem: Option<DecodeError>,
 }
 
 enum Coding {
@@ -118,15 +122,14 @@ impl Write for Output {
 }
 
 impl Decoding {
-    /// For the value of a Content-Encoding line. None: one of the codings is not known, or there is no memory
-    /// for it.
+    /// For the value of a Content-Encoding line, read as leniently as clients do. None: there is no memory for it.
     pub(in crate::dpi) fn new(codings: &[u8], memory: &DecoderMemory) -> Option<Decoding> {
         let mut decoding = Decoding::default();
         for name in codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
-            let (coding, bytes) = if is("gzip") || is("x-gzip") {
+            let (coding, bytes) = if has_word(name, b"gzip") {
                 (Coding::Gzip(GzDecoder::new(Output::default())), INFLATE_BYTES)
-            } else if is("deflate") {
+            } else if has_word(name, b"deflate") {
                 (Coding::DeflateUnseen, INFLATE_BYTES)
             } else if is("br") {
                 let writer = DecompressorWriter::new(Output::default(), BROTLI_BUFFER_BYTES);
@@ -135,16 +138,15 @@ impl Decoding {
                 let mut decoder = zstd::stream::write::Decoder::new(Output::default()).ok()?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
                 (Coding::Zstd(decoder), ZSTD_BYTES)
-            } else if is("identity") || name.is_empty() {
-                continue;
             } else {
-                return None;
+                // Whether it is none or an unknown one: the bytes stay as they are.
+                continue;
             };
             if decoding.layers.len() == LAYERS_MAX {
-                return None;
+                break;
             }
             decoding._memory.push(memory.take(bytes)?);
-            decoding.layers.push(Layer { coding, has_output: false });
+            decoding.layers.push(Layer { coding, has_output: false, seen: Vec::new(), problem: None });
         }
         Some(decoding)
     }
@@ -164,16 +166,18 @@ impl Decoding {
             read(bytes);
             return Ok(());
         }
+        let mut problem = None;
         for piece in bytes.chunks(INPUT_BYTES) {
             let mut made: Option<Vec<u8>> = None;
             for layer in self.layers.iter_mut().rev() {
                 made = Some(layer.decode(made.as_deref().unwrap_or(piece))?);
+                problem = problem.or(layer.problem.take());
             }
             if !read(made.as_deref().unwrap_or_default()) {
                 break;
             }
         }
-        Ok(())
+        problem.map_or(Ok(()), Err)
     }
 
     /// The body has ended: hands on what the decoders held back.
@@ -211,6 +215,11 @@ impl Layer {
         };
         let made = self.take();
         self.has_output |= !made.is_empty();
+        if self.has_output {
+            self.seen = Vec::new();
+        } else if self.seen.len() < INPUT_BYTES {
+            self.seen.extend_from_slice(bytes);
+        }
         match written {
             Ok(true) => Ok(made),
             Ok(false) => {
@@ -222,11 +231,13 @@ impl Layer {
             // Where nothing was ever coded the bytes are taken as they are, as browsers do.
             Err(_) if !self.has_output => {
                 self.coding = Coding::Plain;
-                Err(DecodeError::Invalid)
+                self.problem = Some(DecodeError::Invalid);
+                Ok(std::mem::take(&mut self.seen))
             }
             Err(_) => {
                 self.coding = Coding::Ended;
-                if made.is_empty() { Err(DecodeError::Invalid) } else { Ok(made) }
+                self.problem = Some(DecodeError::Invalid);
+                Ok(made)
             }
         }
     }
@@ -336,15 +347,17 @@ mod tests {
 
     #[test]
     fn what_is_not_coded_passes_and_what_breaks_off_gives_what_it_had() {
-        let (made, outcome) = decoded("gzip", b"plain text, whatever they say", 100);
-        assert_eq!((made.len(), outcome), (0, Err(DecodeError::Invalid)));
-        let (made, outcome) = decoded("gzip", b"plain text, whatever they say", 10);
-        assert_eq!((&made[..], outcome), (&b", whatever they say"[..], Err(DecodeError::Invalid)));
+        let plain = b"plain text, whatever they say";
+        for codings in ["gzip", "gzip, deflate", "br", "compress, x"] {
+            for piece_bytes in [1, 10, 100] {
+                let (made, _) = decoded(codings, plain, piece_bytes);
+                assert_eq!(made, plain, "{codings} {piece_bytes}");
+            }
+        }
+        assert_eq!(decoded("gzip", plain, 10).1, Err(DecodeError::Invalid));
         let coded = gzip(&text());
         let (made, _) = decoded("gzip", &coded[..coded.len() / 2], 100);
         assert!(!made.is_empty() && text().starts_with(&made));
-        assert!(Decoding::new(b"compress", &DecoderMemory::default()).is_none());
-        assert!(Decoding::new(b"gzip, gzip, gzip", &DecoderMemory::default()).is_none());
     }
 
     #[test]

@@ -10,6 +10,8 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes kept of one head; parts beyond are left out.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
+/// Most bytes kept of a line that has no colon.
+const NAME_BYTES_MAX: usize = 256;
 /// Most names of header lines remembered, to notice those that come again.
 const NAMES_MAX: usize = 64;
 /// Largest body or chunk that is believed, in bytes; a larger size is an error in its line.
@@ -52,6 +54,10 @@ pub(super) struct Head {
     /// Hashes of the names of header lines so far, and of those that came again.
     names: Vec<u32>,
     repeated: Vec<u32>,
+    /// A line without a colon, which the next may bring.
+    unfinished: Vec<u8>,
+    /// Whether a header line was seen.
+    has_lines: bool,
     /// Number of its transaction, once that is known.
     pub(super) number: u64,
     status: u16,
@@ -108,17 +114,39 @@ impl Head {
 
     /// Reads a header line; tells what is wrong with it, in Suricata's words.
     pub(super) fn header(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        if let [b' ' | b'\t', ..] = line {
+        let is_folded = matches!(line, [b' ' | b'\t', ..]) && self.has_lines;
+        self.has_lines = true;
+        if is_folded && self.unfinished.is_empty() {
             self.fold(line.trim_ascii());
             return Ok(());
         }
         self.folds = None;
-        let Some(colon) = memchr::memchr(b':', line) else {
-            return Err(self.word("REQUEST_FIELD_MISSING_COLON", "RESPONSE_FIELD_MISSING_COLON"));
+        let joined;
+        let line = if is_folded {
+            let mut unfinished = std::mem::take(&mut self.unfinished);
+            unfinished.push(b' ');
+            unfinished.extend_from_slice(line.trim_ascii());
+            joined = unfinished;
+            &joined[..]
+        } else {
+            line
         };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            // The colon may come in a line that continues this one.
+            let is_first = self.unfinished.is_empty();
+            self.unfinished.clear();
+            self.unfinished.extend_from_slice(line.get(..NAME_BYTES_MAX).unwrap_or(line));
+            let event = self.word("REQUEST_FIELD_MISSING_COLON", "RESPONSE_FIELD_MISSING_COLON");
+            return if is_folded && is_first { Ok(()) } else { Err(event) };
+        };
+        self.unfinished.clear();
         let (name, value) = line.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
-        let name = name.trim_ascii_end();
+        // As servers do, control characters around the name are passed over.
+        let is_token = |byte: &u8| probe::is_token(*byte);
+        let from = name.iter().position(is_token).unwrap_or(0);
+        let to = name.iter().rposition(is_token).map_or(0, |at| at + 1);
+        let name = name.get(from..to).unwrap_or_default();
         if let Some(part) = self.part_of(name) {
             self.header_part(part, value);
         }
@@ -203,8 +231,10 @@ impl Head {
             _ if self.get(Part::Method) == Some(b"CONNECT") && !target.starts_with(b"/") => target,
             _ => return None,
         };
-        let end =
-            authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(authority.len());
+        let end = authority
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#' | b' '))
+            .unwrap_or(authority.len());
         let authority = authority.get(..end)?;
         let user = memchr::memrchr(b'@', authority).map_or(0, |at| at + 1);
         authority.get(user..).filter(|host| !host.is_empty())
@@ -218,13 +248,11 @@ impl Head {
             ..Framing::default()
         };
         if let Some(codings) = self.get(Part::TransferEncoding) {
-            framing.is_chunked = codings
-                .split(|byte| *byte == b',')
-                .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+            framing.is_chunked = has_word(codings, b"chunked");
         }
         if let Some(text) = self.get(Part::ContentLength) {
-            framing.length = decimal(text).filter(|length| *length <= BODY_BYTES_MAX);
-            framing.is_bad |= framing.length.is_none() || framing.is_chunked;
+            framing.length = first_decimal(text).filter(|length| *length <= BODY_BYTES_MAX);
+            framing.is_bad |= decimal(text).is_none() || framing.is_chunked;
         }
         framing
     }
@@ -331,7 +359,7 @@ fn is_protocol(word: &[u8]) -> bool {
 /// Protocol and status of a response line; a status that is not a number is 0.
 fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
     let line = line.trim_ascii();
-    if !line.starts_with(b"HTTP/") {
+    if !is_status_line(line) {
         return None;
     }
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
@@ -340,21 +368,55 @@ fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
     Some((protocol, status))
 }
 
+/// Whether a response begins so; some write it in small letters.
+pub(super) fn is_status_line(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// Whether a word stands anywhere in a value, in letters of any size and with zeros between them: that is how
+/// lenient clients are.
+pub(super) fn has_word(value: &[u8], word: &[u8]) -> bool {
+    let clean: Vec<u8> = value.iter().filter(|byte| **byte != 0).map(u8::to_ascii_lowercase).collect();
+    memchr::memmem::find(&clean, word).is_some()
+}
+
 /// The first line without its end, and how many bytes it took with it.
 pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let end = memchr::memchr(b'\n', bytes)?;
-    let line = bytes.get(..end)?;
-    Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
+    let mut line = bytes.get(..end)?;
+    while let Some(shorter) = line.strip_suffix(b"\r") {
+        line = shorter;
+    }
+    Some((line, end + 1))
 }
 
-/// The size in a chunk's first line; extensions are passed over (RFC 9112 section 7.1).
-pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
-    let text = line.split(|byte| *byte == b';').next()?.trim_ascii();
-    let is_hexadecimal = (1..=16).contains(&text.len()) && text.iter().all(u8::is_ascii_hexdigit);
-    if !is_hexadecimal {
-        return None;
+/// As [`line`], of a response's head: a carriage return alone ends a line too, as clients have it.
+pub(super) fn response_line(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (whole, used) = line(bytes)?;
+    // At the end of a line, and before another, it is part of the end.
+    let alone = memchr::memchr_iter(b'\r', whole).find(|at| whole.get(at + 1) != Some(&b'\r'));
+    match alone {
+        Some(at) => Some((whole.get(..at)?, at + 1)),
+        None => Some((whole, used)),
     }
+}
+
+/// The size in a chunk's first line; extensions and whatever else stands behind it are passed over (RFC 9112
+/// section 7.1).
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c);
+    let from = line.iter().position(|byte| !is_space(byte))?;
+    let text = line.get(from..)?;
+    let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let text = text.get(..digits).filter(|text| (1..=16).contains(&text.len()))?;
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok().filter(|size| *size <= BODY_BYTES_MAX)
+}
+
+/// The first number in a text, whatever stands around it.
+fn first_decimal(text: &[u8]) -> Option<u64> {
+    let from = text.iter().position(u8::is_ascii_digit)?;
+    let text = text.get(from..)?;
+    decimal(text.get(..text.iter().take_while(|byte| byte.is_ascii_digit()).count())?)
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {

@@ -20,7 +20,7 @@ mod tests;
 
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts};
 use body::{Body, Description};
-use head::{Framing, Head, Part, line};
+use head::{Framing, Head, Part, line, response_line};
 use std::collections::VecDeque;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -48,6 +48,8 @@ pub(super) struct Http {
     waiting: VecDeque<Head>,
     waiting_bytes: usize,
     transactions: u64,
+    /// Whether a request was seen.
+    has_asked: bool,
     /// Who asks, as the messages say.
     client: Direction,
     /// A head to use again.
@@ -125,6 +127,7 @@ impl Dissector for Http {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             transactions: 0,
+            has_asked: false,
             client: Direction::Forward,
             spare: None,
         }
@@ -226,12 +229,18 @@ impl Http {
 
     /// The first line of a message.
     fn start(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        // RFC 9112 section 2.2: empty lines before a request are ignored.
-        let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        // RFC 9112 section 2.2: empty lines before a request are ignored; clients ignore more.
+        let index = context.direction.index();
+        let is_answer = self.has_asked && context.direction != self.client;
+        let is_empty = |byte: &u8| match byte {
+            b'\r' | b'\n' => true,
+            b' ' | b'\t' | 0 => is_answer,
+            _ => false,
+        };
+        let empty = rest.iter().take_while(|byte| is_empty(byte)).count();
         if empty > 0 {
             return Step::Used(empty);
         }
-        let index = context.direction.index();
         if self.is_raw_response(index, rest) {
             self.take_request(index, context);
             let half = &mut self.halves[index];
@@ -242,7 +251,8 @@ impl Http {
         if !probe::may_be_message_start(rest) {
             return self.no_message(rest, context);
         }
-        let Some((line, used)) = line(rest) else { return self.wait_for_line(rest, context) };
+        let line = if head::is_status_line(rest) { response_line(rest) } else { line(rest) };
+        let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
         let mut head = std::mem::take(&mut self.half(context).head);
         let is_message = head.begin(line);
         let half = self.half(context);
@@ -274,10 +284,15 @@ impl Http {
 
     /// A header line, or the empty line behind them.
     fn header_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let Some((line, used)) = line(rest) else { return self.wait_for_line(rest, context) };
+        let is_response = self.half(context).head.is_response();
+        let line = if is_response { response_line(rest) } else { line(rest) };
+        let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
+        let after = rest.get(used..).unwrap_or_default();
+        // A line of one space ends the head as well, where another line follows.
+        let is_blank = matches!(line, [b' ' | b'\t']) && !matches!(after, [] | [b'\r' | b'\n', ..]);
         let half = self.half(context);
-        if line.is_empty() {
-            return self.end_head(used, context);
+        if line.is_empty() || is_blank && is_response {
+            return self.end_head(used, after, context);
         }
         let problem = half.head.header(line).err();
         let is_too_long = half.head.bytes_seen(used) > HEAD_BYTES_MAX;
@@ -291,7 +306,7 @@ impl Http {
     }
 
     /// The head is complete: what does it say of the body?
-    fn end_head(&mut self, used: usize, context: &mut Context<'_>) -> Step {
+    fn end_head(&mut self, used: usize, after: &[u8], context: &mut Context<'_>) -> Step {
         let index = context.direction.index();
         let head = &self.halves[index].head;
         let (is_response, framing) = (head.is_response(), head.framing());
@@ -309,7 +324,7 @@ impl Http {
             context.anomaly(event, None);
         }
         if is_response {
-            return self.end_response_head(index, framing, used, context);
+            return self.end_response_head(index, framing, used, after, context);
         }
         let has_file = matches!(head.get(Part::Method), Some(b"POST" | b"PUT"));
         let has_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
@@ -335,10 +350,14 @@ impl Http {
         index: usize,
         framing: Framing,
         used: usize,
+        after: &[u8],
         context: &mut Context<'_>,
     ) -> Step {
         let status = self.halves[index].head.status();
-        if (100..200).contains(&status) && status != 101 {
+        // What has no body by its status has one nevertheless where its head says so and bytes follow.
+        let is_framed = framing.is_chunked || framing.length.is_some();
+        let has_unexpected = is_framed && !after.is_empty() && !head::is_status_line(after);
+        if (100..200).contains(&status) && status != 101 && !(has_unexpected && status != 100) {
             learn_response(&self.halves[index].head, context.metadata);
             self.halves[index].state = State::Start;
             return Step::Used(used);
@@ -346,8 +365,9 @@ impl Http {
         self.take_request(index, context);
         let half = &self.halves[index];
         let method = half.request.as_ref().and_then(|head| head.get(Part::Method)).unwrap_or_default();
-        let has_body = method != b"HEAD" && !matches!(status, 204 | 304);
-        let is_unexpected = status == 204 && (framing.is_chunked || framing.length.is_some());
+        let is_bodiless = matches!(status, 102..=204 | 304) && !matches!(status, 200..=203);
+        let has_body = method != b"HEAD" && (!is_bodiless || has_unexpected);
+        let is_unexpected = is_bodiless && (has_unexpected || status == 204 && is_framed);
         if status == 101 || method == b"CONNECT" && (200..300).contains(&status) {
             self.announce_upgrade(index, status, context);
             self.respond(index, context);
@@ -491,13 +511,21 @@ impl Http {
     }
 
     fn chunk_size(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        // What begins with no digit is no size, however long its line.
+        let first = rest.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0x0b);
+        let is_size = first.is_none_or(u8::is_ascii_hexdigit);
         let Some((line, used)) = line(rest) else {
-            return if rest.len() > CHUNK_LINE_BYTES_MAX {
+            return if rest.len() > CHUNK_LINE_BYTES_MAX || !is_size {
                 self.bad_chunk(rest, context)
             } else {
                 Step::Wait
             };
         };
+        let half = self.half(context);
+        if line.is_empty() {
+            half.body_bytes = half.body_bytes.saturating_add(used as u64);
+            return Step::Used(used);
+        }
         let Some(size) = head::chunk_size(line) else { return self.bad_chunk(rest, context) };
         let half = self.half(context);
         half.body_bytes = half.body_bytes.saturating_add(used as u64);
@@ -539,11 +567,25 @@ impl Http {
         self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context)
     }
 
+    /// What is no chunk is the body itself in a response, as clients have it.
     fn bad_chunk(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        let half = self.half(context);
+        if half.head.is_response() {
+            half.state = State::OpenBody;
+            context.anomaly("INVALID_RESPONSE_CHUNK_LEN", None);
+            return Step::Used(0);
+        }
         self.malformed("INVALID_REQUEST_CHUNK_LEN", "INVALID_RESPONSE_CHUNK_LEN", rest.len(), context)
     }
 
     fn no_message(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
+        // Lines before a response are passed over.
+        let begin = rest.get(..CHUNK_LINE_BYTES_MAX).unwrap_or(rest);
+        let found = memchr::memmem::find(begin, b"\nHTTP/1.").filter(|_| context.direction != self.client);
+        if let Some(at) = found {
+            context.anomaly("RESPONSE_BODY_UNEXPECTED", None);
+            return Step::Used(at + 1);
+        }
         self.malformed("REQUEST_LINE_INVALID", "RESPONSE_BODY_UNEXPECTED", rest.len(), context)
     }
 
@@ -594,6 +636,7 @@ impl Http {
     /// A request is read: it waits for its response.
     fn ask(&mut self, index: usize, mut head: Head, context: &mut Context<'_>) {
         learn_request(&head, context.metadata);
+        self.has_asked = true;
         head.number = self.next_number();
         self.halves[index].number = head.number;
         self.waiting_bytes += head.text_bytes();
@@ -630,7 +673,7 @@ impl Http {
                 })
             }
         };
-        let is_expected = self.transactions > 0 && self.halves[1 - index].state != State::Lost;
+        let is_expected = self.has_asked && self.halves[1 - index].state != State::Lost;
         let number = match &request {
             Some(head) if head.number < self.transactions => head.number,
             _ => self.next_number(),

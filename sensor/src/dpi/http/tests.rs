@@ -27,6 +27,15 @@ fn tcp() -> Talk {
     Talk::tcp().with(DpiConfig { files, ..DpiConfig::default() })
 }
 
+/// What was told, in order: `http`, or the names of anomalies.
+fn events(told: &Told) -> Vec<String> {
+    let name = |event: &Event| {
+        let body: serde_json::Value = serde_json::from_slice(&event.body).unwrap();
+        body["event"].as_str().unwrap_or(event.kind).to_owned()
+    };
+    told.events.iter().map(name).collect()
+}
+
 /// One request and one response, and the events they make.
 fn bodies(request: &str, response: &str) -> String {
     tcp().say(CLIENT, request).say(SERVER, response).end().bodies()
@@ -183,6 +192,7 @@ fn a_hole_in_a_body_is_no_loss() {
     assert_eq!(told.counters.gaps, 0);
     expect![[r#"
         {"url":"/1","http_method":"GET","protocol":"HTTP/1.1","status":200,"length":100}
+        {"app_proto":"http","type":"applayer","event":"UNABLE_TO_MATCH_RESPONSE_TO_REQUEST","layer":"proto_parser"}
         {"status":404,"length":0}
     "#]]
     .assert_eq(&told.bodies());
@@ -217,6 +227,7 @@ fn old_and_odd_forms_are_read() {
     ));
     // HTTP/0.9.
     expect![[r#"
+        {"app_proto":"http","type":"applayer","event":"REQUEST_LINE_MISSING_PROTOCOL","layer":"proto_parser"}
         {"url":"/old","http_method":"GET","length":6}
     "#]]
     .assert_eq(&bodies("GET /old\r\n", "<html>"));
@@ -242,20 +253,23 @@ fn malformed_lines_are_counted_and_got_over() {
         .say(SERVER, "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n")
         .end();
     assert_eq!(told.counters.malformed, 2);
-    assert_eq!(told.events.len(), 1);
+    assert_eq!(
+        events(&told),
+        ["REQUEST_FIELD_MISSING_COLON", "INVALID_CONTENT_LENGTH_FIELD_IN_RESPONSE", "http"]
+    );
     let told = tcp()
         .say(CLIENT, REQUEST)
         .say(SERVER, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
         .say(SERVER, "more of it")
         .say(SERVER, RESPONSE)
         .end();
-    assert_eq!(told.counters.malformed, 1);
-    assert_eq!(told.events.len(), 2);
-    for lengths in
-        ["Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nTransfer-Encoding: chunked"]
-    {
+    assert_eq!(events(&told), ["INVALID_RESPONSE_CHUNK_LEN", "http"]);
+    for (lengths, want) in [
+        ("Content-Length: 1\r\nContent-Length: 2", "DUPLICATE_CONTENT_LENGTH_FIELD_IN_REQUEST"),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked", "INVALID_CONTENT_LENGTH_FIELD_IN_REQUEST"),
+    ] {
         let told = tcp().say(CLIENT, format!("POST / HTTP/1.1\r\n{lengths}\r\n\r\n")).end();
-        assert_eq!(told.counters.malformed, 1);
+        assert!(events(&told).contains(&want.to_owned()));
     }
 }
 
@@ -344,6 +358,40 @@ fn bodies_are_files_however_they_are_framed_and_coded() {
 }
 
 #[test]
+fn what_lenient_clients_read_is_read() {
+    // Each of these hides the content from a stricter reader.
+    let body = "Content-Disposition: attachment; filename=e.txt\r\nContent-Length: 3\r\n\r\nabc";
+    let chunks = "Content-Disposition: attachment; filename=e.txt\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
+    let cases = [
+        format!("http/1.1 200 ok\r\n{body}"),
+        format!("\0HTTP/1.1 200 ok\r\n{body}"),
+        format!(" \t\r\nHTTP/1.1 200 ok\r\n{body}"),
+        format!("foobar\r\nHTTP/1.1 200 ok\r\n{body}"),
+        format!("HTTP/1.1 204 ok\r\n{body}"),
+        format!("HTTP/1.1 304 ok\r\n{body}"),
+        format!("HTTP/1.1 102 ok\r\n{body}"),
+        format!("HTTP/1.1 200 ok\r\nContent-Encoding: gzip\r\n{body}"),
+        format!("HTTP/1.1 200 ok\r\nContent-Encoding: rot13\r\n{body}"),
+        format!("HTTP/1.1 200 ok\r\nTransfer-Encoding: xchu\0nked\r\n{chunks}"),
+        format!("HTTP/1.1 200 ok\r\n\tTransfer-Encoding: chunked\r\n{chunks}"),
+        format!("HTTP/1.1 200 ok\r\nTransfer-Encoding\r\n \r\n :\r\n chunked\r\n{chunks}"),
+        format!("HTTP/1.1 200 ok\rTransfer-Encoding\x0b: chunked\r\n{chunks}"),
+        format!("HTTP/1.1 200 ok\r\nTransfer-Encoding: chunked\r\n{}", chunks.replace("2\r", "2x\r")),
+        format!("HTTP/1.1 200 ok\r\nTransfer-Encoding: chunked\r\n{}", chunks.replace("1\r", "\r\n1\r")),
+        format!("HTTP/1.1 200 ok\r\n{}", body.replace("3\r", ",3x\r")),
+        format!("HTTP/1.1 200 ok\r\n{}", body.replace("\r\n\r\n", "\n\r\r\n")),
+        format!("HTTP/1.1 200 ok\r\n{}", body.replace("\r\n\r\n", "\r\n \n")),
+        "HTTP/1.0 200 ok\r\nContent-Disposition: attachment; filename=e.txt\r\nTransfer-Encoding: chunked\r\n\r\nwxyz"
+            .to_owned(),
+    ];
+    for (at, case) in cases.iter().enumerate() {
+        let told = Talk::tcp().say(CLIENT, "GET / HTTP/1.1\r\n\r\n").say(SERVER, case).end();
+        let size = if at + 1 == cases.len() { 4 } else { 3 };
+        assert_eq!(files(&told), [format!("e.txt {size} CLOSED to client tx 0 text/plain")], "{case:?}");
+    }
+}
+
+#[test]
 fn uploads_are_files_and_forms_hold_files() {
     let form = "--XX\r\nContent-Disposition: form-data; name=a\r\n\r\nfield\r\n--XX\r\n\
         Content-Disposition: form-data; name=\"f\"; filename=\"one.pdf\"\r\nContent-Type: x/y\r\n\r\n%PDF-1.4\r\n--X\r\n\
@@ -423,8 +471,8 @@ fn lines_heads_and_waiting_requests_are_bounded() {
     assert_eq!(told.counters.malformed, 0);
     assert_eq!(tcp().say(CLIENT, long(LINE_BYTES_MAX + 1)).end().counters.malformed, 1);
     let lines = |lines: usize| format!("GET / HTTP/1.1\r\n{}\r\n", "X: 0123\r\n".repeat(lines));
-    assert_eq!(tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9)).end().counters.malformed, 0);
-    assert_eq!(tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9 + 1)).end().counters.malformed, 1);
+    assert_eq!(tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9)).end().counters.malformed, 1);
+    assert_eq!(tcp().say(CLIENT, lines(HEAD_BYTES_MAX / 9 + 1)).end().counters.malformed, 2);
     let talk = tcp().say(CLIENT, "GET / HTTP/1.1\r\n\r\n".repeat(REQUESTS_MAX));
     assert!(talk.events.is_empty());
     assert_eq!(talk.say(CLIENT, "GET / HTTP/1.1\r\n\r\n").acknowledge(SERVER).events.len(), 1);
@@ -478,7 +526,7 @@ fn heads_are_taken_apart() {
     assert_eq!(parts("GET /x").as_deref(), Some("GET|/x|"));
     assert_eq!(parts("FOO /x"), None);
     assert_eq!(parts("G@T / HTTP/1.1"), None);
-    assert_eq!((chunk_size(b"1F;x"), chunk_size(b""), chunk_size(b"0x5")), (Some(31), None, None));
+    assert_eq!((chunk_size(b"1F;x"), chunk_size(b""), chunk_size(b"x5")), (Some(31), None, None));
     assert_eq!((chunk_size(b"ffffffffffffffff"), chunk_size(b"1ffffffffffffffff")), (None, None));
     assert_eq!((chunk_size(b"4000000000000000"), chunk_size(b"4000000000000001")), (Some(1 << 62), None));
     let mut head = Head::default();
@@ -538,6 +586,30 @@ proptest! {
         ]));
         prop_assert_eq!(cut.fields(), whole.fields());
         prop_assert_eq!(cut.bodies(), whole.bodies());
+    }
+
+    #[test]
+    fn damaged_bodies_are_survived(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        piece_bytes in 1..200usize, lost in 0..50usize,
+    ) {
+        let form = "--XX\r\nContent-Disposition: form-data; filename=\"a\"\r\n\r\nabc\r\n--XX--\r\n";
+        let mut bytes = format!(
+            "POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=XX\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len(),
+        ).into_bytes();
+        let coded = gzip(&gzip("hello ".repeat(500).as_bytes()));
+        let mut answer = [
+            &b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, gzip\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+            format!("{:x}\r\n", coded.len()).as_bytes(), &coded, b"\r\n0\r\n\r\n",
+        ].concat();
+        for (at, value) in damage {
+            let (at_answer, at) = (at.index(answer.len()), at.index(bytes.len()));
+            (answer[at_answer], bytes[at]) = (value, value);
+        }
+        let talk = bytes.chunks(piece_bytes).fold(Talk::tcp().say(CLIENT, REQUEST), |talk, piece| talk.say(CLIENT, piece));
+        let talk = answer.chunks(piece_bytes).fold(talk.say(SERVER, RESPONSE), |talk, piece| talk.say(SERVER, piece));
+        talk.lose(SERVER, lost).say(SERVER, RESPONSE).acknowledge(CLIENT).end();
     }
 
     #[test]

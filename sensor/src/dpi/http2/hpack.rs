@@ -24,11 +24,14 @@ pub(super) enum Said<'a> {
     TableSize(u64),
 }
 
+/// A name and its value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// The decoder of one direction.
 #[derive(Debug)]
 pub(super) struct Hpack {
     /// Newest first.
-    table: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    table: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
 }

@@ -28,6 +28,8 @@ const HEADER_BYTES: usize = 9;
 const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Most streams that are open at once; of more the oldest is told as it is.
 const STREAMS_MAX: usize = 256;
+/// Most bytes kept of all open streams before the oldest is told.
+const STREAMS_BYTES_MAX: usize = 1 << 20;
 /// Most bytes kept of one header that has a place of its own.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 /// Most bytes of JSON kept of the headers of one side of a stream; more are left out.
@@ -168,7 +170,11 @@ impl Dissector for Http2 {
             return if is_possible { Probe::Unsure } else { Probe::NotForUs };
         };
         let is_settings = header.kind == frame::SETTINGS && header.flags == 0 && header.stream == 0;
-        if !is_settings || header.length % 6 != 0 || header.length > 16 * 6 || bytes.get(5) != Some(&0) {
+        if !is_settings
+            || !header.length.is_multiple_of(6)
+            || header.length > 16 * 6
+            || bytes.get(5) != Some(&0)
+        {
             return Probe::NotForUs;
         }
         let Some(settings) = bytes.get(HEADER_BYTES..HEADER_BYTES + header.length) else {
@@ -373,7 +379,7 @@ impl Http2 {
         let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         match header.kind {
             frame::SETTINGS if !header.has(frame::ACK) => {
-                if header.stream != 0 || payload.len() % 6 != 0 {
+                if header.stream != 0 || !payload.len().is_multiple_of(6) {
                     return Err("invalid_frame_data");
                 }
                 self.settings(payload, direction, context);
@@ -541,7 +547,8 @@ impl Http2 {
         let at = match self.streams.iter().position(|stream| stream.id == id) {
             Some(at) => at,
             None => {
-                if self.streams.len() >= STREAMS_MAX {
+                let bytes: usize = self.streams.iter().map(Stream::kept_bytes).sum();
+                if self.streams.len() >= STREAMS_MAX || bytes > STREAMS_BYTES_MAX {
                     context.anomaly("too_many_streams", None);
                     let mut oldest = self.streams.remove(0);
                     oldest.end_bodies(false, context);
@@ -582,6 +589,12 @@ impl Http2 {
 }
 
 impl Stream {
+    fn kept_bytes(&self) -> usize {
+        let Common { path, host, user_agent, .. } = &self.common;
+        let headers: usize = self.sides.iter().map(|side| side.said.headers.len()).sum();
+        headers + path.len() + host.len() + user_agent.len()
+    }
+
     fn header(&mut self, side: usize, name: &[u8], value: &[u8], has_events: bool) {
         let Stream { common, sides, .. } = self;
         let own = &mut sides[side];

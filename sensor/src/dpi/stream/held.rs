@@ -3,6 +3,7 @@
 //! One [`Pool`] per worker owns the accounting and the spare buffers, so that all streams of a worker
 //! together stay under one limit. Knows no sequence number policy; that is the stream's.
 
+use super::super::overlap::OverlapPolicy;
 use std::collections::VecDeque;
 
 /// What one out-of-order segment is charged besides its bytes: the bookkeeping of its own allocation
@@ -98,6 +99,11 @@ impl Held {
         self.later.front().map(|segment| segment.sequence)
     }
 
+    /// The bytes of that run.
+    pub(super) fn first_later_bytes(&self) -> &[u8] {
+        self.later.front().map_or(&[], |segment| &segment.bytes)
+    }
+
     pub(super) fn pop_later(&mut self, pool: &mut Pool) -> Option<Segment> {
         let segment = self.later.pop_front()?;
         let charged = segment.bytes.len() + SEGMENT_OVERHEAD_BYTES;
@@ -106,10 +112,17 @@ impl Held {
         Some(segment)
     }
 
-    /// Keeps what of a segment is not there yet: of bytes that came twice the first stay. Returns how
-    /// many bytes of the overlap are different. `next` is where the stream goes on; every sequence
+    /// Keeps what of a segment is not there yet; of bytes that came twice those that the policy favours. Returns
+    /// how many bytes of the overlap are different. `next` is where the stream goes on; every sequence
     /// number here lies less than half the number space after it.
-    pub(super) fn insert(&mut self, next: u32, sequence: u32, bytes: &[u8], pool: &mut Pool) -> u64 {
+    pub(super) fn insert(
+        &mut self,
+        next: u32,
+        sequence: u32,
+        bytes: &[u8],
+        policy: OverlapPolicy,
+        pool: &mut Pool,
+    ) -> u64 {
         let offset = |sequence: u32| u64::from(sequence.wrapping_sub(next));
         let span = |segment: &Segment| {
             let start = offset(segment.sequence);
@@ -129,9 +142,13 @@ impl Held {
                 && from <= at
             {
                 let upto = to.min(end);
-                let have = self.later.get(index).map_or(&[][..], |segment| &segment.bytes);
-                let have = have.get((at - from) as usize..(upto - from) as usize).unwrap_or_default();
-                conflicts += differences(have, slice(at, upto));
+                let have = self.later.get_mut(index).map_or(&mut [][..], |segment| &mut segment.bytes);
+                let have = have.get_mut((at - from) as usize..(upto - from) as usize).unwrap_or_default();
+                let different = differences(have, slice(at, upto));
+                conflicts += different;
+                if different > 0 && policy.favours_new((start, end), (from, to)) {
+                    have.copy_from_slice(slice(at, upto));
+                }
                 at = upto;
                 index += 1;
                 continue;

@@ -5,9 +5,9 @@
 //! that come in order go to the reader straight from the packet; only what the reader leaves and what
 //! comes before its turn is copied.
 //!
-//! Overlaps: the first copy of a byte wins (the policy "first" of Novak and Sturges, Target-Based TCP
-//! Stream Reassembly, 2007), because bytes are read the moment they are in order and cannot be taken
-//! back. Different content is counted wherever both copies are still there to be compared.
+//! Overlaps: bytes are read the moment they are in order and cannot be taken back; of bytes that wait behind a
+//! hole those stay that the receiver would keep ([`OverlapPolicy`]). A run of segments that came in order
+//! counts as one segment. Different content is counted wherever both copies are still there to be compared.
 //!
 //! A hole is given up when the other side acknowledges what lies behind it (the receiver has the
 //! bytes, so they will not come again), when the stream or the worker holds too much, or at the end of
@@ -20,6 +20,7 @@ mod tests;
 
 pub(super) use held::Pool;
 
+use super::overlap::OverlapPolicy;
 use crate::counters::DpiCounters;
 use held::{Held, differences};
 use std::ops::ControlFlow;
@@ -73,6 +74,8 @@ pub(super) struct Stream {
     is_acknowledged: bool,
     /// Whether nothing was used or given up yet, so that the stream may still begin earlier.
     is_untouched: bool,
+    /// What the receiver does about overlaps.
+    policy: OverlapPolicy,
     /// Bytes from `next` on that the reader does not want.
     skip: u64,
     held: Option<Box<Held>>,
@@ -81,6 +84,11 @@ pub(super) struct Stream {
 type Outcome = ControlFlow<()>;
 
 impl Stream {
+    /// A stream to a receiver of this policy.
+    pub(super) fn new(policy: OverlapPolicy) -> Stream {
+        Stream { policy, ..Stream::default() }
+    }
+
     /// Takes a segment. `sequence` is that of its first byte (one more than the header's under SYN).
     #[inline]
     pub(super) fn segment<R: Reader>(
@@ -246,7 +254,7 @@ impl Stream {
         self.strays = 0;
         if ahead > skip {
             let held = self.held.get_or_insert_with(|| pool.lend());
-            let conflicts = held.insert(self.next, sequence, bytes, pool);
+            let conflicts = held.insert(self.next, sequence, bytes, self.policy, pool);
             reader.counters().overlap_conflict_bytes += conflicts;
             // It may have been acknowledged already, where captures put the answer first.
             if self.is_acknowledged && signed(self.acknowledged, sequence) >= 0 {
@@ -261,7 +269,7 @@ impl Stream {
     }
 
     /// Of a segment that reaches over a run held behind the hole that it fills, holds what lies beyond
-    /// the run's beginning, so that the run's bytes stay the first; returns what lies before it.
+    /// the run's beginning where the run's bytes are to stay; returns what lies before it.
     fn keep_overlap<'b, R: Reader>(
         &mut self,
         sequence: u32,
@@ -273,8 +281,18 @@ impl Stream {
         let Some(first) = held.first_later() else { return bytes };
         let before = usize::try_from(signed(first, sequence)).unwrap_or(0);
         let Some((before, beyond)) = bytes.split_at_checked(before) else { return bytes };
-        if !beyond.is_empty() {
-            reader.counters().overlap_conflict_bytes += held.insert(self.next, first, beyond, pool);
+        if beyond.is_empty() {
+            return before;
+        }
+        // Spans from the segment's beginning.
+        let run_end = (before.len() + held.first_later_bytes().len()) as u64;
+        if self.policy.favours_new((0, bytes.len() as u64), (before.len() as u64, run_end)) {
+            reader.counters().overlap_conflict_bytes += differences(held.first_later_bytes(), beyond);
+            return bytes;
+        }
+        {
+            reader.counters().overlap_conflict_bytes +=
+                held.insert(self.next, first, beyond, self.policy, pool);
         }
         before
     }

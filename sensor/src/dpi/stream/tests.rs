@@ -384,3 +384,36 @@ proptest! {
         bench.end();
     }
 }
+
+#[test]
+fn of_overlapping_bytes_those_win_that_the_receiver_keeps() {
+    use OverlapPolicy::{Bsd, First, Last, Linux, Windows};
+    // Held is DEF at 103; what comes begins before it, at it and is longer, at it, or behind its beginning.
+    let cases = [
+        (First, ["abcDEFg", "abcDEFw", "abcDEF", "abcDEFz"]),
+        (Last, ["abcxyzg", "abcxyzw", "abcxyz", "abcDxyz"]),
+        (Bsd, ["abcxyzg", "abcDEFw", "abcDEF", "abcDEFz"]),
+        (Linux, ["abcxyzg", "abcxyzw", "abcDEF", "abcDEFz"]),
+        (Windows, ["abcxyzg", "abcDEFw", "abcDEF", "abcDEFz"]),
+    ];
+    for (policy, wants) in cases {
+        let seconds = [(102, "cxyzg"), (103, "xyzw"), (103, "xyz"), (104, "xyz")];
+        for (want, (sequence, second)) in wants.into_iter().zip(seconds) {
+            // Whether the segment comes while the hole is open, or fills it.
+            let mut bench = Bench::new();
+            bench.stream = Stream::new(policy);
+            bench.segment(100, "a").segment(103, "DEF").segment(sequence, second);
+            assert_eq!(bench.segment(101, "bc").end(), want, "{policy:?} {second}");
+            assert!(bench.log.counters.overlap_conflict_bytes > 0);
+        }
+        let mut bench = Bench::new();
+        bench.stream = Stream::new(policy);
+        let want = if policy == First { "abcDEFg" } else { "abcxyzg" };
+        assert_eq!(
+            bench.segment(100, "a").segment(103, "DEF").segment(101, "bcxyzg").end(),
+            want,
+            "{policy:?}"
+        );
+        assert_eq!(bench.log.counters.overlap_conflict_bytes, 3);
+    }
+}
