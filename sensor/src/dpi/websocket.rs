@@ -1,8 +1,8 @@
 //! WebSocket (RFC 6455), behind HTTP's upgrade.
 //!
 //! In: the frames of both directions. Out: one event per frame, in Suricata's form; files and other protocols
-//! inside of it are not looked for. Payloads pass unread, so that they need no memory. It is never searched
-//! for: HTTP announces it, since a frame alone looks like anything.
+//! inside of it are not looked for. Payloads pass unread, so that they need no memory. HTTP announces it;
+//! otherwise only a message of text is recognised, since a frame alone looks like anything.
 
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
@@ -12,6 +12,11 @@ use weir_common::metadata::Field;
 const CONTROL_BYTES_MAX: u64 = 125;
 /// Frames of a flow told of; later ones are not, since a stream of them may go on for days.
 const FRAMES_MAX: u64 = 10_000;
+
+/// First byte of a text message in one frame.
+const FINAL_TEXT: u8 = 0x81;
+/// Shortest text that is recognised without the upgrade, in bytes.
+const TEXT_BYTES_MIN: u64 = 8;
 
 /// State of a WebSocket flow.
 #[derive(Debug, Default)]
@@ -87,10 +92,28 @@ fn opcode_name(opcode: u8) -> Option<&'static str> {
 impl Dissector for WebSocket {
     const APP: App = App::WebSocket;
 
-    const STARTS: Starts = Starts::stream(&[]);
+    const STARTS: Starts = Starts::stream(&[FINAL_TEXT]);
 
-    fn probe(_first: &First<'_>) -> Probe {
-        Probe::NotForUs
+    /// Where the upgrade was not seen, a whole message of text says what it is: its length fits, and taking the
+    /// mask off leaves nothing but text.
+    fn probe(first: &First<'_>) -> Probe {
+        if !first.is_stream() || first.bytes.first() != Some(&FINAL_TEXT) {
+            return Probe::NotForUs;
+        }
+        let Some(frame) = Frame::of(first.bytes) else { return Probe::Unsure };
+        let payload = first.bytes.get(frame.bytes..).unwrap_or_default();
+        let length = payload.len() as u64;
+        if frame.length < TEXT_BYTES_MIN || length > frame.length {
+            return Probe::NotForUs;
+        }
+        let key = frame.mask.unwrap_or(0).to_be_bytes();
+        let is_text = |byte: u8| matches!(byte, b'\t' | b'\r' | b'\n' | 0x20..=0x7e);
+        let is_all_text = payload.iter().zip(key.iter().cycle()).all(|(byte, key)| is_text(byte ^ key));
+        match is_all_text {
+            true if length == frame.length => Probe::Certain,
+            true => Probe::Unsure,
+            false => Probe::NotForUs,
+        }
     }
 
     fn new() -> WebSocket {
@@ -164,8 +187,10 @@ impl WebSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dpi::Carrier;
     use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
     use serde_json::json;
+    use weir_common::net::Direction;
 
     /// RFC 6455 section 5.7: "Hello", masked and not, a ping, and 256 bytes.
     const MASKED: &[u8] = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
@@ -190,6 +215,25 @@ mod tests {
         assert_eq!(bodies, want);
         let numbers: Vec<_> = trial.events.iter().map(|event| event.transaction).collect();
         assert_eq!(numbers, [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn a_message_of_text_is_recognised_without_the_upgrade() {
+        let probe = |bytes: &[u8]| WebSocket::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        let masked = b"\x81\x88\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x8e\x4d\x49";
+        let plain = b"\x81\x08Hello you";
+        for (bytes, other) in [(&masked[..], 13), (&plain[..10], 9)] {
+            assert_eq!((probe(bytes), probe(&bytes[..other])), (Probe::Certain, Probe::Unsure));
+            assert_eq!(probe(&bytes[..1]), Probe::Unsure);
+        }
+        assert_eq!(
+            (probe(plain), probe(b"\x81\x07Hello y"), probe(b"\x81\x00\0\x44 ")),
+            (Probe::NotForUs, Probe::NotForUs, Probe::NotForUs)
+        );
+        assert_eq!(
+            (probe(b"\x81\x08Hello \x01x"), probe(b"\x82\x08Hello yo")),
+            (Probe::NotForUs, Probe::NotForUs)
+        );
     }
 
     #[test]

@@ -186,6 +186,10 @@ impl Decoding {
         for layer in self.layers.iter_mut().rev() {
             let mut more = layer.decode(&made).unwrap_or_default();
             more.append(&mut layer.flush());
+            // Too short to be coded at all.
+            if more.is_empty() && !layer.has_output {
+                more = std::mem::take(&mut layer.seen);
+            }
             made = more;
         }
         if !made.is_empty() {

@@ -288,8 +288,9 @@ impl Http {
         let line = if is_response { response_line(rest) } else { line(rest) };
         let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
         let after = rest.get(used..).unwrap_or_default();
-        // A line of one space ends the head as well, where another line follows.
-        let is_blank = matches!(line, [b' ' | b'\t']) && !matches!(after, [] | [b'\r' | b'\n', ..]);
+        // A space and a line feed end the head as well, where another line follows.
+        let is_blank =
+            used == 2 && matches!(line, [b' ' | b'\t']) && !matches!(after, [] | [b'\r' | b'\n', ..]);
         let half = self.half(context);
         if line.is_empty() || is_blank && is_response {
             return self.end_head(used, after, context);

@@ -360,6 +360,7 @@ fn bodies_are_files_however_they_are_framed_and_coded() {
 #[test]
 fn what_lenient_clients_read_is_read() {
     // Each of these hides the content from a stricter reader.
+    let mut missed = Vec::new();
     let body = "Content-Disposition: attachment; filename=e.txt\r\nContent-Length: 3\r\n\r\nabc";
     let chunks = "Content-Disposition: attachment; filename=e.txt\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
     let cases = [
@@ -387,8 +388,12 @@ fn what_lenient_clients_read_is_read() {
     for (at, case) in cases.iter().enumerate() {
         let told = Talk::tcp().say(CLIENT, "GET / HTTP/1.1\r\n\r\n").say(SERVER, case).end();
         let size = if at + 1 == cases.len() { 4 } else { 3 };
-        assert_eq!(files(&told), [format!("e.txt {size} CLOSED to client tx 0 text/plain")], "{case:?}");
+        let want = [format!("e.txt {size} CLOSED to client tx 0 text/plain")];
+        if files(&told) != want {
+            missed.push((case, files(&told)));
+        }
     }
+    assert_eq!(missed, []);
 }
 
 #[test]
