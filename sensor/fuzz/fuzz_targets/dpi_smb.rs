@@ -1,0 +1,4 @@
+//! The dissector of `smb`: any bytes in both directions, cut anywhere, with holes.
+#![no_main]
+
+weir_sensor_fuzz::dissector!(Smb);

@@ -1,0 +1,4 @@
+//! The dissector of `syslog`: any bytes in both directions, cut anywhere, with holes.
+#![no_main]
+
+weir_sensor_fuzz::dissector!(Syslog);
