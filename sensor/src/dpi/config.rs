@@ -69,7 +69,7 @@ impl Default for FileConfig {
         FileConfig {
             enabled: true,
             hashes: vec![FileHash::Sha256],
-            bytes_max: 16 << 20,
+            bytes_max: 8 << 20,
             extract_directory: String::new(),
             extract_budget_mib: 1024,
         }

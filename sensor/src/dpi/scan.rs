@@ -117,7 +117,7 @@ pub(super) fn base64(text: &[u8]) -> Vec<u8> {
 }
 
 /// What a character of Base64 stands for.
-pub(super) fn base64_value(byte: u8) -> Option<u8> {
+pub(super) const fn base64_value(byte: u8) -> Option<u8> {
     Some(match byte {
         b'A'..=b'Z' => byte - b'A',
         b'a'..=b'z' => byte - b'a' + 26,

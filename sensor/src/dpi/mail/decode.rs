@@ -3,7 +3,21 @@
 use crate::dpi::scan::base64_value;
 
 /// Decoded bytes handed on together.
-const OUT_BYTES: usize = 1024;
+const OUT_BYTES: usize = 384;
+/// Stands in [`VALUES`] for what is no digit of Base64.
+const NO_VALUE: u8 = 0x80;
+/// The six bits of each byte that is a digit of Base64.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_VALUE; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if let Some(value) = base64_value(byte as u8) {
+            values[byte] = value;
+        }
+        byte += 1;
+    }
+    values
+};
 
 /// How a body is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,25 +98,43 @@ impl Decoder {
     fn base64(&mut self, piece: &[u8], mut out: impl FnMut(&[u8])) -> bool {
         let mut buffer = [0; OUT_BYTES];
         let (mut filled, mut is_right) = (0, true);
-        for byte in piece {
-            match base64_value(*byte) {
-                Some(value) => {
-                    self.bits = self.bits << 6 | u32::from(value);
-                    self.count += 6;
+        let mut rest = piece;
+        while !rest.is_empty() {
+            // Nearly everything comes in groups of four.
+            while self.count == 0
+                && let Some((group, behind)) = rest.split_first_chunk::<4>()
+                && let Some(place) = buffer.get_mut(filled..filled + 3)
+            {
+                let values = group.map(|byte| VALUES[usize::from(byte)]);
+                if values.iter().fold(0, |all, value| all | value) & NO_VALUE != 0 {
+                    break;
                 }
-                None if *byte == b'=' => (self.bits, self.count) = (0, 0),
-                None => is_right &= byte.is_ascii_whitespace(),
+                let bits = values.iter().fold(0, |bits, value| bits << 6 | u32::from(*value));
+                place.copy_from_slice(&bits.to_be_bytes()[1..]);
+                filled += 3;
+                rest = behind;
             }
-            if self.count >= 8 {
-                self.count -= 8;
-                if let Some(place) = buffer.get_mut(filled) {
-                    *place = (self.bits >> self.count) as u8;
-                    filled += 1;
+            if let Some((byte, behind)) = rest.split_first() {
+                rest = behind;
+                match VALUES[usize::from(*byte)] {
+                    NO_VALUE if *byte == b'=' => (self.bits, self.count) = (0, 0),
+                    NO_VALUE => is_right &= byte.is_ascii_whitespace(),
+                    value => {
+                        self.bits = self.bits << 6 | u32::from(value);
+                        self.count += 6;
+                    }
                 }
-                if filled == OUT_BYTES {
-                    out(&buffer);
-                    filled = 0;
+                if self.count >= 8 {
+                    self.count -= 8;
+                    if let Some(place) = buffer.get_mut(filled) {
+                        *place = (self.bits >> self.count) as u8;
+                        filled += 1;
+                    }
                 }
+            }
+            if filled + 3 > OUT_BYTES {
+                out(buffer.get(..filled).unwrap_or_default());
+                filled = 0;
             }
         }
         out(buffer.get(..filled).unwrap_or_default());

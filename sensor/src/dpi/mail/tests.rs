@@ -1,8 +1,8 @@
 use super::*;
 use crate::dpi::Carrier;
-use crate::dpi::{Event, Files};
 use crate::dpi::config::{FileConfig, FileHash};
 use crate::dpi::expect::Expectations;
+use crate::dpi::{Event, Files};
 use weir_common::app::App;
 use weir_common::metadata::Metadata;
 use weir_common::net::Address;
