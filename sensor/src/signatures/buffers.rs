@@ -342,6 +342,7 @@ mod tests {
         assert_eq!(Buffer::of("tls_sni"), Some(Buffer::TlsSni));
         assert_eq!(Buffer::of("http.cookie"), None);
         let apps: Vec<App> = Buffer::ALL.iter().map(|buffer| buffer.kind().0).collect();
-        assert!(App::ALL.iter().all(|app| apps.contains(app)));
+        // Those whose rules hunts run; the others' come with their keywords.
+        assert!([App::Dns, App::Http, App::Tls, App::Ssh].iter().all(|app| apps.contains(app)));
     }
 }
