@@ -434,9 +434,15 @@ impl Metadata {
         let at = self.values.iter().position(|(have, _)| *have == field);
         match at.map(|at| &mut self.values[at].1) {
             Some(Value::TextList(list)) => {
-                let has_room =
-                    list.len() < LIST_VALUES_MAX && list_bytes(list) + text.len() <= LIST_BYTES_MAX;
-                if has_room && !list.iter().any(|have| **have == *text) {
+                // One walk, because lists of names grow long: what they hold together, and whether this is among it.
+                let mut bytes = text.len();
+                for have in &*list {
+                    if have.len() == text.len() && **have == *text {
+                        return;
+                    }
+                    bytes += have.len();
+                }
+                if list.len() < LIST_VALUES_MAX && bytes <= LIST_BYTES_MAX {
                     list.push(text.into());
                 }
             }
