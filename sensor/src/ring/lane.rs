@@ -71,6 +71,8 @@ pub struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) to_thread: Sender<Work>,
     pub(super) recycled: Receiver<Box<Block>>,
+    /// Blocks that came back, the last one on top: its memory is the likeliest to be in a cache.
+    pub(super) spare: Vec<Box<Block>>,
     pub(super) blocks_left: u16,
     pub(super) flush: Duration,
     pub(super) block: Option<Box<Block>>,
@@ -264,8 +266,12 @@ impl Lane {
         if let Some(block) = self.block.take() {
             return Some(block);
         }
-        if let Ok(block) = self.recycled.try_recv() {
-            return Some(self.taken_back(block));
+        while let Ok(block) = self.recycled.try_recv() {
+            let block = self.taken_back(block);
+            self.spare.push(block);
+        }
+        if let Some(block) = self.spare.pop() {
+            return Some(block);
         }
         if self.blocks_left > 0 {
             self.blocks_left -= 1;

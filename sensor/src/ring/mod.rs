@@ -71,7 +71,7 @@
 //!
 //! ## Writing
 //! A segment is created as `.tmp`, its space reserved, its header written, then renamed; its journal exists
-//! before. Blocks are compressed straight into the mapped file. A segment that has no room for a block that
+//! before. A block is written in one piece but for its magic, then its magic. A segment that has no room for a block that
 //! would not compress at all, or whose index would outgrow its share, is cut to its length, and the sealed index
 //! takes the journal's place. A thread of its own sees to it that what was written reaches the disk (`sync.rs`).
 //!
@@ -148,6 +148,9 @@ const INDEX_SHARE: u64 = 8;
 const INDEX_BYTES_MIN: u64 = 64 << 10;
 /// Places in a thread's queue beside those for blocks: for losses and signs of life.
 const QUEUE_SPARE: usize = 64;
+
+/// Blocks of a replay's lane.
+const REPLAY_BLOCKS: u16 = 4;
 
 /// What a lane does when the ring cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -474,7 +477,12 @@ impl Ring {
             shared: Arc::clone(&self.shared),
             to_thread,
             recycled,
-            blocks_left: config.queue_blocks,
+            spare: Vec::with_capacity(config.queue_blocks.into()),
+            // A replay waits anyway, and fewer blocks stay in the caches between worker and ring thread.
+            blocks_left: match self.shared.mode {
+                RingMode::Live => config.queue_blocks,
+                RingMode::Replay => config.queue_blocks.min(REPLAY_BLOCKS),
+            },
             flush: Duration::from_millis(config.flush_ms),
             block: None,
             losses: [None; gaps::LossKind::ALL.len()],
