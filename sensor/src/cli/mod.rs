@@ -171,7 +171,7 @@ struct QueryArguments {
     #[arg(short, value_name = "FILE")]
     write: Option<String>,
     /// Only count the packets
-    #[arg(long)]
+    #[arg(long, conflicts_with = "write")]
     count: bool,
     /// Show what would be read, and read nothing
     #[arg(long)]
@@ -458,11 +458,11 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
         return wrong("flow.flows_max", "0 flows is no table; expected 1 or more".into());
     }
     if config.ring.block_kib == 0
-        || u64::from(config.ring.block_kib) > u64::from(config.ring.segment_mib) * 1024
+        || u64::from(config.ring.block_kib) > config.ring.segment_mib_wanted() * 1024
     {
         return wrong(
             "ring.block_kib",
-            format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024),
+            format!("expected 1 to the segment's {} KiB", config.ring.segment_mib_wanted() * 1024),
         );
     }
     match CutOff::parse(&config.ring.cut_off) {

@@ -130,7 +130,9 @@ use lock::Lock;
 use retention::{Limits, Retention};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -149,6 +151,8 @@ const INDEX_BYTES_MIN: u64 = 64 << 10;
 /// Places in a thread's queue beside those for blocks: for losses and signs of life.
 const QUEUE_SPARE: usize = 64;
 
+/// Of a directory that is made for a ring: only its owner and group read packets.
+const DIRECTORY_MODE: u32 = 0o750;
 /// Blocks of a replay's lane.
 const REPLAY_BLOCKS: u16 = 4;
 
@@ -242,7 +246,7 @@ impl Sizes {
         let with_index =
             |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
         let fair = budget_bytes / (4 * u64::from(lanes.max(1))) / (INDEX_SHARE + 1) * INDEX_SHARE;
-        let wanted = u64::from(config.segment_mib) << 20;
+        let wanted = config.segment_mib_wanted() << 20;
         let segment_bytes = wanted.min(fair / 4096 * 4096).max(smallest);
         let needed = 2 * u64::from(lanes.max(1)) * with_index(segment_bytes);
         if needed > budget_bytes {
@@ -522,7 +526,7 @@ fn prepare(
             _ => RingError::Io { path, source },
         }
     };
-    std::fs::create_dir_all(directory).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
     let lock = Lock::take(directory).map_err(failed)?;
     let mut custody = Custody::open(config, directory, sizes.custody_records)
         .map_err(|source| RingError::Custody { source })?;
