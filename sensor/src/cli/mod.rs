@@ -547,7 +547,8 @@ fn open_ring(
     }
     let ring = Ring::open(&config.ring, lanes, mode, now).map_err(|error| match error {
         RingError::Config { .. } | RingError::Budget { .. } => Failure::Input(error.into()),
-        _ => Failure::System(anyhow::Error::from(error).context("ring")),
+        // The error's own words say its cause.
+        _ => Failure::System(anyhow::anyhow!("ring: {error}")),
     })?;
     Ok(Some(ring))
 }

@@ -147,6 +147,11 @@ impl Block {
         self.note(frame, flow_tag);
     }
 
+    /// The block's frames may turn out to be of this flow too.
+    pub(super) fn also_of(&mut self, flow_tag: u64) {
+        self.note_view(Seen { view: View::default(), flow_tag: Some(flow_tag) });
+    }
+
     /// Most packets are of a flow that the block already knows: one look into a cache and it is done.
     /// A collision costs an entry that sorting removes again, never a packet.
     #[inline]
@@ -217,6 +222,15 @@ mod tests {
         assert_eq!((block.frames, block.seen.len()), (100, 1));
         block.push(&frame(1, &[0; 60]), Some(8), None);
         assert_eq!(block.seen.len(), 2);
+    }
+
+    #[test]
+    fn a_flow_that_frames_may_turn_out_to_be_of_is_indexed_once() {
+        let mut block = Block::new(0, 256 << 10);
+        block.push(&frame(1, &[0; 60]), None, None);
+        block.also_of(7);
+        block.also_of(7);
+        assert_eq!(block.seen.iter().map(|seen| seen.flow_tag).collect::<Vec<_>>(), [None, Some(7)]);
     }
 
     #[test]

@@ -49,8 +49,10 @@ pub struct RingConfig {
     pub flush_ms: u64,
     /// Threads that compress and write. 0: one per two workers, at least one.
     pub threads: u16,
-    /// Most blocks per worker that are filled or wait to be written (2 to 1024). At the limit live frames
-    /// are left out of the ring, counted and told by every answer, while a replay waits.
+    /// Most blocks per worker that are filled or wait to be written (2 to 1024). The default holds 80 MiB of frames
+    /// per worker, half a second of 160 MB/s each; memory is taken when the disk or the processors are behind, and
+    /// stays. At the limit live frames are left out of the ring, counted and told by every answer, while a replay
+    /// waits.
     pub queue_blocks: u16,
     /// How often what was written is sent to the disk, in milliseconds: what a power loss costs at most. 0: when
     /// the kernel sees fit. A crash of the sensor alone costs only the blocks in memory.
@@ -86,7 +88,7 @@ impl Default for RingConfig {
             zstd_level: -1,
             flush_ms: 2_000,
             threads: 0,
-            queue_blocks: 32,
+            queue_blocks: 160,
             sync_ms: 1_000,
             encryption_key: String::new(),
             cut_off: Vec::new(),

@@ -19,6 +19,9 @@ const LEVEL_BUSY: i32 = -3;
 /// The level when half of the queue waits, unless the configured one is faster.
 const LEVEL_PRESSED: i32 = -7;
 
+/// Blocks of a queue, however long it is, by whose quarters the level is chosen.
+const HURRY_BLOCKS_MAX: usize = 64;
+
 /// What is the same for all blocks of a segment.
 #[derive(Debug)]
 pub(super) struct SegmentSeal {
@@ -48,9 +51,10 @@ impl Encoder {
         })
     }
 
-    /// Chooses the level by how much waits behind the block at hand.
+    /// Chooses the level by how much waits behind the block at hand. What a long queue holds beyond
+    /// [`HURRY_BLOCKS_MAX`] is for when the fastest level is too slow as well.
     pub(super) fn adapt(&mut self, waiting: usize, capacity: usize) -> io::Result<()> {
-        let wanted = match waiting * 4 / capacity.max(1) {
+        let wanted = match waiting * 4 / capacity.clamp(1, HURRY_BLOCKS_MAX) {
             0 => self.configured,
             1 => self.configured.min(LEVEL_BUSY),
             _ => self.configured.min(LEVEL_PRESSED),

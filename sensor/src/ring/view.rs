@@ -46,6 +46,8 @@ const TAG_CUT_OFF: u16 = u16::MAX;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 const FRAGMENT_OFFSET_OR_MORE: u16 = 0x3fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
+/// Hop-by-hop options, routing, destination options.
+const IPV6_EXTENSION_HEADERS: [u8; 3] = [0, 43, 60];
 
 /// The fields of a frame that filters look at. An IPv4 address stands in the first four bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +229,11 @@ impl View {
 }
 
 impl View {
+    /// Whether IPv6 extension headers, which libpcap does not walk, may hide a fragment header.
+    pub(super) fn may_be_fragment_behind_headers(&self) -> bool {
+        self.flags & (V6 | PROTOCOL) == V6 | PROTOCOL && IPV6_EXTENSION_HEADERS.contains(&self.protocols[0])
+    }
+
     /// What stands for the two addresses, whichever way the packet goes; none where one was not captured.
     pub(super) fn pair(&self) -> Option<u32> {
         let both = SOURCE | DESTINATION;
