@@ -73,6 +73,7 @@ pub struct Lane {
     pub(super) to_thread: Sender<Work>,
     pub(super) recycled: Receiver<Box<Block>>,
     /// Blocks that came back, the last one on top: its memory is the likeliest to be in a cache.
+    #[expect(clippy::vec_box, reason = "blocks travel boxed; unboxed here, each would be allocated again")]
     pub(super) spare: Vec<Box<Block>>,
     pub(super) blocks_left: u16,
     pub(super) flush: Duration,

@@ -55,15 +55,17 @@ pub fn segments(directory: &Path, key: Option<&RingKey>) -> io::Result<Vec<Segme
 pub fn is_ring(directory: &Path) -> io::Result<bool> {
     match fs::metadata(directory.join(GAPS_FILE)) {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Err(_) => match segments(directory, None) {
+        Err(error) if is_nothing(&error) => match segments(directory, None) {
             Ok(found) => Ok(!found.is_empty()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                Ok(false)
-            }
+            Err(error) if is_nothing(&error) => Ok(false),
             Err(error) => Err(error),
         },
+        Err(error) => Err(error),
     }
+}
+
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A block of a segment.

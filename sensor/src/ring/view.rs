@@ -391,8 +391,11 @@ mod tests {
         assert_eq!(view(LinkType(147), &DNS).flags, OPAQUE);
     }
 
+    /// Ends, protocols, flags, VLANs.
+    type Indexed = ([([u8; 16], u16); 2], [u8; 2], u16, [u16; TAGS_MAX], u8);
+
     /// What the index keeps of a view: the ends, whichever way the packet goes, and what the frame is.
-    fn indexed(view: &View) -> ([([u8; 16], u16); 2], [u8; 2], u16, [u16; TAGS_MAX], u8) {
+    fn indexed(view: &View) -> Indexed {
         let mut ends = [(view.source, view.ports[0]), (view.destination, view.ports[1])];
         ends.sort_unstable();
         (ends, view.protocols, view.flags, view.vlans, view.tags)
