@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use e2e::{capture, json, process};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -136,6 +137,64 @@ fn a_flows_packets_come_back_from_the_ring_exactly() -> anyhow::Result<()> {
         listed.iter().all(|line| line.split([',', '\t']).any(|word| word == port)),
         "another flow's packet is in the answer"
     );
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_is_no_ring_is_an_error_and_not_an_empty_answer() -> anyhow::Result<()> {
+    let work = tempfile::tempdir()?;
+    let rules = work.path().join("local.rules");
+    std::fs::write(&rules, "alert udp any any -> any 53 (msg:\"m\"; content:\"x\"; sid:1;)\n")?;
+    for place in [work.path().to_path_buf(), work.path().join("nowhere"), rules.clone()] {
+        let hunt = format!("hunt --rules {}", rules.display());
+        for command in
+            ["query --count", "ring list", "ring check", "ring pin host 10.0.0.1", "ring unpin --all", &hunt]
+        {
+            let place = text(&place);
+            let arguments: Vec<_> = command.split(' ').chain(["--ring", &place]).collect();
+            let error = exits(&sensor(&arguments)?, 1)?;
+            ensure!(error.contains("no ring in this place"), "{arguments:?}: {error}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_ring_that_is_made_is_for_its_owner_and_group_and_a_count_writes_no_file() -> anyhow::Result<()> {
+    let work = tempfile::tempdir()?;
+    let ring = text(&work.path().join("new/ring"));
+    exits(&sensor(&["replay", &text(&capture("dns.pcap")), "--ring", &ring])?, 0)?;
+    for made in [work.path().join("new"), work.path().join("new/ring")] {
+        let mode = std::fs::metadata(&made)?.permissions().mode() & 0o7777;
+        // The umask may take more away.
+        ensure!(mode & !0o750 == 0 && mode & 0o500 == 0o500, "{}: {mode:o}", made.display());
+    }
+    let out = text(&work.path().join("out.pcapng"));
+    let error = exits(&sensor(&["query", "--ring", &ring, "--count", "-w", &out])?, 1)?;
+    ensure!(error.contains("cannot be used with") && !Path::new(&out).exists(), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_custody_key_that_is_none_ends_the_start_with_what_to_do_said_once() -> anyhow::Result<()> {
+    let work = tempfile::tempdir()?;
+    let ring = text(&work.path().join("ring"));
+    let replay = ["replay", &text(&capture("dns.pcap")), "--ring", &ring];
+    exits(&sensor(&replay)?, 0)?;
+    let key = work.path().join("ring/custody.key");
+    std::fs::write(&key, "not a key")?;
+    let error = exits(&sensor(&replay)?, 2)?;
+    for part in [
+        "custody.key: not an Ed25519 key",
+        "Put the right key back, or move the file away",
+        "ring.custody = false",
+    ] {
+        ensure!(error.matches(part).count() == 1, "{part}: {error}");
+    }
+    ensure!(std::fs::read(&key)? == b"not a key", "a key must never be replaced");
+    // What was written before is there all the same, and without custody the ring goes on.
+    exits(&sensor(&["query", "--ring", &ring, "--count"])?, 0)?;
+    exits(&sensor(&[&replay[..], &["--set", "ring.custody=false"]].concat())?, 0)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | thread | how many | takes | gives | when its outbox is full |
 //! |---|---|---|---|---|
-//! | `worker` | one per source | frames | batches of records and events to `export`, blocks to `ring` | live: the batch or block is dropped and counted; replay: waits |
+//! | `worker` | one per source | frames | batches of records and events to `export`, blocks to `ring` | live: the batch or block is dropped and counted, at the end it waits; replay: waits |
 //! | `ring` | `ring.threads` | full blocks | segment files and their indexes | – |
 //! | `files` | 1, with `dpi.files.extract_directory` only | pieces of files | files on disk | – (a live worker stores a file no further when 64 MiB wait) |
 //! | `export` | 1 | batches | IPFIX, EVE JSON, record lines | keeps up to `export.backlog_bytes_max` per collector, then drops the oldest and counts |
@@ -27,7 +27,7 @@ use crate::ring::entry::LeftOut;
 use crate::ring::gaps::LossKind;
 use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -42,7 +42,8 @@ const BATCH_ITEMS: usize = 256;
 const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 /// How often a worker publishes its counts and asks its source for losses.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest a stopped worker goes on reading what the kernel has captured already.
+/// Longest a stopped worker goes on reading what the kernel has captured already, and then waits for export to take
+/// what that came to.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Whether frames come as they happen or as fast as they can be taken.
@@ -126,7 +127,7 @@ pub fn start(
             begun: Instant::now(),
             sender: exporting.sender(),
             mode,
-            is_shutdown: false,
+            ends_by: None,
         };
         let worker = Worker {
             decoder: Decoder::new(
@@ -311,9 +312,17 @@ impl Worker {
         };
         let Some(packet) = packet else {
             if let Some(lane) = lane {
-                // Whose a fragment is shows when the first one of its datagram comes, if it does.
-                let is_fragment = matches!(parsed, Parsed::Fragment(_));
-                lane.append(frame, (!is_fragment).then_some(NO_FLOW), None, &mut counters.ring);
+                // Whose a fragment is shows when the first one of its datagram comes. If it never does, the flow has
+                // no ports, and must be found as well.
+                let orphaned = match parsed {
+                    Parsed::Fragment(fragment) => Some(flows.id_without_ports(fragment.ip()).tag()),
+                    _ => None,
+                };
+                let tag = if orphaned.is_some() { None } else { Some(NO_FLOW) };
+                let kept = lane.append(frame, tag, None, &mut counters.ring);
+                if let (Some(orphaned), Some(_)) = (orphaned, kept) {
+                    lane.may_be_of(orphaned);
+                }
             }
             if events.is_some()
                 && matches!(parsed, Parsed::Nothing)
@@ -451,7 +460,8 @@ impl Worker {
 
     /// The source has ended: everything held is handed on.
     fn finish(&mut self) {
-        self.outbox.is_shutdown = true;
+        // All flows end at once, which is more than the queue holds, and no frame waits any more.
+        self.outbox.ends_by = Some(Instant::now() + DRAIN_MAX);
         self.meter_given_up_fragments(true);
         let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
@@ -498,8 +508,8 @@ struct Outbox {
     begun: Instant,
     sender: Sender<Batch>,
     mode: Mode,
-    /// The capture has ended: what is made now is what was left.
-    is_shutdown: bool,
+    /// The capture has ended, and what is made now is what was left: until when a live worker waits for export.
+    ends_by: Option<Instant>,
 }
 
 impl Outbox {
@@ -520,7 +530,7 @@ impl Outbox {
     ) {
         let mut record = flow.to_record(reason);
         record.tunnel = flow.attachment.tunnel.clone();
-        record.at_shutdown = self.is_shutdown;
+        record.at_shutdown = self.ends_by.is_some();
         if let Some(lane) = lane {
             let packets = record.forward.packets.saturating_add(record.reverse.packets);
             // What comes after a slice is the next record's.
@@ -595,9 +605,12 @@ impl Outbox {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
-        let refused = match self.mode {
-            Mode::Live => self.sender.try_send(batch).map_err(TrySendError::into_inner),
-            Mode::Replay => self.sender.send(batch).map_err(|error| error.0),
+        let refused = match (self.mode, self.ends_by) {
+            (Mode::Live, None) => self.sender.try_send(batch).map_err(TrySendError::into_inner),
+            (Mode::Live, Some(until)) => {
+                self.sender.send_deadline(batch, until).map_err(SendTimeoutError::into_inner)
+            }
+            (Mode::Replay, _) => self.sender.send(batch).map_err(|error| error.0),
         };
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
@@ -613,3 +626,6 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
         record.metadata = Some(inspection.metadata()).filter(|m| !m.is_empty()).map(|m| Box::new(m.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A ring whose files were changed, cut, extended or removed anywhere: it is checked, asked, opened and written on.
 //!
-//! Whatever happens to the files, no frame is given out that was not put in, and no program panics.
+//! Whatever happens to the files, no frame is given out that was not put in, no program panics, and nothing but a
+//! damaged key keeps the sensor from going on.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use weir_common::time::Timestamp;
 use weir_sensor::query::Query;
 use weir_sensor::query::flow::{Alone, FlowOf, FrameFlow, InOrder};
-use weir_sensor::ring::{Ring, RingMode, check};
+use weir_sensor::ring::custody::{CustodyError, KEY_FILE, KeyError};
+use weir_sensor::ring::{Ring, RingError, RingMode, check};
 use weir_sensor_fuzz::{Input, config, frames, repair_journal, repair_records, ring_files, scratch};
 
 /// No question here is about a flow.
@@ -112,7 +114,16 @@ fuzz_target!(|data: &[u8]| {
         "{} of {FRAMES} frames and said to be complete",
         before.0
     );
-    drop(Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(1 << 40)).expect("and opened"));
+    match Ring::open(&config(directory.path()), 1, RingMode::Live, Timestamp(1 << 40)) {
+        Ok(ring) => drop(ring),
+        // A key that is there and is none ends the start, and nothing is signed with another one instead.
+        Err(RingError::Custody { source: CustodyError::Key(KeyError::Damaged { .. }) }) => {
+            let key = files.iter().find(|(name, _)| name.as_os_str() == KEY_FILE).map(|(_, bytes)| bytes);
+            let original = originals()[killed].iter().find(|(name, _)| name.as_os_str() == KEY_FILE);
+            assert_ne!(key, original.map(|(_, bytes)| bytes), "a key that nobody touched");
+        }
+        Err(error) => panic!("and opened: {error}"),
+    }
     let after = ask("");
     assert_eq!(before.0, after.0, "opening a ring must not lose frames");
 });

@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(found.iter().all(|block| block < blocks), "{expression}");
         }
     }
-    let _ = (index.holding_flow(FlowKeys { tag: 7 << 32, pairs: Pairs::All }), index.opaque());
+    let _ = (index.holding_flow(FlowKeys { tag: 7 << 32, pairs: Pairs::Of(7) }), index.opaque());
     let _ = (index.block(blocks), index.block(usize::MAX / 4096));
     drop(index);
     // There is no segment, so the index alone is asked.

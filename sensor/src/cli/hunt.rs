@@ -115,9 +115,7 @@ fn query(
         parsed.map_err(|error| Failure::Input(error.into()))
     };
     let directory = ring_directory(arguments.ring.as_ref(), config)?;
-    if !directory.is_dir() {
-        return Err(Failure::Input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
-    }
+    super::ring::must_be_ring(&directory)?;
     Ok(Query {
         directory,
         key: ring_key(config)?,

@@ -172,7 +172,7 @@ struct QueryArguments {
     #[arg(short, value_name = "FILE")]
     write: Option<String>,
     /// Only count the packets
-    #[arg(long)]
+    #[arg(long, conflicts_with = "write")]
     count: bool,
     /// Show what would be read, and read nothing
     #[arg(long)]
@@ -459,11 +459,11 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
         return wrong("flow.flows_max", "0 flows is no table; expected 1 or more".into());
     }
     if config.ring.block_kib == 0
-        || u64::from(config.ring.block_kib) > u64::from(config.ring.segment_mib) * 1024
+        || u64::from(config.ring.block_kib) > config.ring.segment_mib_wanted() * 1024
     {
         return wrong(
             "ring.block_kib",
-            format!("expected 1 to the segment's {} KiB", u64::from(config.ring.segment_mib) * 1024),
+            format!("expected 1 to the segment's {} KiB", config.ring.segment_mib_wanted() * 1024),
         );
     }
     match CutOff::parse(&config.ring.cut_off) {
@@ -551,7 +551,8 @@ fn open_ring(
     }
     let ring = Ring::open(&config.ring, lanes, mode, now).map_err(|error| match error {
         RingError::Config { .. } | RingError::Budget { .. } => Failure::Input(error.into()),
-        _ => Failure::System(anyhow::Error::from(error).context("ring")),
+        // The error's own words say its cause.
+        _ => Failure::System(anyhow::anyhow!("ring: {error}")),
     })?;
     Ok(Some(ring))
 }

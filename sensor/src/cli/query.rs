@@ -55,11 +55,8 @@ pub(super) fn query(arguments: &QueryArguments) -> Result<Outcome, Failure> {
 }
 
 fn question(arguments: &QueryArguments, config: &SensorConfig, now: Timestamp) -> Result<Query, Failure> {
-    let input = |error: anyhow::Error| Failure::Input(error);
     let directory = ring_directory(arguments.ring.as_ref(), config)?;
-    if !directory.is_dir() {
-        return Err(input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
-    }
+    super::ring::must_be_ring(&directory)?;
     Ok(Query {
         directory,
         key: ring_key(config)?,

@@ -233,4 +233,14 @@ fn fragments_that_came_before_their_flow_was_known_are_covered() {
             assert_eq!(answer.frames, packets(record), "{record}");
         }
     }
+    // The index alone leads to a flow that has only fragments, and says of one that is nowhere that it is.
+    let blocks_of = |flow: CommunityId| {
+        let query =
+            Query { directory: config.ring.directory.clone().into(), flow: Some(flow), ..Query::default() };
+        let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
+        (answer.frames, answer.cost.blocks_to_read)
+    };
+    let orphaned = records.iter().find(|record| record["src_ip"] == "10.0.0.2").unwrap();
+    assert_eq!(blocks_of(text(orphaned, "community_id").parse().unwrap()), (1, 1));
+    assert_eq!(blocks_of(CommunityId([7; 20])), (0, 0));
 }

@@ -7,6 +7,7 @@ use crate::query::evidence::{self, EvidenceError, EvidenceQuestion};
 use crate::ring::check;
 use crate::ring::custody::PublicKey;
 use crate::ring::custody::verify::Verifier;
+use crate::ring::reader;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -85,10 +86,17 @@ pub(super) fn show(arguments: &RingArguments, what: &(impl Serialize + Display))
 pub(super) fn existing(arguments: &RingArguments) -> Result<(SensorConfig, PathBuf), Failure> {
     let config = load(&arguments.config)?;
     let directory = ring_directory(arguments.ring.as_ref(), &config)?;
-    if !directory.is_dir() {
-        return Err(Failure::Input(anyhow::anyhow!("{}: no ring in this place", directory.display())));
-    }
+    must_be_ring(&directory)?;
     Ok((config, directory))
+}
+
+/// An empty answer from a directory that is no ring would be a wrong one.
+pub(super) fn must_be_ring(directory: &Path) -> Result<(), Failure> {
+    match reader::is_ring(directory) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::Input(anyhow::anyhow!("{}: no ring in this place", directory.display()))),
+        Err(error) => Err(unreadable(directory, &error)),
+    }
 }
 
 fn unreadable(directory: &Path, error: &std::io::Error) -> Failure {

@@ -9,9 +9,9 @@ use super::live::{Flow, InitiatorBy, seen};
 use super::slab::Slab;
 use super::tcp;
 use crate::counters::FlowCounters;
-use crate::decode::{Packet, Transport};
+use crate::decode::{Ip, Packet, Transport};
 use foldhash::quality::RandomState;
-use weir_common::net::{CommunityId, Direction};
+use weir_common::net::{CommunityId, Direction, FlowKey};
 use weir_common::record::{EndReason, FlowState};
 use weir_common::time::Timestamp;
 
@@ -308,6 +308,19 @@ impl<A: Default> FlowTable<A> {
             to.push(&mut self.flows, slot, time);
         }
         (direction, is_flipped)
+    }
+
+    /// The identifier of the flow that a fragment is of when the first one of its datagram never comes.
+    #[cold]
+    pub fn id_without_ports(&self, ip: &Ip) -> CommunityId {
+        let key = FlowKey {
+            initiator: ip.source,
+            responder: ip.destination,
+            initiator_port: 0,
+            responder_port: 0,
+            protocol: ip.protocol,
+        };
+        CommunityId::of(&key, None, self.community_id_seed)
     }
 
     #[expect(

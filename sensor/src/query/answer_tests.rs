@@ -329,12 +329,13 @@ fn a_rate_is_kept_by_all_threads_together() {
     let bytes = query(directory.path(), 1).plan(&Addresses).unwrap().plan.cost.bytes_to_read;
     for threads in [1, 4] {
         let mut asked = query(directory.path(), threads);
-        asked.reading.bytes_per_second = NonZeroU64::new(bytes * 5);
+        asked.reading.bytes_per_second = NonZeroU64::new(bytes * 2);
         let begun = Instant::now();
         let (rows, _) = answer(&asked);
         assert_eq!(rows.len(), 2_000);
-        // The last block of each thread is read without waiting for it.
-        assert!(begun.elapsed() >= Duration::from_millis(80), "{:?}", begun.elapsed());
+        // Half a second in all; the last block of each thread is read without waiting for it, and on a busy machine
+        // one thread may read most of them.
+        assert!(begun.elapsed() >= Duration::from_millis(160), "{:?}", begun.elapsed());
     }
 }
 

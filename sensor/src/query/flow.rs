@@ -6,7 +6,8 @@
 //!
 //! Fragments that came before the first one of their datagram were written before their flow was known. They are
 //! indexed by their addresses, and the flow's addresses stand in its other frames: so a question by flow is planned
-//! twice where there are such fragments, the second time with what a frame of the first plan tells.
+//! twice where there are such fragments, the second time with what a frame of the first plan tells. The flow without
+//! ports, which they are of when the first one never comes, is indexed with them, so that the first plan has it.
 
 use super::plan::{Candidate, Plan};
 use crate::capture::Frame;
@@ -65,8 +66,8 @@ pub trait FlowOf {
     fn fragment_timeout(&self) -> Duration;
 }
 
-/// The addresses of a flow, from the first of its frames that the plan's blocks hold. [`Pairs::All`]: there is none,
-/// as when all its frames are fragments whose first one never came.
+/// The addresses of a flow, from the first of its frames that the plan's blocks hold. [`Pairs::None`]: there is none,
+/// and then no fragment is the flow's either, since it takes one of these frames to make it so.
 pub(super) fn pairs(plan: &Plan, flow: CommunityId, flows: &dyn FlowOf) -> Pairs {
     let (mut alone, mut in_order) = (flows.alone(), flows.in_order());
     let (mut reader, mut frames) = (BlockReader::default(), BlockFrames::default());
@@ -89,5 +90,5 @@ pub(super) fn pairs(plan: &Plan, flow: CommunityId, flows: &dyn FlowOf) -> Pairs
             }
         }
     }
-    Pairs::All
+    Pairs::None
 }

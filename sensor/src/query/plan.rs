@@ -216,7 +216,8 @@ impl Plan {
         let to = known.map_or(Timestamp::MAX, |header| header.last_time);
         let what = format!("{}: {} bytes at {}", files.segment.display(), damaged.bytes, damaged.offset);
         let frames = known.map(|header| header.frames.into());
-        self.unreadable.push(Unreadable { from, to, frames, removed: false, what });
+        let file = files.segment.display().to_string();
+        self.unreadable.push(Unreadable { from, to, frames, removed: false, file, what });
     }
 
     fn unreadable(&mut self, files: &SegmentFiles, error: &BlockError) {
@@ -225,6 +226,7 @@ impl Plan {
             to: Timestamp::MAX,
             frames: None,
             removed: matches!(error, BlockError::Removed),
+            file: files.segment.display().to_string(),
             what: match error {
                 BlockError::Removed => "removed to make room while this was asked".into(),
                 error => format!("{}: {error}", files.segment.display()),

@@ -77,8 +77,9 @@ impl Pace {
 
     /// Waits until more may be read. What was not used before is not saved up. False: `stopped` meanwhile.
     pub(super) fn wait(&self, stopped: &dyn Fn() -> bool) -> bool {
-        let turn = *self.free.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            // Looked at again after each nap: what others read meanwhile counts as well.
+            let turn = *self.free.lock().unwrap_or_else(PoisonError::into_inner);
             let left = turn.saturating_duration_since(Instant::now());
             if stopped() {
                 return false;

@@ -351,6 +351,7 @@ pub(super) fn unreadable(plan: &Plan, candidate: &Candidate, error: &BlockError)
     let header = &candidate.header;
     let removed = matches!(error, BlockError::Removed);
     let segment = plan.segments.get(candidate.segment).map(|files| files.segment.as_path());
+    let file = segment.unwrap_or(Path::new("")).display().to_string();
     Unreadable {
         from: header.first_time,
         to: header.last_time,
@@ -359,8 +360,8 @@ pub(super) fn unreadable(plan: &Plan, candidate: &Candidate, error: &BlockError)
         what: if removed {
             "removed to make room while this was read".into()
         } else {
-            let segment = segment.unwrap_or(Path::new("")).display();
-            format!("block at {} of {segment}: {error}", candidate.offset)
+            format!("block at {} of {file}: {error}", candidate.offset)
         },
+        file,
     }
 }

@@ -266,6 +266,7 @@ fn work(
                 to: candidate.header.last_time,
                 frames: Some(candidate.header.frames.into()),
                 removed: false,
+                file: String::new(),
                 what: "a fault of this program ended the reading of a block".into(),
             })
         };

@@ -10,12 +10,14 @@ use super::entry::{ENTRY_BYTES_MAX, Entry, LeftOut};
 use super::format::{FRAMES_MAX, HEAD_BYTES, WHOLE_BYTES_MAX};
 use super::horizon::Written;
 use super::lane::Loss;
-use super::view::View;
+use super::view::{Ordinary, View};
 use crate::capture::Frame;
 use weir_common::time::Timestamp;
 
 /// Slots of the cache of packets seen, a power of two: 16 KiB, which stays in the nearest caches.
 const CACHE_SLOTS: usize = 1 << 12;
+/// Slots of the cache of ordinary packets before it, a power of two: 32 KiB.
+const ORDINARY_SLOTS: usize = 1 << 10;
 const EMPTY: u32 = u32::MAX;
 /// Entries take four to six bytes; a block with smaller frames than this ends by its entries.
 const FRAME_BYTES_EXPECTED: usize = 48;
@@ -52,6 +54,7 @@ pub(super) struct Block {
     /// What writing the frames took, on the way back to the lane.
     pub(super) written: Option<Written>,
     cache: Box<[u32]>,
+    ordinary: Box<[(Ordinary, Option<u64>)]>,
     previous: Entry,
     data_bytes_max: usize,
     entries_bytes_max: usize,
@@ -76,6 +79,7 @@ impl Block {
             seen: Vec::new(),
             written: None,
             cache: vec![EMPTY; CACHE_SLOTS].into(),
+            ordinary: vec![Default::default(); ORDINARY_SLOTS].into(),
             previous: Entry::default(),
             data_bytes_max,
             entries_bytes_max,
@@ -93,6 +97,7 @@ impl Block {
         self.tails.clear();
         self.seen.clear();
         self.cache.fill(EMPTY);
+        self.ordinary.fill(Default::default());
         self.frames = 0;
         self.frames_cut_off = 0;
         self.first_time = Timestamp::MAX;
@@ -139,13 +144,31 @@ impl Block {
             let one = Loss { frames: 1, bytes: left_out.bytes.into(), from: frame.time, to: frame.time };
             Loss::add(&mut self.left_out, one);
         }
-        self.note(Seen { view: View::of(frame), flow_tag });
+        self.note(frame, flow_tag);
     }
 
-    /// Most packets are of a flow that the block already knows: one look into the cache and it is done.
+    /// The block's frames may turn out to be of this flow too.
+    pub(super) fn also_of(&mut self, flow_tag: u64) {
+        self.note_view(Seen { view: View::default(), flow_tag: Some(flow_tag) });
+    }
+
+    /// Most packets are of a flow that the block already knows: one look into a cache and it is done.
     /// A collision costs an entry that sorting removes again, never a packet.
     #[inline]
-    fn note(&mut self, seen: Seen) {
+    fn note(&mut self, frame: &Frame<'_>, flow_tag: Option<u64>) {
+        if let Some(ordinary) = Ordinary::of(frame) {
+            let slot = (ordinary.hash() >> 40) as usize & (ORDINARY_SLOTS - 1);
+            if let Some(cached) = self.ordinary.get_mut(slot) {
+                if *cached == (ordinary, flow_tag) {
+                    return;
+                }
+                *cached = (ordinary, flow_tag);
+            }
+        }
+        self.note_view(Seen { view: View::of(frame), flow_tag });
+    }
+
+    fn note_view(&mut self, seen: Seen) {
         let slot = hash(&seen) as usize & (CACHE_SLOTS - 1);
         let Some(cached) = self.cache.get_mut(slot) else { return };
         if self.seen.get(*cached as usize) == Some(&seen) {
@@ -199,6 +222,15 @@ mod tests {
         assert_eq!((block.frames, block.seen.len()), (100, 1));
         block.push(&frame(1, &[0; 60]), Some(8), None);
         assert_eq!(block.seen.len(), 2);
+    }
+
+    #[test]
+    fn a_flow_that_frames_may_turn_out_to_be_of_is_indexed_once() {
+        let mut block = Block::new(0, 256 << 10);
+        block.push(&frame(1, &[0; 60]), None, None);
+        block.also_of(7);
+        block.also_of(7);
+        assert_eq!(block.seen.iter().map(|seen| seen.flow_tag).collect::<Vec<_>>(), [None, Some(7)]);
     }
 
     #[test]

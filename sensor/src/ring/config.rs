@@ -5,8 +5,13 @@ use serde::{Deserialize, Serialize};
 
 /// Smallest and largest `block_kib`. The smallest takes every frame libpcap can capture.
 pub const BLOCK_KIB_RANGE: std::ops::RangeInclusive<u32> = 256..=16 << 10;
-/// Smallest and largest `segment_mib`.
-pub const SEGMENT_MIB_RANGE: std::ops::RangeInclusive<u32> = 1..=1 << 10;
+/// Smallest and largest `segment_mib`; 0 goes by the budget.
+pub const SEGMENT_MIB_RANGE: std::ops::RangeInclusive<u32> = 0..=1 << 10;
+/// Size of a segment in MiB that goes by the budget: such a part of it, within these bounds. A question opens the
+/// index of every segment, so that their number must not grow with the ring; what a segment's index takes in memory
+/// until it is sealed, and what retention removes at once, must not grow without end.
+const SEGMENTS_WANTED: u64 = 256;
+const SEGMENT_MIB_BY_BUDGET: (u64, u64) = (64, 256);
 /// Fewest and most `queue_blocks`.
 pub const QUEUE_BLOCKS_RANGE: std::ops::RangeInclusive<u16> = 2..=1024;
 /// Most threads that compress and write.
@@ -29,7 +34,8 @@ pub struct RingConfig {
     pub disk_free_min_mib: u64,
     /// Disk space that pinned evidence may use in MiB, beside the budget. At the limit `ring pin` refuses.
     pub pin_budget_mib: u64,
-    /// Size of a segment file in MiB (1 to 1024); space is taken and given back in these steps.
+    /// Size of a segment file in MiB (1 to 1024); space is taken and given back in these steps. 0: a 256th of the
+    /// budget, at least 64 and at most 256.
     ///
     /// Where the budget would not hold four segments per worker, segments are made smaller.
     pub segment_mib: u32,
@@ -43,8 +49,10 @@ pub struct RingConfig {
     pub flush_ms: u64,
     /// Threads that compress and write. 0: one per two workers, at least one.
     pub threads: u16,
-    /// Most blocks per worker that are filled or wait to be written (2 to 1024). At the limit live frames
-    /// are left out of the ring, counted and told by every answer, while a replay waits.
+    /// Most blocks per worker that are filled or wait to be written (2 to 1024). The default holds 80 MiB of frames
+    /// per worker, half a second of 160 MB/s each; memory is taken when the disk or the processors are behind, and
+    /// stays. At the limit live frames are left out of the ring, counted and told by every answer, while a replay
+    /// waits.
     pub queue_blocks: u16,
     /// How often what was written is sent to the disk, in milliseconds: what a power loss costs at most. 0: when
     /// the kernel sees fit. A crash of the sensor alone costs only the blocks in memory.
@@ -75,17 +83,30 @@ impl Default for RingConfig {
             age_max_hours: 0,
             disk_free_min_mib: 1 << 10,
             pin_budget_mib: 1 << 10,
-            segment_mib: 64,
+            segment_mib: 0,
             block_kib: 512,
             zstd_level: -1,
             flush_ms: 2_000,
             threads: 0,
-            queue_blocks: 32,
+            queue_blocks: 160,
             sync_ms: 1_000,
             encryption_key: String::new(),
             cut_off: Vec::new(),
             custody: true,
             key_file: String::new(),
+        }
+    }
+}
+
+impl RingConfig {
+    /// Size of a segment file in MiB, before it is made to fit the budget.
+    pub fn segment_mib_wanted(&self) -> u64 {
+        match self.segment_mib {
+            0 => {
+                let (least, most) = SEGMENT_MIB_BY_BUDGET;
+                (self.budget_mib / SEGMENTS_WANTED).clamp(least, most)
+            }
+            wanted => wanted.into(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From a filled block to its bytes on disk: parts compressed, sealed with a key where there is one, and hashed.
 //!
-//! In: a [`Block`] and the place in the mapped segment. Out: the block's body in that place and its header.
-//! Nothing is copied between: zstd writes into the map, and a key seals what stands there. The level follows the
-//! load: a live ring whose queue fills compresses faster before it loses a frame.
+//! In: a [`Block`] and where it will stand. Out: its header, and its bytes as they go to disk, in memory that is
+//! used again for every block and stays in the nearer caches. Nothing is copied between: zstd puts each part at its
+//! place, and a key seals what stands there. The level follows the load: a live ring whose queue fills compresses
+//! faster before it loses a frame.
 
 use super::block::Block;
 use super::cipher::Cipher;
@@ -17,6 +18,9 @@ use zstd::zstd_safe::{CParameter, compress_bound};
 const LEVEL_BUSY: i32 = -3;
 /// The level when half of the queue waits, unless the configured one is faster.
 const LEVEL_PRESSED: i32 = -7;
+
+/// Blocks of a queue, however long it is, by whose quarters the level is chosen.
+const HURRY_BLOCKS_MAX: usize = 64;
 
 /// What is the same for all blocks of a segment.
 #[derive(Debug)]
@@ -33,16 +37,24 @@ pub(super) struct Encoder {
     compressor: zstd::bulk::Compressor<'static>,
     configured: i32,
     level: i32,
+    /// Room for a block's header, and its body.
+    bytes: Vec<u8>,
 }
 
 impl Encoder {
     pub(super) fn new(level: i32) -> io::Result<Encoder> {
-        Ok(Encoder { compressor: zstd::bulk::Compressor::new(level)?, configured: level, level })
+        Ok(Encoder {
+            compressor: zstd::bulk::Compressor::new(level)?,
+            configured: level,
+            level,
+            bytes: Vec::new(),
+        })
     }
 
-    /// Chooses the level by how much waits behind the block at hand.
+    /// Chooses the level by how much waits behind the block at hand. What a long queue holds beyond
+    /// [`HURRY_BLOCKS_MAX`] is for when the fastest level is too slow as well.
     pub(super) fn adapt(&mut self, waiting: usize, capacity: usize) -> io::Result<()> {
-        let wanted = match waiting * 4 / capacity.max(1) {
+        let wanted = match waiting * 4 / capacity.clamp(1, HURRY_BLOCKS_MAX) {
             0 => self.configured,
             1 => self.configured.min(LEVEL_BUSY),
             _ => self.configured.min(LEVEL_PRESSED),
@@ -59,14 +71,18 @@ impl Encoder {
         self.level != self.configured
     }
 
-    /// Puts a block's body into `body` and returns its header.
+    /// Returns a block's header, and the block: room for the header, and the body.
     pub(super) fn encode(
         &mut self,
         block: &Block,
-        body: &mut [u8],
         offset: u64,
         seal: &SegmentSeal,
-    ) -> io::Result<BlockHeader> {
+    ) -> io::Result<(BlockHeader, &mut [u8])> {
+        let bound = bound(block.entries.len(), block.heads.len(), block.tails.len());
+        if self.bytes.len() < bound {
+            self.bytes.resize(bound, 0);
+        }
+        let body = self.bytes.get_mut(BLOCK_HEADER_BYTES..).unwrap_or_default();
         let table_bytes = (2 + block.tails.len().div_ceil(CHUNK_BYTES)) * PART_BYTES;
         let mut end = table_bytes;
         let mut front = [0; 2];
@@ -90,7 +106,7 @@ impl Encoder {
         }
         let mut flags = if block.unordered { block_flags::UNORDERED } else { 0 };
         flags |= if seal.cipher.is_some() { block_flags::ENCRYPTED } else { 0 };
-        Ok(BlockHeader {
+        let header = BlockHeader {
             lane: block.lane,
             flags,
             frames: block.frames,
@@ -109,7 +125,9 @@ impl Encoder {
             hash: if seal.hashes { *blake3::hash(&body[..end]).as_bytes() } else { [0; HASH_BYTES] },
             left_out_bytes: block.left_out.map_or(0, |left_out| left_out.bytes),
             salt: seal.salt,
-        })
+        };
+        let block = self.bytes.get_mut(..BLOCK_HEADER_BYTES + end).ok_or(io::ErrorKind::StorageFull)?;
+        Ok((header, block))
     }
 }
 

@@ -29,7 +29,8 @@ pub const MERGE_CUT_OFF_WITHIN_MS: u64 = 60_000;
 pub const RECORD_BYTES: usize = 64;
 
 const MAGIC: [u8; 8] = *b"WEIRGAPS";
-const GAPS_FILE: &str = "gaps";
+/// The ledger in a ring's directory; every ring has one.
+pub const GAPS_FILE: &str = "gaps";
 const ALIVE_FILE: &str = "alive";
 
 /// Why frames are not in the ring.

@@ -7,6 +7,7 @@
 use super::block::Block;
 use super::clock::CLOCK_STEP_MIN;
 use super::entry::LeftOut;
+use super::failed::Failed;
 use super::gaps::{ClockStep, LossKind, RecordKind};
 use super::horizon::Pace;
 use super::places::Places;
@@ -71,6 +72,9 @@ pub struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) to_thread: Sender<Work>,
     pub(super) recycled: Receiver<Box<Block>>,
+    /// Blocks that came back, the last one on top: its memory is the likeliest to be in a cache.
+    #[expect(clippy::vec_box, reason = "blocks travel boxed; unboxed here, each would be allocated again")]
+    pub(super) spare: Vec<Box<Block>>,
     pub(super) blocks_left: u16,
     pub(super) flush: Duration,
     pub(super) block: Option<Box<Block>>,
@@ -90,6 +94,7 @@ pub struct Lane {
     /// The last blocks that began, each with `latest` as it was then.
     pub(super) starts: VecDeque<(Timestamp, u64)>,
     pub(super) pace: Pace,
+    pub(super) failed: Failed,
 }
 
 impl Lane {
@@ -117,16 +122,32 @@ impl Lane {
         self.append_to_next(frame, flow_tag, left_out, counters)
     }
 
-    /// What a record says of its packets, which began at `start` and whose frames are in `places`.
+    /// The frame that was kept last is a fragment whose flow is not known yet; where that never shows, it is of this one.
+    pub fn may_be_of(&mut self, flow_tag: u64) {
+        if let Some(block) = &mut self.block {
+            block.also_of(flow_tag);
+        }
+    }
+
+    /// What a record says of its packets, which began at `start` and whose frames are in `places`. Blocks that are
+    /// known not to have been written are not named. How many frames of a flow were in them is not known, so that
+    /// `frames_kept` is a little too high where others of its blocks were written; the ledger has what was lost.
     pub fn evidence(&self, places: &Places, start: Timestamp, packets: u64) -> Evidence {
         let known = packets.saturating_sub(places.unplaced());
         // An estimate: whole seconds are more than it is worth.
         let expires = self.pace.keeps.map(|keeps| Timestamp::from_parts(start.plus(keeps).seconds(), 0));
-        Evidence {
-            extents: places.extents(self.shared.run, self.index, self.number),
-            frames_kept: known.saturating_sub(places.missed()),
-            frames_missed: places.missed(),
-            expires,
+        let extents = places.extents(self.shared.run, self.index, self.number);
+        let (kept, missed) = (known.saturating_sub(places.missed()), places.missed());
+        match self.failed.without(&extents) {
+            // Nothing of it is on disk.
+            Some(extents) if extents.is_empty() => {
+                let (frames_kept, frames_missed) = (0, missed.saturating_add(kept));
+                Evidence { extents, frames_kept, frames_missed, expires }
+            }
+            left => {
+                let extents = left.unwrap_or(extents);
+                Evidence { extents, frames_kept: kept, frames_missed: missed, expires }
+            }
         }
     }
 
@@ -264,8 +285,12 @@ impl Lane {
         if let Some(block) = self.block.take() {
             return Some(block);
         }
-        if let Ok(block) = self.recycled.try_recv() {
-            return Some(self.taken_back(block));
+        while let Ok(block) = self.recycled.try_recv() {
+            let block = self.taken_back(block);
+            self.spare.push(block);
+        }
+        if let Some(block) = self.spare.pop() {
+            return Some(block);
         }
         if self.blocks_left > 0 {
             self.blocks_left -= 1;
@@ -278,7 +303,11 @@ impl Lane {
     }
 
     fn taken_back(&mut self, mut block: Box<Block>) -> Box<Block> {
-        self.pace.note(block.written.take());
+        let written = block.written.take();
+        if let Some(lost) = written.filter(|written| written.bytes == 0) {
+            self.failed.add(lost.number);
+        }
+        self.pace.note(written);
         block
     }
 

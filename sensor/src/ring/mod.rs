@@ -71,7 +71,7 @@
 //!
 //! ## Writing
 //! A segment is created as `.tmp`, its space reserved, its header written, then renamed; its journal exists
-//! before. Blocks are compressed straight into the mapped file. A segment that has no room for a block that
+//! before. A block is written in one piece but for its magic, then its magic. A segment that has no room for a block that
 //! would not compress at all, or whose index would outgrow its share, is cut to its length, and the sealed index
 //! takes the journal's place. A thread of its own sees to it that what was written reaches the disk (`sync.rs`).
 //!
@@ -105,6 +105,7 @@ pub mod pins;
 mod recovery;
 mod horizon;
 mod places;
+mod failed;
 mod lane;
 mod writer;
 mod frames;
@@ -122,15 +123,18 @@ use cipher::RingKey;
 use config::{BLOCK_KIB_RANGE, QUEUE_BLOCKS_RANGE, RingConfig, SEGMENT_MIB_RANGE, THREADS_MAX};
 use crossbeam::channel::{Sender, bounded};
 use custody::{Custody, CustodyError, CustodyStatus};
+use failed::Failed;
 use format::SEGMENT_HEADER_BYTES;
 use gaps::{Gaps, LEDGER_BYTES_MAX, Ledger};
 use horizon::{Horizon, Pace};
 use lane::Work;
 use lock::Lock;
-use retention::{Limits, Retention};
+use retention::{Disk, Limits, Retention};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -142,12 +146,22 @@ use writer::{Books, Counts, LaneEnd, Shared, Writer};
 
 /// Space kept for the ledger: the file and the copy that replaces it.
 const LEDGER_SHARE_BYTES: u64 = 2 * LEDGER_BYTES_MAX + (64 << 10);
+/// Segments per lane that the file system has room for at least.
+const DISK_SEGMENTS_PER_LANE_MIN: u64 = 8;
 /// An index may take this part of its segment before the segment ends early.
 const INDEX_SHARE: u64 = 8;
 /// Smallest share of an index, so that a small segment can be indexed too.
 const INDEX_BYTES_MIN: u64 = 64 << 10;
 /// Places in a thread's queue beside those for blocks: for losses and signs of life.
 const QUEUE_SPARE: usize = 64;
+
+/// Of a directory that is made for a ring: only its owner and group read packets.
+const DIRECTORY_MODE: u32 = 0o750;
+/// Blocks of a replay's lane.
+const REPLAY_BLOCKS: u16 = 4;
+/// After how many more blocks what one took counts for how long packets are kept, where the queue is longer. A replay's
+/// block has always come back by then.
+const PACE_BLOCKS_MAX: u16 = 32;
 
 /// What a lane does when the ring cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,10 +250,9 @@ impl Sizes {
         let custody_records = custody::records_max(config, budget);
         let shares_bytes = LEDGER_SHARE_BYTES + custody::share_bytes(custody_records);
         let budget_bytes = budget.saturating_sub(shares_bytes);
-        let with_index =
-            |segment: u64| segment + (segment / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096);
+        let with_index = |segment: u64| segment + index_share(segment);
         let fair = budget_bytes / (4 * u64::from(lanes.max(1))) / (INDEX_SHARE + 1) * INDEX_SHARE;
-        let wanted = u64::from(config.segment_mib) << 20;
+        let wanted = config.segment_mib_wanted() << 20;
         let segment_bytes = wanted.min(fair / 4096 * 4096).max(smallest);
         let needed = 2 * u64::from(lanes.max(1)) * with_index(segment_bytes);
         if needed > budget_bytes {
@@ -255,7 +268,7 @@ impl Sizes {
             budget_bytes,
             shares_bytes,
             segment_bytes,
-            index_bytes: with_index(segment_bytes) - segment_bytes,
+            index_bytes: index_share(segment_bytes),
             segment_bytes_min: smallest,
             kept_bytes_min: needed,
             age_max: (config.age_max_hours > 0)
@@ -264,6 +277,22 @@ impl Sizes {
         };
         let (level, hashes) = (config.zstd_level, config.custody);
         Ok((Sizes { block_bytes, custody_records, level, lanes, hashes }, limits))
+    }
+}
+
+/// What is kept for the index of a segment of this size.
+fn index_share(segment_bytes: u64) -> u64 {
+    (segment_bytes / INDEX_SHARE).max(INDEX_BYTES_MIN).next_multiple_of(4096)
+}
+
+impl Limits {
+    /// The limits with segments of which a file system holds several per lane, however large the budget is: a new
+    /// one takes its whole space before it is filled, so that on a small disk little else would be left.
+    fn on(self, disk: Disk, lanes: u16) -> Limits {
+        let each = disk.total_bytes / (DISK_SEGMENTS_PER_LANE_MIN * u64::from(lanes.max(1)));
+        let fair = each / (INDEX_SHARE + 1) * INDEX_SHARE / 4096 * 4096;
+        let segment_bytes = self.segment_bytes.min(fair.max(self.segment_bytes_min));
+        Limits { segment_bytes, index_bytes: index_share(segment_bytes), ..self }
     }
 }
 
@@ -383,7 +412,12 @@ impl Ring {
             pin_budget_mib: config.pin_budget_mib,
             ..self.config.clone()
         };
-        let (_, limits) = Sizes::of(&wanted, self.shared.sizes.lanes)?;
+        let lanes = self.shared.sizes.lanes;
+        let (_, mut limits) = Sizes::of(&wanted, lanes)?;
+        // A disk that says nothing of its size is as large as the budget.
+        if let Ok(disk) = Disk::of(&self.shared.directory) {
+            limits = limits.on(disk, lanes);
+        }
         self.config = wanted;
         self.shared.set_limits(limits);
         Ok(())
@@ -474,7 +508,12 @@ impl Ring {
             shared: Arc::clone(&self.shared),
             to_thread,
             recycled,
-            blocks_left: config.queue_blocks,
+            spare: Vec::with_capacity(config.queue_blocks.into()),
+            // A replay waits anyway, and fewer blocks stay in the caches between worker and ring thread.
+            blocks_left: match self.shared.mode {
+                RingMode::Live => config.queue_blocks,
+                RingMode::Replay => config.queue_blocks.min(REPLAY_BLOCKS),
+            },
             flush: Duration::from_millis(config.flush_ms),
             block: None,
             losses: [None; gaps::LossKind::ALL.len()],
@@ -486,7 +525,8 @@ impl Ring {
             latest: Timestamp::MIN,
             lateness: Duration::ZERO,
             starts: VecDeque::with_capacity(lane::BLOCK_STARTS_MAX),
-            pace: Pace::new(config.queue_blocks),
+            pace: Pace::new(config.queue_blocks.min(PACE_BLOCKS_MAX)),
+            failed: Failed::default(),
         };
         (lane, LaneEnd { index, recycle, segment: None, begun: false })
     }
@@ -514,8 +554,9 @@ fn prepare(
             _ => RingError::Io { path, source },
         }
     };
-    std::fs::create_dir_all(directory).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(failed)?;
     let lock = Lock::take(directory).map_err(failed)?;
+    let limits = limits.on(Disk::of(directory).map_err(failed)?, sizes.lanes);
     let mut custody = Custody::open(config, directory, sizes.custody_records)
         .map_err(|source| RingError::Custody { source })?;
     let sync = Duration::from_millis(config.sync_ms);

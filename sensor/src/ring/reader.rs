@@ -9,6 +9,7 @@ use super::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, FormatError, SALT_BYTES, SEGMENT_HEADER_BYTES,
     SegmentHeader, SegmentName,
 };
+use super::gaps::GAPS_FILE;
 use super::index::{IndexError, Journal, SealedIndex, Totals};
 use super::pins;
 use std::fs::{self, File};
@@ -48,6 +49,23 @@ pub fn segments(directory: &Path, key: Option<&RingKey>) -> io::Result<Vec<Segme
     }
     found.sort_by_key(|files| files.name);
     Ok(found)
+}
+
+/// Whether a directory is a ring: it has a ledger, as every ring has, or at least segments.
+pub fn is_ring(directory: &Path) -> io::Result<bool> {
+    match fs::metadata(directory.join(GAPS_FILE)) {
+        Ok(_) => Ok(true),
+        Err(error) if is_nothing(&error) => match segments(directory, None) {
+            Ok(found) => Ok(!found.is_empty()),
+            Err(error) if is_nothing(&error) => Ok(false),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// A block of a segment.

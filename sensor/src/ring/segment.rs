@@ -1,44 +1,41 @@
-//! A segment being written: a pre-allocated file, mapped into memory.
+//! A segment being written: a pre-allocated file that whole blocks are put into.
 //!
-//! In: blocks, compressed by the caller straight into the map. Out: a file that holds whole blocks only.
-//! The one place of the ring with unsafe code. Readers do not map: they read through descriptors, so a
-//! segment that shrinks or vanishes under them is an error and not a signal.
+//! In: finished blocks. Out: a file that holds whole blocks only. A block is written from memory that is used again
+//! for every block, in one call, and becomes visible by a second one of four bytes. A map of the file in which zstd
+//! would write needs no such call, but the kernel then has to clear each page and give it away one by one: that
+//! cost three times as much as copying into the page cache, and a map answers a disk that fails with SIGBUS, while
+//! a call answers with an error.
 //!
-//! Space is taken from the file system before the file is mapped, because a store into a map that finds
-//! the disk full is answered by SIGBUS. On file systems that copy on write (btrfs, ZFS) the reservation
-//! is a promise only; there the budget should leave room.
-#![allow(unsafe_code)] // mapping a file and publishing a block with one ordered store
+//! Space is taken from the file system beforehand, so that a segment that was begun can be filled. On file systems
+//! that copy on write (btrfs, ZFS) the reservation is a promise only; there the disk can be full all the same.
 
 use super::format::{BLOCK_HEADER_BYTES, BlockHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
-use memmap2::{Advice, MmapMut};
 use nix::fcntl::posix_fallocate;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Pages are asked of the kernel in steps of this many bytes: a third of the cost of one fault for each.
-const POPULATE_BYTES: usize = 1 << 20;
+/// Bytes of a block that make it visible.
+const MAGIC_BYTES: usize = 4;
 
 /// A segment that takes blocks.
 #[derive(Debug)]
 pub(super) struct Segment {
     path: PathBuf,
     file: File,
-    map: MmapMut,
-    used: usize,
-    /// Up to here the kernel was asked for pages.
-    populated: usize,
+    bytes: u64,
+    used: u64,
 }
 
 impl Segment {
-    /// Creates, reserves and maps a segment of `bytes`; the file has its name only when it is complete.
+    /// Creates and reserves a segment of `bytes`; the file has its name only when it is complete.
     pub(super) fn create(directory: &Path, header: &SegmentHeader, bytes: u64) -> io::Result<Segment> {
         let path = directory.join(header.name.segment_file());
         let temporary = path.with_extension("seg.tmp");
-        let created = Segment::prepare(&temporary, header, bytes).and_then(|(file, map)| {
+        let created = Segment::prepare(&temporary, header, bytes).and_then(|file| {
             fs::rename(&temporary, &path)?;
-            Ok(Segment { path, file, map, used: SEGMENT_HEADER_BYTES, populated: 0 })
+            Ok(Segment { path, file, bytes, used: SEGMENT_HEADER_BYTES as u64 })
         });
         if created.is_err() {
             // What could be reserved must not stay reserved; if this fails too, the next start removes it.
@@ -47,65 +44,45 @@ impl Segment {
         created
     }
 
-    fn prepare(temporary: &Path, header: &SegmentHeader, bytes: u64) -> io::Result<(File, MmapMut)> {
+    fn prepare(temporary: &Path, header: &SegmentHeader, bytes: u64) -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(temporary)?;
         let length = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
         posix_fallocate(&file, 0, length).map_err(io::Error::from)?;
-        // SAFETY: the file is new, has `bytes` bytes reserved, and belongs to this process: the ring's
-        // directory is locked, and nothing of ours shortens a segment while it is mapped.
-        let mut map = unsafe { MmapMut::map_mut(&file)? };
-        map.get_mut(..SEGMENT_HEADER_BYTES)
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .copy_from_slice(&header.encode());
-        Ok((file, map))
+        file.write_all_at(&header.encode(), 0)?;
+        Ok(file)
     }
 
     /// Where the next block begins.
     pub(super) fn offset(&self) -> u64 {
-        self.used as u64
+        self.used
     }
 
     /// Bytes left for blocks, headers included.
     pub(super) fn room(&self) -> u64 {
-        self.map.len().saturating_sub(self.used) as u64
+        self.bytes.saturating_sub(self.used)
     }
 
-    /// The bytes after the next block's header, up to the end of the segment; the first `expected` of them are
-    /// about to be written.
-    pub(super) fn body(&mut self, expected: usize) -> &mut [u8] {
-        let end = (self.used + BLOCK_HEADER_BYTES + expected).min(self.map.len());
-        while self.populated < end {
-            let count = POPULATE_BYTES.min(self.map.len() - self.populated);
-            // A kernel that knows no such advice gives the pages one by one.
-            let _ = self.map.advise_range(Advice::PopulateWrite, self.populated, count);
-            self.populated += count;
+    /// Writes a block and makes it visible: `block` is room for its header, and its body. The magic goes last, so
+    /// that whoever sees it sees the rest as well.
+    ///
+    /// After an error some of the bytes may be there, invisible; the caller ends the segment.
+    pub(super) fn write_block(&mut self, header: &BlockHeader, block: &mut [u8]) -> io::Result<()> {
+        let (place, _) = block.split_at_mut_checked(BLOCK_HEADER_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
+        place.copy_from_slice(&header.encode_sealed());
+        if block.len() as u64 > self.room() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
-        self.map.get_mut(self.used + BLOCK_HEADER_BYTES..).unwrap_or_default()
-    }
-
-    /// Makes the block visible whose compressed bytes stand in [`Segment::body`]: header first, magic last.
-    pub(super) fn seal_block(&mut self, header: &BlockHeader) -> io::Result<()> {
-        let at = self.used;
-        let bytes = header.encode_sealed();
-        let next = usize::try_from(header.next_offset(at as u64)).unwrap_or(usize::MAX);
-        let place = self.map.get_mut(at..at + BLOCK_HEADER_BYTES).ok_or(io::ErrorKind::StorageFull)?;
-        place[4..].copy_from_slice(&bytes[4..]);
-        let magic = place.as_mut_ptr().cast::<u32>();
-        // SAFETY: `place` is at least four bytes long and writable, and aligned: blocks begin at multiples
-        // of 64 in a map that begins at a page. No other reference to these bytes exists.
-        let magic = unsafe { AtomicU32::from_ptr(magic) };
-        // A reader that sees the magic sees everything stored before it.
-        magic.store(BlockHeader::magic(), Ordering::Release);
-        self.used = next.min(self.map.len());
+        let (magic, rest) = block.split_at(MAGIC_BYTES);
+        self.file.write_all_at(rest, self.used + MAGIC_BYTES as u64)?;
+        self.file.write_all_at(magic, self.used)?;
+        self.used = header.next_offset(self.used).min(self.bytes);
         Ok(())
     }
 
     /// Ends the segment and gives back what it does not use.
     pub(super) fn finish(self) -> io::Result<u64> {
-        let Segment { file, map, used, .. } = self;
-        drop(map);
-        file.set_len(used as u64)?;
-        Ok(used as u64)
+        self.file.set_len(self.used)?;
+        Ok(self.used)
     }
 
     /// The file, for whoever sees to it that its bytes reach the disk.
@@ -134,10 +111,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut segment = Segment::create(directory.path(), &header(), 1 << 20).unwrap();
         let path = segment.path().to_owned();
-        segment.body(5)[..5].copy_from_slice(b"hello");
         assert!(!BlockHeader::begins(&fs::read(&path).unwrap()[128..]));
         let block = BlockHeader { frames: 1, body_bytes: 16, ..BlockHeader::default() };
-        segment.seal_block(&block).unwrap();
+        let mut bytes = vec![0; BLOCK_HEADER_BYTES + 16];
+        bytes[BLOCK_HEADER_BYTES..][..5].copy_from_slice(b"hello");
+        segment.write_block(&block, &mut bytes).unwrap();
         let bytes = fs::read(&path).unwrap();
         assert_eq!((bytes.len(), BlockHeader::decode(&bytes[128..])), (1 << 20, Ok(block)));
         assert_eq!((&bytes[256..261], segment.offset()), (&b"hello"[..], 320));
@@ -149,5 +127,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(Segment::create(directory.path(), &header(), 1 << 60).is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_block_that_does_not_fit_is_an_error_and_leaves_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut segment = Segment::create(directory.path(), &header(), 4096).unwrap();
+        let room = segment.room() as usize;
+        let block = BlockHeader { frames: 1, ..BlockHeader::default() };
+        let error = segment.write_block(&block, &mut vec![0; room + 1]).unwrap_err();
+        assert_eq!((error.kind(), segment.offset()), (io::ErrorKind::StorageFull, 128));
+        segment.write_block(&block, &mut vec![0; room]).unwrap();
+        assert!(segment.write_block(&block, &mut [0; 5]).is_err());
+        assert_eq!(fs::metadata(segment.path()).unwrap().len(), 4096);
     }
 }

@@ -55,12 +55,10 @@ pub struct FlowKeys {
 /// Which fragments without a tag are looked for; they are indexed by their addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
-    /// None: the flow's addresses are not known yet.
+    /// None: no frame has told the flow's addresses.
     None,
     /// Those between the flow's addresses, for which this stands, see [`pair_of`].
     Of(u32),
-    /// All: no frame tells the flow's addresses.
-    All,
 }
 
 impl Pairs {
@@ -68,7 +66,6 @@ impl Pairs {
         match self {
             Pairs::None => None,
             Pairs::Of(pair) => Some(only(pair)),
-            Pairs::All => Some(0..=u64::from(u32::MAX)),
         }
     }
 }
@@ -123,7 +120,7 @@ impl Summarizer {
 
     /// What may be a fragment of a flow is found by its addresses, or in every question for a flow.
     fn add_untagged(&mut self, view: &View) {
-        if view.flags & view_flags::FRAGMENT != 0 {
+        if view.flags & view_flags::FRAGMENT != 0 || view.may_be_fragment_behind_headers() {
             match view.pair() {
                 Some(pair) => self.pairs.push(pair),
                 None => self.flags |= flags::UNTAGGED_FRAGMENT,
@@ -555,6 +552,23 @@ mod tests {
         assert!(holds(fragment, None));
         fragment.flow_tag = Some(NO_FLOW);
         assert!(!holds(fragment, None));
+    }
+
+    #[test]
+    fn an_untagged_packet_with_extension_headers_may_be_a_fragment_and_is_found_by_its_addresses() {
+        let mut seen = seen_v6(7 << 64);
+        seen.view.destination = (9u128 << 64).to_be_bytes();
+        seen.view.flags |= view_flags::DESTINATION | view_flags::PROTOCOL;
+        for (protocol, want) in [(0, true), (43, true), (60, true), (6, false), (59, false)] {
+            seen.view.protocols[0] = protocol;
+            let pairs = seen.view.pair().map_or(Pairs::None, Pairs::Of);
+            let bytes = summary(&[seen]);
+            assert_eq!(
+                Summary::parse(&bytes).unwrap().may_hold_flow(FlowKeys { tag: 1, pairs }),
+                want,
+                "{protocol}"
+            );
+        }
     }
 
     #[test]

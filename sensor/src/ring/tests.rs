@@ -124,6 +124,35 @@ proptest! {
 }
 
 #[test]
+fn blocks_that_could_not_be_written_are_not_named_and_their_frames_count_as_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ring");
+    let mut ring = Ring::open(&config(&path), 1, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    // Without its directory nothing can be written.
+    fs::remove_dir_all(&path).unwrap();
+    let (mut first, mut all) = (Places::default(), Places::default());
+    let mut counters = RingCounters::default();
+    for frame in noise(2000, 1000, 8) {
+        let number = lane.append(&frame.frame(), None, None, &mut counters).unwrap();
+        all.add(number);
+        if number == 0 {
+            first.add(number);
+        }
+    }
+    // A replay's lane has four blocks: when one begins, the fourth before it is back and its end is known.
+    let evidence = lane.evidence(&all, Timestamp(0), 2000);
+    assert!(lane.newest() >= 7 && evidence.extents.ranges()[0].first >= lane.newest() - 3, "{evidence:?}");
+    let evidence = lane.evidence(&first, Timestamp(0), 262);
+    assert_eq!(
+        (evidence.extents.to_string().as_str(), evidence.frames_kept, evidence.frames_missed),
+        ("1.0:", 0, 262)
+    );
+    lane.close(Timestamp(0));
+    assert_eq!(ring.close().frames_failed, 2000);
+}
+
+#[test]
 fn frames_in_order_stay_exactly_in_order_across_blocks_and_segments() {
     let directory = tempfile::tempdir().unwrap();
     let frames = noise(6000, 1000, 1);

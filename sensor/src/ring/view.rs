@@ -46,6 +46,8 @@ const TAG_CUT_OFF: u16 = u16::MAX;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 const FRAGMENT_OFFSET_OR_MORE: u16 = 0x3fff;
 const IPV6_FRAGMENT_HEADER: u8 = 44;
+/// Hop-by-hop options, routing, destination options.
+const IPV6_EXTENSION_HEADERS: [u8; 3] = [0, 43, 60];
 
 /// The fields of a frame that filters look at. An IPv4 address stands in the first four bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +229,11 @@ impl View {
 }
 
 impl View {
+    /// Whether IPv6 extension headers, which libpcap does not walk, may hide a fragment header.
+    pub(super) fn may_be_fragment_behind_headers(&self) -> bool {
+        self.flags & (V6 | PROTOCOL) == V6 | PROTOCOL && IPV6_EXTENSION_HEADERS.contains(&self.protocols[0])
+    }
+
     /// What stands for the two addresses, whichever way the packet goes; none where one was not captured.
     pub(super) fn pair(&self) -> Option<u32> {
         let both = SOURCE | DESTINATION;
@@ -235,6 +242,37 @@ impl View {
             let (low, high) = (fold(a.min(b)), fold(a.max(b)));
             ((low.rotate_left(32) ^ high).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
         })
+    }
+}
+
+/// What is indexed of an ordinary packet: TCP or UDP in IPv4 without options on Ethernet, whole headers, no fragment,
+/// no VLAN. Two packets with the same are found by the same questions, and to compare three words costs far less than
+/// to look at a frame for all that filters can see. The same goes for both directions: the index knows none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ordinary([u64; 2]);
+
+impl Ordinary {
+    /// None: the packet is not that ordinary.
+    #[inline]
+    pub(super) fn of(frame: &Frame<'_>) -> Option<Ordinary> {
+        let head = frame.data.first_chunk::<38>().filter(|_| frame.link == LinkType::ETHERNET)?;
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let fragment = u16::from_be_bytes([head[20], head[21]]) & FRAGMENT_OFFSET_OR_MORE;
+        let plain = head[12..14] == [8, 0] && head[14] & 0x0f == 5 && fragment == 0;
+        let (protocol, ports) = (head[23], word(34));
+        let source = u64::from(word(26)) << 16 | u64::from(ports & 0xffff);
+        let destination = u64::from(word(30)) << 16 | u64::from(ports >> 16);
+        // An end with the protocol, which is never zero, and the other end.
+        (plain && matches!(protocol, 6 | 17))
+            .then(|| Ordinary([source.min(destination) << 8 | u64::from(protocol), source.max(destination)]))
+    }
+
+    /// Spreads packets over a cache.
+    #[inline]
+    pub(super) fn hash(self) -> u64 {
+        const K: u64 = 0x9e37_79b9_7f4a_7c15;
+        let [low, high] = self.0;
+        (low.wrapping_mul(K) ^ high).wrapping_mul(K.rotate_left(31))
     }
 }
 
@@ -351,5 +389,79 @@ mod tests {
     #[test]
     fn an_unknown_link_type_is_opaque() {
         assert_eq!(view(LinkType(147), &DNS).flags, OPAQUE);
+    }
+
+    /// Ends, protocols, flags, VLANs.
+    type Indexed = ([([u8; 16], u16); 2], [u8; 2], u16, [u16; TAGS_MAX], u8);
+
+    /// What the index keeps of a view: the ends, whichever way the packet goes, and what the frame is.
+    fn indexed(view: &View) -> Indexed {
+        let mut ends = [(view.source, view.ports[0]), (view.destination, view.ports[1])];
+        ends.sort_unstable();
+        (ends, view.protocols, view.flags, view.vlans, view.tags)
+    }
+
+    fn ordinary(data: &[u8]) -> Option<Ordinary> {
+        let link = LinkType::ETHERNET;
+        Ordinary::of(&Frame { time: Timestamp(0), link, interface: 0, wire_len: data.len() as u32, data })
+    }
+
+    #[test]
+    fn both_directions_of_an_ordinary_packet_are_one_and_other_ends_are_others() {
+        let mut back = DNS;
+        back[26..34].copy_from_slice(&[10, 0, 0, 2, 10, 0, 0, 1]);
+        back[34..38].copy_from_slice(&[0, 53, 3, 232]);
+        assert!(ordinary(&DNS).is_some() && ordinary(&DNS) == ordinary(&back));
+        // The ports change places, the addresses do not: other ends.
+        let mut crossed = DNS;
+        crossed[34..38].copy_from_slice(&[0, 53, 3, 232]);
+        assert!(ordinary(&crossed).is_some_and(|other| Some(other) != ordinary(&DNS)));
+        for (at, byte) in [(26, 11), (33, 9), (34, 9), (37, 9), (23, 6)] {
+            let mut other = DNS;
+            other[at] = byte;
+            assert!(ordinary(&other).is_some_and(|other| Some(other) != ordinary(&DNS)), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ordinary_is_looked_at_in_full() {
+        assert!(ordinary(&DNS[..38]).is_some() && ordinary(&DNS[..37]).is_none());
+        // EtherType, header length, fragments, protocol.
+        for (at, byte) in [(12, 0x81), (13, 6), (14, 0x46), (20, 0x20), (21, 1), (23, 132), (23, 1)] {
+            let mut other = DNS;
+            other[at] = byte;
+            assert!(ordinary(&other).is_none(), "byte {at}");
+        }
+        let raw = Frame { time: Timestamp(0), link: LinkType::RAW, interface: 0, wire_len: 42, data: &DNS };
+        assert_eq!(Ordinary::of(&raw), None);
+    }
+
+    proptest::proptest! {
+        /// Whatever has the same short form is found by the same questions.
+        #[test]
+        fn the_short_form_says_all_that_is_indexed(
+            changes in proptest::collection::vec((12usize..42, 0u8..4), 0..6),
+            others in proptest::collection::vec((12usize..42, 0u8..4), 0..6),
+            swap: bool,
+        ) {
+            let changed = |changes: &[(usize, u8)]| {
+                let mut data = DNS;
+                data[26..38].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 1, 0, 53, 0, 53]);
+                changes.iter().for_each(|(at, byte)| data[*at] = data[*at] & 0xf8 | byte);
+                data
+            };
+            let (a, mut b) = (changed(&changes), changed(&others));
+            if swap {
+                b = a;
+                b[26..30].copy_from_slice(&a[30..34]);
+                b[30..34].copy_from_slice(&a[26..30]);
+                b[34..36].copy_from_slice(&a[36..38]);
+                b[36..38].copy_from_slice(&a[34..36]);
+            }
+            if let Some(short) = ordinary(&a) && ordinary(&b) == Some(short) {
+                let (a, b) = (view(LinkType::ETHERNET, &a), view(LinkType::ETHERNET, &b));
+                proptest::prop_assert_eq!(indexed(&a), indexed(&b));
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! In: [`Work`] of the lanes that belong to this thread. Out: sealed blocks, in the lane's order, because a
 //! lane has one thread. A disk that is full or fails stops the writing, not the thread: it says so once,
 //! counts what is lost, tries again when a second of the frames' time has passed, and says so once when it
-//! works again. Never copies a compressed byte: zstd writes into the mapped segment.
+//! works again.
 
 use super::block::Block;
 use super::cipher::{Cipher, Purpose, RingKey, new_salt};
@@ -271,8 +271,10 @@ impl Writer {
             return Err(io::ErrorKind::NotFound.into());
         };
         let offset = open.segment.offset();
-        let body = open.segment.body(block.entries.len() + block.heads.len() + block.tails.len());
-        let header = match self.encoder.encode(block, body, offset, &open.seal) {
+        let written = self.encoder.encode(block, offset, &open.seal);
+        let written =
+            written.and_then(|(header, bytes)| open.segment.write_block(&header, bytes).map(|()| header));
+        let header = match written {
             Ok(header) => header,
             Err(error) => {
                 // What was sealed with a key at this place must not be followed there by something else.
@@ -280,7 +282,6 @@ impl Writer {
                 return Err(error);
             }
         };
-        open.segment.seal_block(&header)?;
         open.digest.block(offset, &header);
         let counts = &self.shared.counts;
         let add = |count: &AtomicU64, value: u64| count.fetch_add(value, Ordering::Relaxed);

@@ -13,7 +13,7 @@ use crate::ring::entry::LeftOut;
 use crate::ring::gaps::{ClockStep, GapRecord, Gaps, LossKind, RecordKind};
 use covered::{covered, not_captured};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 use weir_common::time::Timestamp;
@@ -21,6 +21,8 @@ use words::Lasting;
 
 /// Most gaps listed one by one; beyond, those of one kind and reason are told as one.
 pub const GAPS_LISTED_MAX: usize = 64;
+/// Most blocks of one file that cannot be read and are told one by one; more are told as one.
+const BLOCKS_OF_FILE_LISTED_MAX: usize = 4;
 /// Losses for one reason that are this close are told as one.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -98,6 +100,8 @@ pub struct Unreadable {
     pub frames: Option<u64>,
     /// Whether retention removed it, rather than damage.
     pub removed: bool,
+    /// The file that it is of; empty: of none.
+    pub file: String,
     /// Which block, and what is wrong with it.
     pub what: String,
 }
@@ -179,11 +183,7 @@ impl Completeness {
         for record in evidence.gaps.records.iter().filter(|record| overlaps(record.from, record.to)) {
             gaps.extend(recorded(record, evidence.reads_bytes));
         }
-        for unreadable in evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to)) {
-            let Unreadable { from, to, frames, removed, ref what } = *unreadable;
-            let state = if removed { GapState::Expired } else { GapState::Damaged };
-            gaps.push(Gap { state, from, to, frames, bytes: None, reason: what.clone() });
-        }
+        gaps.extend(unread(evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to))));
         if evidence.gaps.damaged_records > 0 {
             let reason =
                 format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
@@ -248,6 +248,34 @@ impl fmt::Display for Completeness {
         }
         Ok(())
     }
+}
+
+/// What could not be read. Many blocks of one file are told as one gap: a file that was cut is one damage.
+fn unread<'a>(found: impl Iterator<Item = &'a Unreadable>) -> Vec<Gap> {
+    let mut by_file: BTreeMap<(&str, bool), Vec<&Unreadable>> = BTreeMap::new();
+    for unreadable in found {
+        by_file.entry((&unreadable.file, unreadable.removed)).or_default().push(unreadable);
+    }
+    let mut gaps = Vec::new();
+    for ((file, removed), blocks) in by_file {
+        let state = if removed { GapState::Expired } else { GapState::Damaged };
+        let first = blocks.iter().min_by_key(|block| block.from).filter(|_| !file.is_empty());
+        match first.filter(|_| blocks.len() > BLOCKS_OF_FILE_LISTED_MAX) {
+            Some(first) => gaps.push(Gap {
+                state,
+                from: first.from,
+                to: blocks.iter().map(|block| block.to).max().unwrap_or(first.to),
+                frames: blocks.iter().map(|block| block.frames).sum(),
+                bytes: None,
+                reason: format!("{} blocks of {file}; the first: {}", blocks.len(), first.what),
+            }),
+            None => gaps.extend(blocks.iter().map(|block| {
+                let Unreadable { from, to, frames, ref what, .. } = **block;
+                Gap { state, from, to, frames, bytes: None, reason: what.clone() }
+            })),
+        }
+    }
+    gaps
 }
 
 /// What a record of the ledger means for an answer; `reads_bytes` as in [`Evidence`].

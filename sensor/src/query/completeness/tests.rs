@@ -325,3 +325,34 @@ fn a_lane_that_does_not_say_until_when_it_is_covered_is_not() {
     gaps.alive.push((1, 0, Timestamp(50)));
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
 }
+
+#[test]
+fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() {
+    let gaps = ledger(&run(1, 100, 200));
+    let told = |blocks: u64, file: &str| {
+        let block = |n: u64| {
+            let (from, to, what) =
+                (Timestamp(110 + n), Timestamp(115 + n), format!("block at {n} of a.seg: short"));
+            Unreadable { from, to, frames: Some(3), removed: false, file: file.into(), what }
+        };
+        let evidence = Evidence {
+            gaps: &gaps,
+            being_written: false,
+            since: None,
+            until: None,
+            now: Timestamp(1000),
+            unreadable: &Vec::from_iter((0..blocks).map(block)),
+            shortened: Shortened::default(),
+            reads_bytes: false,
+        };
+        Completeness::state(&evidence).gaps
+    };
+    assert_eq!((told(4, "a.seg").len(), told(20, "").len()), (4, 20));
+    let told = told(20, "a.seg");
+    let [gap] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (gap.state, gap.from, gap.to, gap.frames),
+        (GapState::Damaged, Timestamp(110), Timestamp(134), Some(60))
+    );
+    assert_eq!(gap.reason, "20 blocks of a.seg; the first: block at 0 of a.seg: short");
+}

@@ -38,7 +38,7 @@ pub fn records_max(config: &RingConfig, budget_bytes: u64) -> u64 {
         return 0;
     }
     let share = budget_bytes / BUDGET_SHARE / 2 / RECORD_BYTES as u64;
-    let segments = budget_bytes / (u64::from(config.segment_mib.max(1)) << 20);
+    let segments = budget_bytes / (config.segment_mib_wanted() << 20);
     share
         .clamp(*RECORDS_RANGE.start(), *RECORDS_RANGE.end())
         .max(segments.saturating_mul(RECORDS_PER_SEGMENT))

@@ -3,13 +3,14 @@
 //! In: headers as they are written, or a segment's file. Out: the digest of a block, which is of its header alone,
 //! since the header holds the hash of the contents; and the digest of a segment, which is of its header and of
 //! the digests of its blocks in their order. So a block can be proven to be of a segment without its neighbours'
-//! packets. Reads the file's own headers and never the index, which somebody may have altered with them.
+//! packets. To verify a ring, the file's own headers are read and never the index, which somebody
+//! may have altered with them; to find what a signed record vouches for, the index does.
 
 use super::record::Hash;
 use crate::ring::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, HASH_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use crate::ring::index::Totals;
+use crate::ring::index::{SealedIndex, Totals};
 use crate::ring::reader::{BlockError, BlockReader, SegmentFiles};
 use std::fs::File;
 use std::io;
@@ -144,6 +145,28 @@ impl Headers {
             at = next;
         }
         Ok(headers)
+    }
+
+    /// The headers as the sealed index has them: a few pages in one place, where the segment has them a block apart.
+    ///
+    /// Nothing is believed for that: who takes them compares their digest with a signed record. None: the index is not
+    /// sealed or cannot be read.
+    pub fn of_index(files: &SegmentFiles) -> Option<Headers> {
+        let mut segment = [0; SEGMENT_HEADER_BYTES];
+        File::open(&files.segment).ok()?.read_exact_at(&mut segment, 0).ok()?;
+        let mut index = SealedIndex::open(&files.index, files.key.as_ref()).ok()?;
+        let mut headers = Headers {
+            segment,
+            blocks: Vec::new(),
+            damaged: Vec::new(),
+            digest: SegmentDigest::new(&segment),
+        };
+        for block in 0..index.blocks() {
+            let (offset, header) = index.block(block).ok()?;
+            headers.digest.block(offset, &header);
+            headers.blocks.push(RawBlock { offset, header, bytes: header.encode_sealed() });
+        }
+        Some(headers)
     }
 
     fn gap(&mut self, offset: u64, bytes: u64) {

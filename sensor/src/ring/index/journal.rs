@@ -101,7 +101,7 @@ impl IndexWriter {
     }
 
     /// Puts the sealed form in the journal's place; returns what it says in sum, and its bytes.
-    pub(in super::super) fn seal(self) -> io::Result<(Totals, u64)> {
+    pub(in super::super) fn seal(mut self) -> io::Result<(Totals, u64)> {
         let bytes = self.sealed.encode(self.name, self.key.as_ref())?;
         let temporary = self.path.with_extension("idx.tmp");
         let written = fs::write(&temporary, &bytes).and_then(|()| fs::rename(&temporary, &self.path));

@@ -193,44 +193,85 @@ impl SealedBuilder {
         });
     }
 
-    /// The file's bytes.
-    pub(super) fn encode(&self, name: SegmentName, key: Option<&RingKey>) -> io::Result<Vec<u8>> {
-        let blocks = self.totals.blocks as usize;
-        let (mut pages, mut lists, mut firsts) = (PageWriter::default(), Lists::new(blocks), Vec::new());
-        let mut sections = [(0u32, 0u32); SECTIONS];
+    /// The file's bytes. What was collected is sorted where it stands.
+    pub(super) fn encode(&mut self, name: SegmentName, key: Option<&RingKey>) -> io::Result<Vec<u8>> {
+        let mut out = Sections::new(self.totals.blocks as usize);
         for kind in Kind::ALL {
-            let mut rows: Vec<(u64, u32)> = match kind {
-                Kind::Network => self.networks.clone(),
-                _ => self.keys[kind as usize].iter().map(|row| (row >> 32, *row as u32)).collect(),
-            };
-            rows.sort_unstable();
-            rows.dedup();
-            sections[kind as usize] = (pages.page(), 0);
-            for group in rows.chunk_by(|a, b| a.0 == b.0) {
-                let count = &mut sections[kind as usize].1;
-                if (*count as usize).is_multiple_of(kind.entries_per_page()) {
-                    firsts.extend_from_slice(&group[0].0.to_le_bytes());
+            out.begin(kind);
+            match kind {
+                Kind::Network => {
+                    self.networks.sort_unstable();
+                    self.networks.dedup();
+                    for group in self.networks.chunk_by(|a, b| a.0 == b.0) {
+                        out.put(kind, group[0].0, group.iter().map(|row| row.1));
+                    }
                 }
-                *count += 1;
-                pages.put(&group[0].0.to_le_bytes()[..kind.key_bytes()]);
-                pages.put(&lists.posting(group).to_le_bytes());
+                _ => {
+                    let rows = &mut self.keys[kind as usize];
+                    rows.sort_unstable();
+                    rows.dedup();
+                    for group in rows.chunk_by(|a, b| a >> 32 == b >> 32) {
+                        out.put(kind, group[0] >> 32, group.iter().map(|row| *row as u32));
+                    }
+                }
             }
-            pages.end_section();
+            out.pages.end_section();
         }
+        let Sections { mut pages, lists, firsts, mut places, .. } = out;
         for (section, bytes, entry_bytes) in
             [(KINDS, &self.blocks, BLOCK_ENTRY_BYTES), (KINDS + 1, &lists.bytes, 2), (KINDS + 2, &firsts, 8)]
         {
-            sections[section] = (pages.page(), (bytes.len() / entry_bytes) as u32);
+            places[section] = (pages.page(), (bytes.len() / entry_bytes) as u32);
             pages.put(bytes);
             pages.end_section();
         }
-        pages.put(&footer(&self.totals, &sections));
+        pages.put(&footer(&self.totals, &places));
         let salt = if key.is_some() { new_salt()? } else { Default::default() };
         let header = IndexHeader { name, form: Form::Sealed, encrypted: key.is_some(), salt };
         let cipher = key.map(|key| Cipher::new(key, &salt, Purpose::Pages)).transpose()?;
         let mut out = header.encode().to_vec();
         out.extend_from_slice(&pages.finish(cipher.as_ref())?);
         Ok(out)
+    }
+}
+
+/// Sections of keys on their way into pages.
+struct Sections {
+    pages: PageWriter,
+    lists: Lists,
+    firsts: Vec<u8>,
+    places: [(u32, u32); SECTIONS],
+    /// The blocks of the key at hand.
+    blocks: Vec<u32>,
+}
+
+impl Sections {
+    fn new(blocks: usize) -> Sections {
+        Sections {
+            pages: PageWriter::default(),
+            lists: Lists::new(blocks),
+            firsts: Vec::new(),
+            places: [(0, 0); SECTIONS],
+            blocks: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, kind: Kind) {
+        self.places[kind as usize] = (self.pages.page(), 0);
+    }
+
+    /// Adds a key and the blocks that hold it, in ascending order.
+    fn put(&mut self, kind: Kind, key: u64, blocks: impl Iterator<Item = u32>) {
+        self.blocks.clear();
+        self.blocks.extend(blocks);
+        let count = &mut self.places[kind as usize].1;
+        if (*count as usize).is_multiple_of(kind.entries_per_page()) {
+            self.firsts.extend_from_slice(&key.to_le_bytes());
+        }
+        *count += 1;
+        let posting = self.lists.posting(&self.blocks).to_le_bytes();
+        self.pages.put(&key.to_le_bytes()[..kind.key_bytes()]);
+        self.pages.put(&posting);
     }
 }
 
@@ -246,20 +287,22 @@ impl Lists {
     }
 
     /// Puts the blocks of one key where they take least; they are sorted and distinct.
-    fn posting(&mut self, rows: &[(u64, u32)]) -> u32 {
-        match rows {
-            [(_, one)] => *one & POSTING_MASK,
-            [(_, one), (_, two)] => 1 << POSTING_BITS | (one & 0x7fff) << 15 | (two & 0x7fff),
-            rows => {
+    fn posting(&mut self, held_by: &[u32]) -> u32 {
+        match held_by {
+            [one] => *one & POSTING_MASK,
+            [one, two] => 1 << POSTING_BITS | (one & 0x7fff) << 15 | (two & 0x7fff),
+            held_by => {
                 let at = (self.bytes.len() / 2) as u32 & POSTING_MASK;
-                if rows.len() + 1 < self.blocks.div_ceil(16) {
-                    self.bytes.extend_from_slice(&(rows.len() as u16).to_le_bytes());
-                    rows.iter().for_each(|row| self.bytes.extend_from_slice(&(row.1 as u16).to_le_bytes()));
+                if held_by.len() + 1 < self.blocks.div_ceil(16) {
+                    self.bytes.extend_from_slice(&(held_by.len() as u16).to_le_bytes());
+                    held_by
+                        .iter()
+                        .for_each(|block| self.bytes.extend_from_slice(&(*block as u16).to_le_bytes()));
                     2 << POSTING_BITS | at
                 } else {
                     let begin = self.bytes.len();
                     self.bytes.resize(begin + self.blocks.div_ceil(16) * 2, 0);
-                    for (_, block) in rows {
+                    for block in held_by {
                         if let Some(byte) = self.bytes.get_mut(begin + *block as usize / 8) {
                             *byte |= 1 << (block % 8);
                         }

@@ -10,6 +10,7 @@
 
 pub mod copy;
 
+use super::DIRECTORY_MODE;
 use super::cipher::RingKey;
 use super::lock::{self, Lock};
 use super::reader::{self, SegmentFiles};
@@ -35,8 +36,6 @@ const RECORD_BYTES_MAX: u64 = 256 << 10;
 const UNFINISHED: &str = "tmp";
 /// The unit in which stat(2) says what a file takes.
 const STAT_BLOCK_BYTES: u64 = 512;
-/// Only the ring's owner and group read packets.
-const DIRECTORY_MODE: u32 = 0o750;
 
 /// What a pin keeps, and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -226,6 +226,23 @@ fn a_disk_that_others_fill_takes_the_ring_s_oldest_and_no_frame_is_lost() {
 }
 
 #[test]
+fn a_small_disk_is_filled_with_small_segments_whatever_the_budget_is() {
+    let Some(disk) = SmallDisk::of(32) else { return };
+    let directory = disk.0.path().join("ring");
+    let config = RingConfig { budget_mib: 10 << 10, segment_mib: 0, ..config(&directory) };
+    let mut ring = Ring::open(&config, 1, RingMode::Replay, Timestamp(0)).unwrap();
+    let mut lane = ring.lane(0).unwrap();
+    let all = noise(60_000, 1000, 7);
+    append(&mut lane, &all);
+    lane.close(Timestamp(0));
+    let status = ring.close();
+    assert_eq!((status.frames, status.frames_failed), (60_000, 0), "{status:?}");
+    // All of the disk but the reserve of a twentieth and two segments of an eighth each.
+    let kept = &read(&directory, 1).0[0];
+    assert!(all.ends_with(kept) && kept.len() > 20_000, "{}", kept.len());
+}
+
+#[test]
 fn on_a_disk_that_is_full_the_ring_goes_on_in_what_it_has() {
     let Some(disk) = SmallDisk::of(32) else { return };
     let directory = disk.0.path().join("ring");
