@@ -19,7 +19,7 @@ use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, to
 use crate::decode::{self, Decoder, Packet, Parsed};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
-use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent};
+use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
 use crate::ring::config::RingConfig;
@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord, Tunnel};
+use weir_common::record::{EndReason, FlowRecord, FlowState, Tunnel};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -42,6 +42,8 @@ const BATCH_ITEMS: usize = 256;
 const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 /// How often a worker publishes its counts and asks its source for losses.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// Generic Routing Encapsulation, which may carry ARP.
+const GRE: u8 = 47;
 /// Longest a stopped worker goes on reading what the kernel has captured already, and then waits for export to take
 /// what that came to.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -143,6 +145,7 @@ pub fn start(
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),
+            has_decode_events: config.decode.events && !config.export.eve.is_empty(),
             counters: WorkerCounters::default(),
             published: published.clone(),
             now: Timestamp::MIN,
@@ -209,6 +212,8 @@ struct Worker {
     outbox: Outbox,
     /// Events of the packet at hand; `None` when nobody listens.
     events: Option<Vec<Event>>,
+    /// Faults of frames are told.
+    has_decode_events: bool,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -295,6 +300,12 @@ impl Worker {
         if frame.time > self.now {
             self.now = frame.time;
         }
+        if self.has_decode_events {
+            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
+            decode::events(frame, &mut |fault| {
+                outbox.fault(FrameEvent { time, packet, interface, fault }, &mut counters.export);
+            });
+        }
         let reassembled;
         let is_copy = decoder.is_copy(frame, &mut counters.decode);
         let packet = match parsed {
@@ -333,6 +344,13 @@ impl Worker {
             }
             return;
         };
+        if packet.ip.protocol == GRE
+            && events.is_some()
+            && let Some(arp) = decode::arp_in_gre(packet)
+        {
+            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
+            outbox.arp(ArpEvent { time, packet, interface, arp }, &mut counters.export);
+        }
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
             outbox.end(
                 flow,
@@ -383,6 +401,16 @@ impl Worker {
             events.as_mut(),
             &mut counters.dpi,
         );
+        let is_closed = flow.state() == FlowState::Closed;
+        if let Some(inspection) = &mut flow.attachment.inspection {
+            if observed.is_turn {
+                inspection.closed_by(is_closed.then_some((frame.time, counters.capture.frames)));
+            }
+            if inspection.take_is_backwards() && flows.flip(observed.slot) {
+                turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+            }
+        }
+        let flow = flows.flow_mut(observed.slot);
         if let Some(events) = events
             && !events.is_empty()
         {
@@ -485,6 +513,17 @@ impl Worker {
     }
 }
 
+/// The flow's ends have been exchanged: what is told of it from now on knows.
+#[cold]
+fn turn(about: &mut Attachment, events: Option<&mut Vec<Event>>) {
+    if let Some(inspection) = &mut about.inspection {
+        inspection.swap_directions();
+    }
+    for event in events.into_iter().flatten() {
+        event.direction = event.direction.flip();
+    }
+}
+
 /// The frame without the ciphertext of its payload, and the receipt for that. None: it is kept whole, as is
 /// every fragment and every packet of which the frame does not have all.
 #[inline]
@@ -575,6 +614,14 @@ impl Outbox {
         self.send_if_full(export);
     }
 
+    /// Takes a fault of a frame.
+    #[cold]
+    fn fault(&mut self, event: FrameEvent, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.faults.push(event);
+        self.send_if_full(export);
+    }
+
     /// Takes an ARP message.
     fn arp(&mut self, event: ArpEvent, export: &mut ExportCounters) {
         self.begin();
@@ -614,7 +661,7 @@ impl Outbox {
         };
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
-            counters.events_dropped_queue_full += (batch.events.len() + batch.arps.len()) as u64;
+            counters.events_dropped_queue_full += (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
         }
     }
 }

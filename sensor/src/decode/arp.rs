@@ -2,7 +2,7 @@
 //!
 //! In: a frame. Out: what an ARP message for IPv4 over Ethernet says, for the event that EVE knows.
 
-use super::link;
+use super::{Packet, link};
 use crate::capture::Frame;
 use std::net::Ipv4Addr;
 
@@ -31,6 +31,26 @@ impl Arp {
 /// The ARP message of a frame; none: it is something else, or not about IPv4 over Ethernet.
 pub fn arp(frame: &Frame<'_>) -> Option<Arp> {
     let (vlans, bytes) = link::arp(frame.link, frame.data)?;
+    message(vlans, bytes)
+}
+
+/// The ARP message that a packet of GRE carries (RFC 2784, RFC 2890).
+#[cold]
+pub fn arp_in_gre(packet: &Packet<'_>) -> Option<Arp> {
+    const GRE: u8 = 47;
+    const ARP: u16 = 0x0806;
+    let (header, rest) = packet.payload.split_first_chunk::<4>()?;
+    let flags = u16::from_be_bytes([header[0], header[1]]);
+    let is_arp = u16::from_be_bytes([header[2], header[3]]) == ARP && flags & 0x4fff == 0;
+    if packet.ip.protocol != GRE || !is_arp {
+        return None;
+    }
+    // Checksum, key and sequence number take four bytes each.
+    let options = [0x8000, 0x2000, 0x1000].into_iter().filter(|bit| flags & bit != 0).count();
+    message(packet.vlans, rest.get(4 * options..)?)
+}
+
+fn message(vlans: [u16; 2], bytes: &[u8]) -> Option<Arp> {
     let message = bytes.first_chunk::<28>()?;
     // Hardware type, protocol type, lengths of both addresses.
     if message[..6] != [0, 1, 8, 0, 6, 4] {
@@ -64,6 +84,26 @@ mod tests {
         for cut in 0..frame.len() {
             assert_eq!(seen(&frame[..cut]), None);
         }
+    }
+
+    #[test]
+    fn it_travels_in_gre() {
+        let message = [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2];
+        let carried = |gre: &[u8]| {
+            let total = 20 + gre.len() + message.len();
+            let ip = [0x45, 0, 0, total as u8, 0, 0, 0, 0, 64, 47, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            let data = [&[0; 12][..], &[8, 0], &ip, gre, &message].concat();
+            let frame =
+                Frame { link: LinkType::ETHERNET, data: &data, wire_len: data.len() as u32, ..Frame::EMPTY };
+            match super::super::parse(&frame, Default::default(), &mut Default::default()) {
+                super::super::Parsed::Packet(packet) => arp_in_gre(&packet),
+                _ => None,
+            }
+        };
+        assert_eq!(carried(&[0, 0, 8, 6]).map(|arp| arp.operation), Some(1));
+        assert_eq!(carried(&[0x20, 0, 8, 6, 0, 0, 0, 1]).map(|arp| arp.operation), Some(1));
+        assert_eq!(carried(&[0, 0, 8, 7]), None);
+        assert_eq!(carried(&[0x20, 0, 8, 6]), None);
     }
 
     #[test]

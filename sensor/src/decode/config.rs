@@ -16,6 +16,9 @@ pub struct DecodeConfig {
     /// Retransmissions of hosts that give all packets the identification 0 look like copies; a few milliseconds
     /// lie below every host's retransmission timeout.
     pub duplicate_window_ms: u32,
+    /// Whether what is wrong with a frame's headers, and ICMP of unknown types and codes, are told as EVE's `anomaly`
+    /// events of type `decode`: one for each, however many there are.
+    pub events: bool,
 }
 
 /// Whose flows are measured where packets travel in tunnels.

@@ -11,6 +11,7 @@
 pub mod config;
 mod arp;
 mod error;
+mod events;
 mod link;
 mod wireless;
 mod ipv4;
@@ -25,7 +26,8 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
-pub use arp::{Arp, arp};
+pub use arp::{Arp, arp, arp_in_gre};
+pub use events::{DecodeEvent, events};
 pub use fragments::EarlyFragments;
 pub use link::LinkHeader;
 

@@ -113,6 +113,7 @@ impl Flow {
             to_handshake_end: self.to_handshake_end,
             files: &self.files,
             expectations: &mut self.expectations,
+            found_inside: None,
         };
         let progress = act(&mut self.parser, &mut context);
         if let Progress::Broken(event) = progress {

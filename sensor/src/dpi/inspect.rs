@@ -21,6 +21,7 @@ use super::overlap::{OverlapPolicy, OverlapRule, policy_of};
 use super::parser::Parser;
 use super::pending::Pending;
 use super::probing::{Probing, Verdict};
+use super::server_ports::is_served_at;
 use super::services::Services;
 use super::stream::{Pool, Reader, Stream, Take};
 use super::stream_event::{StreamEvent, StreamEvents};
@@ -59,6 +60,8 @@ pub struct Inspection {
     app: App,
     /// The flow's directions were exchanged after the dissector had begun; it keeps its own view.
     is_swapped: bool,
+    /// What was recognised is served where the flow is said to have begun; see [`Inspection::take_is_backwards`].
+    is_backwards: bool,
     /// A packet without payload can matter: by its acknowledgement.
     is_waiting: bool,
     stage: Stage,
@@ -71,6 +74,8 @@ pub struct Inspection {
     /// Bytes of each direction that are still inspected.
     depth_left: [u64; 2],
     stream_events: StreamEvents,
+    /// Time and number of the packet that closed the connection.
+    closed_by: Option<(Timestamp, u64)>,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
@@ -207,6 +212,10 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) -> (App, Option<Box<Metadata>>) {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
+        let (time, number) = inspection.closed_by.unwrap_or((time, 0));
+        let (mut nowhere, has_events) = (Vec::new(), events.is_some());
+        let events = events.unwrap_or(&mut nowhere);
+        let told = events.len();
         if !inspection.is_over() || inspection.pending.is_some() {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
             let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
@@ -215,7 +224,7 @@ impl Inspector {
                 carrier,
                 direction,
                 time,
-                events,
+                events: has_events.then_some(&mut *events),
                 counters,
                 cut_off,
                 probe_bytes_max,
@@ -225,6 +234,7 @@ impl Inspector {
             };
             inspection.close(&mut now, pool);
         }
+        events.iter_mut().skip(told).for_each(|event| event.packet = number);
         let metadata = std::mem::take(&mut inspection.metadata);
         (inspection.app, (!metadata.is_empty()).then(|| Box::new(metadata)))
     }
@@ -274,6 +284,7 @@ impl Inspection {
         Inspection {
             app,
             is_swapped: false,
+            is_backwards: false,
             is_waiting: false,
             stage,
             ends,
@@ -281,6 +292,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             stream_events: StreamEvents::new(false),
+            closed_by: None,
             metadata,
             streams: None,
         }
@@ -310,6 +322,21 @@ impl Inspection {
             Stage::Over(ciphertext) => ciphertext.kept_of(packet, direction),
             _ => None,
         }
+    }
+
+    /// The connection was closed by this packet: what is written at the flow's end is the packet's, unless another
+    /// opens the connection again.
+    pub fn closed_by(&mut self, packet: Option<(Timestamp, u64)>) {
+        if packet.is_none() || self.closed_by.is_none() {
+            self.closed_by = packet;
+        }
+    }
+
+    /// Whether the application that was just recognised is served at the port of the flow's initiator, and not at
+    /// the responder's: a capture that begins late has them backwards. Said once.
+    #[inline]
+    pub fn take_is_backwards(&mut self) -> bool {
+        std::mem::take(&mut self.is_backwards)
     }
 
     /// The flow table found that initiator and responder are the other way round: from the next
@@ -351,6 +378,15 @@ impl Inspection {
     }
 
     fn packet(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, pool: &mut Pool) {
+        let was_unknown = self.app == App::Unknown;
+        self.packet_itself(packet, now, pool);
+        if was_unknown && self.app != App::Unknown {
+            let [initiator, responder] = self.ends.map(|(_, port)| is_served_at(self.app, port));
+            self.is_backwards = initiator && !responder && !self.is_swapped;
+        }
+    }
+
+    fn packet_itself(&mut self, packet: &Packet<'_>, now: &mut Now<'_>, pool: &mut Pool) {
         let outcome = match packet.transport {
             Transport::Tcp(tcp) if self.streams.is_some() => {
                 let has = |flag: u16| tcp.flags & flag != 0;
@@ -593,7 +629,10 @@ impl Reader for Conversation<'_> {
                 }
                 Verdict::Wait => return Take::Used(0),
                 Verdict::Discard => return Take::Used(bytes.len()),
-                Verdict::Unknown => return Take::Stop,
+                Verdict::Unknown => {
+                    self.found_nothing_behind();
+                    return Take::Stop;
+                }
             }
         }
         self.read(self.direction, bytes)
@@ -649,13 +688,25 @@ impl Conversation<'_> {
         *self.stage = Stage::Reading(parser);
     }
 
+    /// What came behind a change of protocols is nobody's: the flow keeps its name, which is told as the original
+    /// one too.
+    fn found_nothing_behind(&mut self) {
+        if *self.app != App::Unknown && !self.app.is_carrier() {
+            self.metadata.set_text(Field::OriginalApp, self.app.name());
+        }
+    }
+
     /// The flow ends while these bytes of a direction are nobody's for certain.
     fn last(&mut self, bytes: &[u8]) {
         if let Stage::Probing(probing) = self.stage
-            && let Some(parser) = probing.last(self.direction, bytes)
         {
-            self.begin(parser);
-            self.read(self.direction, bytes);
+            match probing.last(self.direction, bytes) {
+                Some(parser) => {
+                    self.begin(parser);
+                    self.read(self.direction, bytes);
+                }
+                None => self.found_nothing_behind(),
+            }
         }
     }
 
@@ -718,12 +769,19 @@ impl Conversation<'_> {
             ends: self.ends,
             files: self.files,
             expectations: self.expectations,
+            found_inside: None,
         };
         let progress = call(parser, &mut context);
         if let Progress::Broken(event) = progress {
             self.counters.broken += 1;
             parser.close(&mut context);
             context.anomaly(event, None);
+        }
+        if let Some(app) = context.found_inside
+            && *self.app == parser.app()
+        {
+            self.metadata.set_text(Field::OriginalApp, self.app.name());
+            *self.app = app;
         }
         self.counters.files += self.files.take_ended();
         if self.metadata.len() != known {

@@ -22,6 +22,7 @@ pub mod file;
 mod cut_off;
 mod digest;
 mod recognise;
+mod server_ports;
 mod services;
 mod tls;
 mod ssh;
@@ -140,7 +141,7 @@ pub struct Event {
     pub time: Timestamp,
     /// Whose message it is: EVE's `src_ip` is the sender's. Requests and sessions are `Forward`.
     pub direction: Direction,
-    /// Number of that packet in its capture, from 1; 0 where no packet completed it (the flow's end did).
+    /// Number of that packet in its capture, from 1; 0 where no packet completed it (the flow's timeout did).
     pub packet: u64,
     /// Number of the transaction in its flow, from 0, where the application has transactions.
     pub transaction: Option<u64>,
@@ -230,6 +231,9 @@ pub struct Context<'a> {
     pub files: &'a Files,
     /// Flows that are announced; see [`Context::expect`].
     pub expectations: &'a mut Expectations,
+    /// The flow is to be named by what was found inside of the dissector's protocol, which goes on as before; the
+    /// dissector's own name is kept as the original one.
+    pub found_inside: Option<App>,
 }
 
 impl Context<'_> {

@@ -69,7 +69,11 @@ impl Pending {
         let told = self.waiting.extract_if(.., |(direction, end, _)| {
             is_reset || is_acknowledged(acknowledged[direction.index()], *end)
         });
-        events.extend(told.map(|(_, _, event)| Event { time, ..event }));
+        events.extend(told.map(|(sender, _, event)| match event.kind {
+            // What is odd is told as the packet's that acknowledges it, as Suricata does.
+            "anomaly" if sender == of => Event { time, direction: event.direction.flip(), ..event },
+            _ => Event { time, ..event },
+        }));
     }
 
     /// Holds back the events from `from` on, which a segment that ends before `end` brought.

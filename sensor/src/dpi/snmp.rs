@@ -13,6 +13,8 @@ use weir_common::metadata::Field;
 /// Most variables read of one message.
 const VARIABLES_MAX: usize = 64;
 const TRAP_V1: u8 = 0xa4;
+/// Whose port it never has.
+const DNS_PORT: u16 = 53;
 
 /// State of an SNMP flow.
 #[derive(Debug)]
@@ -130,7 +132,9 @@ impl Dissector for Snmp {
     const STARTS: Starts = Starts::datagram(&[SEQUENCE]);
 
     fn probe(first: &First<'_>) -> Probe {
-        if Message::parse(first.bytes).is_some() { Probe::Certain } else { Probe::NotForUs }
+        // Scanners send it to servers of other protocols, which answer in their own.
+        let is_elsewhere = first.has_port(DNS_PORT);
+        if !is_elsewhere && Message::parse(first.bytes).is_some() { Probe::Certain } else { Probe::NotForUs }
     }
 
     fn new() -> Self {

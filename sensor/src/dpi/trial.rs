@@ -151,6 +151,7 @@ impl<D: Dissector> Trial<D> {
             ends: self.ends,
             files: &self.files,
             expectations: &mut expectations,
+            found_inside: None,
             metadata: &mut self.metadata,
             events: Some(&mut self.events),
             malformed: &mut self.malformed,

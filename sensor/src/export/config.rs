@@ -11,6 +11,8 @@ pub struct ExportConfig {
     pub destinations: Vec<String>,
     /// EVE JSON file; empty: none. `-` is standard output. `--eve` replaces it.
     pub eve: String,
+    /// Whether EVE's `flow` events tell link-layer addresses, as member `ether`.
+    pub eve_ethernet: bool,
     /// JSON lines of flow records; empty: none. `-` is standard output. `--records` replaces it.
     pub records: String,
     /// IPFIX observation domain.
@@ -44,6 +46,7 @@ impl Default for ExportConfig {
         ExportConfig {
             destinations: Vec::new(),
             eve: String::new(),
+            eve_ethernet: true,
             records: String::new(),
             observation_domain: 1,
             enterprise_number: weir_common::metadata::WEIR_PEN,

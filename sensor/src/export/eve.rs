@@ -10,7 +10,7 @@
 use super::lines::LineOutput;
 use super::records::{first_packets, hundredths};
 use super::text::{EveTimes, address_in_full, community_id};
-use super::{ArpEvent, FlowEvent};
+use super::{ArpEvent, FlowEvent, FrameEvent};
 use crate::counters::WorkerCounters;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
@@ -32,11 +32,13 @@ pub(super) struct EveLines {
     times: EveTimes,
     /// Names for `in_iface`, by index; empty for files.
     interfaces: Vec<String>,
+    /// Link-layer addresses of flows are told.
+    has_ether: bool,
 }
 
 impl EveWriter {
-    pub(super) fn new(output: LineOutput, interfaces: Vec<String>) -> EveWriter {
-        EveWriter { output, lines: EveLines::new(interfaces) }
+    pub(super) fn new(output: LineOutput, interfaces: Vec<String>, has_ether: bool) -> EveWriter {
+        EveWriter { output, lines: EveLines { has_ether, ..EveLines::new(interfaces) } }
     }
 
     pub(super) fn flow(&mut self, record: &FlowRecord) {
@@ -49,6 +51,10 @@ impl EveWriter {
 
     pub(super) fn arp(&mut self, arp: &ArpEvent) {
         self.output.line(|out| self.lines.arp(arp, out));
+    }
+
+    pub(super) fn fault(&mut self, event: &FrameEvent) {
+        self.output.line(|out| self.lines.fault(event, out));
     }
 
     pub(super) fn stats(
@@ -75,7 +81,7 @@ pub(super) struct Head<'a> {
 
 impl EveLines {
     pub(super) fn new(interfaces: Vec<String>) -> EveLines {
-        EveLines { times: EveTimes::default(), interfaces }
+        EveLines { times: EveTimes::default(), interfaces, has_ether: true }
     }
 
     /// A `flow` event; its time is that of the flow's last packet.
@@ -139,7 +145,9 @@ impl EveLines {
         if record.key.protocol == protocol::TCP {
             tcp(&mut object, record);
         }
-        ether(&mut object, record);
+        if self.has_ether {
+            ether(&mut object, record);
+        }
         features(&mut object, record);
     }
 
@@ -163,8 +171,10 @@ impl EveLines {
         if event.packet > 0 && self.interfaces.is_empty() {
             object.number("pcap_cnt", event.packet);
         }
-        if event.packet > 0 {
-            object.text("pkt_src", "wire/pcap");
+        match (event.packet, flow_event.key.protocol) {
+            (1.., _) => _ = object.text("pkt_src", "wire/pcap"),
+            (0, protocol::TCP) => _ = object.text("pkt_src", "stream (flow timeout)"),
+            (0, _) => {}
         }
         if let Some(transaction) = event.transaction {
             object.number("tx_id", transaction);
@@ -192,6 +202,40 @@ impl EveLines {
         body.text("hw_type", "ethernet").text("proto_type", "ipv4").text("opcode", &arp.operation_name());
         body.bytes("src_mac", &mac_text(arp.sender.0)).display("src_ip", arp.sender.1);
         body.bytes("dest_mac", &mac_text(arp.target.0)).display("dest_ip", arp.target.1);
+    }
+
+    /// An `anomaly` event of a frame.
+    pub(super) fn fault(&mut self, event: &FrameEvent, out: &mut Vec<u8>) {
+        let fault = &event.fault;
+        let mut object = Object::begin(out);
+        object.raw("timestamp", self.times.json(event.time).json());
+        match self.interfaces.get(event.interface as usize) {
+            Some(name) => object.text("in_iface", name),
+            None => object.number("pcap_cnt", event.packet),
+        };
+        object.text("event_type", "anomaly");
+        if fault.vlans[0] != 0 {
+            let mut list = object.list("vlan");
+            fault.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
+        }
+        if let Some(ends) = &fault.ends {
+            let names = [("src_ip", "src_port"), ("dest_ip", "dest_port")];
+            for (index, (name, port_name)) in names.into_iter().enumerate() {
+                object.raw(name, address_in_full(&ends[index]).json());
+                if let Some(ports) = fault.ports {
+                    object.number(port_name, ports[index]);
+                }
+            }
+            object.number("ip_v", if ends[0].is_v4() { 4 } else { 6 });
+        }
+        if let Some(number) = fault.protocol {
+            object.text("proto", &protocol::name(number));
+        }
+        if let Some([kind, code]) = fault.icmp {
+            object.number("icmp_type", kind).number("icmp_code", code);
+        }
+        object.text("pkt_src", "wire/pcap");
+        object.object("anomaly").text("type", "decode").text("event", fault.name);
     }
 
     pub(super) fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {

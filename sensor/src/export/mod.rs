@@ -27,7 +27,7 @@ pub use lines::OutputStatus;
 pub use target::Target;
 pub use thread::{Context, Exporting, Pace, start};
 
-use crate::decode::Arp;
+use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Event;
 use serde::Serialize;
 use weir_common::net::{CommunityId, FlowKey};
@@ -64,11 +64,26 @@ pub struct ArpEvent {
     pub arp: Arp,
 }
 
+/// A fault of a frame.
+#[derive(Clone, Debug)]
+pub struct FrameEvent {
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Its number in the capture, from 1.
+    pub packet: u64,
+    /// Interface index.
+    pub interface: u32,
+    /// What is wrong with it.
+    pub fault: DecodeEvent,
+}
+
 /// What a worker hands over at once.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// ARP messages.
     pub arps: Vec<ArpEvent>,
+    /// Faults of frames.
+    pub faults: Vec<FrameEvent>,
     /// Ended and sliced flows.
     pub records: Vec<FlowRecord>,
     /// Application events, in order of time.
@@ -78,7 +93,7 @@ pub struct Batch {
 impl Batch {
     /// How many things it holds.
     pub fn len(&self) -> usize {
-        self.records.len() + self.events.len() + self.arps.len()
+        self.records.len() + self.events.len() + self.arps.len() + self.faults.len()
     }
 
     /// Whether it holds nothing.

@@ -112,7 +112,7 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
             .map(Some)
             .map_err(|source| ExportError::Open { path: path.to_owned(), source }),
     };
-    let eve = open(&config.eve)?.map(|output| EveWriter::new(output, context.interfaces));
+    let eve = open(&config.eve)?.map(|output| EveWriter::new(output, context.interfaces, config.eve_ethernet));
     let (sender, inbox) = bounded(usize::try_from(config.queue_batches_max).unwrap_or(usize::MAX).max(1));
     let status = Arc::new(Mutex::new(ExportStatus::default()));
     let mut export = Export {
@@ -238,6 +238,7 @@ impl Export {
         }
         if let Some(eve) = &mut self.eve {
             batch.arps.iter().for_each(|arp| eve.arp(arp));
+            batch.faults.iter().for_each(|fault| eve.fault(fault));
             batch.events.iter().for_each(|event| eve.event(event));
             batch.records.iter().for_each(|record| eve.flow(record));
         }

@@ -39,6 +39,8 @@ pub struct Observed {
     /// Whether the packet showed that the responder had been taken for the initiator: what was `Forward`
     /// in this flow is `Reverse` from now on.
     pub is_flipped: bool,
+    /// Whether it closed the connection, or opened it again.
+    pub is_turn: bool,
 }
 
 /// The live flows of one worker. `A` is what the worker attaches to each.
@@ -165,8 +167,20 @@ impl<A: Default> FlowTable<A> {
                 self.create(key, hash, source_is_first, packet, time, interface, counters)
             }
         };
-        let (direction, is_flipped) = self.update(slot, source_is_first, packet, time);
-        Observed { slot: FlowSlot(slot), direction, is_new: found.is_none(), is_flipped }
+        let (direction, is_flipped, is_turn) = self.update(slot, source_is_first, packet, time);
+        Observed { slot: FlowSlot(slot), direction, is_new: found.is_none(), is_flipped, is_turn }
+    }
+
+    /// Exchanges the ends of a flow, because what they say shows who serves; false where the handshake has shown who
+    /// began.
+    #[cold]
+    pub fn flip(&mut self, slot: FlowSlot) -> bool {
+        let flow = self.flows.at_mut(slot.0);
+        let is_open = flow.initiator_by == InitiatorBy::First;
+        if is_open {
+            flow.flip();
+        }
+        is_open
     }
 
     /// The hash under which a packet's flow is found, for [`FlowTable::warm`] and [`FlowTable::observe_hashed`].
@@ -280,7 +294,7 @@ impl<A: Default> FlowTable<A> {
         source_is_first: bool,
         packet: &Packet<'_>,
         time: Timestamp,
-    ) -> (Direction, bool) {
+    ) -> (Direction, bool, bool) {
         let flow = self.flows.at_mut(slot);
         let mut direction = flow.direction(source_is_first);
         let Transport::Tcp(tcp) = &packet.transport else {
@@ -290,7 +304,7 @@ impl<A: Default> FlowTable<A> {
             if flow.state == FlowState::New && flow.seen[0] & flow.seen[1] & seen::SPOKE != 0 {
                 flow.state = FlowState::Established;
             }
-            return (direction, false);
+            return (direction, false, false);
         };
         let is_flipped = tcp::correct_initiator(flow, tcp, direction);
         if is_flipped {
@@ -299,7 +313,8 @@ impl<A: Default> FlowTable<A> {
         flow.count(packet, direction, time);
         flow.note(packet, direction, time, &mut self.room);
         let payload_len = (!packet.is_partial).then_some(packet.payload_octets() as usize);
-        if tcp::advance(flow, tcp, direction, payload_len) {
+        let is_turn = tcp::advance(flow, tcp, direction, payload_len);
+        if is_turn {
             let (from, to) = match flow.state {
                 FlowState::Closed => (&mut self.open, &mut self.closed),
                 _ => (&mut self.closed, &mut self.open),
@@ -307,7 +322,7 @@ impl<A: Default> FlowTable<A> {
             from.remove(&mut self.flows, slot);
             to.push(&mut self.flows, slot, time);
         }
-        (direction, is_flipped)
+        (direction, is_flipped, is_turn)
     }
 
     /// The identifier of the flow that a fragment is of when the first one of its datagram never comes.

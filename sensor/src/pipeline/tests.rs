@@ -45,9 +45,10 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
     let (sensor_name, interfaces) = (String::new(), Vec::new());
     let context = Context { sensor_name, interfaces, workers: published.clone(), pace: Pace::Live };
     let exporting = export::start(&config.export, context).unwrap();
+    let outlets = Outlets { exporting, ring: None, store: None };
     let source = Box::new(Flows { left: FLOWS });
     let stop = Arc::new(AtomicBool::new(false));
-    let running = start(&config, vec![source], published, exporting, None, Mode::Live, &stop).unwrap();
+    let running = start(&config, vec![source], published, outlets, Mode::Live, &stop).unwrap();
     let report = running.wait();
     assert_eq!(
         (report.counters.flow.records, report.counters.export.records_dropped_queue_full),
