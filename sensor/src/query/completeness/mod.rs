@@ -176,9 +176,15 @@ impl Completeness {
         let covered = covered(evidence.gaps);
         let from = evidence.since.or(covered.first().map(|run| run.from)).unwrap_or(Timestamp::MIN);
         let end = covered.iter().map(|run| run.to).max();
-        let until = evidence.until.or(end).unwrap_or(evidence.now).max(from);
+        // An open range that begins behind all there is ends now, and nothing of it was captured.
+        let is_behind = evidence.until.is_none() && end.is_some_and(|end| from > end);
+        let until = evidence.until.or(end.filter(|_| !is_behind)).unwrap_or(evidence.now).max(from);
         let mut gaps = Vec::new();
         not_captured(evidence, &covered, from, until, &mut gaps);
+        if is_behind && from > evidence.now {
+            let (state, reason) = (GapState::NotCaptured, "in the future".into());
+            gaps.push(Gap { state, from, to: until, frames: None, bytes: None, reason });
+        }
         let overlaps = |a: Timestamp, b: Timestamp| a <= until && b >= from;
         for record in evidence.gaps.records.iter().filter(|record| overlaps(record.from, record.to)) {
             gaps.extend(recorded(record, evidence.reads_bytes));

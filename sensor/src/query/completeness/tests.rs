@@ -53,6 +53,17 @@ fn before_between_and_after_runs_nothing_was_captured() {
 }
 
 #[test]
+fn an_open_range_behind_all_there_is_was_not_captured() {
+    let gaps = ledger(&run(1, 100, 200));
+    assert_eq!(state(&gaps, Some(200), None, false), (true, vec![]));
+    assert_eq!(state(&gaps, Some(201), None, false), (false, vec![(GapState::NotCaptured, 201, 1000)]));
+    assert_eq!(state(&gaps, Some(2000), None, false), (false, vec![(GapState::NotCaptured, 2000, 2000)]));
+    // A sensor that writes it has what came last in its memory.
+    let gaps = ledger(&[record(RecordKind::RunStart, 1, 100, 100, 0)]);
+    assert_eq!(state(&gaps, Some(900), None, true), (false, vec![(GapState::NotYetWritten, 900, 1000)]));
+}
+
+#[test]
 fn an_empty_ring_says_so() {
     let evidence = Evidence {
         gaps: &Gaps::default(),
