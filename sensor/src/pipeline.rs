@@ -661,7 +661,8 @@ impl Outbox {
         };
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
-            counters.events_dropped_queue_full += (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
+            counters.events_dropped_queue_full +=
+                (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
         }
     }
 }

@@ -7,7 +7,7 @@ use weir_common::ipfix::OPTIONS_TEMPLATE_SET;
 use weir_common::ipfix::TEMPLATE_SET;
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
 use weir_common::ipfix::options::{OptionsKind, Sensor};
-use weir_common::ipfix::template::{Layout, write_template};
+use weir_common::ipfix::template::{Layout, LayoutDetail, write_template};
 use weir_common::metadata::WEIR_PEN;
 use weir_common::net::{Address, CommunityId, FlowKey, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
@@ -82,9 +82,12 @@ impl Exporting {
         message
     }
 
-    /// Every template there is.
+    /// The templates of plain records and of those of TLS: all that there are do not fit into one message.
     pub(crate) fn templates(&mut self) -> Vec<u8> {
-        for layout in Layout::all() {
+        let is_used = |layout: &Layout| {
+            matches!(layout.app, App::Unknown | App::Tls) && layout.detail == LayoutDetail::None
+        };
+        for layout in Layout::all().filter(is_used) {
             let pushed = self
                 .builder
                 .push(TEMPLATE_SET, |out| write_template(layout.id(), None, &layout.fields(), WEIR_PEN, out));

@@ -34,6 +34,16 @@ pub(super) fn le32(bytes: &[u8], offset: usize) -> Option<u32> {
     at(bytes, offset).map(u32::from_le_bytes)
 }
 
+/// A big-endian number.
+pub(super) fn be64(bytes: &[u8], offset: usize) -> Option<u64> {
+    at(bytes, offset).map(u64::from_be_bytes)
+}
+
+/// A little-endian number.
+pub(super) fn le64(bytes: &[u8], offset: usize) -> Option<u64> {
+    at(bytes, offset).map(u64::from_le_bytes)
+}
+
 /// Bytes as lower-case hexadecimal digits, cut at `bytes_max` bytes. For events.
 pub(super) fn hex(bytes: &[u8], bytes_max: usize) -> String {
     let bytes = bytes.get(..bytes_max).unwrap_or(bytes);

@@ -698,8 +698,7 @@ impl Conversation<'_> {
 
     /// The flow ends while these bytes of a direction are nobody's for certain.
     fn last(&mut self, bytes: &[u8]) {
-        if let Stage::Probing(probing) = self.stage
-        {
+        if let Stage::Probing(probing) = self.stage {
             match probing.last(self.direction, bytes) {
                 Some(parser) => {
                     self.begin(parser);

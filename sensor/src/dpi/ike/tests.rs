@@ -1,3 +1,5 @@
+//! IKE in both versions: literal exchanges to events and fields.
+
 use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, survives_damaged_datagrams};

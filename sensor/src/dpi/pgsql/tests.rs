@@ -1,3 +1,5 @@
+//! PostgreSQL's messages to events.
+
 use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};

@@ -1,3 +1,5 @@
+//! QUIC: the examples of RFC 9001 and RFC 9369, and what is wrong with them.
+
 use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, survives_damaged_datagrams};

@@ -25,6 +25,7 @@ mod tests;
 
 pub(super) use industry::cotp_data;
 
+use super::bytes::{at as array_at, be16, be32, be64, le16, le32, le64, u8_at};
 use super::{First, Probe, Starts};
 use weir_common::app::App;
 
@@ -126,38 +127,6 @@ fn begins_one(first: &First<'_>, marks: &[&[u8]]) -> Probe {
         }
     }
     said
-}
-
-fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
-    bytes.get(at).copied()
-}
-
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk::<N>().copied()
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    array_at(bytes, at).map(u16::from_be_bytes)
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    array_at(bytes, at).map(u64::from_be_bytes)
-}
-
-fn le16(bytes: &[u8], at: usize) -> Option<u16> {
-    array_at(bytes, at).map(u16::from_le_bytes)
-}
-
-fn le32(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_le_bytes)
-}
-
-fn le64(bytes: &[u8], at: usize) -> Option<u64> {
-    array_at(bytes, at).map(u64::from_le_bytes)
 }
 
 /// Counts the elements that tile the bytes from `at` to the end; `len` gives the length of the element that the

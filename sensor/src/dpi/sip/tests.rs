@@ -1,3 +1,5 @@
+//! SIP and SDP: literal messages to events, fields and announced streams.
+
 use super::*;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage, survives_damaged_datagrams};
 use weir_common::net::{Address, Direction};

@@ -1,3 +1,5 @@
+//! SMTP sessions: commands, mails, and what is wrong with them.
+
 use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
