@@ -186,9 +186,10 @@ impl FileBody {
             (Some(storing), Some(sha256)) if has_all => storing.end(sha256),
             _ => None,
         };
-        let md5 = self.md5.take().filter(|_| is_closed).map(|hash| Hex::<32>::of(&hash.finalize()));
-        let sha1 = self.sha1.take().filter(|_| is_closed).map(|hash| Hex::<40>::of(&hash.finalize()));
-        let is_told = is_closed && context.files.hashes.contains(&FileHash::Sha256) || stored.is_some();
+        // Of a file that ends early they are those of what came.
+        let md5 = self.md5.take().filter(|_| has_all).map(|hash| Hex::<32>::of(&hash.finalize()));
+        let sha1 = self.sha1.take().filter(|_| has_all).map(|hash| Hex::<40>::of(&hash.finalize()));
+        let is_told = has_all && context.files.hashes.contains(&FileHash::Sha256) || stored.is_some();
         let sha256 = sha256.filter(|_| is_told).map(|hash| Hex::<64>::of(&hash));
         if !self.name.is_empty() {
             context.metadata.add(Field::FileNames, &String::from_utf8_lossy(&self.name));
