@@ -145,6 +145,7 @@ pub fn start(
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),
             has_decode_events: config.decode.events && !config.export.eve.is_empty(),
+            responder_by_port: config.flow.responder_by_port,
             counters: WorkerCounters::default(),
             published: published.clone(),
             now: Timestamp::MIN,
@@ -213,6 +214,8 @@ struct Worker {
     events: Option<Vec<Event>>,
     /// Faults of frames are told.
     has_decode_events: bool,
+    /// What is served at a port shows who began, where nothing else does.
+    responder_by_port: bool,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -397,7 +400,7 @@ impl Worker {
             if observed.is_turn {
                 inspection.closed_by(is_closed.then_some((frame.time, counters.capture.frames)));
             }
-            if inspection.take_is_backwards() && flows.flip(observed.slot) {
+            if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                 turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
             }
         }
@@ -648,7 +651,8 @@ impl Outbox {
         };
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
-            counters.events_dropped_queue_full += (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
+            counters.events_dropped_queue_full +=
+                (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
         }
     }
 }

@@ -696,14 +696,19 @@ impl Conversation<'_> {
         }
     }
 
-    /// The flow ends while these bytes of a direction are nobody's for certain.
+    /// The flow ends while these bytes of a direction are nobody's for certain. Its end ends a line, too.
     fn last(&mut self, bytes: &[u8]) {
-        if let Stage::Probing(probing) = self.stage
-        {
-            match probing.last(self.direction, bytes) {
+        if let Stage::Probing(probing) = self.stage {
+            if let Some(parser) = probing.last(self.direction, bytes) {
+                self.begin(parser);
+                self.read(self.direction, bytes);
+                return;
+            }
+            let line = [bytes, b"\r\n"].concat();
+            match probing.last_line(self.direction, &line) {
                 Some(parser) => {
                     self.begin(parser);
-                    self.read(self.direction, bytes);
+                    self.read(self.direction, &line);
                 }
                 None => self.found_nothing_behind(),
             }

@@ -44,6 +44,8 @@ mod tests {
     #[test]
     fn servers_have_their_ports_and_peers_have_none() {
         assert!(is_served_at(App::Dns, 53) && is_served_at(App::Dnp3, 20000));
-        assert!(!is_served_at(App::Dns, 5353) && !is_served_at(App::Ntp, 123) && !is_served_at(App::Unknown, 0));
+        assert!(
+            !is_served_at(App::Dns, 5353) && !is_served_at(App::Ntp, 123) && !is_served_at(App::Unknown, 0)
+        );
     }
 }

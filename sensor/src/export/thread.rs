@@ -112,7 +112,8 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
             .map(Some)
             .map_err(|source| ExportError::Open { path: path.to_owned(), source }),
     };
-    let eve = open(&config.eve)?.map(|output| EveWriter::new(output, context.interfaces, config.eve_ethernet));
+    let eve =
+        open(&config.eve)?.map(|output| EveWriter::new(output, context.interfaces, config.eve_ethernet));
     let (sender, inbox) = bounded(usize::try_from(config.queue_batches_max).unwrap_or(usize::MAX).max(1));
     let status = Arc::new(Mutex::new(ExportStatus::default()));
     let mut export = Export {

@@ -74,6 +74,7 @@ pub struct FileBody {
     size: u64,
     bytes_max: u64,
     has_gaps: bool,
+    is_part: bool,
     /// Its first bytes, while they are too few to tell its kind.
     head: Vec<u8>,
     kind: Option<&'static str>,
@@ -104,6 +105,7 @@ impl FileBody {
                 size: 0,
                 bytes_max: files.bytes_max,
                 has_gaps: false,
+                is_part: false,
                 head: Vec::new(),
                 kind: None,
                 is_kind_asked: false,
@@ -171,6 +173,11 @@ impl FileBody {
         self.storing = None;
     }
 
+    /// Whoever sends it sends no more than a part: its hashes are told with it, and not as a file's.
+    pub fn is_part(&mut self) {
+        self.is_part = true;
+    }
+
     /// It has ended: `is_whole` says whether where it should. `beside` are further members of the event, as
     /// [`Event::beside`]: what carried it.
     pub fn end(mut self: Box<Self>, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
@@ -197,7 +204,7 @@ impl FileBody {
         if let Some(kind) = self.kind {
             context.metadata.add(Field::FileTypes, kind);
         }
-        if let Some(sha256) = sha256.as_ref().filter(|_| is_closed) {
+        if let Some(sha256) = sha256.as_ref().filter(|_| is_closed && !self.is_part) {
             context.metadata.add(Field::FileSha256, sha256.as_str());
         }
         let (app, time) = (context.app, context.time);

@@ -27,7 +27,7 @@ fn told(files: &Files, act: impl FnOnce(&mut FileBody) -> bool) -> (Value, Strin
         to_handshake_end: false,
         files,
         expectations: &mut expectations,
-            found_inside: None,
+        found_inside: None,
     };
     let mut body = FileBody::begin(b"/a.txt", Direction::Reverse, Some(3), &context).unwrap();
     let is_whole = act(&mut body);

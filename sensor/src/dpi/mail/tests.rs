@@ -25,7 +25,7 @@ fn read(message: &[u8], piece: usize) -> (serde_json::Value, Vec<Event>, Metadat
         to_handshake_end: false,
         files: &files,
         expectations: &mut expectations,
-            found_inside: None,
+        found_inside: None,
     };
     let mut mail = Mail::begin(Direction::Forward, Some(0));
     for bytes in message.chunks(piece) {
