@@ -398,7 +398,7 @@ impl Worker {
         let is_closed = flow.state() == FlowState::Closed;
         if let Some(inspection) = &mut flow.attachment.inspection {
             if observed.is_turn {
-                inspection.closed_by(is_closed.then_some((frame.time, counters.capture.frames)));
+                inspection.closed_by(is_closed.then_some(counters.capture.frames));
             }
             if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                 turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());

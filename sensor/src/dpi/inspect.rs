@@ -74,8 +74,8 @@ pub struct Inspection {
     /// Bytes of each direction that are still inspected.
     depth_left: [u64; 2],
     stream_events: StreamEvents,
-    /// Time and number of the packet that closed the connection.
-    closed_by: Option<(Timestamp, u64)>,
+    /// Number of the packet that closed the connection; 0: none did.
+    closed_by: u64,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
@@ -212,7 +212,7 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) -> (App, Option<Box<Metadata>>) {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
-        let (time, number) = inspection.closed_by.unwrap_or((time, 0));
+        let number = inspection.closed_by;
         let (mut nowhere, has_events) = (Vec::new(), events.is_some());
         let events = events.unwrap_or(&mut nowhere);
         let told = events.len();
@@ -292,7 +292,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             stream_events: StreamEvents::new(false),
-            closed_by: None,
+            closed_by: 0,
             metadata,
             streams: None,
         }
@@ -326,10 +326,8 @@ impl Inspection {
 
     /// The connection was closed by this packet: what is written at the flow's end is the packet's, unless another
     /// opens the connection again.
-    pub fn closed_by(&mut self, packet: Option<(Timestamp, u64)>) {
-        if packet.is_none() || self.closed_by.is_none() {
-            self.closed_by = packet;
-        }
+    pub fn closed_by(&mut self, packet: Option<u64>) {
+        self.closed_by = packet.unwrap_or(0);
     }
 
     /// Whether the application that was just recognised is served at the port of the flow's initiator, and not at
