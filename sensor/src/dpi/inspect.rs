@@ -73,6 +73,8 @@ pub struct Inspection {
     pending: Option<Box<Pending>>,
     /// Bytes of each direction that are still inspected.
     depth_left: [u64; 2],
+    /// Whose first bytes a dissector was shown.
+    has_spoken: [bool; 2],
     stream_events: StreamEvents,
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
@@ -291,6 +293,7 @@ impl Inspection {
             switches_left,
             pending,
             depth_left: [u64::MAX; 2],
+            has_spoken: [false; 2],
             stream_events: StreamEvents::new(false),
             closed_by: 0,
             metadata,
@@ -508,6 +511,7 @@ impl Inspection {
             stage: &mut self.stage,
             switches_left: &mut self.switches_left,
             depth_left: &mut self.depth_left,
+            has_spoken: &mut self.has_spoken,
             app: &mut self.app,
             metadata: &mut self.metadata,
             is_swapped: self.is_swapped,
@@ -589,6 +593,7 @@ struct Conversation<'a> {
     stage: &'a mut Stage,
     switches_left: &'a mut u8,
     depth_left: &'a mut [u64; 2],
+    has_spoken: &'a mut [bool; 2],
     app: &'a mut App,
     metadata: &'a mut Metadata,
     is_swapped: bool,
@@ -720,7 +725,12 @@ impl Conversation<'_> {
             return Take::Stop;
         }
         let switches_left = *self.switches_left;
+        let faults = self.counters.malformed + self.counters.broken;
         let take = self.with_parser(direction, |parser, context| parser.inspect(bytes, context));
+        let is_first = !std::mem::replace(&mut self.has_spoken[direction.index()], true);
+        if is_first && self.counters.malformed + self.counters.broken != faults {
+            self.note_mismatch(direction, bytes);
+        }
         if let Take::Used(used) = take {
             let depth_left = &mut self.depth_left[direction.index()];
             // What is skipped is not inspected.
@@ -739,6 +749,16 @@ impl Conversation<'_> {
             };
         }
         take
+    }
+
+    /// What a direction says first is wrong in the flow's application: it may be right in another.
+    #[cold]
+    fn note_mismatch(&mut self, direction: Direction, bytes: &[u8]) {
+        let found = Probing::new(&self.ends).certain(self.carrier, direction, bytes);
+        let Some(app) = found.map(|parser| parser.app()).filter(|app| app != self.app) else { return };
+        let is_to_server = (direction == Direction::Forward) != self.is_swapped;
+        let field = if is_to_server { Field::AppToServer } else { Field::AppToClient };
+        self.metadata.set_text(field, app.name());
     }
 
     fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {

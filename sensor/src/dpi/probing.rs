@@ -118,7 +118,12 @@ impl Probing {
 
     /// The same, where the flow's end completed a line; only who is certain is believed.
     pub(super) fn last_line(&mut self, direction: Direction, line: &[u8]) -> Option<Parser> {
-        match probe(&mut { Candidates::ALL }, &self.first(Carrier::Stream, direction, line)) {
+        self.certain(Carrier::Stream, direction, line)
+    }
+
+    /// Whose the first bytes of a direction are for certain.
+    pub(super) fn certain(&self, carrier: Carrier, direction: Direction, bytes: &[u8]) -> Option<Parser> {
+        match probe(&mut { Candidates::ALL }, &self.first(carrier, direction, bytes)) {
             Found::Certain(parser) => Some(parser),
             Found::Likely(..) | Found::Nobody => None,
         }

@@ -112,7 +112,13 @@ impl EveLines {
         }
         if record.app != App::Unknown {
             object.text("app_proto", record.app.name());
-            object.text_if("app_proto_orig", record.metadata().text(Field::OriginalApp));
+            for (key, field) in [
+                ("app_proto_ts", Field::AppToServer),
+                ("app_proto_tc", Field::AppToClient),
+                ("app_proto_orig", Field::OriginalApp),
+            ] {
+                object.text_if(key, record.metadata().text(field));
+            }
         }
         {
             let mut flow = object.object("flow");
