@@ -119,6 +119,8 @@ impl EveLines {
             ] {
                 object.text_if(key, record.metadata().text(field));
             }
+        } else if has_said_something(record) {
+            object.text("app_proto", "failed");
         }
         {
             let mut flow = object.object("flow");
@@ -307,6 +309,16 @@ impl EveLines {
                 }
             }
         }
+    }
+}
+
+/// Whether there was something to recognise an application by, as far as a record tells: datagrams, or data pushed both
+/// ways.
+fn has_said_something(record: &FlowRecord) -> bool {
+    match record.key.protocol {
+        protocol::UDP => true,
+        protocol::TCP => record.forward.tcp_flags & record.reverse.tcp_flags & tcp_flags::PSH != 0,
+        _ => false,
     }
 }
 
