@@ -217,8 +217,13 @@ impl Inspector {
         let number = inspection.closed_by;
         let (mut nowhere, has_events) = (Vec::new(), events.is_some());
         let events = events.unwrap_or(&mut nowhere);
+        let is_unfinished = !inspection.is_over() || inspection.pending.is_some();
+        // What was never acknowledged is not the closing packet's.
+        if let Some(mut pending) = inspection.pending.take() {
+            pending.end(has_events.then_some(&mut *events));
+        }
         let told = events.len();
-        if !inspection.is_over() || inspection.pending.is_some() {
+        if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
             let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
@@ -556,9 +561,6 @@ impl Inspection {
             self.streams = Some(streams);
         }
         now.direction = Direction::Forward;
-        if let Some(mut pending) = self.pending.take() {
-            pending.end(now.events.as_deref_mut());
-        }
         self.conversation(now, Vec::new()).close();
         self.end(now.cut_off, pool);
     }
