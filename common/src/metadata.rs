@@ -155,6 +155,10 @@ fields! {
     OriginalApp Every Text "app_proto_orig" "weirOriginalApplicationName" weir(400);
     /// The application inside, where the flow keeps the name of what carries it (a proxy).
     InnerApp Every Text "app_proto_inner" "weirInnerApplicationName" weir(406);
+    /// What the initiator spoke instead, where that is not what the responder understood.
+    AppToServer Every Text "app_proto_ts" "weirApplicationNameToServer" weir(407);
+    /// What the responder spoke instead, where that is not what the initiator understood.
+    AppToClient Every Text "app_proto_tc" "weirApplicationNameToClient" weir(408);
     /// The service that a name in the flow belongs to (`dpi.services`).
     Brand Every Text "brand" "weirServiceName" weir(401);
     /// The kind of service it is.

@@ -146,6 +146,7 @@ pub fn start(
             outbox,
             events: (!config.export.eve.is_empty()).then(Vec::new),
             has_decode_events: config.decode.events && !config.export.eve.is_empty(),
+            responder_by_port: config.flow.responder_by_port,
             counters: WorkerCounters::default(),
             published: published.clone(),
             now: Timestamp::MIN,
@@ -214,6 +215,8 @@ struct Worker {
     events: Option<Vec<Event>>,
     /// Faults of frames are told.
     has_decode_events: bool,
+    /// What is served at a port shows who began, where nothing else does.
+    responder_by_port: bool,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -404,9 +407,9 @@ impl Worker {
         let is_closed = flow.state() == FlowState::Closed;
         if let Some(inspection) = &mut flow.attachment.inspection {
             if observed.is_turn {
-                inspection.closed_by(is_closed.then_some((frame.time, counters.capture.frames)));
+                inspection.closed_by(is_closed.then_some(counters.capture.frames));
             }
-            if inspection.take_is_backwards() && flows.flip(observed.slot) {
+            if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                 turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
             }
         }

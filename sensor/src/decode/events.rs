@@ -91,8 +91,19 @@ fn ipv4(bytes: &[u8], mut fault: DecodeEvent, each: &mut impl FnMut(DecodeEvent)
 fn ipv4_options(options: &[u8], tell: &mut impl FnMut(&'static str)) {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
-    // Record route, quick start, timestamp, security, both source routes, CIPSO, stream, router alert.
-    const KNOWN: [u8; 9] = [7, 25, 68, 130, 131, 134, 136, 137, 148];
+    // Record route, quick start, timestamp, security, both source routes, CIPSO, stream, router alert, each with the
+    // lengths it may have.
+    const KNOWN: [(u8, u8, u8); 9] = [
+        (7, 3, u8::MAX),
+        (25, 8, u8::MAX),
+        (68, 5, u8::MAX),
+        (130, 11, 11),
+        (131, 3, u8::MAX),
+        (134, 10, u8::MAX),
+        (136, 4, 4),
+        (137, 3, u8::MAX),
+        (148, 4, 4),
+    ];
     if !options.len().is_multiple_of(8) {
         tell("decoder.ipv4.opt_pad_required");
     }
@@ -110,10 +121,15 @@ fn ipv4_options(options: &[u8], tell: &mut impl FnMut(&'static str)) {
         let Some(next) = rest.get(usize::from(length)..).filter(|_| length >= 2) else {
             return tell("decoder.ipv4.opt_invalid_len");
         };
-        if !KNOWN.contains(&kind) {
-            tell("decoder.ipv4.opt_invalid");
-        } else if std::mem::replace(&mut seen[usize::from(kind)], true) {
-            tell("decoder.ipv4.opt_duplicate");
+        match KNOWN.iter().find(|(known, ..)| *known == kind) {
+            None => tell("decoder.ipv4.opt_invalid"),
+            Some(_) if std::mem::replace(&mut seen[usize::from(kind)], true) => {
+                tell("decoder.ipv4.opt_duplicate");
+            }
+            Some((_, min, max)) if !(*min..=*max).contains(&length) => {
+                tell("decoder.ipv4.opt_invalid_len");
+            }
+            Some(_) => {}
         }
         rest = next;
     }
@@ -339,6 +355,8 @@ mod tests {
         assert!(with(&[148, 4, 0, 0, 1, 1, 1, 1]).is_empty());
         assert_eq!(with(&[148, 4, 0, 0, 148, 4, 0, 0]), ["decoder.ipv4.opt_duplicate"]);
         assert_eq!(with(&[148, 9, 0, 0, 0, 0, 0, 0]), ["decoder.ipv4.opt_invalid_len"]);
+        let twice = ["decoder.ipv4.opt_invalid_len"; 2];
+        assert_eq!(with(&[130, 2, 241, 53, 0, 0, 0, 0]), twice);
         assert_eq!(with(&[200, 8, 0, 0, 0, 0, 0, 0]), ["decoder.ipv4.opt_invalid"]);
         assert_eq!(with(&[1, 1, 1, 1, 1, 1, 1, 148]), ["decoder.ipv4.opt_malformed"]);
     }

@@ -151,7 +151,31 @@ pub(super) fn open<'a>(packet: &Packet<'a>) -> Option<Opened<'a>> {
         Begins::Ethernet => LinkHeader::new(LinkType::ETHERNET, header),
         _ => LinkHeader::new(LinkType::RAW, header),
     };
-    Some(Opened { kind: inside.kind, id: inside.id, vlans: network.vlans, link, layer, octets: wire })
+    let mut opened =
+        Opened { kind: inside.kind, id: inside.id, vlans: network.vlans, link, layer, octets: wire };
+    if inside.kind == TunnelKind::Erspan
+        && let Some(vlan) = vlan_of_erspan(packet.payload, inside.bytes.len())
+    {
+        // The mirrored frame's own tag was taken off and stands in the header, which GRE carries as well.
+        opened.octets = wire.saturating_add(ERSPAN_2_BYTES as u32);
+        if opened.vlans[0] == 0 {
+            opened.vlans[0] = vlan;
+        }
+    }
+    Some(opened)
+}
+
+/// ERSPAN's header of type II.
+const ERSPAN_2_BYTES: usize = 8;
+
+/// The VLAN that an ERSPAN header of type II names, right before the last `inside_len` bytes; other types have none
+/// there.
+#[cold]
+fn vlan_of_erspan(payload: &[u8], inside_len: usize) -> Option<u16> {
+    let at = payload.len().checked_sub(inside_len)?.checked_sub(ERSPAN_2_BYTES)?;
+    let word = u16::from_be_bytes(*payload.get(at..)?.first_chunk()?);
+    // Behind a GRE header with a sequence number.
+    (at >= 8 && word >> 12 == 1).then_some(word & 0x0fff)
 }
 
 fn inside<'a>(packet: &Packet<'a>) -> Option<Inside<'a>> {

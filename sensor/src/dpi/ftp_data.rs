@@ -129,7 +129,7 @@ mod tests {
             .client(b"x")
             .close();
         assert!(
-            trial.learned().contains("\"gaps\":true,\"state\":\"CLOSED\",\"stored\":false,\"size\":9"),
+            trial.learned().contains("\"gaps\":true,\"state\":\"TRUNCATED\",\"stored\":false,\"size\":9"),
             "{}",
             trial.learned()
         );

@@ -73,9 +73,11 @@ pub struct Inspection {
     pending: Option<Box<Pending>>,
     /// Bytes of each direction that are still inspected.
     depth_left: [u64; 2],
+    /// Whose first bytes a dissector was shown.
+    has_spoken: [bool; 2],
     stream_events: StreamEvents,
-    /// Time and number of the packet that closed the connection.
-    closed_by: Option<(Timestamp, u64)>,
+    /// Number of the packet that closed the connection; 0: none did.
+    closed_by: u64,
     metadata: Metadata,
     streams: Option<Box<[Stream; 2]>>,
 }
@@ -212,11 +214,16 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) -> (App, Option<Box<Metadata>>) {
         let Some(mut inspection) = inspection else { return (App::Unknown, None) };
-        let (time, number) = inspection.closed_by.unwrap_or((time, 0));
+        let number = inspection.closed_by;
         let (mut nowhere, has_events) = (Vec::new(), events.is_some());
         let events = events.unwrap_or(&mut nowhere);
+        let is_unfinished = !inspection.is_over() || inspection.pending.is_some();
+        // What was never acknowledged is not the closing packet's.
+        if let Some(mut pending) = inspection.pending.take() {
+            pending.end(has_events.then_some(&mut *events));
+        }
         let told = events.len();
-        if !inspection.is_over() || inspection.pending.is_some() {
+        if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
             let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
@@ -291,8 +298,9 @@ impl Inspection {
             switches_left,
             pending,
             depth_left: [u64::MAX; 2],
+            has_spoken: [false; 2],
             stream_events: StreamEvents::new(false),
-            closed_by: None,
+            closed_by: 0,
             metadata,
             streams: None,
         }
@@ -326,10 +334,8 @@ impl Inspection {
 
     /// The connection was closed by this packet: what is written at the flow's end is the packet's, unless another
     /// opens the connection again.
-    pub fn closed_by(&mut self, packet: Option<(Timestamp, u64)>) {
-        if packet.is_none() || self.closed_by.is_none() {
-            self.closed_by = packet;
-        }
+    pub fn closed_by(&mut self, packet: Option<u64>) {
+        self.closed_by = packet.unwrap_or(0);
     }
 
     /// Whether the application that was just recognised is served at the port of the flow's initiator, and not at
@@ -510,6 +516,7 @@ impl Inspection {
             stage: &mut self.stage,
             switches_left: &mut self.switches_left,
             depth_left: &mut self.depth_left,
+            has_spoken: &mut self.has_spoken,
             app: &mut self.app,
             metadata: &mut self.metadata,
             is_swapped: self.is_swapped,
@@ -554,9 +561,6 @@ impl Inspection {
             self.streams = Some(streams);
         }
         now.direction = Direction::Forward;
-        if let Some(mut pending) = self.pending.take() {
-            pending.end(now.events.as_deref_mut());
-        }
         self.conversation(now, Vec::new()).close();
         self.end(now.cut_off, pool);
     }
@@ -591,6 +595,7 @@ struct Conversation<'a> {
     stage: &'a mut Stage,
     switches_left: &'a mut u8,
     depth_left: &'a mut [u64; 2],
+    has_spoken: &'a mut [bool; 2],
     app: &'a mut App,
     metadata: &'a mut Metadata,
     is_swapped: bool,
@@ -696,13 +701,19 @@ impl Conversation<'_> {
         }
     }
 
-    /// The flow ends while these bytes of a direction are nobody's for certain.
+    /// The flow ends while these bytes of a direction are nobody's for certain. Its end ends a line, too.
     fn last(&mut self, bytes: &[u8]) {
         if let Stage::Probing(probing) = self.stage {
-            match probing.last(self.direction, bytes) {
+            if let Some(parser) = probing.last(self.direction, bytes) {
+                self.begin(parser);
+                self.read(self.direction, bytes);
+                return;
+            }
+            let line = [bytes, b"\r\n"].concat();
+            match probing.last_line(self.direction, &line) {
                 Some(parser) => {
                     self.begin(parser);
-                    self.read(self.direction, bytes);
+                    self.read(self.direction, &line);
                 }
                 None => self.found_nothing_behind(),
             }
@@ -716,7 +727,12 @@ impl Conversation<'_> {
             return Take::Stop;
         }
         let switches_left = *self.switches_left;
+        let faults = self.counters.malformed + self.counters.broken;
         let take = self.with_parser(direction, |parser, context| parser.inspect(bytes, context));
+        let is_first = !std::mem::replace(&mut self.has_spoken[direction.index()], true);
+        if is_first && self.counters.malformed + self.counters.broken != faults {
+            self.note_mismatch(direction, bytes);
+        }
         if let Take::Used(used) = take {
             let depth_left = &mut self.depth_left[direction.index()];
             // What is skipped is not inspected.
@@ -735,6 +751,16 @@ impl Conversation<'_> {
             };
         }
         take
+    }
+
+    /// What a direction says first is wrong in the flow's application: it may be right in another.
+    #[cold]
+    fn note_mismatch(&mut self, direction: Direction, bytes: &[u8]) {
+        let found = Probing::new(&self.ends).certain(self.carrier, direction, bytes);
+        let Some(app) = found.map(|parser| parser.app()).filter(|app| app != self.app) else { return };
+        let is_to_server = (direction == Direction::Forward) != self.is_swapped;
+        let field = if is_to_server { Field::AppToServer } else { Field::AppToClient };
+        self.metadata.set_text(field, app.name());
     }
 
     fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {

@@ -283,3 +283,43 @@ fn what_lies_beyond_the_depth_is_not_inspected() {
         );
     }
 }
+
+#[test]
+fn what_a_closed_connection_left_is_told_of_the_packet_that_closed_it() {
+    let unanswered = || Talk::tcp().say(CLIENT, REQUEST);
+    let told = unanswered().end();
+    assert_eq!(told.events.iter().map(|event| event.packet).collect::<Vec<_>>(), [0]);
+    let mut talk = unanswered();
+    talk.slot.as_mut().unwrap().closed_by(Some(7));
+    assert_eq!(talk.end().events[0].packet, 7);
+    let mut talk = unanswered();
+    talk.slot.as_mut().unwrap().closed_by(Some(7));
+    talk.slot.as_mut().unwrap().closed_by(None);
+    assert_eq!(talk.end().events[0].packet, 0);
+}
+
+#[test]
+fn the_end_of_a_flow_ends_a_line() {
+    let told = Talk::tcp().say(CLIENT, "GET /").say(SERVER, "<html>hi</html>").end();
+    assert_eq!((told.app, told.metadata.text(Field::HttpUri)), (App::Http, Some("/")));
+    assert_eq!(Talk::tcp().say(CLIENT, "GET").end().app, App::Unknown);
+}
+
+#[test]
+fn an_end_that_speaks_another_protocol_is_noted() {
+    let told = Talk::tcp().say(CLIENT, REQUEST).say(SERVER, "SSH-2.0-OpenSSH_9.0\r\n").end();
+    assert_eq!((told.app, told.metadata.text(Field::AppToClient)), (App::Http, Some("ssh")));
+    assert_eq!(told.metadata.text(Field::AppToServer), None);
+    let told = Talk::tcp().say(CLIENT, REQUEST).say(SERVER, RESPONSE).end();
+    assert_eq!(told.metadata.text(Field::AppToClient), None);
+}
+
+#[test]
+fn what_is_behind_a_proxy_and_nobodys_leaves_the_name() {
+    let told = Talk::tcp()
+        .say(CLIENT, "CONNECT a.example:1 HTTP/1.1\r\n\r\n")
+        .say(SERVER, "HTTP/1.1 200 OK\r\n\r\n")
+        .say(SERVER, "\x05\x00\x0b")
+        .end();
+    assert_eq!((told.app, told.metadata.text(Field::OriginalApp)), (App::Http, Some("http")));
+}

@@ -4,7 +4,7 @@
 //! that acknowledged them: what a sender says counts once it has arrived, and Suricata, whose users correlate by these
 //! numbers, tells it then. Where the other end is out of sight, nothing waits for long.
 
-use super::Event;
+use super::{Event, stream_event};
 use crate::decode::Tcp;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
@@ -63,12 +63,11 @@ impl Pending {
             return;
         }
         let Some(events) = events else { return self.waiting.clear() };
-        // Nothing more will be acknowledged after a reset.
-        let is_reset = tcp.flags & tcp_flags::RST != 0;
+        // What a reset leaves unacknowledged waits for the flow's end.
         let acknowledged = self.acknowledged;
-        let told = self.waiting.extract_if(.., |(direction, end, _)| {
-            is_reset || is_acknowledged(acknowledged[direction.index()], *end)
-        });
+        let told = self
+            .waiting
+            .extract_if(.., |(direction, end, _)| is_acknowledged(acknowledged[direction.index()], *end));
         events.extend(told.map(|(sender, _, event)| match event.kind {
             // What is odd is told as the packet's that acknowledges it, as Suricata does.
             "anomaly" if sender == of => Event { time, direction: event.direction.flip(), ..event },
@@ -90,7 +89,8 @@ impl Pending {
         if from >= events.len() || acknowledged.is_none() || is_acknowledged(acknowledged, end) {
             return;
         }
-        self.waiting.extend(events.drain(from..).map(|event| (direction, end, event)));
+        let held = events.extract_if(from.., |event| !stream_event::is_of_packet(event));
+        self.waiting.extend(held.map(|event| (direction, end, event)));
         let surplus = self.waiting.len().saturating_sub(PENDING_EVENTS_MAX);
         events.extend(self.waiting.drain(..surplus).map(|(_, _, event)| event));
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn without_another_end_or_after_a_reset_nothing_waits() {
+    fn without_another_end_nothing_waits_and_after_a_reset_what_was_not_acknowledged_does() {
         let (mut pending, mut events) = (Pending::default(), vec![event()]);
         pending.hold(&mut events, 0, Direction::Forward, 90);
         assert_eq!(events.len(), 1);
@@ -144,6 +144,8 @@ mod tests {
         pending.hold(&mut events, 0, Direction::Forward, 90);
         assert!(events.is_empty());
         pending.packet(&tcp(tcp_flags::RST, 0), Direction::Forward, Timestamp(2), Some(&mut events));
+        assert!(events.is_empty());
+        pending.end(Some(&mut events));
         assert_eq!(events.len(), 1);
     }
 

@@ -116,6 +116,19 @@ impl Probing {
         }
     }
 
+    /// The same, where the flow's end completed a line; only who is certain is believed.
+    pub(super) fn last_line(&mut self, direction: Direction, line: &[u8]) -> Option<Parser> {
+        self.certain(Carrier::Stream, direction, line)
+    }
+
+    /// Whose the first bytes of a direction are for certain.
+    pub(super) fn certain(&self, carrier: Carrier, direction: Direction, bytes: &[u8]) -> Option<Parser> {
+        match probe(&mut { Candidates::ALL }, &self.first(carrier, direction, bytes)) {
+            Found::Certain(parser) => Some(parser),
+            Found::Likely(..) | Found::Nobody => None,
+        }
+    }
+
     /// A direction goes on: `bytes` is all that is held of it.
     pub(super) fn stream(&mut self, direction: Direction, bytes: &[u8], probe_bytes_max: usize) -> Verdict {
         let index = direction.index();

@@ -31,6 +31,11 @@ impl StreamEvent {
     }
 }
 
+/// Whether an event is about its packet, and waits for no acknowledgement.
+pub(super) fn is_of_packet(event: &Event) -> bool {
+    event.kind == "anomaly" && event.body.starts_with(b"{\"type\":\"stream\"")
+}
+
 /// Which a flow was told of.
 #[derive(Debug)]
 pub(super) struct StreamEvents {

@@ -112,7 +112,15 @@ impl EveLines {
         }
         if record.app != App::Unknown {
             object.text("app_proto", record.app.name());
-            object.text_if("app_proto_orig", record.metadata().text(Field::OriginalApp));
+            for (key, field) in [
+                ("app_proto_ts", Field::AppToServer),
+                ("app_proto_tc", Field::AppToClient),
+                ("app_proto_orig", Field::OriginalApp),
+            ] {
+                object.text_if(key, record.metadata().text(field));
+            }
+        } else if has_said_something(record) {
+            object.text("app_proto", "failed");
         }
         {
             let mut flow = object.object("flow");
@@ -301,6 +309,16 @@ impl EveLines {
                 }
             }
         }
+    }
+}
+
+/// Whether there was something to recognise an application by, as far as a record tells: datagrams, or data pushed both
+/// ways.
+fn has_said_something(record: &FlowRecord) -> bool {
+    match record.key.protocol {
+        protocol::UDP => true,
+        protocol::TCP => record.forward.tcp_flags & record.reverse.tcp_flags & tcp_flags::PSH != 0,
+        _ => false,
     }
 }
 

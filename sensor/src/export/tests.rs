@@ -444,7 +444,7 @@ fn an_icmpv6_flow_in_eve_has_type_and_code_and_addresses_in_full() {
     };
     let mut lines = EveLines::new(Vec::new());
     let want = expect![[
-        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":1,"event_type":"flow","src_ip":"fe80:0000:0000:0000:0000:0000:0000:0001","dest_ip":"ff02:0000:0000:0000:0000:0000:0000:0002","ip_v":6,"proto":"IPv6-ICMP","icmp_type":133,"icmp_code":0,"flow":{"pkts_toserver":5,"pkts_toclient":0,"bytes_toserver":500,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"new","reason":"timeout","alerted":false},"community_id":"1:Me0f5YGKH0LlxaK+5PzhHKRa20I="}"#
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":1,"event_type":"flow","src_ip":"fe80:0000:0000:0000:0000:0000:0000:0001","dest_ip":"ff02:0000:0000:0000:0000:0000:0000:0002","ip_v":6,"proto":"IPv6-ICMP","icmp_type":133,"icmp_code":0,"flow":{"pkts_toserver":5,"pkts_toclient":0,"bytes_toserver":0,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"new","reason":"timeout","alerted":false},"community_id":"1:Me0f5YGKH0LlxaK+5PzhHKRa20I="}"#
     ]];
     check_line(&want, |out| lines.flow(&record, out));
 }
@@ -464,7 +464,7 @@ fn an_event_of_the_responder_has_the_responder_as_source() {
         },
     };
     let want = expect![[
-        r#"{"timestamp":"2023-11-14T22:13:20.123456+0000","flow_id":1,"event_type":"dns","src_ip":"198.51.100.2","src_port":443,"dest_ip":"192.0.2.1","dest_port":1025,"ip_v":4,"proto":"TCP","tx_id":3,"community_id":"1:Me0f5YGKH0LlxaK+5PzhHKRa20I=","dns":{"type":"response"}}"#
+        r#"{"timestamp":"2023-11-14T22:13:20.123456+0000","flow_id":1,"event_type":"dns","src_ip":"198.51.100.2","src_port":443,"dest_ip":"192.0.2.1","dest_port":1025,"ip_v":4,"proto":"TCP","pkt_src":"stream (flow timeout)","tx_id":3,"community_id":"1:Me0f5YGKH0LlxaK+5PzhHKRa20I=","dns":{"type":"response"}}"#
     ]];
     check_line(&want, |out| EveLines::new(Vec::new()).event(&event, out));
 }

@@ -37,6 +37,9 @@ pub struct FlowConfig {
     /// Tell flows between the same ends in different VLANs apart, as Suricata does. Off: a flow that is routed between
     /// VLANs, or seen before and behind a switch, is one.
     pub vlans_in_key: bool,
+    /// Whether the end that serves the application, by its port, is the responder of a flow whose beginning was not
+    /// seen. Otherwise the end that sent the first packet seen is the initiator.
+    pub responder_by_port: bool,
     /// Seed of the Community ID; must be the same on all tools that shall agree.
     pub community_id_seed: u16,
 }
@@ -56,6 +59,7 @@ impl Default for FlowConfig {
             entropy_bytes: 256,
             features_bytes_max: 256 << 20,
             vlans_in_key: false,
+            responder_by_port: false,
             community_id_seed: 0,
         }
     }

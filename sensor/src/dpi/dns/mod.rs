@@ -14,11 +14,12 @@ mod probe;
 mod tests;
 mod types;
 
-use super::{Carrier, Context, Dissector, First, Probe, Progress};
+use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
 use message::{HEADER_BYTES, Message, NameBuffer, Walk, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use types::rr;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::Field;
 
 /// The port of DNS.
@@ -136,6 +137,47 @@ impl Messages {
             App::Mdns | App::Llmnr => link_local::write(&message, app, &mut names, object),
             _ => event::write(&message, transaction, &mut names, object),
         });
+    }
+}
+
+/// Whether a body of this type is a DNS message (RFC 8484 section 6).
+pub(super) fn is_media_type(content_type: &[u8]) -> bool {
+    const TYPE: &[u8] = b"application/dns-message";
+    content_type.get(..TYPE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE))
+}
+
+/// The message in the query of a GET (RFC 8484 section 4.1), told.
+pub(super) fn carried_in_target(target: &[u8], transaction: u64, context: &mut Context<'_>) {
+    use base64::Engine as _;
+    let Some(at) = memchr::memmem::find(target, b"dns=") else { return };
+    if !matches!(target.get(..at), Some([.., b'?' | b'&'])) {
+        return;
+    }
+    let value = target.get(at + 4..).unwrap_or_default();
+    let value = value.split(|byte| matches!(byte, b'&' | b'#' | b'=')).next().unwrap_or_default();
+    if let Ok(bytes) = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(value) {
+        carried(&bytes, transaction, context);
+    }
+}
+
+/// Tells a message that HTTP carries (RFC 8484), where the bytes are one.
+pub(super) fn carried(bytes: &[u8], transaction: u64, context: &mut Context<'_>) {
+    let Some(message) = Message::new(bytes) else { return };
+    let mut names = NameBuffer::default();
+    if !matches!(message.walk(&mut names), Walk::Whole | Walk::Trailing) {
+        return;
+    }
+    // A flow of HTTP/1 stays one: most of what it carries is something else.
+    if context.app == App::Http2 {
+        context.found_inside = Some(App::Doh2);
+        learn(&message, &mut names, context);
+    }
+    let (time, direction) = (context.time, context.direction);
+    if let Some(events) = context.events.as_deref_mut() {
+        let mut body = Vec::with_capacity(256);
+        event::write(&message, transaction, &mut names, &mut Object::begin(&mut body));
+        let transaction = Some(transaction);
+        events.push(Event { transaction, ..Event::new(App::Dns, time, direction, body) });
     }
 }
 

@@ -74,6 +74,7 @@ pub struct FileBody {
     size: u64,
     bytes_max: u64,
     has_gaps: bool,
+    is_part: bool,
     /// Its first bytes, while they are too few to tell its kind.
     head: Vec<u8>,
     kind: Option<&'static str>,
@@ -104,6 +105,7 @@ impl FileBody {
                 size: 0,
                 bytes_max: files.bytes_max,
                 has_gaps: false,
+                is_part: false,
                 head: Vec::new(),
                 kind: None,
                 is_kind_asked: false,
@@ -171,6 +173,11 @@ impl FileBody {
         self.storing = None;
     }
 
+    /// Whoever sends it sends no more than a part: its hashes are told with it, and not as a file's.
+    pub fn is_part(&mut self) {
+        self.is_part = true;
+    }
+
     /// It has ended: `is_whole` says whether where it should. `beside` are further members of the event, as
     /// [`Event::beside`]: what carried it.
     pub fn end(mut self: Box<Self>, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
@@ -186,9 +193,10 @@ impl FileBody {
             (Some(storing), Some(sha256)) if has_all => storing.end(sha256),
             _ => None,
         };
-        let md5 = self.md5.take().filter(|_| is_closed).map(|hash| Hex::<32>::of(&hash.finalize()));
-        let sha1 = self.sha1.take().filter(|_| is_closed).map(|hash| Hex::<40>::of(&hash.finalize()));
-        let is_told = is_closed && context.files.hashes.contains(&FileHash::Sha256) || stored.is_some();
+        // Of a file that ends early they are those of what came.
+        let md5 = self.md5.take().filter(|_| has_all).map(|hash| Hex::<32>::of(&hash.finalize()));
+        let sha1 = self.sha1.take().filter(|_| has_all).map(|hash| Hex::<40>::of(&hash.finalize()));
+        let is_told = has_all && context.files.hashes.contains(&FileHash::Sha256) || stored.is_some();
         let sha256 = sha256.filter(|_| is_told).map(|hash| Hex::<64>::of(&hash));
         if !self.name.is_empty() {
             context.metadata.add(Field::FileNames, &String::from_utf8_lossy(&self.name));
@@ -196,7 +204,7 @@ impl FileBody {
         if let Some(kind) = self.kind {
             context.metadata.add(Field::FileTypes, kind);
         }
-        if let Some(sha256) = sha256.as_ref().filter(|_| is_closed) {
+        if let Some(sha256) = sha256.as_ref().filter(|_| is_closed && !self.is_part) {
             context.metadata.add(Field::FileSha256, sha256.as_str());
         }
         let (app, time) = (context.app, context.time);

@@ -6,7 +6,7 @@
 use super::decode::{DecodeError, Decoding};
 use super::head::{Head, Part};
 use super::multipart::{Multipart, file_name};
-use crate::dpi::{Context, FileBody};
+use crate::dpi::{Context, FileBody, dns};
 use weir_common::app::App;
 use weir_common::net::Direction;
 
@@ -18,7 +18,12 @@ pub(in crate::dpi) struct Body {
     transaction: u64,
     /// Bytes of it were not seen: what is behind them cannot be decoded.
     is_lost: bool,
+    /// Of a DNS message (RFC 8484) what came so far.
+    message: Option<Vec<u8>>,
 }
+
+/// Longest DNS message; of a longer one nothing is told.
+const MESSAGE_BYTES_MAX: usize = 65535;
 
 #[derive(Debug)]
 enum Content {
@@ -80,7 +85,8 @@ impl Body {
                 Content::File(file)
             }
         };
-        Some(Box::new(Body { decoding, content, transaction, is_lost: false }))
+        let message = dns::is_media_type(is.content_type).then(Vec::new);
+        Some(Box::new(Body { decoding, content, transaction, is_lost: false, message }))
     }
 
     /// Whether more of it is wanted.
@@ -98,15 +104,20 @@ impl Body {
 
     /// Its next bytes. `beside` is what carries the files of a form.
     pub(in crate::dpi) fn bytes(&mut self, bytes: &[u8], beside: &[u8], context: &mut Context<'_>) {
-        let Body { decoding, content, transaction, is_lost } = self;
-        let read = &mut |bytes: &[u8]| match content {
-            Content::File(file) => {
-                file.bytes(bytes);
-                !file.is_full()
+        let Body { decoding, content, transaction, is_lost, message } = self;
+        let read = &mut |bytes: &[u8]| {
+            if let Some(kept) = message {
+                keep(kept, bytes);
             }
-            Content::Form(form) => {
-                form.bytes(bytes, beside, context);
-                form.wants_more()
+            match content {
+                Content::File(file) => {
+                    file.bytes(bytes);
+                    !file.is_full()
+                }
+                Content::Form(form) => {
+                    form.bytes(bytes, beside, context);
+                    form.wants_more()
+                }
             }
         };
         if *is_lost {
@@ -131,6 +142,7 @@ impl Body {
     /// So many of its next bytes were not seen.
     pub(in crate::dpi) fn gap(&mut self, missing: u64) {
         self.is_lost |= !self.decoding.is_plain();
+        self.message = None;
         match &mut self.content {
             Content::File(file) => file.gap(missing),
             Content::Form(form) => form.gap(missing),
@@ -139,9 +151,12 @@ impl Body {
 
     /// It has ended; `is_whole`: where it should.
     pub(in crate::dpi) fn end(self, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
-        let Body { mut decoding, mut content, is_lost, .. } = self;
+        let Body { mut decoding, mut content, is_lost, mut message, transaction } = self;
         if !is_lost {
             decoding.end(&mut |bytes| {
+                if let Some(kept) = &mut message {
+                    keep(kept, bytes);
+                }
                 match &mut content {
                     Content::File(file) => file.bytes(bytes),
                     Content::Form(form) => form.bytes(bytes, beside, context),
@@ -149,10 +164,22 @@ impl Body {
                 true
             });
         }
+        if let Some(message) = message.filter(|_| is_whole) {
+            dns::carried(&message, transaction, context);
+        }
         match content {
             Content::File(file) => file.end(is_whole, beside, context),
             Content::Form(form) => form.end(beside, context),
         }
+    }
+}
+
+/// Adds bytes to a message; what is too long for one is not kept at all.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
+    if kept.len() + bytes.len() <= MESSAGE_BYTES_MAX {
+        kept.extend_from_slice(bytes);
+    } else {
+        kept.clear();
     }
 }
 

@@ -18,7 +18,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts};
+use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts, dns};
 use body::{Body, Description};
 use head::{Framing, Head, Part, line, response_line};
 use std::collections::VecDeque;
@@ -639,6 +639,7 @@ impl Http {
         learn_request(&head, context.metadata);
         self.has_asked = true;
         head.number = self.next_number();
+        dns::carried_in_target(head.get(Part::Target).unwrap_or_default(), head.number, context);
         self.halves[index].number = head.number;
         self.waiting_bytes += head.text_bytes();
         self.waiting.push_back(head);

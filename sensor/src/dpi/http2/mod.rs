@@ -13,7 +13,7 @@ mod tests;
 
 use super::http::body::{Body, Description};
 use super::http::learn;
-use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
+use super::{Context, Dissector, Event, First, Probe, Progress, Starts, dns};
 use event::{Common, Said, element};
 use hpack::{BLOCK_BYTES_MAX, Hpack};
 use weir_common::app::App;
@@ -497,6 +497,9 @@ impl Http2 {
             }
         });
         stream.learn(side, context);
+        if side == 0 {
+            dns::carried_in_target(&stream.common.path, stream.number, context);
+        }
         self.halves[direction.index()].hpack = hpack;
         outcome?;
         if is_last {

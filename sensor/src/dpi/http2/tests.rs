@@ -152,3 +152,43 @@ fn streams_are_bounded() {
     assert_eq!(bodies(&trial.events, "anomaly")[0]["event"], "too_many_streams");
     assert_eq!(bodies(&trial.events, "http").len(), 1);
 }
+
+/// A question for `a.example` type A, and its answer.
+const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
+const ANSWER: &[u8] =
+    b"\0\x07\x81\x80\0\x01\0\x01\0\0\0\0\x01a\x07example\0\0\x01\0\x01\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x01";
+
+#[test]
+fn dns_inside_is_told_and_names_the_flow() {
+    let is_dns = literal("content-type", "application/dns-message");
+    let block = [&b"\x83\x84\x86"[..], &is_dns].concat();
+    let client = [PREFACE, &frame(4, 0, 0, SETTINGS), &frame(1, 4, 1, &block), &frame(0, 1, 1, QUESTION)];
+    let block = [&b"\x88"[..], &is_dns].concat();
+    let server = [frame(4, 0, 0, SETTINGS), frame(1, 4, 1, &block), frame(0, 1, 1, ANSWER)];
+    let (client, server) = (client.concat(), server.concat());
+    let trial = Trial::<Http2>::new().client(&client).server(&server).close();
+    let dns = bodies(&trial.events, "dns");
+    assert_eq!((dns.len(), &dns[0]["type"], &dns[1]["type"]), (2, &json!("request"), &json!("response")));
+    assert_eq!(dns[1]["answers"][0]["rdata"], "10.0.0.1");
+    survives_damage::<Http2>(&client, &server);
+    // What only says that it is one tells nothing.
+    let server = [frame(4, 0, 0, SETTINGS), frame(1, 4, 1, &block), frame(0, 1, 1, b"<html>")].concat();
+    let trial = Trial::<Http2>::new().client(&client).server(&server).close();
+    assert_eq!(bodies(&trial.events, "dns").len(), 1);
+}
+
+#[test]
+fn dns_in_a_target_is_told() {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(QUESTION);
+    let asked = |path: String| {
+        let block = [&b"\x82\x86"[..], &literal(":path", &path)].concat();
+        let client = [PREFACE, &frame(4, 0, 0, SETTINGS), &frame(1, 5, 1, &block)].concat();
+        let trial = Trial::<Http2>::new().client(&client).close();
+        bodies(&trial.events, "dns").len()
+    };
+    assert_eq!(asked(format!("/dns-query?dns={encoded}")), 1);
+    assert_eq!(asked(format!("/q?a=1&dns={encoded}&b=2")), 1);
+    assert_eq!(asked(format!("/dns-query?xdns={encoded}")), 0);
+    assert_eq!(asked("/dns-query?dns=AAAA".to_owned()), 0);
+}

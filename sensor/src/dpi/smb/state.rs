@@ -245,8 +245,8 @@ impl State {
                 event::write(self, &transaction, &mut weir_common::json::Object::begin(&mut beside));
             }
             if self.is_part(&transaction) {
-                // Closed as it should be, but what was read has no hash that is the file's.
-                body.gap(0);
+                // Closed as it should be, but the hash of what was read is not the file's.
+                body.is_part();
             }
             body.end(transaction.status.is_some(), &beside, context);
         }

@@ -113,6 +113,28 @@ fn a_syn_seen_late_turns_the_flow_round_once() {
 }
 
 #[test]
+fn what_is_served_turns_a_flow_round_unless_a_handshake_was_seen() {
+    let mut bench = Bench::new();
+    let slot = bench.see(&data(SERVER, CLIENT, 501, 101), 0).slot;
+    assert!(bench.table.flip(slot));
+    assert_eq!(bench.see(&segment(CLIENT, SERVER, ACK, 101, 511), 0).direction, Direction::Forward);
+    let record = bench.only();
+    assert_eq!(record.key.initiator, CLIENT.0.parse().unwrap());
+    assert_eq!((record.forward.packets, record.reverse.packets), (1, 1));
+    let mut bench = Bench::new();
+    let slot = bench.see(&segment(CLIENT, SERVER, SYN, 100, 0), 0).slot;
+    assert!(!bench.table.flip(slot));
+}
+
+#[test]
+fn a_packet_that_closes_or_opens_again_is_a_turn() {
+    let mut bench = connected();
+    assert!(bench.see(&segment(SERVER, CLIENT, RST, 511, 0), 1).is_turn);
+    assert!(!bench.see(&segment(SERVER, CLIENT, RST, 511, 0), 2).is_turn);
+    assert!(bench.see(&data(SERVER, CLIENT, 511, 101), 3).is_turn);
+}
+
+#[test]
 fn a_syn_overrules_a_syn_with_ack() {
     let mut bench = Bench::new();
     bench.see(&segment(SERVER, CLIENT, SYN | ACK, 500, 101), 0);
