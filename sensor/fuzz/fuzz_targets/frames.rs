@@ -11,10 +11,8 @@ use weir_sensor::counters::{DecodeCounters, DpiCounters};
 use weir_sensor::decode::Decoder;
 use weir_sensor::dpi::Inspector;
 use weir_sensor::dpi::config::DpiConfig;
-use weir_sensor_fuzz::Input;
+use weir_sensor_fuzz::{Input, LINKS};
 
-/// Link types as libpcap numbers them: those that captures hold, and one that nobody knows.
-const LINKS: [u16; 16] = [0, 1, 9, 12, 14, 50, 101, 104, 105, 108, 113, 127, 192, 228, 276, 9999];
 /// Most bytes of fragments held.
 const FRAGMENT_BYTES_MAX: u32 = 1 << 20;
 

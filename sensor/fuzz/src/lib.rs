@@ -13,6 +13,9 @@ use weir_sensor::ring::format::SegmentName;
 use weir_sensor::ring::reader::SegmentFiles;
 use weir_sensor::ring::{Ring, RingMode};
 
+/// Link types as libpcap numbers them: those that captures hold, and one that nobody knows.
+pub const LINKS: [u16; 16] = [0, 1, 9, 12, 14, 50, 101, 104, 105, 108, 113, 127, 192, 228, 276, 9999];
+
 /// Numbers taken from the front of the fuzzer's bytes; zeros when they have run out.
 pub struct Input<'a>(pub &'a [u8]);
 

@@ -54,6 +54,9 @@ const NAMES: [&str; 17] = [
     "auth_success",
 ];
 
+/// The header's flag of a version that is not settled.
+const BETA: u8 = 0x10;
+
 /// The dissector of one session.
 #[derive(Debug, Default)]
 pub(super) struct Cassandra {
@@ -102,30 +105,34 @@ impl Dissector for Cassandra {
                 Some(_) => Probe::NotForUs,
             };
         }
+        // What begins a session is not compressed, traced or warned of; elsewhere such bytes are SOCKS too often.
+        let has_right = |flags: u8| flags & !BETA == 0 || flags <= 0x1f && first.has_port(PORT);
         let Some(header) = header(bytes) else {
-            return if bytes.get(1).is_none_or(|flags| *flags <= 0x1f) && first.has_port(PORT) {
-                Probe::Unsure
-            } else {
-                Probe::NotForUs
-            };
+            let is_possible = bytes.get(1).is_none_or(|flags| has_right(*flags));
+            return if is_possible { Probe::Unsure } else { Probe::NotForUs };
         };
         let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
+        // What follows the first frame says nothing of it.
+        let body = body.get(..header.length as usize).unwrap_or(body);
         let is_whole = body.len() >= header.length as usize;
-        if header.flags > 0x1f || usize::from(header.op) >= NAMES.len() || header.length > LENGTH_MAX {
+        if !has_right(header.flags) || usize::from(header.op) >= NAMES.len() || header.length > LENGTH_MAX {
             return Probe::NotForUs;
         }
         let has_mark = memchr::memmem::find(body, b"CQL_VERSION").is_some();
         match header.op {
+            op::STARTUP | op::SUPPORTED if header.length >= 4096 => Probe::NotForUs,
             op::STARTUP | op::SUPPORTED if has_mark => Probe::Certain,
-            op::STARTUP | op::SUPPORTED if !is_whole && header.length < 4096 => Probe::Unsure,
-            op::OPTIONS if header.length == 0 && body.is_empty() && header.version < 0x80 => {
+            op::STARTUP | op::SUPPORTED if !is_whole => Probe::Unsure,
+            op::OPTIONS if header.length == 0 && bytes.len() == HEADER_BYTES && header.version < 0x80 => {
                 if first.has_port(PORT) || header.flags == 0 && header.stream == 0 {
                     Probe::Likely
                 } else {
                     Probe::NotForUs
                 }
             }
-            _ if first.has_port(PORT) && body.len() == header.length as usize => Probe::Likely,
+            _ if first.has_port(PORT) && bytes.len() == HEADER_BYTES + header.length as usize => {
+                Probe::Likely
+            }
             _ => Probe::NotForUs,
         }
     }
@@ -280,6 +287,19 @@ mod tests {
         let query = frame(4, 1, op::QUERY, b"\0\0\0\x08select 1\0\x01\0");
         let server = [frame(0x84, 0, 2, b""), frame(0x84, 1, op::ERROR, b"\0\0\x20\0\0\x02no")].concat();
         ([startup, query].concat(), server)
+    }
+
+    #[test]
+    fn what_follows_the_first_frame_does_not_make_it_a_start() {
+        let probe = |bytes: &[u8]| Cassandra::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        let start = |text: &[u8]| [&[4, 0, 0, 0, op::STARTUP, 0, 0, 0, text.len() as u8], text].concat();
+        let (right, wrong) = (start(b"\0\x01\0\x0bCQL_VERSION\0\x053.0.0"), start(b"\0\x01\0\x04NAME"));
+        for end in 1..right.len() {
+            assert_ne!(probe(&right[..end]), Probe::NotForUs, "{end}");
+        }
+        assert_eq!(probe(&right), Probe::Certain);
+        assert_eq!(probe(&wrong), Probe::NotForUs);
+        assert_eq!(probe(&[wrong, right].concat()), Probe::NotForUs);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::stream::{Pool, Reader, Stream, Take};
 use super::{Carrier, Context, End, Event, Files, First, Glimpse, Probe, Progress};
 use crate::counters::DpiCounters;
 use weir_common::app::App;
-use weir_common::metadata::{Field, LIST_VALUES_MAX, Metadata, TEXT_BYTES_MAX, Value};
+use weir_common::metadata::{Field, LIST_BYTES_MAX, LIST_VALUES_MAX, Metadata, Value};
 use weir_common::net::{Address, Direction};
 use weir_common::time::Timestamp;
 
@@ -206,11 +206,16 @@ impl Flow {
         }
         assert!(self.metadata.iter().count() <= Field::ALL.len());
         for (field, value) in self.metadata.iter() {
-            let fits = |text: &str| text.len() <= TEXT_BYTES_MAX;
+            let fits = |text: &str| text.len() <= field.text_bytes_max();
             let is_bounded = match value {
                 Value::Number(_) => true,
                 Value::Text(text) => fits(text),
-                Value::TextList(list) => list.len() <= LIST_VALUES_MAX && list.iter().all(|text| fits(text)),
+                Value::TextList(list) => {
+                    let bytes: usize = list.iter().map(|text| text.len()).sum();
+                    list.len() <= LIST_VALUES_MAX
+                        && bytes <= LIST_BYTES_MAX
+                        && list.iter().all(|text| fits(text))
+                }
             };
             assert!(is_bounded, "{field:?} is longer than metadata may be");
         }
@@ -427,6 +432,11 @@ mod tests {
         for app in super::super::dissected() {
             dissector(app, &seed);
         }
+        let request = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(5000));
+        dissector(
+            App::Http,
+            &script(Carrier::Stream, [40_000, 80], &[(Direction::Forward, request.as_bytes()); 3]),
+        );
         recognisers(&seed);
         assert_eq!(takers(Carrier::Stream, Direction::Forward, [1, 22], hello), [App::Ssh]);
         for length in 0..64u8 {

@@ -13,6 +13,9 @@ use weir_common::net::Direction;
 const LINE_BYTES_MAX: usize = 9 << 10;
 const PORTS: &[u16] = &[194, 6660, 6661, 6662, 6663, 6664, 6665, 6666, 6667, 6668, 6669, 6697, 7000];
 
+/// Longest first line, with its end (RFC 1459, section 2.3).
+const FIRST_LINE_BYTES_MAX: usize = 512;
+
 /// The dissector of one session.
 #[derive(Debug, Default)]
 pub(super) struct Irc {
@@ -49,24 +52,24 @@ impl Dissector for Irc {
     const STARTS: Starts = Starts::stream(b":NnUuCPJAE@");
 
     fn probe(first: &First<'_>) -> Probe {
-        let bytes = first.bytes;
+        let bytes = first.bytes.get(..FIRST_LINE_BYTES_MAX).unwrap_or(first.bytes);
         let is_port = first.has_port_of(PORTS);
+        // Colours and emphasis are control characters; a zero is nothing in a line.
+        if line(bytes).map_or(bytes, |(text, _)| text).contains(&0) {
+            return Probe::NotForUs;
+        }
         let Some((text, used)) = line(bytes) else {
             let is_start =
                 [&b"NICK "[..], b"USER ", b"CAP LS", b"CAP REQ", b"NOTICE AUTH", b":"].iter().any(|start| {
                     let length = start.len().min(bytes.len());
                     bytes.get(..length) == start.get(..length)
                 });
-            return if is_start && bytes.len() < 512 && scan::is_text(bytes.trim_ascii_end()) {
+            return if is_start && bytes.len() < FIRST_LINE_BYTES_MAX {
                 Probe::Unsure
             } else {
                 Probe::NotForUs
             };
         };
-        // Colours and emphasis are control characters.
-        if text.contains(&0) {
-            return Probe::NotForUs;
-        }
         let message = message(text);
         let (first_word, others) = word(message.arguments);
         if !message.prefix.is_empty() {
@@ -234,6 +237,19 @@ mod tests {
 
     const CLIENT: &[u8] = b"NICK joe\r\nUSER j 0 * :Joe A\r\nJOIN #a,#b\r\nPRIVMSG #a :hello\r\nPING x\r\n";
     const SERVER: &[u8] = b":irc.example 001 joe :Welcome\r\n:irc.example 004 joe irc.example ircd-1.2 i o\r\n:irc.example 433 * joe :in use\r\n";
+
+    #[test]
+    fn a_line_with_emphasis_cut_off_anywhere_is_not_denied() {
+        let line = b":irc.example NOTICE * :*** \x02Looking\x02 up\r\n";
+        for end in 1..line.len() {
+            let first = First::of(Carrier::Stream, Direction::Reverse, &line[..end]);
+            assert_eq!(Irc::probe(&first), Probe::Unsure, "{end}");
+        }
+        assert_eq!(Irc::probe(&First::of(Carrier::Stream, Direction::Reverse, line)), Probe::Certain);
+        // A line that is longer than any is never one, wherever it was cut off.
+        let long = [b":irc.example NOTICE * :", &[b'x'; 600][..], b"\r\n"].concat();
+        assert_eq!(Irc::probe(&First::of(Carrier::Stream, Direction::Reverse, &long)), Probe::NotForUs);
+    }
 
     #[test]
     fn what_the_client_does_is_told_and_what_is_said_is_not() {

@@ -93,6 +93,8 @@ impl Dissector for Modbus {
             (None, false) if message.len() >= 12 || first.other.head().get(2..5) == Some(&[0, 0, 0]) => {
                 Probe::Likely
             }
+            // A message this short may be anything; what follows it decides.
+            (None, false) => Probe::Unsure,
             _ => Probe::NotForUs,
         }
     }
@@ -586,6 +588,15 @@ mod tests {
     /// Unit 1 is asked for ten holding registers from 107 on.
     const REQUEST: &[u8] = &[0, 7, 0, 0, 0, 6, 1, 3, 0, 107, 0, 2];
     const RESPONSE: &[u8] = &[0, 7, 0, 0, 0, 7, 1, 3, 4, 0x41, 0x42, 0xff, 0x44];
+
+    #[test]
+    fn a_short_answer_waits_for_the_next_one() {
+        let answers = b"\0\xd1\0\0\0\x05\x01\x03\x02\0\0\0\xd2\0\0\0\x05\x01\x03\x02\x41\xc8";
+        let probe = |bytes: &[u8]| Modbus::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes));
+        assert_eq!(probe(&answers[..11]), Probe::Unsure);
+        assert_eq!(probe(answers), Probe::Certain);
+        assert_eq!(probe(&[&answers[..11], b"\0\x01\x02\x03"].concat()), Probe::NotForUs);
+    }
 
     #[test]
     fn a_request_and_its_response_are_one_event() {

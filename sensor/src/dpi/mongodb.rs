@@ -17,6 +17,10 @@ const HEADER_BYTES: usize = 16;
 const MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Longest message that is taken for one (the servers' own limit is 48 MB).
 const LENGTH_MAX: u32 = 64 << 20;
+/// Longest message that a flow is taken to begin with.
+const FIRST_LENGTH_MAX: u32 = 16 << 20;
+/// Bytes of a flow that say whether it is one: a first element is there by then.
+const PROBE_BYTES_MAX: usize = 512;
 /// Most commands whose replies are awaited.
 const PENDING_MAX: usize = 64;
 /// Most elements of a document that are looked at.
@@ -134,41 +138,46 @@ impl Dissector for Mongodb {
     const STARTS: Starts = Starts::STREAM;
 
     fn probe(first: &First<'_>) -> Probe {
-        let Some(header) = header(first.bytes) else {
+        let bytes = first.bytes.get(..PROBE_BYTES_MAX).unwrap_or(first.bytes);
+        let Some(header) = header(bytes) else {
             // Messages are shorter than 16 MB nearly always: the length's last byte is 0.
-            let is_possible = first.bytes.get(3).is_none_or(|byte| *byte == 0) && first.has_port(27017);
+            let is_possible = bytes.get(3).is_none_or(|byte| *byte == 0);
             return if is_possible { Probe::Unsure } else { Probe::NotForUs };
         };
-        if !(26..LENGTH_MAX).contains(&header.length) {
+        let is_known = matches!(header.op, op::REPLY | op::QUERY | op::COMPRESSED | op::MSG);
+        if !is_known || !(26..FIRST_LENGTH_MAX).contains(&header.length) {
             return Probe::NotForUs;
         }
-        let body = first.bytes.get(HEADER_BYTES..).unwrap_or_default();
-        let whole = header.length as usize - HEADER_BYTES;
+        // Only the first message says what the flow is: what follows it may be cut off anywhere.
+        let (size, whole) = (header.length as usize, header.length as usize - HEADER_BYTES);
+        let bytes = bytes.get(..size).unwrap_or(bytes);
+        let body = bytes.get(HEADER_BYTES..).unwrap_or_default();
+        // What is missing may still come, or not be there at all.
+        let missing = if bytes.len() < size.min(PROBE_BYTES_MAX) { Probe::Unsure } else { Probe::NotForUs };
         if header.op == op::COMPRESSED {
-            let mut scan = Scan::new(body);
-            let original = scan.le32();
-            return if matches!(original, Some(op::MSG | op::QUERY)) {
-                Probe::Certain
-            } else {
-                Probe::NotForUs
+            return match Scan::new(body).le32() {
+                Some(op::MSG | op::QUERY) => Probe::Certain,
+                Some(_) => Probe::NotForUs,
+                None => missing,
             };
         }
-        let Some((document, collection)) = document(header.op, body) else { return Probe::NotForUs };
-        let length = Scan::new(document).le32().unwrap_or_default() as usize;
-        let before = body.len() - document.len();
+        let Some((document, collection)) = document(header.op, body) else { return missing };
+        let Some(length) = Scan::new(document).le32() else { return missing };
+        let length = length as usize;
         let is_right = match header.op {
-            op::MSG => {
-                Scan::new(body).le32().is_some_and(|flags| flags & !0x1_0003 == 0) && length + before <= whole
-            }
-            op::QUERY => collection.contains(&b'.') && length + before <= whole,
-            op::REPLY => length + before <= whole && length >= 5,
-            _ => false,
+            op::MSG => Scan::new(body).le32().is_some_and(|flags| flags & !0x1_0003 == 0),
+            op::QUERY => collection.contains(&b'.'),
+            _ => true,
         };
-        let is_document = length >= 5
-            && elements(document).next().is_some_and(|element| {
-                !element.name.is_empty() && element.name.iter().all(u8::is_ascii_graphic)
-            });
-        if is_right && is_document { Probe::Certain } else { Probe::NotForUs }
+        if !is_right || length < 5 || length + (body.len() - document.len()) > whole {
+            return Probe::NotForUs;
+        }
+        let is_name = |name: &[u8]| !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+        match elements(document).next() {
+            Some(element) if is_name(element.name) => Probe::Certain,
+            Some(_) => Probe::NotForUs,
+            None => missing,
+        }
     }
 
     fn new() -> Self {
@@ -362,6 +371,21 @@ mod tests {
         let client = message(7, 0, &[string("find", "users"), string("$db", "shop")].concat());
         let server = message(1, 7, &[b"\x01ok\0\0\0\0\0\0\0\0\0".to_vec(), string("errmsg", "no")].concat());
         (client, server)
+    }
+
+    #[test]
+    fn a_message_cut_off_anywhere_is_not_denied() {
+        let document = b"\x10\0\0\0\x01ok\0\0\0\0\0\0\0\xf0\x3f\0";
+        let head = [16 + 20 + document.len() as u32, 1, 7, op::REPLY].map(u32::to_le_bytes).concat();
+        let reply = [&head, &[0; 20][..], document].concat();
+        for whole in [session().0, session().1, reply] {
+            for end in 1..whole.len() {
+                let first = First::of(Carrier::Stream, Direction::Forward, &whole[..end]);
+                assert_ne!(Mongodb::probe(&first), Probe::NotForUs, "{end} of {whole:?}");
+            }
+            let first = First::of(Carrier::Stream, Direction::Forward, &whole);
+            assert_eq!(Mongodb::probe(&first), Probe::Certain);
+        }
     }
 
     #[test]

@@ -95,14 +95,12 @@ impl Dissector for Pgsql {
                 (17..=10_000, VERSION_3) => {
                     let whole = length as usize - 8;
                     let text = scan.rest();
+                    // What follows the first message says nothing of it.
+                    let text = text.get(..whole).unwrap_or(text);
                     let is_user = memchr::memmem::find(text, b"user\0").is_some();
-                    let is_text = text.iter().take(whole).all(|byte| *byte == 0 || *byte >= b' ');
+                    let is_text = text.iter().all(|byte| *byte == 0 || *byte >= b' ');
                     match (is_text, text.len() >= whole) {
-                        (true, true)
-                            if is_user && text.get(..whole).is_some_and(|text| text.ends_with(b"\0\0")) =>
-                        {
-                            Probe::Certain
-                        }
+                        (true, true) if is_user && text.ends_with(b"\0\0") => Probe::Certain,
                         (true, false) => Probe::Unsure,
                         _ => Probe::NotForUs,
                     }
@@ -117,10 +115,13 @@ impl Dissector for Pgsql {
         match kind {
             b'R' if (8..=200).contains(&length) => match scan.be32() {
                 None => Probe::Unsure,
-                Some(0) if length == 8 && scan.u8() == Some(b'S') => Probe::Certain,
+                Some(0) if length == 8 && scan.rest().first() == Some(&b'S') => Probe::Certain,
                 Some(0 | 3) if length == 8 && first.has_port(PORT) => Probe::Likely,
+                Some(0) if length == 8 && scan.is_empty() => Probe::Unsure,
                 Some(5) if length == 12 && bytes.len() == 13 => Probe::Likely,
+                Some(5) if length == 12 && bytes.len() < 13 => Probe::Unsure,
                 Some(10) if scan.rest().starts_with(b"SCRAM-") => Probe::Certain,
+                Some(10) if b"SCRAM-".starts_with(scan.rest()) => Probe::Unsure,
                 _ => Probe::NotForUs,
             },
             b'Q' | b'P' | b'E' | b'N' if first.has_port(PORT) && length < 10_000 => {

@@ -15,7 +15,7 @@ use weir_sensor::decode::{Decoder, Transport};
 use weir_sensor::dpi::{Carrier, fuzzing as dpi};
 use weir_sensor::ring::format::BlockHeader;
 use weir_sensor::ring::fuzzing;
-use weir_sensor_fuzz::{files_in, frames, ring_files, scratch};
+use weir_sensor_fuzz::{LINKS, files_in, frames, ring_files, scratch};
 
 /// Most flows of one capture that become seeds of one target.
 const SEEDS_PER_CAPTURE_MAX: usize = 4;
@@ -99,8 +99,17 @@ fn seeds_of_capture(capture: &Path, corpora: &Path) {
     let mut counters = DecodeCounters::default();
     let mut order = Vec::new();
     let mut flows: HashMap<_, Said> = HashMap::new();
+    let mut script_of_frames = Vec::new();
     while let Ok(weir_sensor::capture::BatchEnd::More) = source.read_batch(&mut |frames| {
         for frame in frames {
+            if script_of_frames.is_empty() {
+                script_of_frames
+                    .extend(LINKS.iter().position(|link| *link == frame.link.0).map(|at| at as u8));
+            }
+            if !script_of_frames.is_empty() && script_of_frames.len() + frame.data.len() < SEED_BYTES_MAX {
+                script_of_frames.extend_from_slice(&(frame.data.len() as u16).to_le_bytes());
+                script_of_frames.extend_from_slice(frame.data);
+            }
             let Some(packet) = decoder.decode(frame, &mut counters) else { continue };
             let carrier = match packet.transport {
                 Transport::Tcp(_) => Carrier::Stream,
@@ -135,6 +144,7 @@ fn seeds_of_capture(capture: &Path, corpora: &Path) {
             std::fs::write(directory.join(format!("{name}-{number}")), seed).expect("and written");
         }
     };
+    put("frames".to_owned(), &script_of_frames);
     for flow in order.iter().filter_map(|key| flows.get(key)) {
         let pieces: Vec<_> = flow.pieces.iter().map(|(direction, bytes)| (*direction, &bytes[..])).collect();
         let seed = dpi::script(flow.carrier, flow.ports, &pieces);

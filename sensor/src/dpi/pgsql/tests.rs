@@ -67,3 +67,28 @@ fn cuts_and_damage_do_no_harm() {
     cuts_do_not_matter::<Pgsql>(&client(), &server());
     survives_damage::<Pgsql>(&client(), &server());
 }
+
+#[test]
+fn what_follows_the_startup_message_does_not_make_it_one() {
+    let startup = |key: &str| [&[0, 0, 0, 0, 0, 3, 0, 0], key.as_bytes(), b"\0weir\0\0"].concat();
+    let probe = |bytes: &[u8]| Pgsql::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+    let more = b"p\0\0\0\x0auser\0\0";
+    for (key, expected) in [("use", Probe::NotForUs), ("user", Probe::Certain)] {
+        let mut bytes = startup(key);
+        bytes[3] = bytes.len() as u8;
+        assert_eq!(probe(&bytes), expected);
+        assert_eq!(probe(&[&bytes[..], more].concat()), expected);
+    }
+}
+
+#[test]
+fn a_servers_first_message_cut_off_anywhere_is_not_denied() {
+    let wholes: [&[u8]; 3] =
+        [b"R\0\0\0\x08\0\0\0\0S", b"R\0\0\0\x0c\0\0\0\x05salt", b"R\0\0\0\x17\0\0\0\x0aSCRAM-"];
+    for whole in wholes {
+        for end in 1..=whole.len() {
+            let first = First::of(Carrier::Stream, Direction::Reverse, &whole[..end]);
+            assert_ne!(Pgsql::probe(&first), Probe::NotForUs, "{end} of {whole:?}");
+        }
+    }
+}

@@ -109,11 +109,12 @@ impl Dissector for Rdp {
             // A connect request of T.125 that carries a conference's creation.
             DATA if inner == 2 => match bytes.get(6..9) {
                 Some([0x80, 0x7f, 0x65 | 0x66]) => {
-                    if memchr::memmem::find(bytes, b"Duca").is_some()
-                        || memchr::memmem::find(bytes, b"McDn").is_some()
-                    {
+                    // What follows the packet says nothing of it.
+                    let packet = bytes.get(..length).unwrap_or(bytes);
+                    let has = |key: &[u8]| memchr::memmem::find(packet, key).is_some();
+                    if has(b"Duca") || has(b"McDn") {
                         Probe::Certain
-                    } else if bytes.len() < length {
+                    } else if packet.len() < length {
                         Probe::Unsure
                     } else {
                         Probe::NotForUs
@@ -329,6 +330,15 @@ mod tests {
         let network = b"\x03\xc0\x14\0\x01\0\0\0cliprdr\0\0\0\0\0";
         let blocks = [&core[..], network].concat();
         tpkt(DATA, &[&[0x7f, 0x65, 0x82, 1, 0][..], b"Duca\x80\xe8", &blocks].concat())
+    }
+
+    #[test]
+    fn a_conferences_key_counts_in_its_packet_only() {
+        let probe = |bytes: &[u8]| Rdp::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        let (with, without) = (tpkt(DATA, b"\x7f\x65\x82Duca"), tpkt(DATA, b"\x7f\x65\x82None"));
+        assert_eq!(probe(&with), Probe::Certain);
+        assert_eq!(probe(&without), Probe::NotForUs);
+        assert_eq!(probe(&[without, b"Duca".to_vec()].concat()), Probe::NotForUs);
     }
 
     #[test]
