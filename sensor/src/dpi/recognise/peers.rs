@@ -22,7 +22,6 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Slp, Starts::both(&[1, 2]), slp),
     line(App::NatPmp, Starts::datagram(&[0, 1, 2]), nat_pmp),
     line(App::WsDiscovery, Starts::datagram(b"< \r\n\xef"), ws_discovery),
-    line(App::Dnscrypt, Starts::datagram(b"r").or(Starts::STREAM), dnscrypt),
     line(App::Bittorrent, Starts::datagram(&[0]), tracker),
     line(App::Bittorrent, Starts::datagram(b"B"), local_discovery),
     line(App::Bittorrent, Starts::datagram(&[0x01, 0x11, 0x21, 0x31, 0x41]), utp),
@@ -190,7 +189,9 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
     };
     let payload = bytes.len() - HEADER_BYTES;
     // Mojito: the marker, version 0.0 or 0.1, and the length of all that follows.
-    if kind == 0x44 && matches!((ttl, hops), (0, 0 | 1)) && length as usize == payload {
+    const MOJITO_BYTES_MIN: usize = 8;
+    let is_filled = payload >= MOJITO_BYTES_MIN;
+    if kind == 0x44 && matches!((ttl, hops), (0, 0 | 1)) && length as usize == payload && is_filled {
         return Probe::Certain;
     }
     let is_known = matches!(kind, 0x00..=0x02 | 0x30..=0x32 | 0x40 | 0x41 | 0x80 | 0x81);
@@ -311,20 +312,6 @@ pub(super) fn stratum(first: &First<'_>) -> Probe {
     Probe::NotForUs
 }
 
-/// DNSCrypt: the magic that every answer begins with.
-pub(super) fn dnscrypt(first: &First<'_>) -> Probe {
-    const MAGIC: &[u8] = b"r6fnvWj8";
-    const HEADER_BYTES: usize = 32 + 16;
-    if first.is_datagram() {
-        return certain_if(first.bytes.starts_with(MAGIC) && first.bytes.len() > HEADER_BYTES);
-    }
-    // Over TCP the length comes first.
-    match first.bytes.get(2..) {
-        Some(behind) => starts(behind, MAGIC),
-        None => Probe::Unsure,
-    }
-}
-
 /// Trackers over UDP (BEP 15): the magic of a connection, or an exact exchange of sizes after it.
 pub(super) fn tracker(first: &First<'_>) -> Probe {
     const PROTOCOL: [u8; 8] = [0, 0, 0x04, 0x17, 0x27, 0x10, 0x19, 0x80];
@@ -431,8 +418,6 @@ mod tests {
             Probe::Certain
         );
         assert_eq!(stratum(&tcp(b"{\"id\":1,\"method\":\"hello\",\"params\":[]}\n")), Probe::NotForUs);
-        let answer = [&b"r6fnvWj8"[..], &[7; 60]].concat();
-        assert_eq!(dnscrypt(&udp(&answer)), Probe::Certain);
         let connect = [&[0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80][..], &[0; 8]].concat();
         assert_eq!(tracker(&udp(&connect)), Probe::Certain);
         assert_eq!(
@@ -469,7 +454,6 @@ mod tests {
             monero,
             nano,
             stratum,
-            dnscrypt,
             tracker,
             local_discovery,
             utp,

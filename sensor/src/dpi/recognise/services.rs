@@ -12,10 +12,8 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Giop, Starts::both(b"GMZ"), giop),
     line(App::JavaRmi, Starts::stream(b"JN"), java_rmi),
     line(App::Raft, Starts::stream(b"\x01"), raft),
-    line(App::Rtps, Starts::both(b"R"), rtps),
     line(App::Syncthing, Starts::both(b"\x2e\x9e"), syncthing),
     line(App::Thrift, Starts::both(b"\x80\x82\x00"), thrift),
-    line(App::Nano, Starts::stream(b"R"), nano),
     line(App::Z3950, Starts::stream(b"\xb4\xb5"), z3950),
     line(App::Zeromq, Starts::stream(b"\xff"), zeromq),
     line(App::Zookeeper, Starts::stream(b"\x00cdeimrsw"), zookeeper),
@@ -180,18 +178,6 @@ fn raft(first: &First<'_>) -> Probe {
     certain(!text.is_empty() && is_text(text) && padding.iter().all(|byte| *byte == 0))
 }
 
-/// DDS-RTPS section 9.4.1: a mark, version 1 or 2, a vendor.
-fn rtps(first: &First<'_>) -> Probe {
-    match begins_one(first, &[b"RTPS", b"RTPX"]) {
-        Probe::Certain => match first.bytes.get(4..6) {
-            Some([1 | 2, 0..=9]) => Probe::Certain,
-            Some(_) => Probe::NotForUs,
-            None => too_few(first),
-        },
-        said => said,
-    }
-}
-
 /// Syncthing's magic numbers: local discovery and the exchange's hello, and the relay's.
 fn syncthing(first: &First<'_>) -> Probe {
     begins_one(first, &[b"\x2e\xa7\xd9\x0b", b"\x9e\x79\xbc\x40"])
@@ -236,25 +222,6 @@ fn thrift(first: &First<'_>) -> Probe {
         Some(name) => certain(is_name(name)),
         None => too_few(first),
     }
-}
-
-/// Nano's node protocol: `R`, a network, three versions in order, a type.
-fn nano(first: &First<'_>) -> Probe {
-    let bytes = first.bytes;
-    let Some([_, network, maximum, version, minimum, kind, ..]) = bytes.first_chunk::<8>() else {
-        return if matches!(bytes.get(1), None | Some(b'A'..=b'C' | b'X')) {
-            Probe::Unsure
-        } else {
-            Probe::NotForUs
-        };
-    };
-    let is_so = matches!(network, b'A'..=b'C' | b'X')
-        && minimum <= version
-        && version <= maximum
-        && (4..=64).contains(minimum)
-        && *maximum <= 64
-        && (2..=20).contains(kind);
-    certain_on(first, &[7075, 17_075, 54_000], is_so)
 }
 
 /// Z39.50's initialisation (ISO 23950): a tag, a length, the protocol's version, options.

@@ -4,12 +4,8 @@ use super::{Recogniser, line};
 use crate::dpi::{First, Glimpse, Probe, Starts};
 use weir_common::app::App;
 
-pub(super) const TABLE: &[Recogniser] = &[
-    line(App::Wireguard, WIREGUARD_STARTS, wireguard),
-    line(App::Dnscrypt, DNSCRYPT_STARTS, dnscrypt),
-    line(App::Gtp, GTP_STARTS, gtp),
-    line(App::Teredo, TEREDO_STARTS, teredo),
-];
+pub(super) const TABLE: &[Recogniser] =
+    &[line(App::Wireguard, WIREGUARD_STARTS, wireguard), line(App::Dnscrypt, DNSCRYPT_STARTS, dnscrypt)];
 
 /// First bytes of WireGuard's messages.
 pub(super) const WIREGUARD_STARTS: Starts = Starts::datagram(&[1, 2, 3, 4]);
@@ -68,59 +64,6 @@ pub(super) fn dnscrypt(first: &First<'_>) -> Probe {
     }
 }
 
-/// First bytes of GTP of version 1 (user plane and control) and 2.
-pub(super) const GTP_STARTS: Starts =
-    Starts::range_of_datagram(0x30, 0x37).or(Starts::range_of_datagram(0x40, 0x5f));
-
-/// GPRS Tunnelling Protocol (3GPP TS 29.281, 29.060, 29.274): version, reserved bits and a length that fits, on its
-/// ports.
-pub(super) fn gtp(first: &First<'_>) -> Probe {
-    const USER: u16 = 2152;
-    const CONTROL: u16 = 2123;
-    let bytes = first.bytes;
-    let [flags, kind, l0, l1, ..] = bytes else { return Probe::NotForUs };
-    let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-    let is_known = match flags >> 5 {
-        // Protocol type 1, and the spare bit is 0.
-        1 => {
-            let is_message = matches!(kind, 1..=7 | 16..=37 | 48..=70 | 96..=121 | 240 | 241 | 254 | 255);
-            flags & 0x18 == 0x10 && length + 8 == bytes.len() && is_message && bytes.len() >= 8
-        }
-        2 => {
-            let header_bytes = if flags & 0x08 != 0 { 12 } else { 8 };
-            let is_piggybacked = flags & 0x10 != 0;
-            let fits = if is_piggybacked { length + 4 < bytes.len() } else { length + 4 == bytes.len() };
-            flags & 0x03 == 0 && fits && bytes.len() >= header_bytes && *kind != 0
-        }
-        _ => false,
-    };
-    if is_known && first.has_port_of(&[USER, CONTROL]) { Probe::Certain } else { Probe::NotForUs }
-}
-
-/// First bytes of IPv6, and of the indications in front of it.
-pub(super) const TEREDO_STARTS: Starts = Starts::range_of_datagram(0x60, 0x6f).or(Starts::datagram(&[0]));
-
-/// Teredo (RFC 4380 section 5.1.1): IPv6 that fills its datagram, perhaps behind authentication and origin, with an
-/// address of Teredo's or on its port.
-pub(super) fn teredo(first: &First<'_>) -> Probe {
-    const PORT: u16 = 3544;
-    const ORIGIN_BYTES: usize = 8;
-    let mut rest = first.bytes;
-    if let [0, 1, client, account, ..] = rest {
-        rest = rest.get(13 + usize::from(*client) + usize::from(*account)..).unwrap_or_default();
-    }
-    if rest.starts_with(&[0, 0]) {
-        rest = rest.get(ORIGIN_BYTES..).unwrap_or_default();
-    }
-    let Some(header) = rest.first_chunk::<40>() else { return Probe::NotForUs };
-    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let is_teredo =
-        |address: Option<&[u8]>| address.is_some_and(|address| address.starts_with(&[0x20, 1, 0, 0]));
-    let has_address = is_teredo(header.get(8..24)) || is_teredo(header.get(24..40));
-    let fits = header[0] >> 4 == 6 && length + 40 == rest.len();
-    if fits && (has_address || first.has_port(PORT)) { Probe::Certain } else { Probe::NotForUs }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,30 +95,6 @@ mod tests {
         let (before, this) = (data(1), data(2));
         assert_eq!(wireguard(&First { before: Glimpse::of(&before), ..first(&this) }), Probe::Certain);
         assert_eq!(wireguard(&first(&[1, 0, 0])), Probe::NotForUs);
-    }
-
-    #[test]
-    fn gtp_needs_its_port_and_its_length() {
-        let echo = [0x32, 1, 0, 4, 0, 0, 0, 0, 0, 7, 0, 0];
-        assert_eq!(gtp(&first(&echo).between(2123, 2123)), Probe::Certain);
-        assert_eq!(gtp(&first(&echo)), Probe::NotForUs);
-        assert_eq!(gtp(&first(&echo[..11]).between(2123, 2123)), Probe::NotForUs);
-        let second = [0x40, 1, 0, 9, 0, 0, 1, 0, 3, 0, 1, 0, 9];
-        assert_eq!(gtp(&first(&second).between(2123, 2123)), Probe::Certain);
-    }
-
-    #[test]
-    fn teredo_holds_ipv6_that_fits() {
-        let mut inner = vec![0; 40];
-        inner[0] = 0x60;
-        inner[8..12].copy_from_slice(&[0x20, 1, 0, 0]);
-        assert_eq!(teredo(&first(&inner)), Probe::Certain);
-        let origin = [&[0, 0, 1, 2, 3, 4, 5, 6][..], &inner].concat();
-        assert_eq!(teredo(&first(&origin)), Probe::Certain);
-        let both = [&[0, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0][..], &origin].concat();
-        assert_eq!(teredo(&first(&both)), Probe::Certain);
-        inner[5] = 1;
-        assert_eq!(teredo(&first(&inner)), Probe::NotForUs);
     }
 
     #[test]

@@ -8,7 +8,6 @@ use crate::dpi::wire::{be16_at, be32_at, is_text, le16_at, until_nul};
 use weir_common::app::App;
 
 pub(super) const TABLE: &[Recogniser] = &[
-    line(App::Tacacs, Starts::stream(&[0xc0, 0xc1]), tacacs),
     line(App::Rsh, Starts::stream(b"\x000123456789"), rsh),
     line(App::Rlogin, Starts::stream(&[0]), rlogin),
     line(App::Krb5, Starts::both(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]), kpasswd),
@@ -24,24 +23,6 @@ fn are_zero(bytes: &[u8]) -> bool {
 
 fn is_word(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(u8::is_ascii_graphic)
-}
-
-/// TACACS+: version, kind, sequence, flags, session, the length of what follows.
-pub(super) fn tacacs(first: &First<'_>) -> Probe {
-    const HEADER_BYTES: usize = 12;
-    const BODY_BYTES_MAX: usize = 8 << 10;
-    let [version, kind, sequence, flags, ..] = *first.bytes else { return Probe::Unsure };
-    let is_right = version & 0xfe == 0xc0 && matches!(kind, 1..=3) && sequence > 0 && flags & !5 == 0;
-    if !first.is_stream() || !is_right {
-        return Probe::NotForUs;
-    }
-    let Some(length) = be32_at(first.bytes, 8) else { return Probe::Unsure };
-    let length = length as usize;
-    match (first.has_port(49), first.bytes.len() == HEADER_BYTES + length) {
-        (true, _) if (5..BODY_BYTES_MAX).contains(&length) => Probe::Certain,
-        (false, true) if length >= 5 && sequence <= 2 => Probe::Likely,
-        _ => Probe::NotForUs,
-    }
 }
 
 /// rsh: the port for errors in digits, two accounts and a command, each ended by NUL.
@@ -212,15 +193,6 @@ mod tests {
 
     fn datagram(bytes: &[u8]) -> First<'_> {
         First::of(Carrier::Datagram, Direction::Forward, bytes)
-    }
-
-    #[test]
-    fn tacacs_has_a_header_whose_length_fits() {
-        let bytes = [0xc1, 1, 1, 0, 1, 2, 3, 4, 0, 0, 0, 6, 1, 2, 3, 4, 5, 6];
-        assert_eq!(tacacs(&stream(&bytes)), Probe::Likely);
-        assert_eq!(tacacs(&stream(&bytes).between(5000, 49)), Probe::Certain);
-        assert_eq!(tacacs(&stream(&bytes[..17])), Probe::NotForUs);
-        assert_eq!(tacacs(&stream(&[0xc1, 4, 1, 0])), Probe::NotForUs);
     }
 
     #[test]
