@@ -43,8 +43,10 @@ impl Dissector for Xmpp {
         if !is_start(b"<?xml ") && !is_start(b"<stream:stream") {
             return Probe::NotForUs;
         }
-        let head = bytes.get(..bytes.len().min(1024)).unwrap_or(bytes);
-        match memchr::memmem::find(head, b"<stream:stream").and_then(|at| head.get(at..)) {
+        // The tag stands near the start and names its spaces soon; what is behind that is not looked at.
+        let head = bytes.get(..1024).unwrap_or(bytes);
+        let start = head.get(..256).unwrap_or(head);
+        match memchr::memmem::find(start, b"<stream:stream").and_then(|at| head.get(at..)) {
             Some(stream)
                 if memchr::memmem::find(stream, b"http://etherx.jabber.org/streams").is_some()
                     || memchr::memmem::find(stream, b"jabber:").is_some() =>
@@ -204,6 +206,18 @@ mod tests {
     use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
     const OPEN: &[u8] = b"<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+
+    #[test]
+    fn a_stream_that_begins_late_is_none_wherever_it_was_cut_off() {
+        let probe = |bytes: &[u8]| Xmpp::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        let stream = "<stream:stream xmlns='jabber:client'>";
+        for (blanks, expected) in [(256 - 20 - 14, Probe::Certain), (256 - 20 - 13, Probe::NotForUs)] {
+            let text = format!("<?xml version='1.0'?{}{stream}", " ".repeat(blanks));
+            assert_eq!(probe(&text.as_bytes()[..255]), Probe::Unsure);
+            assert_eq!(probe(text.as_bytes()), expected, "{blanks}");
+            assert_eq!(probe(&[text.as_bytes(), stream.as_bytes()].concat()), expected, "{blanks}");
+        }
+    }
 
     #[test]
     fn a_stream_is_told_with_how_it_was_authenticated() {

@@ -116,6 +116,12 @@ fn probe_request(bytes: &[u8]) -> Probe {
         None if begin.len() <= METHOD_BYTES_MAX => return Probe::Unsure,
         _ => return Probe::NotForUs,
     };
+    let target = bytes.get(method.len()..).unwrap_or_default();
+    // What a target begins with is no control character, whether or not its line is whole.
+    let begin = target.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    if begin.is_some_and(|byte| byte.is_ascii_control() && !matches!(byte, b'\r' | b'\n')) {
+        return Probe::NotForUs;
+    }
     if let Some((line, _)) = line(bytes) {
         let Some(request) = RequestLine::new(line) else { return Probe::NotForUs };
         return match request.protocol {
@@ -124,9 +130,9 @@ fn probe_request(bytes: &[u8]) -> Probe {
             _ => Probe::NotForUs,
         };
     }
-    let target = bytes.get(method.len()..).unwrap_or_default();
+    // A line with control characters is still one when its end has come, as evaders know.
     if target.iter().any(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r')) {
-        return Probe::NotForUs;
+        return Probe::Unsure;
     }
     let target = target.trim_ascii_start();
     let is_for_http = [&b"/"[..], b"http://", b"https://"].iter().any(|begin| target.starts_with(begin));

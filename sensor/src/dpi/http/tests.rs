@@ -486,6 +486,15 @@ fn lines_heads_and_waiting_requests_are_bounded() {
 }
 
 #[test]
+fn a_request_line_with_control_characters_cut_off_anywhere_is_not_denied() {
+    let line = [b"GET /msadc/..%2f", &[0; 60][..], b"../winnt/cmd.exe\n"].concat();
+    for end in 4..line.len() {
+        assert_eq!(probe::probe(&line[..end]), Probe::Unsure, "{end}");
+    }
+    assert_eq!(probe::probe(&line), Probe::Certain);
+}
+
+#[test]
 fn probing_knows_http_and_nothing_else() {
     let is = |text: &str, want: Probe| assert_eq!(probe::probe(text.as_bytes()), want, "{text:?}");
     for text in
