@@ -174,7 +174,7 @@ mod tests {
         assert!(!read("sensor/src/dpi/night_owl.rs").contains("{{"));
         assert!(read(APPS).contains(" \"night-owl\",\n}\n"));
         assert!(read(MODULES).contains("mod night_owl;\n// Names."));
-        assert!(read(DISSECTORS).contains("    night_owl::NightOwl,\n    // Names"));
+        assert!(read(DISSECTORS).contains("    night_owl::NightOwl,\n    // Peers"));
         assert!(read(FUZZ_MANIFEST).ends_with(
             "path = \"fuzz_targets/dpi_night_owl.rs\"\ntest = false\ndoc = false\nbench = false\n"
         ));

@@ -44,6 +44,9 @@ pub enum Pace {
     Replay,
 }
 
+/// Most batches that wait in a replay, whose workers wait for export anyway: more of them only take memory.
+const REPLAY_BATCHES_MAX: usize = 16;
+
 /// What export needs to know of the sensor.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -114,7 +117,11 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
     };
     let eve =
         open(&config.eve)?.map(|output| EveWriter::new(output, context.interfaces, config.eve_ethernet));
-    let (sender, inbox) = bounded(usize::try_from(config.queue_batches_max).unwrap_or(usize::MAX).max(1));
+    let queue_batches_max = usize::try_from(config.queue_batches_max).unwrap_or(usize::MAX).max(1);
+    let (sender, inbox) = bounded(match context.pace {
+        Pace::Live => queue_batches_max,
+        Pace::Replay => queue_batches_max.min(REPLAY_BATCHES_MAX),
+    });
     let status = Arc::new(Mutex::new(ExportStatus::default()));
     let mut export = Export {
         inbox,

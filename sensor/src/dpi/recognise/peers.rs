@@ -195,7 +195,7 @@ pub(super) fn gnutella(first: &First<'_>) -> Probe {
         return Probe::Certain;
     }
     let is_known = matches!(kind, 0x00..=0x02 | 0x30..=0x32 | 0x40 | 0x41 | 0x80 | 0x81);
-    let is_fit = length as usize == payload && ttl.saturating_add(hops) <= 15;
+    let is_fit = length as usize == payload && (1..=15).contains(&ttl.saturating_add(hops));
     // A descriptor's number is random.
     const NUMBER_BYTES_SET_MIN: usize = 10;
     let set = bytes.get(..16).map_or(0, |number| number.iter().filter(|byte| **byte != 0).count());
