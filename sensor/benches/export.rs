@@ -62,7 +62,7 @@ fn record(number: u64) -> FlowRecord {
 
 fn batch(number: u64) -> Batch {
     let first = number * BATCH_RECORDS;
-    Batch { records: (first..first + BATCH_RECORDS).map(record).collect(), events: Vec::new() }
+    Batch { records: (first..first + BATCH_RECORDS).map(record).collect(), ..Batch::default() }
 }
 
 fn export(criterion: &mut Criterion) {

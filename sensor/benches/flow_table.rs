@@ -41,6 +41,8 @@ fn segment(flow: u32) -> Packet<'static> {
         is_partial: false,
         is_cut: false,
         payload_missing: 0,
+        tunnel_depth: 0,
+        frame_octets: 54,
         link: LinkHeader::NONE,
     }
 }

@@ -3,6 +3,8 @@
 //! `tidy` checks what no lint can; `docs` writes the generated documents; `new-dissector` begins a protocol, and
 //! `fuzz-targets` makes what dissectors lack of theirs.
 
+#![allow(clippy::print_stdout, reason = "the files that were written are what it prints")]
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]

@@ -121,7 +121,7 @@ fn with_app(text: &str, names: &Names) -> anyhow::Result<String> {
 fn insert_in_group(text: &str, heading: &str, line: &str) -> anyhow::Result<String> {
     let is_heading = |at: &&str| at.trim() == heading;
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let at = lines.iter().position(|at| is_heading(&at)).with_context(|| format!("no group `{heading}`"))?;
+    let at = lines.iter().position(is_heading).with_context(|| format!("no group `{heading}`"))?;
     let follows = |at: &str| {
         let at = at.trim();
         at.starts_with("mod ") || at.ends_with(',') && at.contains("::")

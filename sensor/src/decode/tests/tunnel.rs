@@ -44,8 +44,11 @@ fn ethernet(packet: &[u8]) -> Vec<u8> {
     [&MACS[..], &kind, packet].concat()
 }
 
+/// What kind of tunnel, and which.
+type Which = (TunnelKind, Option<u32>);
+
 /// Ports and depth of what is measured, and the tunnel it came in.
-fn entered(bytes: &[u8]) -> ((u16, u16), u8, Option<(TunnelKind, Option<u32>)>) {
+fn entered(bytes: &[u8]) -> ((u16, u16), u8, Option<Which>) {
     let frame = frame_of(bytes);
     let mut counters = DecodeCounters::default();
     match parse(&frame, Tunnels::Inner, &mut counters) {
