@@ -420,7 +420,7 @@ impl Worker {
             for event in events.iter_mut() {
                 event.packet = counters.capture.frames;
             }
-            outbox.events(flow, events, &mut counters.dpi, &mut counters.export);
+            outbox.events(flow, events, &mut counters.export);
         }
     }
 
@@ -587,7 +587,7 @@ impl Outbox {
                     inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
                 (record.app, record.metadata) = (app, metadata);
                 if let Some(events) = events.filter(|events| !events.is_empty()) {
-                    self.events(flow, events, dpi, export);
+                    self.events(flow, events, export);
                 }
             }
         }
@@ -601,15 +601,8 @@ impl Outbox {
     }
 
     /// Takes the events of a flow.
-    fn events(
-        &mut self,
-        flow: &Flow<Attachment>,
-        events: &mut Vec<Event>,
-        dpi: &mut DpiCounters,
-        export: &mut ExportCounters,
-    ) {
+    fn events(&mut self, flow: &Flow<Attachment>, events: &mut Vec<Event>, export: &mut ExportCounters) {
         self.begin();
-        dpi.events += events.len() as u64;
         let (key, flow_id, community_id) = (flow.key(), flow.flow_id(), flow.community_id());
         let (vlans, interface) = (flow.vlans(), flow.interface());
         let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, event };
