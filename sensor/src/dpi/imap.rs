@@ -5,7 +5,7 @@
 //! first lines are kept. What follows STARTTLS is another protocol's; with COMPRESS nothing more is read.
 
 use super::mail::Mail;
-use super::scan::{self, line, word};
+use super::scan::{self, line, line_within, word};
 use super::smtp::learn_account;
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
@@ -177,14 +177,8 @@ impl Dissector for Imap {
                 used += self.literal(rest, context);
                 continue;
             }
-            let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
-            let (text, more) = match line(within) {
-                Some(found) => found,
-                None if within.len() < LINE_BYTES_MAX => break,
-                None => (within, within.len()),
-            };
+            let Some((text, more, is_cut)) = line_within(rest, LINE_BYTES_MAX) else { break };
             used += more;
-            let is_cut = !within.get(..more).is_some_and(|line| line.ends_with(b"\n"));
             let is_rest = std::mem::replace(&mut self.is_in_line[index], is_cut);
             if is_rest {
                 continue;

@@ -3,7 +3,7 @@
 //! In: both directions of a stream. Out: one event per message of the client and per refusal of the server; nick,
 //! account and channels in metadata. What people say to each other is not told. Passwords are not either.
 
-use super::scan::{self, line, word};
+use super::scan::{self, line, line_within, word};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
@@ -116,15 +116,10 @@ impl Dissector for Irc {
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
         let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
-            let (text, more) = match line(within) {
-                Some(found) => found,
-                None if within.len() < LINE_BYTES_MAX => break,
-                None => (within, within.len()),
-            };
+        while let Some((text, more, is_cut)) =
+            bytes.get(used..).and_then(|rest| line_within(rest, LINE_BYTES_MAX))
+        {
             used += more;
-            let is_cut = !within.get(..more).is_some_and(|line| line.ends_with(b"\n"));
             let is_rest = std::mem::replace(&mut self.is_in_line[index], is_cut);
             if is_rest || text.trim_ascii().is_empty() {
                 continue;

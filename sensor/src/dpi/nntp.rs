@@ -3,7 +3,7 @@
 //! In: both directions of a stream. Out: one event per command with the first line of its answer; the account, the
 //! groups. Articles and lists pass unread. What follows STARTTLS is another protocol's.
 
-use super::scan::{self, line, word};
+use super::scan::{self, line, line_within, word};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
 use weir_common::app::App;
@@ -106,15 +106,10 @@ impl Dissector for Nntp {
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
         let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
-            let (text, more) = match line(within) {
-                Some(found) => found,
-                None if within.len() < LINE_BYTES_MAX => break,
-                None => (within, within.len()),
-            };
+        while let Some((text, more, is_cut)) =
+            bytes.get(used..).and_then(|rest| line_within(rest, LINE_BYTES_MAX))
+        {
             used += more;
-            let is_cut = !within.get(..more).is_some_and(|line| line.ends_with(b"\n"));
             let is_rest = std::mem::replace(&mut self.is_in_line[index], is_cut);
             if is_rest {
                 continue;

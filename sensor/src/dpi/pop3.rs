@@ -5,7 +5,7 @@
 //! a mail's own lines are not. What follows STLS is another protocol's.
 
 use super::mail::Mail;
-use super::scan::{self, line, word};
+use super::scan::{self, line, line_within, word};
 use super::smtp::learn_account;
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
@@ -96,16 +96,11 @@ impl Dissector for Pop3 {
         let is_client = context.direction == Direction::Forward;
         let index = context.direction.index();
         let mut used = 0;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let within = rest.get(..LINE_BYTES_MAX).unwrap_or(rest);
-            let (text, more) = match line(within) {
-                Some(found) => found,
-                None if within.len() < LINE_BYTES_MAX => break,
-                None => (within, within.len()),
-            };
+        while let Some(rest) = bytes.get(used..)
+            && let Some((text, more, is_cut)) = line_within(rest, LINE_BYTES_MAX)
+        {
+            let whole = rest.get(..more).unwrap_or(rest);
             used += more;
-            let whole = within.get(..more).unwrap_or(within);
-            let is_cut = !whole.ends_with(b"\n");
             let is_rest = std::mem::replace(&mut self.is_in_line[index], is_cut);
             if let Some(answering) = self.answering.as_mut().filter(|_| !is_client)
                 && let Some(mail) = &mut answering.mail

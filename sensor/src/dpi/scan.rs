@@ -69,6 +69,17 @@ pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
     Some((text.strip_suffix(b"\r").unwrap_or(text), end + 1))
 }
 
+/// The first line as `line` has it, or as much of a longer one as is waited for, and whether its end is missing so.
+/// None: the end is not there yet, and fewer than `bytes_max` are.
+pub(super) fn line_within(bytes: &[u8], bytes_max: usize) -> Option<(&[u8], usize, bool)> {
+    let within = bytes.get(..bytes_max).unwrap_or(bytes);
+    match line(within) {
+        Some((text, used)) => Some((text, used, false)),
+        None if within.len() < bytes_max => None,
+        None => Some((within, within.len(), true)),
+    }
+}
+
 /// The first word and what stands behind the blanks after it.
 pub(super) fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let text = text.trim_ascii_start();

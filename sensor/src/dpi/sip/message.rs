@@ -2,6 +2,8 @@
 //!
 //! In: a stream or a datagram. Out: views. Headers are given as they stand; a folded line is part of its header.
 
+use crate::dpi::scan::line;
+
 /// Most bytes of a first line and headers that are waited for in a stream. With more, it is not one.
 pub(in crate::dpi) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a message that are looked at.
@@ -101,13 +103,6 @@ impl<'a> FirstLine<'a> {
 fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b' ', line).filter(|at| *at > 0)?;
     Some((line.get(..at)?, line.get(at + 1..)?))
-}
-
-/// The line at the front without its end, and how many bytes it is with it.
-pub(in crate::dpi) fn line(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    let end = memchr::memchr(b'\n', bytes)?;
-    let line = bytes.get(..end)?;
-    Some((line.strip_suffix(b"\r").unwrap_or(line), end + 1))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod tests;
 
 use self::message::{FirstLine, HEAD_BYTES_MAX, Head};
 use self::sdp::Sdp;
-use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
+use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts, scan};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 
@@ -111,7 +111,7 @@ impl Dissector for Sip {
 /// Whether bytes begin with a request of one of the methods or a response, in this protocol's version.
 pub(super) fn probe(bytes: &[u8], methods: &[&[u8]], protocol: &[u8], is_stream: bool) -> Probe {
     let bytes = trim_start(bytes);
-    let Some((line, _)) = message::line(bytes) else {
+    let Some((line, _)) = scan::line(bytes) else {
         let begins = |word: &[u8]| bytes.starts_with(word) || word.starts_with(bytes);
         let is_possible = is_stream
             && bytes.len() < LINE_BYTES_MAX

@@ -2,7 +2,7 @@
 //!
 //! In: a body. Out: the object that Suricata's EVE has under `sdp`, and where media will go.
 
-use super::message::line;
+use crate::dpi::scan::line;
 use crate::dpi::{Carrier, Context, End};
 use std::net::IpAddr;
 use weir_common::app::App;
