@@ -583,9 +583,8 @@ impl Outbox {
             if reason == EndReason::ActiveTimeout {
                 describe_slice(&mut record, flow.attachment.inspection.as_deref());
             } else if let Some(inspection) = flow.attachment.inspection.take() {
-                let (app, metadata) =
-                    inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
-                (record.app, record.metadata) = (app, metadata);
+                let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
+                (record.app, record.metadata) = (finished.app, finished.metadata);
                 if let Some(events) = events.filter(|events| !events.is_empty()) {
                     self.events(flow, events, export);
                 }

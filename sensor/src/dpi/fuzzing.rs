@@ -114,6 +114,8 @@ impl Flow {
             files: &self.files,
             expectations: &mut self.expectations,
             found_inside: None,
+            wanted: None,
+            sides: &mut None,
         };
         let progress = act(&mut self.parser, &mut context);
         if let Progress::Broken(event) = progress {

@@ -12,6 +12,7 @@
 #[path = "inspect_tests.rs"]
 mod tests;
 
+use super::buffers::{Sides, Wanted};
 use super::config::DpiConfig;
 use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
@@ -49,6 +50,7 @@ pub struct Inspector {
     files: Files,
     expectations: Expectations,
     services: Arc<Services>,
+    wanted: Option<Arc<Wanted>>,
     pool: Pool,
 }
 
@@ -79,6 +81,8 @@ pub struct Inspection {
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
     metadata: Metadata,
+    /// What signatures are to look into.
+    sides: Option<Box<Sides>>,
     streams: Option<Box<[Stream; 2]>>,
 }
 
@@ -110,6 +114,7 @@ impl Inspector {
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             services: Services::built_in(),
+            wanted: None,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -128,6 +133,11 @@ impl Inspector {
     /// Knows these services, not only the built-in ones.
     pub fn with_services(self, services: Arc<Services>) -> Inspector {
         Inspector { services, ..self }
+    }
+
+    /// Keeps these parts of transactions for signatures; none: keeps nothing.
+    pub fn set_wanted(&mut self, wanted: Option<Arc<Wanted>>) {
+        self.wanted = wanted.filter(|wanted| !wanted.is_empty());
     }
 
     /// Bytes that the worker's streams hold now.
@@ -166,7 +176,7 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } = self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -180,6 +190,7 @@ impl Inspector {
             files,
             expectations,
             services,
+            wanted: wanted.as_deref(),
         };
         inspection.packet_with_events(packet, &mut now, pool);
     }
@@ -212,8 +223,8 @@ impl Inspector {
         time: Timestamp,
         events: Option<&mut Vec<Event>>,
         counters: &mut DpiCounters,
-    ) -> (App, Option<Box<Metadata>>) {
-        let Some(mut inspection) = inspection else { return (App::Unknown, None) };
+    ) -> Finished {
+        let Some(mut inspection) = inspection else { return Finished::default() };
         let number = inspection.closed_by;
         let (mut nowhere, has_events) = (Vec::new(), events.is_some());
         let events = events.unwrap_or(&mut nowhere);
@@ -225,7 +236,8 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, pool, .. } = self;
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } =
+                self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
                 carrier,
@@ -238,13 +250,33 @@ impl Inspector {
                 files,
                 expectations,
                 services,
+                wanted: wanted.as_deref(),
             };
             inspection.close(&mut now, pool);
         }
         events.iter_mut().skip(told).for_each(|event| event.packet = number);
         let metadata = std::mem::take(&mut inspection.metadata);
-        (inspection.app, (!metadata.is_empty()).then(|| Box::new(metadata)))
+        let metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
+        let mut sides = inspection.sides.take();
+        if let Some(sides) = &mut sides {
+            sides.end_all();
+        }
+        Finished { app: inspection.app, metadata, sides, is_swapped: inspection.is_swapped }
     }
+}
+
+/// What was learned of a flow that has ended.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Its application.
+    pub app: App,
+    /// What is known about it, unless that is nothing.
+    pub metadata: Option<Box<Metadata>>,
+    /// What signatures are to look into; its directions are the other way round than the flow's where
+    /// `is_swapped` says so.
+    pub sides: Option<Box<Sides>>,
+    /// See `sides`.
+    pub is_swapped: bool,
 }
 
 /// The packet's circumstances. `direction` is the dissector's view.
@@ -259,6 +291,7 @@ struct Now<'a> {
     files: &'a Files,
     expectations: &'a mut Expectations,
     services: &'a Services,
+    wanted: Option<&'a Wanted>,
 }
 
 impl Inspection {
@@ -302,8 +335,14 @@ impl Inspection {
             stream_events: StreamEvents::new(false),
             closed_by: 0,
             metadata,
+            sides: None,
             streams: None,
         }
+    }
+
+    /// What signatures are to look into, and whether its directions are the other way round than the flow's.
+    pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
+        (self.sides.as_deref_mut(), self.is_swapped)
     }
 
     /// The application, as far as it is known.
@@ -519,6 +558,7 @@ impl Inspection {
             has_spoken: &mut self.has_spoken,
             app: &mut self.app,
             metadata: &mut self.metadata,
+            sides: &mut self.sides,
             is_swapped: self.is_swapped,
             carrier: now.carrier,
             direction: now.direction,
@@ -530,6 +570,7 @@ impl Inspection {
             files: now.files,
             expectations: now.expectations,
             services: now.services,
+            wanted: now.wanted,
             ends: self.ends,
             other,
             other_used: 0,
@@ -598,6 +639,7 @@ struct Conversation<'a> {
     has_spoken: &'a mut [bool; 2],
     app: &'a mut App,
     metadata: &'a mut Metadata,
+    sides: &'a mut Option<Box<Sides>>,
     is_swapped: bool,
     carrier: Carrier,
     /// Whose bytes the stream offers.
@@ -610,6 +652,7 @@ struct Conversation<'a> {
     files: &'a Files,
     expectations: &'a mut Expectations,
     services: &'a Services,
+    wanted: Option<&'a Wanted>,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -795,6 +838,8 @@ impl Conversation<'_> {
             files: self.files,
             expectations: self.expectations,
             found_inside: None,
+            wanted: self.wanted,
+            sides: self.sides,
         };
         let progress = call(parser, &mut context);
         if let Progress::Broken(event) = progress {

@@ -8,6 +8,7 @@
 //! dissectors (`parser.rs`), and its rows in `weir_common::{app, metadata}`. A protocol that is only named is
 //! one function in `recognise/` and one line in its table.
 
+pub mod buffers;
 pub mod config;
 pub mod overlap;
 mod inspect;
@@ -114,9 +115,10 @@ pub use cut_off::{CutOff, CutOffError};
 pub use expect::Expectation;
 pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
-pub use inspect::{Inspection, Inspector};
+pub use inspect::{Finished, Inspection, Inspector};
 pub use services::{Services, ServicesError};
 
+use buffers::{Buffer, Number, Side, Sides, Stage, Wanted};
 use expect::Expectations;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -234,9 +236,55 @@ pub struct Context<'a> {
     /// The flow is to be named by what was found inside of the dissector's protocol, which goes on as before; the
     /// dissector's own name is kept as the original one.
     pub found_inside: Option<App>,
+    /// Which parts of transactions signatures look into; none: nobody looks.
+    pub wanted: Option<&'a Wanted>,
+    /// Where those parts go; see [`Context::put`].
+    pub sides: &'a mut Option<Box<Sides>>,
 }
 
 impl Context<'_> {
+    /// Whether signatures look into a part: what only they need is not even made otherwise.
+    #[inline]
+    pub fn wants(&self, buffer: Buffer) -> bool {
+        self.wanted.is_some_and(|wanted| wanted.has(buffer))
+    }
+
+    /// What an end says in a transaction, to be told part by part; none where no signatures look.
+    pub fn side(&mut self, direction: Direction, transaction: u64) -> Option<&mut Side> {
+        self.wanted?;
+        Some(self.sides.get_or_insert_default().of(self.app, direction, transaction))
+    }
+
+    /// Tells a part of what an end says in a transaction, where signatures look into it.
+    #[inline]
+    pub fn put(&mut self, direction: Direction, transaction: u64, buffer: Buffer, bytes: &[u8]) {
+        if self.wants(buffer)
+            && let Some(side) = self.side(direction, transaction)
+        {
+            side.put(buffer, bytes);
+        }
+    }
+
+    /// Tells a number of what an end says in a transaction, where signatures look at it.
+    #[inline]
+    pub fn put_number(&mut self, direction: Direction, transaction: u64, number: Number, value: u64) {
+        if self.wanted.is_some_and(|wanted| wanted.has_number(number))
+            && let Some(side) = self.side(direction, transaction)
+        {
+            side.put_number(number, value);
+        }
+    }
+
+    /// So much is known of what an end says in a transaction: signatures may look into it. To be told of every
+    /// side at its end ([`Stage::Body`]), also of one without any part, since rules may ask for nothing more
+    /// than that it was there.
+    #[inline]
+    pub fn reached(&mut self, direction: Direction, transaction: u64, stage: Stage) {
+        if let Some(side) = self.side(direction, transaction) {
+            side.stage = side.stage.max(stage);
+        }
+    }
+
     /// Tells an event under the application's name, whose body `write` fills.
     pub fn tell(
         &mut self,
@@ -256,6 +304,10 @@ impl Context<'_> {
     pub fn anomaly(&mut self, event: &'static str, transaction: Option<u64>) {
         *self.malformed += 1;
         let (app, time, direction) = (self.app, self.time, self.direction);
+        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let sides = self.sides.get_or_insert_default();
+            sides.anomaly(app, direction, transaction.unwrap_or(buffers::NO_TRANSACTION), event);
+        }
         let Some(events) = self.events.as_deref_mut() else { return };
         let mut body = Vec::with_capacity(128);
         {
@@ -322,4 +374,9 @@ pub trait Dissector: Sized {
     fn ciphertext_after(&self, _direction: Direction) -> Option<u32> {
         None
     }
+
+    /// Asked when a signature has found something: what is known of a transaction whose event was not told yet, as
+    /// the body of that event. `direction` is that of the side that was looked into. Writes nothing where it knows
+    /// nothing of it (any more).
+    fn describe(&self, _direction: Direction, _transaction: u64, _out: &mut Vec<u8>) {}
 }

@@ -251,6 +251,14 @@ macro_rules! dissectors {
                     Parser::Named(_) => None,
                 }
             }
+
+            /// [`Dissector::describe`].
+            pub(super) fn describe(&self, direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+                match self {
+                    $(Parser::$name(parser) => parser.describe(direction, transaction, out),)*
+                    Parser::Named(_) => {}
+                }
+            }
         }
     };
 }

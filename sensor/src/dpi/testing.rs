@@ -154,7 +154,8 @@ impl Talk {
     pub(super) fn end(mut self) -> Told {
         let events = self.has_events.then_some(&mut self.events);
         let time = Timestamp(self.packets + 1);
-        let (app, metadata) = self.inspector.finish(self.slot.take(), time, events, &mut self.counters);
+        let finished = self.inspector.finish(self.slot.take(), time, events, &mut self.counters);
+        let (app, metadata) = (finished.app, finished.metadata);
         assert_eq!(self.inspector.held_bytes(), 0);
         assert_eq!(self.counters.events, self.events.len() as u64);
         let metadata = metadata.map(|metadata| *metadata).unwrap_or_default();

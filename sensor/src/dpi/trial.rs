@@ -3,6 +3,7 @@
 //! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
+use super::buffers::{Sides, Wanted};
 use super::config::{FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
 use super::file::Files;
@@ -30,6 +31,8 @@ pub(crate) struct Trial<D> {
     carrier: Carrier,
     ends: [End; 2],
     to_handshake_end: bool,
+    wanted: Wanted,
+    sides: Option<Box<Sides>>,
 }
 
 impl<D: Dissector> Trial<D> {
@@ -51,6 +54,8 @@ impl<D: Dissector> Trial<D> {
             carrier: Carrier::Stream,
             ends: [(Address::v4([192, 0, 2, 1]), 40_000), (Address::v4([192, 0, 2, 2]), 40_001)],
             to_handshake_end: false,
+            wanted: Wanted::all(),
+            sides: None,
         }
     }
 
@@ -152,6 +157,8 @@ impl<D: Dissector> Trial<D> {
             files: &self.files,
             expectations: &mut expectations,
             found_inside: None,
+            wanted: Some(&self.wanted),
+            sides: &mut self.sides,
             metadata: &mut self.metadata,
             events: Some(&mut self.events),
             malformed: &mut self.malformed,
@@ -184,6 +191,22 @@ impl<D: Dissector> Trial<D> {
         }
         for event in &self.events {
             text += &format!("{} {}\n", event.kind, String::from_utf8_lossy(&event.body));
+        }
+        text
+    }
+
+    /// What signatures would look into, one line per part: who, transaction, keyword, bytes.
+    pub(crate) fn told(&mut self) -> String {
+        let mut text = String::new();
+        for side in self.sides.iter_mut().flat_map(|sides| sides.iter_mut()) {
+            let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            for (buffer, bytes) in side.values() {
+                let (number, keyword) = (side.transaction, buffer.keyword());
+                text += &format!("{who} {number} {keyword} {}\n", bytes.escape_ascii());
+            }
+            for (number, value) in side.numbers() {
+                text += &format!("{who} {} {number:?} {value}\n", side.transaction);
+            }
         }
         text
     }

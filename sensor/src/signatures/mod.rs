@@ -10,6 +10,8 @@
 //! told, which for HTTP is when its response is complete. It never reads a clock.
 
 mod addresses;
+#[allow(dead_code)]
+mod app;
 mod buffers;
 mod compile;
 mod contents;

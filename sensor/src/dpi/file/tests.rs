@@ -30,6 +30,8 @@ fn told(files: &Files, act: impl FnOnce(&mut FileBody) -> bool) -> (Value, Strin
         files,
         expectations: &mut expectations,
         found_inside: None,
+        wanted: None,
+        sides: &mut None,
     };
     let mut body = FileBody::begin(b"/a.txt", Direction::Reverse, Some(3), &context).unwrap();
     let is_whole = act(&mut body);

@@ -665,6 +665,8 @@ fn a_body_is_skipped_not_read() {
         files: &files,
         expectations: &mut expectations,
         found_inside: None,
+        wanted: None,
+        sides: &mut None,
     };
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
     assert_eq!(http.inspect(head, &mut context), Progress::Used(head.len() + 1000));

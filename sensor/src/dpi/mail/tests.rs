@@ -28,6 +28,8 @@ fn read(message: &[u8], piece: usize) -> (serde_json::Value, Vec<Event>, Metadat
         files: &files,
         expectations: &mut expectations,
         found_inside: None,
+        wanted: None,
+        sides: &mut None,
     };
     let mut mail = Mail::begin(Direction::Forward, Some(0));
     for bytes in message.chunks(piece) {

@@ -1,0 +1,534 @@
+//! What one end says in a transaction, as the named parts that signatures look into.
+//!
+//! In: the parts, from the dissector that reads them, raw and in the order in which they are known. Out: the
+//! transaction's [`Side`]s, for whoever looks into them after each packet. Knows no rule: a set of [`Wanted`]
+//! parts says which are worth being copied, and without it nothing is kept at all.
+//!
+//! A side is told in stages: its head is complete, then its body. Most protocols have only one stage and are
+//! [`Sides::end`]ed at once. At [`SIDE_BYTES_MAX`] further parts are cut off, at [`SIDES_MAX`] the oldest side is
+//! taken for ended; both are counted.
+
+use std::ops::Range;
+use weir_common::app::App;
+use weir_common::net::Direction;
+
+/// Most bytes kept of one side; what is beyond is cut off.
+pub const SIDE_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of a body that are kept, as Suricata's `request-body-limit` and `response-body-limit`.
+pub const BODY_BYTES_MAX: usize = 100 << 10;
+/// Most sides of one flow that are open at once; at the limit the oldest counts as ended.
+pub const SIDES_MAX: usize = 32;
+/// Most values of one side; further ones are left out.
+pub const VALUES_MAX: usize = 4096;
+
+/// Number of what belongs to no transaction.
+pub const NO_TRANSACTION: u64 = u64::MAX;
+
+/// How much of a side is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Parts of its head.
+    #[default]
+    Begun,
+    /// Its head.
+    Head,
+    /// All that will be kept of it.
+    Body,
+}
+
+macro_rules! buffers {
+    ($($variant:ident $stage:ident $($name:literal)+;)*) => {
+        /// A named part of a transaction: Suricata's sticky buffers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        #[expect(missing_docs, reason = "each is named as the keyword beside it, which Suricata documents")]
+        pub enum Buffer { $($variant,)* }
+
+        impl Buffer {
+            /// How many there are.
+            pub const COUNT: usize = [$(Buffer::$variant),*].len();
+            /// All, by number.
+            pub const ALL: [Buffer; Buffer::COUNT] = [$(Buffer::$variant),*];
+
+            /// The buffer of a keyword; some have an older name as well.
+            pub fn of(keyword: &str) -> Option<Buffer> {
+                match keyword { $($($name)|+ => Some(Buffer::$variant),)* _ => None }
+            }
+
+            /// When its last value is known.
+            pub const fn stage(self) -> Stage {
+                match self { $(Buffer::$variant => Stage::$stage,)* }
+            }
+
+            /// Its keyword.
+            pub const fn keyword(self) -> &'static str {
+                match self { $(Buffer::$variant => [$($name),+][0],)* }
+            }
+        }
+    };
+}
+
+macro_rules! numbers {
+    ($($variant:ident $($name:literal)+;)*) => {
+        /// A named number of a transaction, which rules compare.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        #[expect(missing_docs, reason = "each is named as the keyword beside it, which Suricata documents")]
+        pub enum Number { $($variant,)* }
+
+        impl Number {
+            /// How many there are.
+            pub const COUNT: usize = [$(Number::$variant),*].len();
+
+            /// The number of a keyword; some have an older name as well.
+            pub fn of(keyword: &str) -> Option<Number> {
+                match keyword { $($($name)|+ => Some(Number::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+buffers! {
+    // The web.
+    HttpUri Head "http.uri";
+    HttpUriRaw Head "http.uri.raw";
+    HttpMethod Head "http.method";
+    HttpProtocol Head "http.protocol" "http_protocol";
+    HttpHost Head "http.host";
+    HttpHostRaw Head "http.host.raw";
+    HttpUserAgent Head "http.user_agent";
+    HttpReferer Head "http.referer" "http_referer";
+    HttpCookie Head "http.cookie";
+    HttpAccept Head "http.accept" "http_accept";
+    HttpAcceptLang Head "http.accept_lang" "http_accept_lang";
+    HttpAcceptEnc Head "http.accept_enc" "http_accept_enc";
+    HttpConnection Head "http.connection" "http_connection";
+    HttpContentType Head "http.content_type" "http_content_type";
+    HttpContentLen Head "http.content_len" "http_content_len";
+    HttpServer Head "http.server";
+    HttpLocation Head "http.location";
+    HttpStatCode Head "http.stat_code";
+    HttpStatMsg Head "http.stat_msg";
+    HttpStart Head "http.start" "http_start";
+    HttpHeader Head "http.header";
+    HttpHeaderRaw Head "http.header.raw";
+    HttpRequestHeader Head "http.request_header";
+    HttpResponseHeader Head "http.response_header";
+    HttpHeaderNames Head "http.header_names" "http_header_names";
+    HttpRequestLine Head "http.request_line" "http_request_line";
+    HttpResponseLine Head "http.response_line" "http_response_line";
+    HttpRequestBody Body "http.request_body";
+    HttpResponseBody Body "http.response_body";
+    Http2HeaderName Head "http2.header_name";
+    Http2Header Head "http2.header";
+    WebsocketPayload Head "websocket.payload";
+    // Files.
+    FileData Body "file.data" "file_data";
+    FileName Body "file.name";
+    FileMagic Body "file.magic";
+    FileMd5 Body "file.md5";
+    FileSha1 Body "file.sha1";
+    FileSha256 Body "file.sha256";
+    FileExtension Body "file.extension";
+    // Names.
+    DnsQuery Head "dns.query" "dns_query";
+    DnsQueriesRrname Head "dns.queries.rrname";
+    DnsResponseRrname Head "dns.response.rrname";
+    DnsAnswersRrname Head "dns.answers.rrname";
+    DnsAuthoritiesRrname Head "dns.authorities.rrname";
+    DnsAdditionalsRrname Head "dns.additionals.rrname";
+    MdnsQueriesRrname Head "mdns.queries.rrname";
+    MdnsResponseRrname Head "mdns.response.rrname";
+    MdnsAnswersRrname Head "mdns.answers.rrname";
+    MdnsAuthoritiesRrname Head "mdns.authorities.rrname";
+    MdnsAdditionalsRrname Head "mdns.additionals.rrname";
+    LlmnrQueriesRrname Head "llmnr.queries.rrname";
+    LlmnrResponseRrname Head "llmnr.response.rrname";
+    LlmnrAnswersRrname Head "llmnr.answers.rrname";
+    LlmnrAuthoritiesRrname Head "llmnr.authorities.rrname";
+    LlmnrAdditionalsRrname Head "llmnr.additionals.rrname";
+    // Cryptography.
+    TlsSni Head "tls.sni" "tls_sni";
+    TlsCertSubject Head "tls.cert_subject" "tls_cert_subject" "tls.subject";
+    TlsCertIssuer Head "tls.cert_issuer" "tls_cert_issuer" "tls.issuerdn";
+    TlsCertSerial Head "tls.cert_serial" "tls_cert_serial";
+    TlsCertFingerprint Head "tls.cert_fingerprint" "tls_cert_fingerprint";
+    TlsCerts Head "tls.certs";
+    TlsSubjectaltname Head "tls.subjectaltname";
+    TlsAlpn Head "tls.alpn";
+    TlsRandom Head "tls.random";
+    TlsRandomTime Head "tls.random_time";
+    TlsRandomBytes Head "tls.random_bytes";
+    Ja3Hash Head "ja3.hash" "ja3_hash";
+    Ja3String Head "ja3.string" "ja3_string";
+    Ja3sHash Head "ja3s.hash";
+    Ja3sString Head "ja3s.string";
+    Ja4Hash Head "ja4.hash";
+    QuicSni Head "quic.sni";
+    QuicUa Head "quic.ua" "quic.user_agent";
+    QuicVersion Head "quic.version";
+    QuicCyuHash Head "quic.cyu.hash";
+    QuicCyuString Head "quic.cyu.string";
+    SshProto Head "ssh.proto" "ssh_proto";
+    SshSoftware Head "ssh.software" "ssh_software";
+    SshHassh Head "ssh.hassh";
+    SshHasshString Head "ssh.hassh.string";
+    SshHasshServer Head "ssh.hassh.server";
+    SshHasshServerString Head "ssh.hassh.server.string";
+    IkeInitSpi Head "ike.init_spi";
+    IkeRespSpi Head "ike.resp_spi";
+    IkeVendor Head "ike.vendor";
+    IkeNoncePayload Head "ike.nonce_payload";
+    IkeKeyExchangePayload Head "ike.key_exchange_payload";
+    // Mail and files.
+    SmtpHelo Head "smtp.helo";
+    SmtpMailFrom Head "smtp.mail_from";
+    SmtpRcptTo Head "smtp.rcpt_to";
+    EmailFrom Head "email.from";
+    EmailTo Head "email.to";
+    EmailCc Head "email.cc";
+    EmailSubject Head "email.subject";
+    EmailDate Head "email.date";
+    EmailMessageId Head "email.message_id";
+    EmailXMailer Head "email.x_mailer";
+    EmailUrl Head "email.url";
+    EmailReceived Head "email.received";
+    EmailBodyMd5 Head "email.body_md5";
+    FtpCommand Head "ftp.command";
+    FtpCommandData Head "ftp.command_data";
+    FtpReply Head "ftp.reply";
+    FtpCompletionCode Head "ftp.completion_code";
+    FtpDynamicPort Head "ftp.dynamic_port";
+    FtpdataCommand Head "ftpdata_command";
+    // Windows and identity.
+    SmbNamedPipe Head "smb.named_pipe" "smb_named_pipe";
+    SmbShare Head "smb.share" "smb_share";
+    SmbNtlmsspUser Head "smb.ntlmssp_user";
+    SmbNtlmsspDomain Head "smb.ntlmssp_domain";
+    DcerpcStubData Head "dcerpc.stub_data" "dce_stub_data";
+    Krb5Cname Head "krb5.cname" "krb5_cname";
+    Krb5Sname Head "krb5.sname" "krb5_sname";
+    LdapRequestDn Head "ldap.request.dn";
+    LdapResponsesDn Head "ldap.responses.dn";
+    LdapRequestAttributeType Head "ldap.request.attribute_type";
+    LdapResponsesAttributeType Head "ldap.responses.attribute_type";
+    LdapResponsesMessage Head "ldap.responses.message";
+    SnmpCommunity Head "snmp.community";
+    SnmpUsm Head "snmp.usm";
+    // Voice.
+    SipMethod Head "sip.method";
+    SipUri Head "sip.uri";
+    SipProtocol Head "sip.protocol";
+    SipStatCode Head "sip.stat_code";
+    SipStatMsg Head "sip.stat_msg";
+    SipRequestLine Head "sip.request_line";
+    SipResponseLine Head "sip.response_line";
+    SipFrom Head "sip.from";
+    SipTo Head "sip.to";
+    SipVia Head "sip.via";
+    SipUserAgent Head "sip.user_agent";
+    SipContentType Head "sip.content_type";
+    SipContentLength Head "sip.content_length";
+    SdpOrigin Head "sdp.origin";
+    SdpSessionName Head "sdp.session_name";
+    SdpSessionInfo Head "sdp.session_info";
+    SdpUri Head "sdp.uri";
+    SdpEmail Head "sdp.email";
+    SdpPhoneNumber Head "sdp.phone_number";
+    SdpConnectionData Head "sdp.connection_data";
+    SdpBandwidth Head "sdp.bandwidth";
+    SdpTime Head "sdp.time";
+    SdpRepeatTime Head "sdp.repeat_time";
+    SdpTimezone Head "sdp.timezone";
+    SdpEncryptionKey Head "sdp.encryption_key";
+    SdpAttribute Head "sdp.attribute";
+    SdpMediaMedia Head "sdp.media.media";
+    SdpMediaSessionInfo Head "sdp.media.session_info";
+    SdpMediaConnectionData Head "sdp.media.connection_data";
+    SdpMediaEncryptionKey Head "sdp.media.encryption_key";
+    // Data and messages.
+    MqttConnectClientid Head "mqtt.connect.clientid";
+    MqttConnectUsername Head "mqtt.connect.username";
+    MqttConnectPassword Head "mqtt.connect.password";
+    MqttConnectWilltopic Head "mqtt.connect.willtopic";
+    MqttConnectWillmessage Head "mqtt.connect.willmessage";
+    MqttConnectProtocolString Head "mqtt.connect.protocol_string";
+    MqttPublishTopic Head "mqtt.publish.topic";
+    MqttPublishMessage Head "mqtt.publish.message";
+    MqttSubscribeTopic Head "mqtt.subscribe.topic";
+    MqttUnsubscribeTopic Head "mqtt.unsubscribe.topic";
+    RfbName Head "rfb.name";
+    PgsqlQuery Head "pgsql.query";
+    // Industry.
+    Dnp3Data Head "dnp3_data";
+    EnipProductName Head "enip.product_name";
+    EnipServiceName Head "enip.service_name";
+    CipAttribute Head "cip.attribute";
+}
+
+numbers! {
+    // The web.
+    Http2ErrorCode "http2.errorcode";
+    Http2FrameType "http2.frametype";
+    Http2Priority "http2.priority";
+    Http2Window "http2.window";
+    // Files.
+    FileSize "filesize";
+    // Names.
+    DnsOpcode "dns.opcode";
+    DnsRcode "dns.rcode";
+    DnsRrtype "dns.rrtype";
+    // Windows and identity.
+    DcerpcOpnum "dcerpc.opnum" "dce_opnum";
+    SnmpVersion "snmp.version";
+    // Data and messages.
+    MqttProtocolVersion "mqtt.protocol_version";
+    MqttReasonCode "mqtt.reason_code" "mqtt.connack.return_code";
+}
+
+/// Which parts are worth being kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    buffers: Bits,
+    numbers: Bits,
+    /// Somebody looks at what is odd (`app-layer-event`).
+    pub anomalies: bool,
+}
+
+type Bits = [u64; 8];
+
+const _: () = assert!(Buffer::COUNT <= 512 && Number::COUNT <= 512, "Bits holds 512");
+
+impl Wanted {
+    /// Everything.
+    pub fn all() -> Wanted {
+        Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true }
+    }
+
+    /// This one is.
+    pub fn want(&mut self, buffer: Buffer) {
+        set(&mut self.buffers, buffer as u16);
+    }
+
+    /// This one is.
+    pub fn want_number(&mut self, number: Number) {
+        set(&mut self.numbers, number as u16);
+    }
+
+    /// Whether it is.
+    #[inline]
+    pub fn has(&self, buffer: Buffer) -> bool {
+        has(&self.buffers, buffer as u16)
+    }
+
+    /// Whether it is.
+    #[inline]
+    pub fn has_number(&self, number: Number) -> bool {
+        has(&self.numbers, number as u16)
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        *self == Wanted::default()
+    }
+}
+
+fn set(bits: &mut Bits, at: u16) {
+    if let Some(word) = bits.get_mut(usize::from(at / 64)) {
+        *word |= 1 << (at % 64);
+    }
+}
+
+#[inline]
+fn has(bits: &Bits, at: u16) -> bool {
+    bits.get(usize::from(at / 64)).is_some_and(|word| word & 1 << (at % 64) != 0)
+}
+
+/// A part and where its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    buffer: Buffer,
+    range: Range<u32>,
+}
+
+/// What one end says in a transaction.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// Application of the dissector.
+    pub app: App,
+    /// Who says it, in the dissector's view.
+    pub direction: Direction,
+    /// Number of the transaction in its flow.
+    pub transaction: u64,
+    /// How much of it is known.
+    pub stage: Stage,
+    /// How much was looked into by signatures, and what they found out: theirs.
+    pub looked: Looked,
+    /// What was cut off or left out at a limit.
+    pub is_cut: bool,
+    bytes: Vec<u8>,
+    values: Vec<Value>,
+    numbers: Vec<(Number, u64)>,
+    anomalies: Vec<&'static str>,
+}
+
+/// What signatures remember of a side.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// Up to which stage it was looked into.
+    pub stage: Stage,
+    /// Values that were searched for patterns.
+    pub values: usize,
+    /// Anomalies that were looked at.
+    pub anomalies: usize,
+    /// Signatures that may match when more is known.
+    pub candidates: Vec<u32>,
+    /// Signatures that matched.
+    pub matched: Vec<u32>,
+}
+
+impl Side {
+    fn new(app: App, direction: Direction, transaction: u64) -> Side {
+        Side {
+            app,
+            direction,
+            transaction,
+            stage: Stage::Begun,
+            looked: Looked::default(),
+            is_cut: false,
+            bytes: Vec::new(),
+            values: Vec::new(),
+            numbers: Vec::new(),
+            anomalies: Vec::new(),
+        }
+    }
+
+    /// Tells a part.
+    pub fn put(&mut self, buffer: Buffer, bytes: &[u8]) {
+        if self.values.len() >= VALUES_MAX {
+            self.is_cut = true;
+            return;
+        }
+        let begin = self.bytes.len();
+        self.append(bytes);
+        let range = begin as u32..self.bytes.len() as u32;
+        self.values.push(Value { buffer, range });
+    }
+
+    /// More bytes of the part that was told last: it grows with what follows ([`BODY_BYTES_MAX`]). Begins it where
+    /// another was told last. False: no more is wanted.
+    pub fn grow(&mut self, buffer: Buffer, bytes: &[u8]) -> bool {
+        let is_last = self.values.last().is_some_and(|last| last.buffer == buffer);
+        if !is_last {
+            self.put(buffer, &[]);
+        }
+        let have = self.values.last().map_or(0, |last| last.range.len());
+        let room = BODY_BYTES_MAX.saturating_sub(have);
+        self.append(bytes.get(..room).unwrap_or(bytes));
+        let end = self.bytes.len() as u32;
+        if let Some(last) = self.values.last_mut() {
+            last.range.end = end;
+        }
+        bytes.len() < room
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let room = SIDE_BYTES_MAX.saturating_sub(self.bytes.len());
+        self.is_cut |= bytes.len() > room;
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// Tells a number.
+    pub fn put_number(&mut self, number: Number, value: u64) {
+        if self.numbers.len() < VALUES_MAX {
+            self.numbers.push((number, value));
+        }
+    }
+
+    /// The values of all parts, in the order in which they were told.
+    pub fn values(&self) -> impl Iterator<Item = (Buffer, &[u8])> {
+        self.values.iter().map(|value| (value.buffer, self.slice(value)))
+    }
+
+    /// The values of a part.
+    pub fn values_of(&self, buffer: Buffer) -> impl Iterator<Item = &[u8]> {
+        self.values.iter().filter(move |value| value.buffer == buffer).map(|value| self.slice(value))
+    }
+
+    /// The values of a number.
+    pub fn numbers_of(&self, number: Number) -> impl Iterator<Item = u64> {
+        self.numbers.iter().filter(move |(have, _)| *have == number).map(|(_, value)| *value)
+    }
+
+    /// The values of all numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = (Number, u64)> {
+        self.numbers.iter().copied()
+    }
+
+    /// What was odd, in the dissector's words.
+    pub fn anomalies(&self) -> &[&'static str] {
+        &self.anomalies
+    }
+
+    fn slice(&self, value: &Value) -> &[u8] {
+        self.bytes.get(value.range.start as usize..value.range.end as usize).unwrap_or_default()
+    }
+}
+
+/// The sides of one flow that are open or were not looked into yet.
+#[derive(Clone, Debug, Default)]
+pub struct Sides {
+    list: Vec<Side>,
+    /// Something was told since signatures looked.
+    pub is_fresh: bool,
+}
+
+impl Sides {
+    /// What an end says in a transaction, begun if need be.
+    pub fn of(&mut self, app: App, direction: Direction, transaction: u64) -> &mut Side {
+        self.is_fresh = true;
+        let is_it =
+            |side: &Side| side.direction == direction && side.transaction == transaction && side.app == app;
+        let at = match self.list.iter().rposition(is_it) {
+            Some(at) => at,
+            None => {
+                if self.list.len() >= SIDES_MAX
+                    && let Some(oldest) = self.list.iter_mut().find(|side| side.stage < Stage::Body)
+                {
+                    oldest.stage = Stage::Body;
+                    oldest.is_cut = true;
+                }
+                self.list.push(Side::new(app, direction, transaction));
+                self.list.len() - 1
+            }
+        };
+        &mut self.list[at]
+    }
+
+    /// Tells that something is odd, which need not be a transaction's.
+    pub fn anomaly(&mut self, app: App, direction: Direction, transaction: u64, event: &'static str) {
+        let side = self.of(app, direction, transaction);
+        if side.anomalies.len() < VALUES_MAX {
+            side.anomalies.push(event);
+        }
+    }
+
+    /// The sides, oldest first.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        self.list.iter_mut()
+    }
+
+    /// Forgets what was looked into to its end.
+    pub fn tidy(&mut self) {
+        self.is_fresh = false;
+        self.list.retain(|side| side.looked.stage < Stage::Body);
+    }
+
+    /// The flow has ended: nothing more will come of any side.
+    pub fn end_all(&mut self) {
+        for side in &mut self.list {
+            side.stage = Stage::Body;
+            self.is_fresh = true;
+        }
+    }
+}
