@@ -182,9 +182,7 @@ mod tests {
         let (code, _) = source.split_once("#[cfg(test)]").unwrap_or((source, ""));
         let mut names: Vec<String> = code
             .split('"')
-            .filter(|text| {
-                text.starts_with(prefix) && text.len() > prefix.len() && !text.contains(char::is_whitespace)
-            })
+            .filter(|text| text.starts_with(prefix) && text.len() > prefix.len() && !text.contains(char::is_whitespace))
             .map(str::to_owned)
             .collect();
         names.sort_unstable();
@@ -204,10 +202,7 @@ mod tests {
         assert_eq!(decode_event("ipv4.trunc_pkt"), trunc);
         assert_eq!(decode_event("IPV4.Trunc_pkt"), trunc);
         assert_eq!(engine_event("decoder.ipv4.trunc_pkt"), trunc);
-        assert_eq!(
-            stream_event("reassembly_seq_gap"),
-            Ok(PacketTest::StreamEvent("stream.reassembly_seq_gap"))
-        );
+        assert_eq!(stream_event("reassembly_seq_gap"), Ok(PacketTest::StreamEvent("stream.reassembly_seq_gap")));
         assert_eq!(engine_event("stream.reassembly_seq_gap"), stream_event("reassembly_seq_gap"));
         for wrong in ["", "ipv4", "decoder.ipv4.trunc_pkt", "ppp.wrong_type", "é"] {
             assert!(decode_event(wrong).is_err() && stream_event(wrong).is_err(), "{wrong}");
@@ -221,10 +216,7 @@ mod tests {
             let (protocol, apps, event) = (protocol.to_owned(), apps.to_vec(), event.to_owned());
             Ok(AppLayerEvent::Transaction { protocol, apps, event })
         };
-        assert_eq!(
-            app_layer_event_of("tls.invalid_sni_type"),
-            transaction("tls", &[App::Tls], "invalid_sni_type")
-        );
+        assert_eq!(app_layer_event_of("tls.invalid_sni_type"), transaction("tls", &[App::Tls], "invalid_sni_type"));
         assert_eq!(app_layer_event_of("http.a"), transaction("http", &[App::Http], "a"));
         assert_eq!(app_layer_event_of("file.a"), transaction("file", &[], "a"));
         assert_eq!(
@@ -233,24 +225,6 @@ mod tests {
         );
         for wrong in ["", "x", ".", "tls.", ".x", "nothing.x", &format!("tls.{}", "x".repeat(50))] {
             assert!(app_layer_event_of(wrong).is_err(), "{wrong}");
-        }
-    }
-}
-
-impl AppLayerEvent {
-    /// The event's name without the application's.
-    pub(in crate::signatures) fn name(&self) -> &str {
-        match self {
-            AppLayerEvent::Recognition(name) => name,
-            AppLayerEvent::Transaction { event, .. } => event,
-        }
-    }
-
-    /// Whether it may be an event of this application.
-    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
-        match self {
-            AppLayerEvent::Recognition(_) => true,
-            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
         }
     }
 }

@@ -4,9 +4,9 @@
 //! streams are followed by [`StreamSizes`], which the caller keeps with the flow if a rule asks. Deliberately absent:
 //! what flows carried in slices that were told already: after the active timeout their counts begin anew.
 
-use super::PacketTest;
 use super::app_protocol::AppFacts;
 use super::number::{UintTest, Width, shown};
+use super::PacketTest;
 use crate::decode::{Packet, Transport};
 use crate::flow::Flow;
 use weir_common::net::Direction;
@@ -19,25 +19,25 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What is known of a packet's flow, the packet included.
 #[derive(Clone, Copy, Debug)]
-pub struct FlowFacts {
+pub(in crate::signatures) struct FlowFacts {
     /// Which way the packet goes.
-    pub direction: Direction,
+    pub(in crate::signatures) direction: Direction,
     /// Packets to the server, and to the client.
-    pub packets: [u64; 2],
+    pub(in crate::signatures) packets: [u64; 2],
     /// Octets of the frames, likewise.
-    pub octets: [u64; 2],
+    pub(in crate::signatures) octets: [u64; 2],
     /// Time of the first packet, and of the last.
-    pub start: Timestamp,
-    pub last: Timestamp,
+    pub(in crate::signatures) start: Timestamp,
+    pub(in crate::signatures) last: Timestamp,
     /// See [`StreamSizes`]; `None` where nobody follows them.
-    pub stream_sizes: Option<[u32; 2]>,
+    pub(in crate::signatures) stream_sizes: Option<[u32; 2]>,
     /// What its application is.
-    pub apps: AppFacts,
+    pub(in crate::signatures) apps: AppFacts,
 }
 
 impl FlowFacts {
     /// What the flow table knows; sizes of streams and the application are the caller's to add.
-    pub fn of<A>(flow: &Flow<A>, direction: Direction) -> FlowFacts {
+    pub(in crate::signatures) fn of<A>(flow: &Flow<A>, direction: Direction) -> FlowFacts {
         let (there, back) = (flow.stats(Direction::Forward), flow.stats(Direction::Reverse));
         FlowFacts {
             direction,

@@ -21,12 +21,10 @@ mod rpc;
 #[cfg(test)]
 mod tests;
 
-pub use app_protocol::{AppFacts, AppKnown};
-pub(super) use app_protocol::suricata_apps;
+pub(super) use app_protocol::{AppFacts, AppKnown, suricata_apps};
 pub(super) use effectless::effectless;
 pub(super) use events::{AppLayerEvent, app_layer_event, packet_of};
-pub use flow::FlowFacts;
-pub(super) use flow::StreamSizes;
+pub(super) use flow::{FlowFacts, StreamSizes};
 pub(super) use header::HeaderBuffer;
 pub(super) use number::{UintTest, UintsTest, Width};
 pub(super) use requires::requires;
@@ -84,9 +82,7 @@ impl PacketTest {
             return Some(test.map(|test| PacketTest::Number(field, test)));
         }
         if let Some(checksum) = Checksum::of(&option.name) {
-            return Some(
-                words(option).and_then(|text| said(option, checksum.parse(&text))).map(PacketTest::Checksum),
-            );
+            return Some(words(option).and_then(|text| said(option, checksum.parse(&text))).map(PacketTest::Checksum));
         }
         let read: fn(&str, &str) -> Result<PacketTest, String> = match option.name.as_str() {
             "sameip" => {
@@ -97,11 +93,7 @@ impl PacketTest {
             }
             "ipopts" => |_, text| IpOption::parse(text).map(PacketTest::IpOption),
             "vlan.id" => |_, text| vlans(text),
-            "flow.pkts"
-            | "flow.pkts_toserver"
-            | "flow.pkts_toclient"
-            | "flow.bytes"
-            | "flow.bytes_toserver"
+            "flow.pkts" | "flow.pkts_toserver" | "flow.pkts_toclient" | "flow.bytes" | "flow.bytes_toserver"
             | "flow.bytes_toclient" => |name, text| {
                 flow::count(name, text).map(|(count, side, test)| PacketTest::FlowCount(count, side, test))
             },
@@ -180,10 +172,7 @@ fn vlans(text: &str) -> Result<PacketTest, String> {
     }
     let layers = crate::decode::VLAN_LAYERS as i32;
     if test.place().is_some_and(|place| !(-layers..layers).contains(&place)) {
-        return Err(format!(
-            "a packet has at most {layers} VLANs: expected a place from -{layers} to {}",
-            layers - 1
-        ));
+        return Err(format!("a packet has at most {layers} VLANs: expected a place from -{layers} to {}", layers - 1));
     }
     Ok(PacketTest::Vlans(Box::new(test)))
 }

@@ -224,10 +224,7 @@ impl Reader<'_> {
         if is_sound {
             return Ok(UintTest::Range { from, to, is_negated: false });
         }
-        Err(format!(
-            "every number passes this comparison with {value}, or none: they go from 0 to {}",
-            self.max
-        ))
+        Err(format!("every number passes this comparison with {value}, or none: they go from 0 to {}", self.max))
     }
 
     fn bits(&mut self) -> Result<UintTest, String> {
@@ -258,8 +255,7 @@ impl Reader<'_> {
             let value = u64::from_str_radix(digits, 16).ok().filter(|value| *value <= self.max);
             return value.ok_or(too_large);
         }
-        let digits =
-            self.rest.len() - self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+        let digits = self.rest.len() - self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
         let (digits, rest) = self.rest.split_at(digits);
         if digits.is_empty() {
             return Err(format!("expected a number, not `{}`", shown(self.rest)));
@@ -270,8 +266,8 @@ impl Reader<'_> {
     }
 
     fn unit(&mut self) -> u64 {
-        for (name, factor) in [("kib", 10), ("kb", 10), ("mib", 20), ("mb", 20), ("gib", 30), ("gb", 30)]
-            .map(|(n, f)| (n, 1 << f))
+        for (name, factor) in
+            [("kib", 10), ("kb", 10), ("mib", 20), ("mb", 20), ("gib", 30), ("gb", 30)].map(|(n, f)| (n, 1 << f))
         {
             if self.rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)) {
                 self.rest = self.rest.get(name.len()..).unwrap_or_default();
@@ -310,10 +306,7 @@ enum Index {
     All,
     AllOrAbsent,
     OrAbsent,
-    At {
-        place: i32,
-        or_outside: bool,
-    },
+    At { place: i32, or_outside: bool },
     /// How many pass.
     Matches(UintTest),
     /// How many there are.
@@ -403,7 +396,9 @@ impl UintsTest {
                 (is_complete || number.is_minimum())
                     && number.has(values.filter(|value| passes(*value)).count() as u64)
             }
-            Index::Count(number) => (is_complete || number.is_minimum()) && number.has(values.count() as u64),
+            Index::Count(number) => {
+                (is_complete || number.is_minimum()) && number.has(values.count() as u64)
+            }
             Index::At { place, or_outside } => {
                 let at = if place < 0 { to + i64::from(place) } else { from + i64::from(place) };
                 if (from..to).contains(&at) {
@@ -507,41 +502,9 @@ mod tests {
     #[test]
     fn what_every_number_passes_or_none_is_an_error() {
         for wrong in [
-            "",
-            " ",
-            "x",
-            "<0",
-            ">255",
-            ">=0",
-            "<=255",
-            "5<>5",
-            "5-6",
-            "6-3",
-            "-5",
-            "5-",
-            "<",
-            "1.5",
-            "256",
-            "5 6",
-            "!",
-            "=",
-            "<>5",
-            "1!",
-            ">10<>10",
-            "&",
-            "&3",
-            "&3=",
-            "&3=4",
-            "0x",
-            "0xg",
-            "0x100",
-            "1kb",
-            "<-5",
-            "==5",
-            "=3-6",
-            "! 3-6",
-            "18446744073709551616",
-            "0x10000000000000000",
+            "", " ", "x", "<0", ">255", ">=0", "<=255", "5<>5", "5-6", "6-3", "-5", "5-", "<", "1.5", "256", "5 6",
+            "!", "=", "<>5", "1!", ">10<>10", "&", "&3", "&3=", "&3=4", "0x", "0xg", "0x100", "1kb", "<-5", "==5", "=3-6",
+            "! 3-6", "18446744073709551616", "0x10000000000000000",
         ] {
             assert!(u8(wrong).is_err(), "{wrong}");
         }
@@ -561,9 +524,7 @@ mod tests {
     #[test]
     fn inclusive_ranges_have_their_ends() {
         let test = UintTest::parse_inclusive("3-6", Width::U8).unwrap();
-        assert!(
-            [3, 6].iter().all(|number| test.has(*number)) && ![2, 7].iter().any(|number| test.has(*number))
-        );
+        assert!([3, 6].iter().all(|number| test.has(*number)) && ![2, 7].iter().any(|number| test.has(*number)));
         assert!(UintTest::parse_inclusive("3-3", Width::U8).is_err());
     }
 
@@ -572,9 +533,7 @@ mod tests {
         let names = [("text", 1), ("binary", 2), ("ping", 9)];
         let named = |text| UintTest::parse_named(text, Width::U8, &names);
         assert!(named("text").unwrap().has(1) && !named("Text").unwrap().has(2));
-        assert!(
-            named("!ping").unwrap().has(1) && !named("!ping").unwrap().has(9) && named("! 9").unwrap().has(8)
-        );
+        assert!(named("!ping").unwrap().has(1) && !named("!ping").unwrap().has(9) && named("! 9").unwrap().has(8));
         assert!(named(">2").unwrap().has(9) && named("pong").is_err() && named("").is_err());
         let bits = |text| UintTest::parse_bits(text, Width::U8, &[("fin", 0x80), ("comp", 0x40), ("res", 1)]);
         for (text, inside, outside) in [
@@ -634,18 +593,7 @@ mod tests {
             assert_eq!(has(text, values, false), now, "{text} {values:?}");
             assert_eq!(has(text, values, true), once_complete, "{text} {values:?}");
         }
-        for wrong in [
-            "",
-            "5,x",
-            "5,any,1",
-            "5,any,1:2,3",
-            "5,any,2:1",
-            "5,any,-1:-2",
-            "count",
-            "count 1,any",
-            "5,nb",
-            "5,",
-        ] {
+        for wrong in ["", "5,x", "5,any,1", "5,any,1:2,3", "5,any,2:1", "5,any,-1:-2", "count", "count 1,any", "5,nb", "5,"] {
             assert!(UintsTest::parse(wrong, Width::U16).is_err(), "{wrong}");
         }
     }
