@@ -58,6 +58,10 @@ impl<'a> LinkHeader<'a> {
         LinkHeader { kind, bytes }
     }
 
+    pub(super) fn kind(&self) -> LinkType {
+        self.kind
+    }
+
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -16,6 +16,8 @@ mod buffers;
 mod compile;
 mod contents;
 mod numbers;
+#[allow(dead_code, reason = "the engine does not use it yet")]
+mod patterns;
 mod prefilter;
 mod threshold;
 
@@ -24,6 +26,7 @@ mod tests;
 
 pub use addresses::networks;
 pub use contents::STEPS_MAX;
+pub use patterns::{Choice as PatternChoice, library as pattern_library, load as load_pattern_library};
 pub use threshold::{ENTRIES_MAX, Matched, Window, WindowKey, Windows};
 
 use crate::decode::{Packet, Transport};
