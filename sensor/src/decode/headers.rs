@@ -13,6 +13,8 @@ const HEADER_BYTES_MAX: usize = 60;
 const V6_BYTES: usize = 40;
 /// An Ethernet header without tags, in bytes.
 const ETHERNET_BYTES: usize = 14;
+/// Most 802.1Q identifiers that [`Packet::vlan_layers`] gives; further ones are left out.
+pub const VLAN_LAYERS: usize = 3;
 
 impl<'a> Packet<'a> {
     /// The IP header: of IPv4 with its options, of IPv6 with the extension headers that were passed over. `None` where
@@ -46,6 +48,21 @@ impl<'a> Packet<'a> {
             }
             _ => None,
         }
+    }
+
+    /// 802.1Q identifiers, outermost first, and how many there are: one whose number is 0 counts, too, unless the packet
+    /// came in a tunnel or without its link header.
+    pub fn vlan_layers(&self) -> ([u16; VLAN_LAYERS], usize) {
+        let mut ids = [0; VLAN_LAYERS];
+        let layers = match self.tunnel_depth {
+            0 => self.link.vlans(&mut ids),
+            _ => None,
+        };
+        let layers = layers.unwrap_or_else(|| {
+            let kept = self.vlans.iter().filter(|vlan| **vlan != 0);
+            ids.iter_mut().zip(kept).map(|(id, vlan)| *id = *vlan).count()
+        });
+        (ids, layers)
     }
 
     /// What follows an IPv6 header and its extension headers, padding included. A fragment header is passed over as

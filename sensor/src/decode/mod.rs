@@ -30,6 +30,7 @@ mod tests;
 pub use arp::{Arp, arp, arp_in_gre};
 pub use events::{DecodeEvent, events};
 pub use fragments::EarlyFragments;
+pub use headers::VLAN_LAYERS;
 pub use link::LinkHeader;
 
 use crate::capture::Frame;
