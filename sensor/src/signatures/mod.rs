@@ -23,6 +23,8 @@ mod app;
 mod compile;
 mod contents;
 mod numbers;
+#[allow(dead_code, reason = "the engine does not use it yet")]
+mod patterns;
 #[allow(dead_code, unused_imports, reason = "compile.rs is about to take these tests over from numbers.rs")]
 mod packet;
 mod prefilter;
