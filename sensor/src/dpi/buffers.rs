@@ -60,6 +60,19 @@ macro_rules! buffers {
                 match self { $(Buffer::$variant => Stage::$stage,)* }
             }
 
+            /// Whether a transaction's side may have several values of it, each looked at for itself.
+            pub fn is_multiple(self) -> bool {
+                let keyword = self.keyword();
+                let families = ["dns.", "mdns.", "llmnr.", "file.", "email.", "ldap.", "mqtt.", "sdp.", "frame:", "http2."];
+                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer"];
+                let names = [
+                    "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
+                    "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                ];
+                !single.contains(&keyword)
+                    && (names.contains(&keyword) || families.iter().any(|family| keyword.starts_with(family)))
+            }
+
             /// Its keyword.
             pub const fn keyword(self) -> &'static str {
                 match self { $(Buffer::$variant => [$($name),+][0],)* }
