@@ -115,7 +115,6 @@ pub use cut_off::{CutOff, CutOffError};
 pub use expect::Expectation;
 pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
-pub(crate) use http::uri::normalized_uri;
 pub use inspect::{Finished, Inspection, Inspector};
 pub use services::{Services, ServicesError};
 

@@ -5,7 +5,7 @@
 
 use super::shown;
 use crate::dpi::buffers::{Buffer, Number, Side, Wanted};
-use crate::signatures::numbers::Numbers;
+use crate::signatures::packet::{UintTest, Width};
 use std::ops::RangeInclusive;
 
 /// Bytes of a UUID's text, with hyphens.
@@ -24,7 +24,7 @@ pub(in crate::signatures) enum Test {
 pub(in crate::signatures) struct Interface {
     /// In lower case with hyphens.
     uuid: String,
-    version: Option<Numbers>,
+    version: Option<UintTest>,
     /// Binds that are no first fragments count as well.
     any_fragment: bool,
 }
@@ -34,7 +34,7 @@ pub(in crate::signatures) struct Interface {
 pub(in crate::signatures) enum Operations {
     /// Any of these, which have their ends in them.
     List(Vec<RangeInclusive<u32>>),
-    Compared(Numbers),
+    Compared(UintTest),
 }
 
 /// Reads an option; none: it is none of these keywords.
@@ -157,13 +157,8 @@ impl Operations {
 }
 
 /// A comparison of a number of 16 bits.
-fn compared(text: &str) -> Result<Numbers, String> {
-    let plain = text.strip_prefix('=').unwrap_or(text);
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let is_narrow = digits.parse::<u32>().is_ok_and(|number| number <= u32::from(u16::MAX));
-    Numbers::parse(plain)
-        .filter(|_| is_narrow && !matches!(text, ">65535" | ">=0" | "<=65535"))
-        .ok_or_else(|| format!("`{}` is not a comparison with a number from 0 to 65535", shown(text)))
+fn compared(text: &str) -> Result<UintTest, String> {
+    UintTest::parse(text, Width::U16)
 }
 
 #[cfg(test)]
