@@ -13,6 +13,8 @@ mod addresses;
 mod buffers;
 mod compile;
 mod contents;
+#[allow(dead_code)]
+mod matches;
 mod numbers;
 mod prefilter;
 mod threshold;
