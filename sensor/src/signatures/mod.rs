@@ -21,14 +21,12 @@ mod addresses;
 pub mod alert;
 mod app;
 mod compile;
-pub mod config;
-mod engine;
-mod marks;
+mod contents;
+#[allow(dead_code)]
 mod matches;
-mod packet;
-mod patterns;
-mod rules;
-mod state;
+mod numbers;
+mod prefilter;
+mod threshold;
 
 #[cfg(test)]
 mod tests;

@@ -57,7 +57,11 @@ pub(super) enum Fast {
 enum Search {
     Exact(Box<memmem::Finder<'static>>),
     /// The rarest byte in both cases, and where it stands in the content.
-    AnyCase { byte: u8, upper: u8, at: usize },
+    AnyCase {
+        byte: u8,
+        upper: u8,
+        at: usize,
+    },
     Byte(u8),
 }
 
@@ -265,7 +269,8 @@ impl Content {
             depth if depth >= begin.saturating_add(u64::from(length)) => u32::try_from(depth).ok(),
             depth => u32::try_from(depth - begin).ok(),
         };
-        let (mut from, mut to) = (0, length);
+        let (from, mut to);
+        to = length;
         if self.is_relative() {
             let distance = self.distance.map_or(0, |distance| values.of(distance) as u32 as i32);
             let is_before = distance < 0 && distance.unsigned_abs() > previous;

@@ -23,9 +23,13 @@ mod transforms;
 #[cfg(test)]
 mod tests;
 
+#[allow(unused_imports)]
 pub(crate) use expression::{BACKTRACKING_DEPTH_MAX, MATCH_CALLS_MAX};
+#[allow(unused_imports)]
 pub(crate) use inspect::{SEARCHED_BYTES_MAX, STEPS_MAX};
+#[allow(unused_imports)]
 pub(super) use pcre::pcre_buffer;
+#[allow(unused_imports)]
 pub(super) use transforms::{Transformed, Transforms};
 
 use bytes::{ByteExtract, ByteJump, ByteMath, ByteTest};
@@ -329,19 +333,6 @@ impl MatchList {
         )
     }
 
-    /// Whether it is about places counted from the buffer's beginning, which is unknown in the midst of a stream.
-    pub(super) fn is_anchored(&self) -> bool {
-        self.matches.iter().any(|one| match &one.kind {
-            Kind::Content(content) => content.offset.is_some() || content.depth.is_some(),
-            Kind::ByteTest(test) => !test.is_relative(),
-            Kind::ByteJump(jump) => !jump.is_relative(),
-            Kind::ByteExtract(extract) => !extract.is_relative(),
-            Kind::ByteMath(math) => !math.is_relative(),
-            Kind::DataAt(data_at) => !data_at.is_relative,
-            _ => false,
-        })
-    }
-
     /// Refuses contents that cannot be found in what the transforms leave.
     pub(super) fn check_transforms(&self, transforms: &Transforms) -> Result<(), Refused> {
         for one in &self.matches {
@@ -447,7 +438,8 @@ impl MatchList {
                     }
                 }
                 Kind::Decode(_) if self.decoded.is_empty() => {
-                    let reason = "`base64_decode`: nothing is looked for in what it decodes, so it never holds";
+                    let reason =
+                        "`base64_decode`: nothing is looked for in what it decodes, so it never holds";
                     return Err((one.place, reason.into()));
                 }
                 Kind::Absent(absence) => absent = Some((*absence, one.place)),
@@ -472,7 +464,8 @@ impl MatchList {
 
 fn size(option: &RuleOption, max: u64) -> Result<Sizes, Refused> {
     let value = text(option);
-    let (sizes, which) = value.rsplit_once(',').map_or((value.as_str(), None), |(sizes, which)| (sizes, Some(which)));
+    let (sizes, which) =
+        value.rsplit_once(',').map_or((value.as_str(), None), |(sizes, which)| (sizes, Some(which)));
     let is_known = match which.map(str::trim) {
         None => true,
         Some(which) => option.name == "urilen" && matches!(which, "raw" | "norm"),
