@@ -21,12 +21,14 @@ mod addresses;
 pub mod alert;
 mod app;
 mod compile;
-mod contents;
-#[allow(dead_code)]
+pub mod config;
+mod engine;
+mod marks;
 mod matches;
-mod numbers;
-mod prefilter;
-mod threshold;
+mod packet;
+mod patterns;
+mod rules;
+mod state;
 
 #[cfg(test)]
 mod tests;

@@ -333,6 +333,19 @@ impl MatchList {
         )
     }
 
+    /// Whether it is about places counted from the buffer's beginning, which is unknown in the midst of a stream.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.matches.iter().any(|one| match &one.kind {
+            Kind::Content(content) => content.offset.is_some() || content.depth.is_some(),
+            Kind::ByteTest(test) => !test.is_relative(),
+            Kind::ByteJump(jump) => !jump.is_relative(),
+            Kind::ByteExtract(extract) => !extract.is_relative(),
+            Kind::ByteMath(math) => !math.is_relative(),
+            Kind::DataAt(data_at) => !data_at.is_relative,
+            _ => false,
+        })
+    }
+
     /// Refuses contents that cannot be found in what the transforms leave.
     pub(super) fn check_transforms(&self, transforms: &Transforms) -> Result<(), Refused> {
         for one in &self.matches {

@@ -682,6 +682,10 @@ impl Plain {
         option + if self.ends { "endswith;" } else { "" }
     }
 
+    fn is_relative(&self) -> bool {
+        matches!(self.place, Some((true, ..)))
+    }
+
     /// Every place where it ends, when the one before ended at `at`.
     fn ends_at(&self, bytes: &[u8], at: i64) -> Vec<i64> {
         let length = bytes.len() as i64;
@@ -757,8 +761,10 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'A'), Just(b'_')], 0..16),
     ) {
         let options: String = contents.iter().map(Plain::option).collect();
-        // One whose own failure ends everything is not tried again for the sake of what depends on nothing before
-        // it, so that the order of independent contents decides nothing: trying everything agrees.
+        // Which content is tried again is decided by the one right behind it, so that a negated one in between, which
+        // leaves the position, hides that a later one depends on it: there Suricata does not try everything.
+        let is_hidden = |pair: &[Plain]| pair[0].is_negated && !pair[0].is_relative() && pair[1].is_relative();
+        prop_assume!(!contents.windows(2).any(is_hidden));
         prop_assert_eq!(holds(&options, &bytes), reference(&contents, &bytes, 0), "{} in {:?}", options, bytes);
     }
 
