@@ -116,13 +116,16 @@ impl Teller {
         let Some(description) = engine.description(signature) else { return };
         let Some(flow_id) = self.counts(flow, matched, often, now) else { return };
         let key = flow.key();
-        let (source, destination) = match direction {
-            Direction::Forward => (key.initiator, key.responder),
-            Direction::Reverse => (key.responder, key.initiator),
+        let initiator = (key.initiator, key.initiator_port);
+        let responder = (key.responder, key.responder_port);
+        let ((source, source_port), (destination, destination_port)) = match direction {
+            Direction::Forward => (initiator, responder),
+            Direction::Reverse => (responder, initiator),
         };
         let time = matched.time;
-        let counted = Matched { signature, source, destination, flow_id, time };
-        if !engine.may_alert(&mut self.windows, &counted) {
+        let ports = [source_port, destination_port];
+        let counted = Matched { source, destination, ports, flow_id: Some(flow_id), time };
+        if !engine.may_alert(&mut self.windows, signature, &counted) {
             self.counters.suppressed_by_threshold += 1;
             return;
         }

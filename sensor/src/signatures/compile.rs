@@ -7,7 +7,7 @@
 use super::buffers::{Buffer, Case, Side};
 use super::contents::Content;
 use super::numbers::{Flags, Numbers};
-use super::threshold::Threshold;
+use super::state::Threshold;
 use weir_common::app::App;
 use weir_common::net::{Direction, protocol};
 use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption, content};
@@ -394,9 +394,7 @@ impl Compiler {
     }
 
     fn threshold(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let is_filter = option.name == "detection_filter";
-        let threshold = Threshold::parse(&words(option), is_filter)
-            .map_err(|reason| (option.value_place, format!("`{}`: {reason}", option.name)))?;
+        let threshold = Threshold::read(option)?;
         if self.threshold.replace(threshold).is_some() {
             return Err((option.place, "a rule has one threshold".into()));
         }

@@ -15,14 +15,14 @@ mod compile;
 mod contents;
 mod numbers;
 mod prefilter;
-mod threshold;
+mod state;
 
 #[cfg(test)]
 mod tests;
 
 pub use addresses::networks;
 pub use contents::STEPS_MAX;
-pub use threshold::{ENTRIES_MAX, Matched, Window, WindowKey, Windows};
+pub use state::{ENTRIES_MAX, Matched, RuleId, StateCounters, Window, WindowKey, Windows};
 
 use crate::decode::{Packet, Transport};
 use crate::dpi::Event;
@@ -31,6 +31,7 @@ use buffers::{Buffer, Value};
 use compile::{PacketTest, Signature, compile};
 use contents::{Content, Search};
 use prefilter::{Prefilter, PrefilterBuilder, Seen};
+use state::{RuleLimits, Verdict};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use weir_common::app::App;
@@ -202,10 +203,11 @@ impl Engine {
     }
 
     /// Whether a match becomes an alert by the signature's threshold, which counts it.
-    pub fn may_alert(&self, windows: &mut Windows, matched: &Matched) -> bool {
-        let signature = self.signatures.get(matched.signature as usize);
-        let threshold = signature.and_then(|signature| signature.threshold.as_ref());
-        threshold.is_none_or(|threshold| windows.count(threshold, matched))
+    pub fn may_alert(&self, windows: &mut Windows, signature: u32, matched: &Matched) -> bool {
+        let Some(signature) = self.signatures.get(signature as usize) else { return true };
+        let rule = RuleId::new(signature.description.gid, signature.description.sid);
+        let limits = RuleLimits { threshold: signature.threshold, ..RuleLimits::default() };
+        limits.verdict(windows, rule, matched) != Verdict::NoAlert
     }
 
     /// Looks at a packet.

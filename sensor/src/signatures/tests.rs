@@ -392,7 +392,7 @@ fn what_cannot_be_run_truthfully_is_given_back_with_its_place() {
         (
             "alert tcp any any -> any any (sid:1; threshold:type limit, count 1, seconds 1;)",
             48,
-            "expected type",
+            "expected `track`",
         ),
     ] {
         let (engine, problems) = engine(&[rule]);
