@@ -149,8 +149,8 @@ buffers! {
     LlmnrAdditionalsRrname Head "llmnr.additionals.rrname";
     // Cryptography.
     TlsSni Head "tls.sni" "tls_sni";
-    TlsCertSubject Head "tls.cert_subject" "tls_cert_subject" "tls.subject";
-    TlsCertIssuer Head "tls.cert_issuer" "tls_cert_issuer" "tls.issuerdn";
+    TlsCertSubject Head "tls.cert_subject" "tls_cert_subject";
+    TlsCertIssuer Head "tls.cert_issuer" "tls_cert_issuer";
     TlsCertSerial Head "tls.cert_serial" "tls_cert_serial";
     TlsCertFingerprint Head "tls.cert_fingerprint" "tls_cert_fingerprint";
     TlsCerts Head "tls.certs";
@@ -171,10 +171,10 @@ buffers! {
     QuicCyuString Head "quic.cyu.string";
     SshProto Head "ssh.proto" "ssh_proto";
     SshSoftware Head "ssh.software" "ssh_software";
-    SshHassh Head "ssh.hassh";
-    SshHasshString Head "ssh.hassh.string";
-    SshHasshServer Head "ssh.hassh.server";
-    SshHasshServerString Head "ssh.hassh.server.string";
+    SshHassh Body "ssh.hassh" "ssh-hassh";
+    SshHasshString Body "ssh.hassh.string" "ssh-hassh-string";
+    SshHasshServer Body "ssh.hassh.server" "ssh-hassh-server";
+    SshHasshServerString Body "ssh.hassh.server.string" "ssh-hassh-server-string";
     IkeInitSpi Head "ike.init_spi";
     IkeRespSpi Head "ike.resp_spi";
     IkeVendor Head "ike.vendor";
@@ -278,6 +278,14 @@ numbers! {
     DnsOpcode "dns.opcode";
     DnsRcode "dns.rcode";
     DnsRrtype "dns.rrtype";
+    // Cryptography. A name with a blank is no keyword: tests of more than a number read it.
+    TlsVersion "tls version";
+    TlsState "tls state";
+    TlsKeyExchange "tls key exchange";
+    TlsCertChainLen "tls.cert_chain_len";
+    TlsNotBefore "tls not before";
+    TlsNotAfter "tls not after";
+    TlsCertSeenAt "tls certificate seen at";
     // Windows and identity.
     DcerpcOpnum "dcerpc.opnum" "dce_opnum";
     SnmpVersion "snmp.version";
@@ -313,6 +321,15 @@ impl Wanted {
     /// This one is.
     pub fn want_number(&mut self, number: Number) {
         set(&mut self.numbers, number as u16);
+    }
+
+    /// This one is not, for tests of what is done without it.
+    #[cfg(test)]
+    pub(crate) fn without_number(mut self, number: Number) -> Wanted {
+        if let Some(word) = self.numbers.get_mut(usize::from(number as u16 / 64)) {
+            *word &= !(1 << (number as u16 % 64));
+        }
+        self
     }
 
     /// Whether it is.
