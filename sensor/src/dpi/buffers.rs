@@ -243,7 +243,7 @@ buffers! {
     SdpEncryptionKey Head "sdp.encryption_key";
     SdpAttribute Head "sdp.attribute";
     SdpMediaMedia Head "sdp.media.media";
-    SdpMediaSessionInfo Head "sdp.media.session_info";
+    SdpMediaInfo Head "sdp.media.media_info";
     SdpMediaConnectionData Head "sdp.media.connection_data";
     SdpMediaEncryptionKey Head "sdp.media.encryption_key";
     // Data and messages.
@@ -258,6 +258,7 @@ buffers! {
     MqttSubscribeTopic Head "mqtt.subscribe.topic";
     MqttUnsubscribeTopic Head "mqtt.unsubscribe.topic";
     RfbName Head "rfb.name";
+    NtpReferenceId Head "ntp.reference_id";
     PgsqlQuery Head "pgsql.query";
     // Industry.
     Dnp3Data Head "dnp3_data";
@@ -286,9 +287,31 @@ numbers! {
     TlsNotBefore "tls not before";
     TlsNotAfter "tls not after";
     TlsCertSeenAt "tls certificate seen at";
+    IkeExchtype "ike.exchtype";
+    IkeKeyExchangePayloadLength "ike.key_exchange_payload_length";
+    IkeNoncePayloadLength "ike.nonce_payload_length";
+    IkeAlgEnc "ike alg_enc";
+    IkeAlgHash "ike alg_hash";
+    IkeAlgAuth "ike alg_auth";
+    IkeAlgDh "ike alg_dh";
+    IkeAlgPrf "ike alg_prf";
+    IkeSaGroupType "ike sa_group_type";
+    IkeSaLifeType "ike sa_life_type";
+    IkeSaLifeDuration "ike sa_life_duration";
+    IkeSaKeyLength "ike sa_key_length";
+    IkeSaFieldSize "ike sa_field_size";
     // Windows and identity.
     DcerpcOpnum "dcerpc.opnum" "dce_opnum";
     SnmpVersion "snmp.version";
+    SnmpPduType "snmp.pdu_type";
+    NtpVersion "ntp.version";
+    NtpStratum "ntp.stratum";
+    NtpMode "ntp.mode";
+    DhcpLeasetime "dhcp.leasetime";
+    DhcpRebindingTime "dhcp.rebinding_time";
+    DhcpRenewalTime "dhcp.renewal_time";
+    RfbSectype "rfb.sectype";
+    RfbSecresult "rfb.secresult";
     // Data and messages.
     MqttProtocolVersion "mqtt.protocol_version";
     MqttReasonCode "mqtt.reason_code" "mqtt.connack.return_code";
