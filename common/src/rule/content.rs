@@ -2,7 +2,8 @@
 //!
 //! In: a value as it stands in the rule. Out: its bytes, and whether it was negated. `|41 42|` is
 //! hexadecimal; `\;`, `\"`, `\\` and `\:` stand for the character behind the backslash, in text and in
-//! content alike; nothing else can be escaped.
+//! content alike; nothing else can be escaped. As in Suricata, digits may stand in pairs or apart, with blanks and
+//! commas between them, and a backslash at the very end is itself.
 
 /// Most bytes of one content.
 pub const CONTENT_BYTES_MAX: usize = 8 << 10;
@@ -38,7 +39,7 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
             (b'|', None) => hex = Some(index),
             (b'|', Some(_)) if digit.is_some() => return wrong("an odd number of hexadecimal digits"),
             (b'|', Some(_)) => hex = None,
-            (b' ', Some(_)) if digit.is_none() => {}
+            (b' ' | b',', Some(_)) => {}
             (byte, Some(_)) => {
                 let Some(value) = char::from(*byte).to_digit(16) else {
                     return wrong("expected hexadecimal digits in pairs between `|` and `|`");
@@ -50,6 +51,7 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
             }
             (b'\\', None) => match rest.next() {
                 Some((_, escaped @ (b';' | b'"' | b'\\' | b':'))) => bytes.push(*escaped),
+                None => bytes.push(b'\\'),
                 _ => return wrong("only `;`, `\"`, `\\` and `:` can stand behind a backslash"),
             },
             (b'"', None) => return wrong("a `\"` inside content needs a backslash before it"),
@@ -117,6 +119,8 @@ mod tests {
             (r#""a\;b\"c\\d\:e""#, b"a;b\"c\\d:e"),
             (r#""C|3a|\\""#, b"C:\\"),
             (r#""|00 ff|""#, &[0, 255]),
+            (r#""|4 1,42|""#, b"AB"),
+            (r#""C:\""#, b"C:\\"),
         ] {
             assert_eq!(
                 content(value.as_bytes()),
@@ -137,7 +141,7 @@ mod tests {
             (r#""""#, 1, "nothing"),
             (r#""ab|4|""#, 5, "odd"),
             (r#""ab|4x|""#, 5, "pairs"),
-            (r#""ab|4 1|""#, 5, "pairs"),
+            (r#""ab|4 1 4|""#, 9, "odd"),
             (r#""ab|41""#, 3, "no second"),
             (r#""a\nb""#, 2, "backslash"),
             (r#""a"b""#, 2, "needs a backslash"),

@@ -16,7 +16,7 @@
 
 use super::pages::{PAGE_BYTES, PagePool, SparseBuffer};
 use super::ranges::Ranges;
-use super::{Ip, LinkHeader, Packet, Tcp, Transport, ipv6, transport};
+use super::{Ip, LinkHeader, Packet, Tcp, Transport, headers::WholeHeader, ipv6, transport};
 use crate::counters::DecodeCounters;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -85,6 +85,8 @@ struct Datagram {
     since: Timestamp,
     /// Protocol and transport header of the first fragment, once it came.
     first: Option<(u8, Transport)>,
+    /// Its IP header.
+    header: WholeHeader,
     /// Fragments that wait for the first one: the last of them, and the sum of those before.
     waiting: Option<(Arrival, EarlyFragments)>,
     payload: Payload,
@@ -148,11 +150,12 @@ impl FragmentTable {
         }
     }
 
-    /// Takes a fragment in. `is_cut` says that the capture lacks its end.
+    /// Takes a fragment in: `network` from its IP header on. `is_cut` says that the capture lacks its end.
     #[inline(never)]
     pub(super) fn accept<'a>(
         &'a mut self,
         arrival: Arrival,
+        network: &'a [u8],
         fragment: Fragment,
         payload: &'a [u8],
         is_cut: bool,
@@ -168,12 +171,15 @@ impl FragmentTable {
             // No room: metered on its own, and of its datagram nothing is kept.
             counters.fragments_expired += 1;
             let (protocol, transport) = own.unwrap_or((arrival.ip.protocol, Transport::None));
-            return Some(partial(&arrival, protocol, transport, None));
+            return Some(Packet { network, ..partial(&arrival, protocol, transport, None) });
         };
         self.make_room(place, &fragment, payload.len(), counters);
         let FragmentTable { datagrams, pool, whole, early, .. } = self;
         let datagram = datagrams.get_mut(place)?.as_mut()?;
         datagram.first = datagram.first.or(own);
+        if own.is_some() {
+            datagram.header = WholeHeader::of(network, fragment.protocol);
+        }
         let is_whole = datagram.add(pool, &fragment, payload, is_cut, counters);
         let Some((protocol, transport)) = own.or(datagram.first) else {
             datagram.wait(arrival);
@@ -189,17 +195,22 @@ impl FragmentTable {
             let (_, _, payload) =
                 upper(&arrival.ip, fragment.protocol, payload, true, &mut DecodeCounters::default());
             let packet = partial(&arrival, protocol, transport, early);
-            return Some(Packet { payload, is_partial: false, is_cut: true, ..packet });
+            return Some(Packet { network, payload, is_partial: false, is_cut: true, ..packet });
         }
         if !is_whole {
             // Only the first fragment has the header; the others have its ports.
             let transport = if own.is_some() { transport } else { ports_only(transport) };
-            return Some(partial(&arrival, protocol, transport, early));
+            return Some(Packet { network, ..partial(&arrival, protocol, transport, early) });
         }
-        pool.read(&datagram.buffer, usize::from(datagram.ranges.end()), whole);
+        let len = usize::from(datagram.ranges.end());
+        datagram.header.begin(len, whole);
+        let header_len = whole.len();
+        pool.read(&datagram.buffer, len, whole);
         pool.release(&mut datagram.buffer);
         counters.reassembled += 1;
-        let (protocol, transport, payload) = upper(&arrival.ip, fragment.protocol, whole, false, counters);
+        let upper_bytes = whole.get(header_len..).unwrap_or_default();
+        let (protocol, transport, payload) =
+            upper(&arrival.ip, fragment.protocol, upper_bytes, false, counters);
         datagram.first = Some((protocol, transport));
         let ip = Ip { protocol, ..arrival.ip };
         Some(Packet {
@@ -214,6 +225,7 @@ impl FragmentTable {
             payload_missing: 0,
             link: LinkHeader::NONE,
             frame_octets: 0,
+            network: whole,
         })
     }
 
@@ -301,6 +313,7 @@ impl FragmentTable {
             hash,
             since,
             first: None,
+            header: WholeHeader::NONE,
             waiting: None,
             payload: Payload::Incomplete,
             buffer: SparseBuffer::EMPTY,
@@ -500,6 +513,7 @@ fn partial<'a>(
         payload_missing: 0,
         link: LinkHeader::NONE,
         frame_octets: 0,
+        network: &[],
     }
 }
 

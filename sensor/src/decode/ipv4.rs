@@ -43,6 +43,7 @@ pub(super) fn parse(bytes: &[u8], wire: u32) -> Result<Layer<'_>, Undecoded> {
             tos: header[1],
             is_fragment,
         },
+        network: bytes,
         payload,
         is_cut: payload.len() < declared,
         fragment,

@@ -45,6 +45,7 @@ pub(super) fn parse(bytes: &[u8], wire: u32) -> Result<Layer<'_>, Undecoded> {
             tos: (header[0] << 4) | (header[1] >> 4),
             is_fragment: fragment.is_some(),
         },
+        network: bytes,
         payload,
         is_cut,
         fragment,

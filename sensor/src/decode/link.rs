@@ -58,6 +58,10 @@ impl<'a> LinkHeader<'a> {
         LinkHeader { kind, bytes }
     }
 
+    pub(super) fn kind(&self) -> LinkType {
+        self.kind
+    }
+
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -73,6 +77,29 @@ impl<'a> LinkHeader<'a> {
             LinkType::LINUX_SLL2 if self.bytes.get(11) == Some(&6) => Some((six(12)?, [0; 6])),
             _ => None,
         }
+    }
+
+    /// Puts the 802.1Q identifiers into `ids` and gives how many there are; `None` on links of other kinds.
+    pub(super) fn vlans(&self, ids: &mut [u16]) -> Option<usize> {
+        let (kind_at, mut at) = match self.kind {
+            LinkType::ETHERNET => (12, 14),
+            LinkType::LINUX_SLL => (14, 16),
+            LinkType::LINUX_SLL2 => (0, 20),
+            _ => return None,
+        };
+        let word = |at: usize| self.bytes.get(at..)?.first_chunk().map(|word| u16::from_be_bytes(*word));
+        let (mut kind, mut layers) = (word(kind_at)?, 0);
+        for id in ids {
+            match kind {
+                ethertype::VLAN | ethertype::VLAN_SERVICE | ethertype::VLAN_OLD_1 | ethertype::VLAN_OLD_2 => {
+                    *id = word(at)? & 0x0fff;
+                    kind = word(at + 2)?;
+                    (at, layers) = (at + 4, layers + 1);
+                }
+                _ => break,
+            }
+        }
+        Some(layers)
     }
 
     /// The first MPLS label stack entries, topmost first: label, traffic class, bottom of stack, without the TTL;

@@ -12,6 +12,7 @@ pub mod config;
 mod arp;
 mod error;
 mod events;
+mod headers;
 mod link;
 mod wireless;
 mod ipv4;
@@ -29,6 +30,7 @@ mod tests;
 pub use arp::{Arp, arp, arp_in_gre};
 pub use events::{DecodeEvent, events};
 pub use fragments::EarlyFragments;
+pub use headers::VLAN_LAYERS;
 pub use link::LinkHeader;
 
 use crate::capture::Frame;
@@ -38,7 +40,7 @@ use duplicates::Duplicates;
 use fragments::{Fragment, FragmentTable};
 use link::Version;
 use std::time::Duration;
-use weir_common::net::Address;
+use weir_common::net::{Address, FlowKey};
 use weir_common::record::Tunnel;
 use weir_common::time::Timestamp;
 
@@ -72,6 +74,39 @@ pub struct Packet<'a> {
     pub link: LinkHeader<'a>,
     /// Octets of the frame on the wire; of a packet in a tunnel, of what the tunnel's packet carries.
     pub frame_octets: u32,
+    /// Captured bytes from the IP header on, link padding included; of a datagram put together, its first fragment's
+    /// header without what that says of fragments, and all of the payload; empty where the frame is gone. For what
+    /// is rarely asked: see [`Packet::ip_header`] and [`Packet::transport_bytes`].
+    pub network: &'a [u8],
+}
+
+impl Packet<'static> {
+    /// A packet that says nothing, for what has to be looked at when a flow has ended.
+    pub fn of_nothing(key: &FlowKey) -> Packet<'static> {
+        let ip = Ip {
+            source: key.initiator,
+            destination: key.responder,
+            protocol: key.protocol,
+            octets: 0,
+            ttl: 0,
+            tos: 0,
+            is_fragment: false,
+        };
+        Packet {
+            vlans: [0; 2],
+            ip,
+            transport: Transport::Ports { source: key.initiator_port, destination: key.responder_port },
+            payload: &[],
+            early: None,
+            is_partial: false,
+            is_cut: false,
+            tunnel_depth: 0,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+            frame_octets: 0,
+            network: &[],
+        }
+    }
 }
 
 impl Packet<'_> {
@@ -145,9 +180,9 @@ impl Decoder {
         frame: &FragmentFrame<'a>,
         counters: &mut DecodeCounters,
     ) -> Option<Packet<'a>> {
-        let FragmentFrame { arrival, fragment, payload, is_cut, link, frame_octets } = *frame;
+        let FragmentFrame { arrival, fragment, network, payload, is_cut, link, frame_octets } = *frame;
         let tunnels = self.tunnels;
-        let packet = self.fragments.accept(arrival, fragment, payload, is_cut, counters)?;
+        let packet = self.fragments.accept(arrival, network, fragment, payload, is_cut, counters)?;
         let packet = Packet { link, frame_octets, ..packet };
         // The datagram is whole: what travels inside of it can be seen now.
         if tunnels == Tunnels::Inner
@@ -197,6 +232,8 @@ pub enum Parsed<'a> {
 pub struct FragmentFrame<'a> {
     arrival: fragments::Arrival,
     fragment: Fragment,
+    /// See [`Packet::network`].
+    network: &'a [u8],
     payload: &'a [u8],
     is_cut: bool,
     link: LinkHeader<'a>,
@@ -225,11 +262,19 @@ pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCount
             return Parsed::Nothing;
         }
     };
-    let Layer { ip, payload, is_cut, fragment } = layer;
+    let Layer { ip, network, payload, is_cut, fragment } = layer;
     if let Some(fragment) = fragment {
         let arrival = fragments::Arrival { vlans, ip, interface: frame.interface, time: frame.time };
         let frame_octets = frame.wire_len;
-        return Parsed::Fragment(FragmentFrame { arrival, fragment, payload, is_cut, link, frame_octets });
+        return Parsed::Fragment(FragmentFrame {
+            arrival,
+            fragment,
+            network,
+            payload,
+            is_cut,
+            link,
+            frame_octets,
+        });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
     let payload_missing =
@@ -246,6 +291,7 @@ pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCount
         payload_missing,
         link,
         frame_octets: frame.wire_len,
+        network,
     };
     if tunnels == Tunnels::Inner && tunnel::may_be(&packet) {
         return match enter(packet, counters, None) {
@@ -284,12 +330,13 @@ fn enter<'a>(
         }
         counters.tunnelled += 1;
         let vlans = if inner_vlans[0] == 0 { packet.vlans } else { inner_vlans };
-        let Layer { ip, payload, is_cut, fragment } = layer;
+        let Layer { ip, network, payload, is_cut, fragment } = layer;
         if let Some(fragment) = fragment {
             let arrival = fragments::Arrival { vlans, ip, interface: 0, time: Timestamp::MIN };
             return Parsed::Fragment(FragmentFrame {
                 arrival,
                 fragment,
+                network,
                 payload,
                 is_cut,
                 link,
@@ -311,6 +358,7 @@ fn enter<'a>(
             payload_missing,
             link,
             frame_octets,
+            network,
         };
     }
     Parsed::Packet(packet)
@@ -329,6 +377,8 @@ pub fn tunnel_of(frame: &Frame<'_>) -> Option<Tunnel> {
 /// The network layer of a frame: what an IP header says and what follows it.
 struct Layer<'a> {
     ip: Ip,
+    /// Captured bytes from the header on.
+    network: &'a [u8],
     /// Bytes after the header and its extensions, without link padding.
     payload: &'a [u8],
     /// Whether `payload` is shorter than the header declares, because the capture ends.

@@ -84,14 +84,14 @@ impl PagePool {
         true
     }
 
-    /// Copies the first `len` bytes out, all of which were written.
+    /// Copies the first `len` bytes out, all of which were written, behind what `into` has.
     pub(super) fn read(&self, buffer: &SparseBuffer, len: usize, into: &mut Vec<u8>) {
-        into.clear();
+        let whole_len = into.len() + len;
         for page in buffer.0 {
-            let missing = len - into.len();
+            let missing = whole_len - into.len();
             let Some(page) = self.pages.get(page as usize) else { return };
             into.extend_from_slice(&page[..missing.min(PAGE_BYTES)]);
-            if into.len() == len {
+            if into.len() == whole_len {
                 return;
             }
         }

@@ -50,14 +50,27 @@ macro_rules! buffers {
             /// All, by number.
             pub const ALL: [Buffer; Buffer::COUNT] = [$(Buffer::$variant),*];
 
-            /// The buffer of a keyword; some have an older name as well.
+            /// The buffer of a keyword; some have an older name as well. A name in parentheses is no keyword.
             pub fn of(keyword: &str) -> Option<Buffer> {
-                match keyword { $($($name)|+ => Some(Buffer::$variant),)* _ => None }
+                match keyword { _ if keyword.starts_with('(') => None, $($($name)|+ => Some(Buffer::$variant),)* _ => None }
             }
 
             /// When its last value is known.
             pub const fn stage(self) -> Stage {
                 match self { $(Buffer::$variant => Stage::$stage,)* }
+            }
+
+            /// Whether a transaction's side may have several values of it, each looked at for itself.
+            pub fn is_multiple(self) -> bool {
+                let keyword = self.keyword();
+                let families = ["dns.", "mdns.", "llmnr.", "file.", "email.", "ldap.", "mqtt.", "sdp.", "frame:", "http2."];
+                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer"];
+                let names = [
+                    "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
+                    "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                ];
+                !single.contains(&keyword)
+                    && (names.contains(&keyword) || families.iter().any(|family| keyword.starts_with(family)))
             }
 
             /// Its keyword.
@@ -80,9 +93,10 @@ macro_rules! numbers {
             /// How many there are.
             pub const COUNT: usize = [$(Number::$variant),*].len();
 
-            /// The number of a keyword; some have an older name as well.
+            /// The number of a keyword; some have an older name as well. A name in parentheses is no keyword: only
+            /// tests of applications ask for it.
             pub fn of(keyword: &str) -> Option<Number> {
-                match keyword { $($($name)|+ => Some(Number::$variant),)* _ => None }
+                match keyword { _ if keyword.starts_with('(') => None, $($($name)|+ => Some(Number::$variant),)* _ => None }
             }
         }
     };
@@ -206,6 +220,8 @@ buffers! {
     SmbNtlmsspUser Head "smb.ntlmssp_user";
     SmbNtlmsspDomain Head "smb.ntlmssp_domain";
     DcerpcStubData Head "dcerpc.stub_data" "dce_stub_data";
+    // An interface accepted for a call: its UUID's text, its version, whether its bind was a first fragment.
+    DcerpcIface Head "(dcerpc.iface)";
     Krb5Cname Head "krb5.cname" "krb5_cname";
     Krb5Sname Head "krb5.sname" "krb5_sname";
     LdapRequestDn Head "ldap.request.dn";
@@ -301,7 +317,10 @@ numbers! {
     IkeSaKeyLength "ike sa_key_length";
     IkeSaFieldSize "ike sa_field_size";
     // Windows and identity.
-    DcerpcOpnum "dcerpc.opnum" "dce_opnum";
+    SmbVersion "(smb.version)";
+    DcerpcOpnum "(dcerpc.opnum)";
+    // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
+    DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
     SnmpPduType "snmp.pdu_type";
     NtpVersion "ntp.version";
@@ -570,5 +589,17 @@ impl Sides {
             side.stage = Stage::Body;
             self.is_fresh = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_tests_ask_for_is_no_keyword() {
+        assert_eq!((Buffer::of("(dcerpc.iface)"), Number::of("(dcerpc.opnum)")), (None, None));
+        assert_eq!(Buffer::of("smb_share"), Some(Buffer::SmbShare));
+        assert_eq!(Buffer::DcerpcIface.keyword(), "(dcerpc.iface)");
     }
 }

@@ -161,6 +161,7 @@ mod tests {
             payload_missing: 0,
             link: LinkHeader::NONE,
             frame_octets: 0,
+            network: &[],
         }
     }
 

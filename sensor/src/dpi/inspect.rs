@@ -28,7 +28,7 @@ use super::stream::{Pool, Reader, Stream, Take};
 use super::stream_event::{StreamEvent, StreamEvents};
 use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
-use crate::decode::{Packet, Transport};
+use crate::decode::{Packet, Tcp, Transport};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use weir_common::app::App;
@@ -345,6 +345,39 @@ impl Inspection {
         (self.sides.as_deref_mut(), self.is_swapped)
     }
 
+    /// Whether the payload of further packets is ciphertext, in which nothing is to be looked for.
+    pub fn is_ciphertext(&self) -> bool {
+        self.is_over() && matches!(self.app, App::Tls | App::Ssh)
+    }
+
+    /// Events that wait until their bytes are acknowledged, oldest first.
+    pub fn waiting_events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.pending.iter().flat_map(|pending| pending.waiting())
+    }
+
+    /// What is known of a transaction whose event was not told yet, as the body of that event; nothing where nothing
+    /// is known of it (any more).
+    pub fn describe(&self, direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Stage::Reading(parser) = &self.stage {
+            parser.describe(direction, transaction, out);
+        }
+    }
+
+    /// Lets further events of a segment, those from `from` on, wait as its others do.
+    pub fn hold(
+        &mut self,
+        tcp: &Tcp,
+        payload_bytes: usize,
+        direction: Direction,
+        from: usize,
+        events: &mut Vec<Event>,
+    ) {
+        let direction = self.own(direction);
+        let end = end_of(tcp, payload_bytes);
+        let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
+        pending.hold_also(events, from, direction, end);
+    }
+
     /// The application, as far as it is known.
     pub fn app(&self) -> App {
         self.app
@@ -413,9 +446,7 @@ impl Inspection {
         }
         let told = now.events.as_ref().map_or(0, |events| events.len());
         self.packet(packet, now, pool);
-        // Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
-        let end = tcp.sequence.wrapping_add(packet.payload.len() as u32);
-        let end = end.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0));
+        let end = end_of(&tcp, packet.payload.len());
         if let Some(events) = now.events.as_deref_mut() {
             let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(&tcp, direction)));
             pending.hold(events, told, direction, end);
@@ -629,6 +660,12 @@ impl Inspection {
             streams.iter_mut().for_each(|stream| stream.release(pool));
         }
     }
+}
+
+/// Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
+fn end_of(tcp: &Tcp, payload_bytes: usize) -> u32 {
+    let end = tcp.sequence.wrapping_add(payload_bytes as u32);
+    end.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0))
 }
 
 /// A flow's dissector, or the search for it, as the reader of a stream.

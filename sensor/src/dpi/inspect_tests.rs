@@ -195,6 +195,7 @@ fn other_transports_are_left_alone() {
             payload_missing: 0,
             link: crate::decode::LinkHeader::NONE,
             frame_octets: 0,
+            network: &[],
         };
         talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
         assert!(talk.slot.is_none());

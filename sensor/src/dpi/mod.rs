@@ -115,6 +115,7 @@ pub use cut_off::{CutOff, CutOffError};
 pub use expect::Expectation;
 pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
+pub(crate) use http::uri::normalized_uri;
 pub use inspect::{Finished, Inspection, Inspector};
 pub use services::{Services, ServicesError};
 

@@ -142,6 +142,7 @@ impl Talk {
             payload_missing: 0,
             link: LinkHeader::NONE,
             frame_octets: 0,
+            network: &[],
         }
     }
 

@@ -59,6 +59,7 @@ fn packet(number: u8, transport: Transport, payload: &[u8]) -> Packet<'_> {
         payload_missing: 0,
         link: LinkHeader::NONE,
         frame_octets: 0,
+        network: &[],
     }
 }
 

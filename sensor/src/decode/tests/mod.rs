@@ -68,7 +68,7 @@ pub(super) fn decode_with(
     let frame = Frame { time, link, interface: 0, wire_len: wire_len as u32, data };
     decoder.decode(&frame, counters).map(|packet| {
         (
-            Packet { payload: &[], early: None, link: LinkHeader::NONE, ..packet },
+            Packet { payload: &[], network: &[], early: None, link: LinkHeader::NONE, ..packet },
             packet.payload.to_vec(),
             packet.early.copied(),
         )

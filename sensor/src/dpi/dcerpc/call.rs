@@ -4,9 +4,12 @@
 //! most [`INTERFACES_MAX`], and of a call nothing but counts.
 
 use super::interfaces::{procedure, service};
-use super::pdu::{self, Interface, Pdu, kind_name};
+use super::pdu::{self, CALL_HEADER_BYTES, HEADER_BYTES, Interface, Pdu, kind_name};
+use crate::dpi::Context;
+use crate::dpi::buffers::{Buffer, Number};
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
+use weir_common::net::Direction;
 
 /// Most interfaces remembered of one connection; the oldest makes room.
 const INTERFACES_MAX: usize = 64;
@@ -117,6 +120,28 @@ impl Call {
         object.number("call_id", self.id);
     }
 
+    /// Tells one side of a call what signatures ask of both: its operation, and the interfaces accepted for it.
+    pub(in crate::dpi) fn put(
+        &self,
+        bound: &Bound,
+        direction: Direction,
+        transaction: u64,
+        context: &mut Context<'_>,
+    ) {
+        if !self.request.is_some_and(|request| request.kind == pdu::REQUEST) {
+            return;
+        }
+        context.put_number(direction, transaction, Number::DcerpcOpnum, u64::from(self.operation));
+        if context.wants(Buffer::DcerpcIface) {
+            for interface in &bound.0 {
+                if interface.context == self.context && matches!(interface.result, Some((0, _))) {
+                    let value = told_interface(&interface.uuid, interface.version.0, interface.is_first);
+                    context.put(direction, transaction, Buffer::DcerpcIface, &value);
+                }
+            }
+        }
+    }
+
     /// Adds what was called to the flow's metadata.
     pub(in crate::dpi) fn learn(&self, bound: &Bound, metadata: &mut Metadata) {
         let Some(request) = self.request.filter(|request| request.kind == pdu::REQUEST) else { return };
@@ -128,6 +153,37 @@ impl Call {
                 let name = service(&interface.uuid).unwrap_or(&interface.uuid);
                 metadata.add(Field::Command, &format!("{name}:{}", self.operation));
             }
+        }
+    }
+}
+
+/// An interface as signatures are told of it ([`Buffer::DcerpcIface`]).
+pub(super) fn told_interface(uuid: &str, version: u16, is_first: bool) -> Vec<u8> {
+    [uuid.as_bytes(), &version.to_be_bytes(), &[u8::from(is_first)]].concat()
+}
+
+/// Tells a side the stub of a PDU, which grows with the call's fragments. Outside of SMB, Suricata's stub of a
+/// response begins right behind the header that every PDU has.
+pub(in crate::dpi) fn put_stub(
+    pdu: &Pdu,
+    bytes: &[u8],
+    is_in_smb: bool,
+    (direction, transaction): (Direction, u64),
+    context: &mut Context<'_>,
+) {
+    let at = match pdu.kind {
+        pdu::RESPONSE if !is_in_smb => HEADER_BYTES,
+        pdu::REQUEST | pdu::RESPONSE => CALL_HEADER_BYTES,
+        _ => return,
+    };
+    if !context.wants(Buffer::DcerpcStubData) {
+        return;
+    }
+    let stub = bytes.get(at..).filter(|stub| !stub.is_empty());
+    if let Some((stub, side)) = stub.zip(context.side(direction, transaction)) {
+        side.grow(Buffer::DcerpcStubData, stub);
+        if side.numbers_of(Number::DcerpcLittleEndian).next().is_none() {
+            side.put_number(Number::DcerpcLittleEndian, u64::from(pdu.is_little_endian));
         }
     }
 }

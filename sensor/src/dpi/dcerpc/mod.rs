@@ -10,6 +10,7 @@ pub(super) mod pdu;
 #[cfg(test)]
 mod tests;
 
+use super::buffers::{Buffer, Number, Stage};
 use super::ntlm::{self, Logon};
 use super::wire::{Cursor, uuid};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
@@ -17,6 +18,7 @@ use call::{Bound, Call};
 use pdu::{HEADER_BYTES, Pdu, kind_name};
 use std::collections::VecDeque;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
@@ -52,11 +54,15 @@ struct DatagramPdu {
     flags: u8,
     is_little_endian: bool,
     interface: [u8; 16],
+    version: u16,
     activity: [u8; 16],
     sequence: u32,
     operation: u16,
     length: u16,
 }
+
+/// Bytes of a connectionless PDU's header.
+const DATAGRAM_HEADER_BYTES: usize = 80;
 
 impl DatagramPdu {
     /// Reads a header; `None` when the datagram is not a PDU.
@@ -69,7 +75,9 @@ impl DatagramPdu {
         let u32 = |cursor: &mut Cursor<'_>| if is_little_endian { cursor.le32() } else { cursor.be32() };
         cursor.skip(16)?;
         let (interface, activity) = (cursor.array()?, cursor.array()?);
-        cursor.skip(8)?;
+        cursor.skip(4)?;
+        // The low half is the major version.
+        let version = u32(&mut cursor)? as u16;
         let (sequence, operation) = (u32(&mut cursor)?, u16(&mut cursor)?);
         cursor.skip(4)?;
         let length = u16(&mut cursor)?;
@@ -87,11 +95,33 @@ impl DatagramPdu {
             flags,
             is_little_endian,
             interface,
+            version,
             activity,
             sequence,
             operation,
             length,
         })
+    }
+}
+
+impl DatagramPdu {
+    /// Tells one side the stub of this PDU; with its first also what is called, which every datagram names and no
+    /// bind is needed for.
+    fn put(&self, interface: &str, bytes: &[u8], side: (Direction, u64), context: &mut Context<'_>) {
+        let Some(told) = context.side(side.0, side.1) else { return };
+        if told.numbers_of(Number::DcerpcOpnum).next().is_none() {
+            told.put_number(Number::DcerpcOpnum, u64::from(self.operation));
+            told.put_number(Number::DcerpcLittleEndian, u64::from(self.is_little_endian));
+            let value = call::told_interface(interface, self.version, true);
+            context.put(side.0, side.1, Buffer::DcerpcIface, &value);
+        }
+        let end = DATAGRAM_HEADER_BYTES.saturating_add(usize::from(self.length));
+        let stub = bytes.get(DATAGRAM_HEADER_BYTES..end).filter(|stub| !stub.is_empty());
+        if context.wants(Buffer::DcerpcStubData)
+            && let Some((stub, told)) = stub.zip(context.side(side.0, side.1))
+        {
+            told.grow(Buffer::DcerpcStubData, stub);
+        }
     }
 }
 
@@ -182,6 +212,14 @@ impl Dissector for DceRpc {
             tell_datagram(transaction, direction, &call, context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some((.., call)) = self.waiting.iter().find(|(number, ..)| *number == transaction) {
+            self.write(call, &mut Object::begin(out));
+        } else if let Some((.., call)) = self.datagrams.iter().find(|(number, ..)| *number == transaction) {
+            write_datagram(call, &mut Object::begin(out));
+        }
+    }
 }
 
 impl DceRpc {
@@ -216,14 +254,17 @@ impl DceRpc {
         if pdu.is_request() {
             if pdu.kind == pdu::REQUEST
                 && !pdu.is_first()
-                && let Some((_, _, call)) = at.and_then(|at| self.waiting.get_mut(at))
+                && let Some((transaction, direction, call)) = at.and_then(|at| self.waiting.get_mut(at))
                 && call.request_goes_on(pdu)
             {
+                put_request(pdu, bytes, (*direction, *transaction), context);
                 return;
             }
             let call = Call::begin(pdu, bytes);
             call.learn(&self.bound, context.metadata);
             let transaction = self.next_transaction();
+            call.put(&self.bound, context.direction, transaction, context);
+            put_request(pdu, bytes, (context.direction, transaction), context);
             if call.is_one_way() {
                 self.tell(transaction, context.direction, &call, context);
                 return;
@@ -240,6 +281,7 @@ impl DceRpc {
             // The request was not seen.
             let call = Call::begin(pdu, bytes);
             let transaction = self.next_transaction();
+            call::put_stub(pdu, bytes, false, (context.direction, transaction), context);
             if pdu.kind == pdu::RESPONSE && !pdu.is_last() {
                 self.waiting.push_back((transaction, context.direction.flip(), call));
             } else {
@@ -247,6 +289,7 @@ impl DceRpc {
             }
             return;
         };
+        call::put_stub(pdu, bytes, false, (direction.flip(), transaction), context);
         if call.answer(pdu) {
             self.tell(transaction, direction, &call, context);
         } else {
@@ -255,10 +298,14 @@ impl DceRpc {
     }
 
     fn tell(&self, transaction: u64, direction: Direction, call: &Call, context: &mut Context<'_>) {
-        context.tell(direction, Some(transaction), |object| {
-            call.write(&self.bound, false, object);
-            object.display("rpc_version", format_args!("5.{}", call.minor));
-        });
+        call.put(&self.bound, direction.flip(), transaction, context);
+        end_sides(direction, transaction, context);
+        context.tell(direction, Some(transaction), |object| self.write(call, object));
+    }
+
+    fn write(&self, call: &Call, object: &mut Object<'_>) {
+        call.write(&self.bound, false, object);
+        object.display("rpc_version", format_args!("5.{}", call.minor));
     }
 
     fn datagram(&mut self, bytes: &[u8], context: &mut Context<'_>) {
@@ -297,10 +344,15 @@ impl DceRpc {
         let is_over = match pdu.kind {
             pdu::REQUEST => {
                 add(&mut call.request, part);
+                pdu.put(&interface, bytes, (direction, transaction), context);
+                if is_last {
+                    context.reached(direction, transaction, Stage::Body);
+                }
                 false
             }
             pdu::RESPONSE => {
                 add(&mut call.response, part);
+                pdu.put(&interface, bytes, (direction.flip(), transaction), context);
                 is_last
             }
             pdu::FAULT | 6 => {
@@ -331,22 +383,36 @@ fn add(to: &mut Option<(u8, u16, u32)>, (kind, fragments, bytes): (u8, u16, u32)
     *to = Some((kind, have.saturating_add(fragments), sum.saturating_add(bytes)));
 }
 
+/// A PDU of a request: its stub, and that the request is over with its last fragment.
+fn put_request(pdu: &Pdu, bytes: &[u8], side: (Direction, u64), context: &mut Context<'_>) {
+    call::put_stub(pdu, bytes, false, side, context);
+    if pdu.kind != pdu::REQUEST || pdu.is_last() {
+        context.reached(side.0, side.1, Stage::Body);
+    }
+}
+
+/// Nothing more will come of a call.
+fn end_sides(direction: Direction, transaction: u64, context: &mut Context<'_>) {
+    context.reached(direction, transaction, Stage::Body);
+    context.reached(direction.flip(), transaction, Stage::Body);
+}
+
 fn tell_datagram(transaction: u64, direction: Direction, call: &DatagramCall, context: &mut Context<'_>) {
-    context.tell(direction, Some(transaction), |object| {
-        object.text("request", call.request.map_or("REQUEST_LOST", |(kind, ..)| kind_name(kind)));
-        if let Some((_, fragments, bytes)) = call.request {
-            let mut request = object.object("req");
-            request
-                .number("opnum", call.operation)
-                .number("frag_cnt", fragments)
-                .number("stub_data_size", bytes);
-        }
-        object.text("response", call.response.map_or("UNREPLIED", |(kind, ..)| kind_name(kind)));
-        if let Some((_, fragments, bytes)) = call.response.filter(|(kind, ..)| *kind == pdu::RESPONSE) {
-            object.object("res").number("frag_cnt", fragments).number("stub_data_size", bytes);
-        }
-        // As EVE has it, whatever the byte order.
-        object.text("activityuuid", &uuid(&call.activity, true));
-        object.number("seqnum", call.sequence).text("rpc_version", "4.0");
-    });
+    end_sides(direction, transaction, context);
+    context.tell(direction, Some(transaction), |object| write_datagram(call, object));
+}
+
+fn write_datagram(call: &DatagramCall, object: &mut Object<'_>) {
+    object.text("request", call.request.map_or("REQUEST_LOST", |(kind, ..)| kind_name(kind)));
+    if let Some((_, fragments, bytes)) = call.request {
+        let mut request = object.object("req");
+        request.number("opnum", call.operation).number("frag_cnt", fragments).number("stub_data_size", bytes);
+    }
+    object.text("response", call.response.map_or("UNREPLIED", |(kind, ..)| kind_name(kind)));
+    if let Some((_, fragments, bytes)) = call.response.filter(|(kind, ..)| *kind == pdu::RESPONSE) {
+        object.object("res").number("frag_cnt", fragments).number("stub_data_size", bytes);
+    }
+    // As EVE has it, whatever the byte order.
+    object.text("activityuuid", &uuid(&call.activity, true));
+    object.number("seqnum", call.sequence).text("rpc_version", "4.0");
 }

@@ -7,7 +7,7 @@ use crate::dpi::wire::{Cursor, uuid};
 /// Bytes of the header that every PDU has.
 pub(in crate::dpi) const HEADER_BYTES: usize = 16;
 /// Bytes of a request's or response's headers, behind which its stub begins.
-const CALL_HEADER_BYTES: usize = 24;
+pub(super) const CALL_HEADER_BYTES: usize = 24;
 /// Most interfaces read from one bind.
 const INTERFACES_MAX: usize = 32;
 
@@ -131,7 +131,14 @@ impl Pdu {
             let uuid = uuid(&cursor.array()?, self.is_little_endian);
             let version = (self.u16(&mut cursor)?, self.u16(&mut cursor)?);
             cursor.skip(20 * syntaxes)?;
-            interfaces.push(Interface { call: self.call, context, uuid, version, result: None });
+            interfaces.push(Interface {
+                call: self.call,
+                context,
+                uuid,
+                version,
+                is_first: self.is_first(),
+                result: None,
+            });
         }
         Some(interfaces)
     }
@@ -161,6 +168,8 @@ pub(in crate::dpi) struct Interface {
     pub(in crate::dpi) context: u16,
     pub(in crate::dpi) uuid: String,
     pub(in crate::dpi) version: (u16, u16),
+    /// Whether it was in its bind's first fragment.
+    pub(in crate::dpi) is_first: bool,
     /// Result and reason, once the server has said.
     pub(in crate::dpi) result: Option<(u16, u16)>,
 }

@@ -102,3 +102,43 @@ fn only_a_header_is_recognised() {
         assert!(probe(other) != Probe::Certain, "{other:?}");
     }
 }
+
+const EPM_3: &str = "e1af8308-5d1f-11c9-91a4-08002b14a0fa\\x00\\x03\\x01";
+
+#[test]
+fn signatures_are_told_operation_interface_and_stub_on_both_sides() {
+    let (client, server) = (client(), server());
+    let trial = Trial::<DceRpc>::new().client(&bind()).server(&bind_ack()).client(&client[bind().len()..]);
+    let mut trial = trial.server(&server[bind_ack().len()..]);
+    assert_eq!(
+        trial.told(),
+        format!(
+            "client 1 (dcerpc.iface) {EPM_3}\n\
+            client 1 dcerpc.stub_data \\x01\\x02\\x03\\x04\n\
+            client 1 DcerpcOpnum 3\nclient 1 DcerpcLittleEndian 1\n\
+            server 1 dcerpc.stub_data {}\n\
+            server 1 (dcerpc.iface) {EPM_3}\n\
+            server 1 DcerpcLittleEndian 1\nserver 1 DcerpcOpnum 3\n",
+            "\\x00".repeat(13)
+        )
+    );
+    // What the server refused is no interface, and a call whose request was not seen has no operation.
+    let mut refusal = bind_ack();
+    refusal[32] = 2;
+    let trial = Trial::<DceRpc>::new().client(&bind()).server(&refusal).client(&client[bind().len()..]);
+    assert!(!trial.close().told().contains("iface"));
+    let mut trial = Trial::<DceRpc>::new().server(&server);
+    assert_eq!(trial.told().matches("opnum").count(), 0);
+}
+
+#[test]
+fn signatures_are_told_calls_over_datagrams() {
+    let (request, response) = (datagram(0, &[1, 2, 3]), datagram(2, &[1]));
+    let mut trial = Trial::<DceRpc>::new().over_datagrams().client(&request).server(&response);
+    let told = trial.told();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 8);
+    assert_eq!(lines[1], "client 0 dcerpc.stub_data \\x01\\x02\\x03");
+    assert_eq!(lines[5], "server 0 dcerpc.stub_data \\x01");
+    assert!(lines[0].starts_with("client 0 (dcerpc.iface) dea00001-6c97-11d1-8271-00a02442df7d\\x"));
+}

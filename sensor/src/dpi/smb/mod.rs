@@ -16,6 +16,7 @@ use super::dcerpc::pdu::{HEADER_BYTES as PDU_BYTES, Pdu};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use state::{Handle, Head, State, Status};
 use weir_common::app::App;
+use weir_common::net::Direction;
 
 /// Bytes of the frame around a message: its kind, its length.
 const FRAME_BYTES: usize = 4;
@@ -171,6 +172,10 @@ impl Dissector for Smb {
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.state.close(context);
+    }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        self.state.describe(transaction, out);
     }
 }
 

@@ -5,7 +5,8 @@
 //! reads are forgotten all at once, since most of so many are stale.
 
 use super::event;
-use crate::dpi::dcerpc::call::{Bound, Call};
+use crate::dpi::buffers::{Buffer, Number, Stage};
+use crate::dpi::dcerpc::call::{self, Bound, Call};
 use crate::dpi::dcerpc::pdu::{self, Pdu};
 use crate::dpi::ntlm::Logon;
 use crate::dpi::{Context, FileBody};
@@ -180,7 +181,64 @@ impl State {
         }
         let Head { command, session, tree, message, .. } = *head;
         let transaction = Transaction { id: self.last, command, session, tree, message, status: None, kind };
+        if context.wanted.is_some() {
+            self.put_request(&transaction, context);
+        }
         self.waiting.push_back(transaction);
+    }
+
+    /// Which way requests go.
+    fn requests(&self) -> Direction {
+        self.requests.unwrap_or(Direction::Forward)
+    }
+
+    /// Tells signatures a request. That its tree is a pipe is known with the answer, and a file ends with its last
+    /// byte: those requests are told in `put_answer`.
+    fn put_request(&self, transaction: &Transaction, context: &mut Context<'_>) {
+        let (direction, number) = (self.requests(), transaction.id - 1);
+        put_version(transaction, direction, context);
+        match &transaction.kind {
+            Kind::TreeConnect { .. } | Kind::File { .. } => return,
+            Kind::SessionSetup(setup) => {
+                if let Some(ntlm) = &setup.logon.ntlm {
+                    for (buffer, text) in
+                        [(Buffer::SmbNtlmsspUser, &ntlm.user), (Buffer::SmbNtlmsspDomain, &ntlm.domain)]
+                    {
+                        put_text(direction, number, buffer, text, context);
+                    }
+                }
+            }
+            // It is over with its last fragment.
+            Kind::Rpc(call) => {
+                call.put(&self.bound, direction, number, context);
+                return;
+            }
+            _ => {}
+        }
+        context.reached(direction, number, Stage::Body);
+    }
+
+    /// Tells signatures the answer of a transaction that is over, and what only that says about the request.
+    fn put_answer(&self, transaction: &Transaction, context: &mut Context<'_>) {
+        let (direction, number) = (self.requests(), transaction.id - 1);
+        match &transaction.kind {
+            Kind::TreeConnect { name, is_pipe, .. } => {
+                let buffer = if *is_pipe { Buffer::SmbNamedPipe } else { Buffer::SmbShare };
+                put_text(direction, number, buffer, name, context);
+            }
+            Kind::Rpc(call) => call.put(&self.bound, direction.flip(), number, context),
+            _ => {}
+        }
+        put_version(transaction, direction.flip(), context);
+        context.reached(direction, number, Stage::Body);
+        context.reached(direction.flip(), number, Stage::Body);
+    }
+
+    /// Writes what is known of a transaction that waits.
+    pub(super) fn describe(&self, number: u64, out: &mut Vec<u8>) {
+        if let Some(transaction) = self.waiting.iter().find(|waiting| waiting.id - 1 == number) {
+            event::write(self, transaction, &mut weir_common::json::Object::begin(out));
+        }
     }
 
     /// The transaction that a message answers.
@@ -224,7 +282,7 @@ impl State {
     }
 
     fn tell(&mut self, mut transaction: Transaction, context: &mut Context<'_>) {
-        let direction = self.requests.unwrap_or(Direction::Forward);
+        let direction = self.requests();
         if let Some(name) = event::command_name(transaction.command) {
             context.metadata.add(Field::Command, name);
         }
@@ -249,6 +307,9 @@ impl State {
                 body.is_part();
             }
             body.end(transaction.status.is_some(), &beside, context);
+        }
+        if context.wanted.is_some() {
+            self.put_answer(&transaction, context);
         }
         context.tell(direction, Some(id - 1), |object| event::write(self, &transaction, object));
     }
@@ -415,9 +476,10 @@ impl State {
     fn rpc_request(&mut self, head: &Head, pdu: &Pdu, bytes: &[u8], context: &mut Context<'_>) {
         if pdu.kind == pdu::REQUEST
             && !pdu.is_first()
-            && let Some((_, call)) = self.call_of(pdu)
+            && let Some((id, call)) = self.call_of(pdu)
             && call.request_goes_on(pdu)
         {
+            self.put_fragment(id, pdu, bytes, context);
             return;
         }
         if matches!(pdu.kind, pdu::BIND | pdu::ALTER_CONTEXT) && !self.bound.ask(pdu, bytes, context.metadata)
@@ -427,6 +489,7 @@ impl State {
         let call = Call::begin(pdu, bytes);
         call.learn(&self.bound, context.metadata);
         self.begin(head, Kind::Rpc(call), context);
+        self.put_fragment(self.last, pdu, bytes, context);
         if call.is_one_way() {
             self.end(self.last, None, context);
         }
@@ -438,16 +501,45 @@ impl State {
         }
         match self.call_of(pdu) {
             Some((id, call)) => {
-                if call.answer(pdu) {
+                let is_over = call.answer(pdu);
+                call::put_stub(pdu, bytes, true, (self.requests().flip(), id - 1), context);
+                if is_over {
                     self.end(id, Some(head.status), context);
                 }
             }
             None => {
                 self.begin(head, Kind::Rpc(Call::begin(pdu, bytes)), context);
+                call::put_stub(pdu, bytes, true, (self.requests().flip(), self.last - 1), context);
                 if pdu.kind != pdu::RESPONSE || pdu.is_last() {
                     self.end(self.last, Some(head.status), context);
                 }
             }
         }
+    }
+
+    /// Tells signatures a PDU of a call's request.
+    fn put_fragment(&self, id: u64, pdu: &Pdu, bytes: &[u8], context: &mut Context<'_>) {
+        let (direction, number) = (self.requests(), id - 1);
+        call::put_stub(pdu, bytes, true, (direction, number), context);
+        if pdu.kind != pdu::REQUEST || pdu.is_last() {
+            context.reached(direction, number, Stage::Body);
+        }
+    }
+}
+
+fn put_version(transaction: &Transaction, direction: Direction, context: &mut Context<'_>) {
+    let version = match transaction.command {
+        Command::One(_) => 1,
+        Command::Two(_) => 2,
+    };
+    context.put_number(direction, transaction.id - 1, Number::SmbVersion, version);
+}
+
+/// Tells a text as Suricata has it: the bytes of its UTF-16 without those that are zero.
+fn put_text(direction: Direction, number: u64, buffer: Buffer, text: &str, context: &mut Context<'_>) {
+    if context.wants(buffer) && !text.is_empty() {
+        let bytes: Vec<u8> =
+            text.encode_utf16().flat_map(u16::to_le_bytes).filter(|byte| *byte != 0).collect();
+        context.put(direction, number, buffer, &bytes);
     }
 }

@@ -208,3 +208,66 @@ fn the_mark_tells() {
         assert_eq!(probe(other), Probe::NotForUs);
     }
 }
+
+#[test]
+fn signatures_are_told_shares_pipes_and_calls() {
+    let pdu = |kind: u8, call: u8, body: &[u8]| {
+        [&[5, 0, kind, 3, 0x10, 0, 0, 0, 16 + body.len() as u8, 0, 0, 0, call, 0, 0, 0][..], body].concat()
+    };
+    let svcctl = [0x81, 0xbb, 0x7a, 0x36, 0x44, 0x98, 0xf1, 0x35, 0xad, 0x32, 0x98, 0xf0, 0x38, 0, 0x10, 3];
+    let bind = pdu(
+        11,
+        1,
+        &[&[0, 16, 0, 16, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0][..], &svcctl, &[2, 0, 0, 0], &[4; 20]].concat(),
+    );
+    let ack =
+        pdu(12, 1, &[&[0, 16, 0, 16, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], &[4; 20]].concat());
+    let call = pdu(0, 2, &[3, 0, 0, 0, 0, 0, 15, 0, 7, 8, 9]);
+    let answer = pdu(2, 2, &[1, 0, 0, 0, 0, 0, 0, 0, 5]);
+    let [bind_write, bind_written] = write(4, &bind);
+    let [read_ask, read_answer] = read(5, 0, &ack);
+    let [call_write, call_written] = write(6, &call);
+    let [answer_ask, answer_answer] = read(7, 0, &answer);
+    let pairs = [
+        tree(1, "\\\\s\\data"),
+        tree(2, "\\\\s\\IPC$"),
+        [bind_write, bind_written],
+        [read_ask, read_answer],
+        [call_write, call_written],
+        [answer_ask, answer_answer],
+    ];
+    let iface = "(dcerpc.iface) 367abb81-9844-35f1-ad32-98f038001003\\x00\\x02\\x01";
+    assert_eq!(
+        run(&pairs).told(),
+        format!(
+            "client 0 smb.share \\\\\\\\s\\\\data\nclient 0 SmbVersion 2\nserver 0 SmbVersion 2\n\
+            client 1 smb.named_pipe \\\\\\\\s\\\\IPC$\nclient 1 SmbVersion 2\nserver 1 SmbVersion 2\n\
+            client 2 SmbVersion 2\nserver 2 SmbVersion 2\n\
+            client 3 {iface}\nclient 3 dcerpc.stub_data \\x07\\x08\\t\nclient 3 SmbVersion 2\n\
+            client 3 DcerpcOpnum 15\nclient 3 DcerpcLittleEndian 1\n\
+            server 3 dcerpc.stub_data \\x05\nserver 3 {iface}\nserver 3 DcerpcLittleEndian 1\n\
+            server 3 DcerpcOpnum 15\nserver 3 SmbVersion 2\n"
+        )
+    );
+}
+
+#[test]
+fn signatures_are_told_who_logs_on() {
+    let mut message = b"NTLMSSP\0\x03\0\0\0".to_vec();
+    let texts: [&[u8]; 6] = [b"", b"", b"D\0", b"U\0\xe9\0", b"H\0", b""];
+    let mut at = 72u8;
+    for text in texts {
+        message.extend_from_slice(&[text.len() as u8, 0, text.len() as u8, 0, at, 0, 0, 0]);
+        at += text.len() as u8;
+    }
+    message.extend_from_slice(&[1, 0, 0, 0, 10, 0, 0x5a, 0x29, 0, 0, 0, 15]);
+    message.extend_from_slice(&texts.concat());
+    let setup =
+        [&[25, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 88, 0, message.len() as u8, 0][..], &[0; 8], &message]
+            .concat();
+    let mut trial = Trial::<Smb>::new().client(&two(1, 1, false, &setup));
+    assert_eq!(
+        trial.told(),
+        "client 0 smb.ntlmssp_user U\\xe9\nclient 0 smb.ntlmssp_domain D\nclient 0 SmbVersion 2\n"
+    );
+}

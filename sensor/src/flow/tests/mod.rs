@@ -40,6 +40,7 @@ pub(super) fn packet(protocol: u8, source: End, destination: End, transport: Tra
         payload_missing: 0,
         link: LinkHeader::NONE,
         frame_octets: 0,
+        network: &[],
     }
 }
 

@@ -4,7 +4,10 @@
 //! is a row of [`crate::dpi::buffers::Buffer`], what is only a number one of [`crate::dpi::buffers::Number`]: neither
 //! needs anything here. A group of protocols has a file; its tests read the side's buffers and numbers alone.
 
+mod services;
+
 use crate::dpi::buffers::{Side, Wanted};
+use services::ServiceTest;
 use weir_common::rule::{Place, RuleOption};
 
 /// Where a rule is wrong, and why.
@@ -12,21 +15,27 @@ pub(super) type Refused = (Place, String);
 
 /// What a rule asks of one side of a transaction.
 #[derive(Debug)]
-pub(super) enum AppTest {}
+pub(super) enum AppTest {
+    Service(ServiceTest),
+}
 
 impl AppTest {
     /// Reads an option; none: it is none of these keywords.
-    pub(super) fn option(_option: &RuleOption) -> Option<Result<AppTest, Refused>> {
-        None
+    pub(super) fn option(option: &RuleOption) -> Option<Result<AppTest, Refused>> {
+        ServiceTest::option(option).map(|result| result.map(AppTest::Service))
     }
 
     /// Whether the side is what the rule asks for.
-    pub(super) fn holds(&self, _side: &Side) -> bool {
-        match *self {}
+    pub(super) fn holds(&self, side: &Side) -> bool {
+        match self {
+            AppTest::Service(test) => test.holds(side),
+        }
     }
 
     /// What of sides it reads.
-    pub(super) fn wants(&self, _wanted: &mut Wanted) {
-        match *self {}
+    pub(super) fn wants(&self, wanted: &mut Wanted) {
+        match self {
+            AppTest::Service(test) => test.wants(wanted),
+        }
     }
 }

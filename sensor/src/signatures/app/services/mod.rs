@@ -1,0 +1,91 @@
+//! Keywords of services: Windows and identity, data and messages, industry.
+//!
+//! In: a rule's option; then a transaction's side. Out: whether it is what the rule asks for. Each file is one
+//! family of protocols; this one is only what they share.
+
+mod windows;
+
+use super::Refused;
+use crate::dpi::buffers::{Side, Wanted};
+use weir_common::rule::RuleOption;
+
+/// What a rule asks of one side of a service's transaction.
+#[derive(Debug)]
+pub(in crate::signatures) enum ServiceTest {
+    Windows(windows::Test),
+}
+
+impl ServiceTest {
+    /// Reads an option; none: it is none of these keywords.
+    pub(super) fn option(option: &RuleOption) -> Option<Result<ServiceTest, Refused>> {
+        let result = windows::option(&option.name, value(option))?.map(ServiceTest::Windows);
+        Some(result.map_err(|reason| (option.value_place, reason)))
+    }
+
+    /// Whether the side is what the rule asks for.
+    pub(super) fn holds(&self, side: &Side) -> bool {
+        match self {
+            ServiceTest::Windows(test) => test.holds(side),
+        }
+    }
+
+    /// What of sides it reads.
+    pub(super) fn wants(&self, wanted: &mut Wanted) {
+        match self {
+            ServiceTest::Windows(test) => test.wants(wanted),
+        }
+    }
+}
+
+/// An option's value as text; empty where it has none.
+fn value(option: &RuleOption) -> Result<&str, String> {
+    let value = option.value.as_deref().unwrap_or_default();
+    std::str::from_utf8(value).map(str::trim).map_err(|_| "the value is not UTF-8".to_string())
+}
+
+/// As much of a rule's text as fits into a reason.
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::dpi::buffers::{Buffer, Number, Sides};
+    use weir_common::app::App;
+    use weir_common::net::Direction;
+    use weir_common::rule::Place;
+
+    /// Reads one option as it stands in a rule.
+    pub(super) fn read(text: &str) -> Option<Result<ServiceTest, String>> {
+        let (name, value) = match text.split_once(':') {
+            Some((name, value)) => (name, Some(value.trim().as_bytes().to_vec())),
+            None => (text, None),
+        };
+        let place = Place { line: 1, column: 1 };
+        let option = RuleOption { name: name.to_string(), value, place, value_place: place };
+        ServiceTest::option(&option).map(|result| result.map_err(|(_, reason)| reason))
+    }
+
+    /// Whether it holds of a side that was told this.
+    pub(super) fn holds(text: &str, buffers: &[(Buffer, &[u8])], numbers: &[(Number, u64)]) -> bool {
+        let test = match read(text) {
+            Some(Ok(test)) => test,
+            other => panic!("{text}: {other:?}"),
+        };
+        let mut wanted = Wanted::default();
+        test.wants(&mut wanted);
+        let mut sides = Sides::default();
+        let side = sides.of(App::Unknown, Direction::Forward, 0);
+        // Only what it wants is told.
+        buffers
+            .iter()
+            .filter(|(buffer, _)| wanted.has(*buffer))
+            .for_each(|(buffer, bytes)| side.put(*buffer, bytes));
+        numbers
+            .iter()
+            .filter(|(number, _)| wanted.has_number(*number))
+            .for_each(|(n, v)| side.put_number(*n, *v));
+        test.holds(side)
+    }
+}

@@ -1,0 +1,157 @@
+//! `app-layer-protocol`: which application a flow was recognised as.
+//!
+//! In: names with `!` before them or not, and behind them which of a flow's answers is meant; then the answers. Out:
+//! whether one of the names is the application, or with `!` none. Nothing holds with `!` while the application is unknown,
+//! because recognition is not ready. Deliberately absent: recognition.
+
+use super::flow::FlowFacts;
+use super::number::shown;
+use weir_common::app::App;
+use weir_common::net::Direction;
+
+/// Most names of one test, as in Suricata; a test with more is refused.
+const NAMES_MAX: usize = 16;
+
+/// What one answer of recognition is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::signatures) enum AppKnown {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// It was given up.
+    Failed,
+    Known(App),
+}
+
+/// The answers for a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::signatures) struct AppFacts {
+    /// By what went to the server, and to the client.
+    pub(in crate::signatures) by_direction: [AppKnown; 2],
+    /// What it was before it changed into another, as with STARTTLS.
+    pub(in crate::signatures) original: AppKnown,
+    /// What it is now.
+    pub(in crate::signatures) current: AppKnown,
+}
+
+/// A test of the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::signatures) struct AppProtocolTest {
+    wanted: Vec<AppKnown>,
+    is_negated: bool,
+    mode: Mode,
+}
+
+/// Which answer is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// That of the packet's direction.
+    Own,
+    Final,
+    Original,
+    Either,
+    ToServer,
+    ToClient,
+}
+
+impl AppProtocolTest {
+    pub(super) fn parse(text: &str) -> Result<AppProtocolTest, String> {
+        let (is_negated, text) = match text.strip_prefix('!') {
+            Some(text) => (true, text.trim().trim_matches('"')),
+            None => (false, text),
+        };
+        let mut names: Vec<&str> = text.split(',').map(str::trim).collect();
+        let mode = match names.last() {
+            Some(&last) if names.len() > 1 => Mode::of(last),
+            _ => None,
+        };
+        if mode.is_some() {
+            names.pop();
+        }
+        if names.len() > NAMES_MAX {
+            return Err(format!("more than {NAMES_MAX} applications"));
+        }
+        let mut wanted = Vec::new();
+        for name in names {
+            match name {
+                "failed" => wanted.push(AppKnown::Failed),
+                "unknown" if is_negated => return Err("`unknown` cannot be negated".into()),
+                "unknown" => wanted.push(AppKnown::Unknown),
+                _ => match suricata_apps(name) {
+                    Some(apps) => wanted.extend(apps.into_iter().map(AppKnown::Known)),
+                    None => {
+                        return Err(format!(
+                            "`{}` is neither an application nor one of `final`, `original`, `either`, `to_server`, \
+                             `to_client` and `direction`",
+                            shown(name)
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(AppProtocolTest { wanted, is_negated, mode: mode.unwrap_or(Mode::Own) })
+    }
+
+    pub(super) fn holds(&self, flow: &FlowFacts) -> bool {
+        let apps = &flow.apps;
+        let [to_server, to_client] = apps.by_direction;
+        let is_wanted = |app: AppKnown| self.wanted.contains(&app);
+        let answer = match self.mode {
+            Mode::Either => {
+                let is_unknown = to_server == AppKnown::Unknown && to_client == AppKnown::Unknown;
+                return match self.is_negated {
+                    true => !is_unknown && !is_wanted(to_server) && !is_wanted(to_client),
+                    false => is_wanted(to_server) || is_wanted(to_client),
+                };
+            }
+            Mode::Own if flow.direction == Direction::Forward => to_server,
+            Mode::Own => to_client,
+            Mode::Final => apps.current,
+            Mode::Original => apps.original,
+            Mode::ToServer => to_server,
+            Mode::ToClient => to_client,
+        };
+        match self.is_negated {
+            true => answer != AppKnown::Unknown && !is_wanted(answer),
+            false => is_wanted(answer),
+        }
+    }
+
+    /// The applications that it asks for; none where it asks for what they must not be, or for none to be known.
+    pub(in crate::signatures) fn apps(&self) -> impl Iterator<Item = App> {
+        let is_negated = self.is_negated;
+        self.wanted.iter().filter_map(move |wanted| match wanted {
+            AppKnown::Known(app) if !is_negated => Some(*app),
+            _ => None,
+        })
+    }
+}
+
+impl Mode {
+    fn of(word: &str) -> Option<Mode> {
+        Some(match word {
+            "direction" => Mode::Own,
+            "final" => Mode::Final,
+            "original" => Mode::Original,
+            "either" => Mode::Either,
+            "to_server" | "toserver" => Mode::ToServer,
+            "to_client" | "toclient" => Mode::ToClient,
+            _ => return None,
+        })
+    }
+}
+
+/// The applications that Suricata means by a name: some stand for several.
+pub(in crate::signatures) fn suricata_apps(name: &str) -> Option<Vec<App>> {
+    Some(match name {
+        "http" => vec![App::Http, App::Http2, App::Doh2],
+        "http1" => vec![App::Http],
+        "http2" => vec![App::Http2, App::Doh2],
+        "dns" => vec![App::Dns, App::Doh2],
+        "dcerpc" => vec![App::DceRpc, App::Smb],
+        "ssl" => vec![App::Tls],
+        "jabber" => vec![App::Xmpp],
+        "ikev1" | "ikev2" => vec![App::Ike],
+        _ => vec![App::from_name(name).filter(|app| *app != App::Unknown)?],
+    })
+}

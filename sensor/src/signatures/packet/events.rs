@@ -1,0 +1,230 @@
+//! Events: what the decoder, the streams and inspection found odd.
+//!
+//! In: an option with Suricata's name of an event. Out: a test for it if it is one that this program tells; a name that
+//! nothing tells is refused, because the rule would never fire. Of inspection's events (`app-layer-event`) only the name
+//! is read here: they belong to transactions.
+
+use super::app_protocol::suricata_apps;
+use super::number::shown;
+use super::{PacketTest, Refused, said, words};
+use crate::decode::{DecodeEvent, Ip, LinkHeader, Packet, Transport};
+use weir_common::app::App;
+use weir_common::net::Address;
+use weir_common::rule::RuleOption;
+
+/// What [`crate::decode::events`] tells.
+const DECODER: &[&str] = &[
+    "decoder.icmpv4.pkt_too_small",
+    "decoder.icmpv4.unknown_code",
+    "decoder.icmpv4.unknown_type",
+    "decoder.icmpv6.experimentation_type",
+    "decoder.icmpv6.pkt_too_small",
+    "decoder.icmpv6.unassigned_type",
+    "decoder.icmpv6.unknown_code",
+    "decoder.icmpv6.unknown_type",
+    "decoder.ipv4.hlen_too_small",
+    "decoder.ipv4.iplen_smaller_than_hlen",
+    "decoder.ipv4.opt_duplicate",
+    "decoder.ipv4.opt_invalid",
+    "decoder.ipv4.opt_invalid_len",
+    "decoder.ipv4.opt_malformed",
+    "decoder.ipv4.opt_pad_required",
+    "decoder.ipv4.pkt_too_small",
+    "decoder.ipv4.trunc_pkt",
+    "decoder.ipv4.wrong_ip_version",
+    "decoder.ipv6.data_after_none_header",
+    "decoder.ipv6.exthdr_dupl_ah",
+    "decoder.ipv6.exthdr_dupl_dh",
+    "decoder.ipv6.exthdr_dupl_fh",
+    "decoder.ipv6.exthdr_dupl_hh",
+    "decoder.ipv6.exthdr_dupl_rh",
+    "decoder.ipv6.exthdr_rh_type_0",
+    "decoder.ipv6.exthdr_useless_fh",
+    "decoder.ipv6.icmpv4",
+    "decoder.ipv6.pkt_too_small",
+    "decoder.ipv6.trunc_exthdr",
+    "decoder.ipv6.trunc_pkt",
+    "decoder.ipv6.wrong_ip_version",
+    "decoder.sctp.pkt_too_small",
+    "decoder.tcp.hlen_too_small",
+    "decoder.tcp.invalid_optlen",
+    "decoder.tcp.opt_duplicate",
+    "decoder.tcp.opt_invalid_len",
+    "decoder.tcp.pkt_too_small",
+    "decoder.udp.len_invalid",
+    "decoder.udp.pkt_too_small",
+];
+
+/// What `dpi/stream_event.rs` tells.
+const STREAM: &[&str] =
+    &["stream.pkt_broken_ack", "stream.reassembly_overlap_different_data", "stream.reassembly_seq_gap"];
+
+/// Events of recognition, which belong to a packet: Suricata's names for them have no protocol in front.
+const RECOGNITION: &[&str] = &[
+    "applayer_mismatch_protocol_both_directions",
+    "applayer_wrong_direction_first_data",
+    "applayer_detect_protocol_only_one_direction",
+    "applayer_proto_detection_skipped",
+    "applayer_no_tls_after_starttls",
+    "applayer_unexpected_protocol",
+];
+
+/// Longest name of an application's event with the protocol before it, in bytes; as in Suricata a longer one is an error.
+const NAME_BYTES_MAX: usize = 50;
+
+/// Reads `ipv4.trunc_pkt`.
+pub(super) fn decode_event(text: &str) -> Result<PacketTest, String> {
+    told(DECODER, &format!("decoder.{text}")).map(PacketTest::DecodeEvent)
+}
+
+/// Reads `reassembly_seq_gap`.
+pub(super) fn stream_event(text: &str) -> Result<PacketTest, String> {
+    told(STREAM, &format!("stream.{text}")).map(PacketTest::StreamEvent)
+}
+
+/// Reads either with its full name.
+pub(super) fn engine_event(text: &str) -> Result<PacketTest, String> {
+    match text.get(..7) {
+        Some(head) if head.eq_ignore_ascii_case("stream.") => told(STREAM, text).map(PacketTest::StreamEvent),
+        _ => told(DECODER, text).map(PacketTest::DecodeEvent),
+    }
+}
+
+fn told(names: &[&'static str], wanted: &str) -> Result<&'static str, String> {
+    let found = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+    found.copied().ok_or_else(|| format!("cannot run: nothing here tells the event `{}`", shown(wanted)))
+}
+
+/// What `app-layer-event` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::signatures) enum AppLayerEvent {
+    /// An event of recognition, which belongs to a packet.
+    Recognition(&'static str),
+    /// An event of a transaction.
+    Transaction {
+        /// The application's name in the rule.
+        protocol: String,
+        /// The applications that it means; none for `file`.
+        apps: Vec<App>,
+        /// The event's name without the application's.
+        event: String,
+    },
+}
+
+/// Reads `app-layer-event`; `None` for other options. Whether anything tells the event is the caller's to know.
+pub(in crate::signatures) fn app_layer_event(option: &RuleOption) -> Option<Result<AppLayerEvent, Refused>> {
+    if option.name != "app-layer-event" {
+        return None;
+    }
+    Some(words(option).and_then(|text| said(option, app_layer_event_of(&text))))
+}
+
+fn app_layer_event_of(text: &str) -> Result<AppLayerEvent, String> {
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!("the name of an event has at most {NAME_BYTES_MAX} bytes"));
+    }
+    let Some((protocol, event)) = text.split_once('.') else {
+        let found = RECOGNITION.iter().find(|name| **name == text);
+        return found
+            .map(|name| AppLayerEvent::Recognition(name))
+            .ok_or_else(|| "no event of recognition has this name".into());
+    };
+    if event.is_empty() {
+        return Err("expected an event's name behind the dot".into());
+    }
+    let apps = match protocol {
+        "file" => Vec::new(),
+        // HTTP's events are those of its first version.
+        "http" => vec![App::Http],
+        _ => suricata_apps(protocol).ok_or_else(|| format!("`{protocol}` is no application"))?,
+    };
+    Ok(AppLayerEvent::Transaction { protocol: protocol.into(), apps, event: event.into() })
+}
+
+/// A packet with what could be read before a fault, for tests of frames that hold no packet otherwise.
+pub(in crate::signatures) fn packet_of(event: &DecodeEvent) -> Packet<'static> {
+    let [source, destination] = event.ends.unwrap_or([Address::v4([0; 4]); 2]);
+    let transport = match (event.ports, event.icmp) {
+        (Some([source, destination]), _) => Transport::Ports { source, destination },
+        (None, Some([kind, code])) => Transport::Icmp { kind, code },
+        (None, None) => Transport::None,
+    };
+    Packet {
+        vlans: event.vlans,
+        ip: Ip {
+            source,
+            destination,
+            protocol: event.protocol.unwrap_or_default(),
+            octets: 0,
+            ttl: 0,
+            tos: 0,
+            is_fragment: false,
+        },
+        transport,
+        payload: &[],
+        early: None,
+        is_partial: false,
+        is_cut: true,
+        tunnel_depth: 0,
+        payload_missing: 0,
+        link: LinkHeader::NONE,
+        frame_octets: 0,
+        network: &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names in a source file that begin with this, in order and once each.
+    fn names_in(source: &str, prefix: &str) -> Vec<String> {
+        let (code, _) = source.split_once("#[cfg(test)]").unwrap_or((source, ""));
+        let mut names: Vec<String> = code
+            .split('"')
+            .filter(|text| text.starts_with(prefix) && text.len() > prefix.len() && !text.contains(char::is_whitespace))
+            .map(str::to_owned)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    #[test]
+    fn the_events_that_rules_may_ask_for_are_those_that_are_told() {
+        assert_eq!(names_in(include_str!("../../decode/events.rs"), "decoder."), DECODER);
+        assert_eq!(names_in(include_str!("../../dpi/stream_event.rs"), "stream."), STREAM);
+    }
+
+    #[test]
+    fn events_are_named_in_either_case_and_with_their_source_where_it_is_not_clear() {
+        let trunc = Ok(PacketTest::DecodeEvent("decoder.ipv4.trunc_pkt"));
+        assert_eq!(decode_event("ipv4.trunc_pkt"), trunc);
+        assert_eq!(decode_event("IPV4.Trunc_pkt"), trunc);
+        assert_eq!(engine_event("decoder.ipv4.trunc_pkt"), trunc);
+        assert_eq!(stream_event("reassembly_seq_gap"), Ok(PacketTest::StreamEvent("stream.reassembly_seq_gap")));
+        assert_eq!(engine_event("stream.reassembly_seq_gap"), stream_event("reassembly_seq_gap"));
+        for wrong in ["", "ipv4", "decoder.ipv4.trunc_pkt", "ppp.wrong_type", "é"] {
+            assert!(decode_event(wrong).is_err() && stream_event(wrong).is_err(), "{wrong}");
+            assert!(wrong.starts_with("decoder") || engine_event(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn events_of_applications_are_read() {
+        let transaction = |protocol: &str, apps: &[App], event: &str| {
+            let (protocol, apps, event) = (protocol.to_owned(), apps.to_vec(), event.to_owned());
+            Ok(AppLayerEvent::Transaction { protocol, apps, event })
+        };
+        assert_eq!(app_layer_event_of("tls.invalid_sni_type"), transaction("tls", &[App::Tls], "invalid_sni_type"));
+        assert_eq!(app_layer_event_of("http.a"), transaction("http", &[App::Http], "a"));
+        assert_eq!(app_layer_event_of("file.a"), transaction("file", &[], "a"));
+        assert_eq!(
+            app_layer_event_of("applayer_unexpected_protocol"),
+            Ok(AppLayerEvent::Recognition("applayer_unexpected_protocol"))
+        );
+        for wrong in ["", "x", ".", "tls.", ".x", "nothing.x", &format!("tls.{}", "x".repeat(50))] {
+            assert!(app_layer_event_of(wrong).is_err(), "{wrong}");
+        }
+    }
+}
