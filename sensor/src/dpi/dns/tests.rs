@@ -311,7 +311,8 @@ fn signatures_are_told_names_types_and_codes() {
         server 1 DnsRrtype 5
         server 1 DnsRrtype 1
         server 1 DnsRrtype 28
-    "#]].assert_eq(&told.told());
+    "#]]
+    .assert_eq(&told.told());
 }
 
 #[test]
@@ -339,7 +340,8 @@ fn signatures_are_told_the_names_in_data_of_all_sections() {
         server 0 DnsRcode 0
         server 0 DnsRrtype 15
         server 0 DnsRrtype 1
-    "#]].assert_eq(&told.told());
+    "#]]
+    .assert_eq(&told.told());
 }
 
 #[test]
@@ -355,7 +357,8 @@ fn multicast_dns_and_llmnr_have_names_of_their_own() {
         client 1 mdns.response.rrname ns.example.com
         client 1 mdns.response.rrname ns.example.com
         client 1 mdns.response.rrname ns.example.com
-    "#]].assert_eq(&told.told());
+    "#]]
+    .assert_eq(&told.told());
     let mut told = Trial::<Llmnr>::new().over_datagrams().client(&query()).server(&response());
     expect![[r#"
         client 0 llmnr.queries.rrname www.example.com
@@ -368,5 +371,6 @@ fn multicast_dns_and_llmnr_have_names_of_their_own() {
         server 1 llmnr.response.rrname ns.example.com
         server 1 llmnr.response.rrname ns.example.com
         server 1 llmnr.response.rrname ns.example.com
-    "#]].assert_eq(&told.told());
+    "#]]
+    .assert_eq(&told.told());
 }

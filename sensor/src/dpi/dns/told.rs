@@ -139,12 +139,7 @@ fn name_in<'b>(message: &Message<'_>, record: &Record<'_>, names: &'b mut NameBu
     rdata_name(message, record, offset, names)
 }
 
-fn tell_numbers(
-    message: &Message<'_>,
-    transaction: u64,
-    names: &mut NameBuffer,
-    context: &mut Context<'_>,
-) {
+fn tell_numbers(message: &Message<'_>, transaction: u64, names: &mut NameBuffer, context: &mut Context<'_>) {
     if matches!(context.app, App::Mdns | App::Llmnr) {
         return;
     }
