@@ -114,11 +114,10 @@ impl Teller {
         let is_once = engine.is_once_per_flow(signature);
         let Some(flow_id) = self.counts(flow, matched, is_once, now) else { return };
         let key = flow.key();
-        let initiator = (key.initiator, key.initiator_port);
-        let responder = (key.responder, key.responder_port);
-        let ((source, source_port), (destination, destination_port)) = match direction {
-            Direction::Forward => (initiator, responder),
-            Direction::Reverse => (responder, initiator),
+        let there = [(key.initiator, key.initiator_port), (key.responder, key.responder_port)];
+        let [(source, source_port), (destination, destination_port)] = match direction {
+            Direction::Forward => there,
+            Direction::Reverse => [there[1], there[0]],
         };
         let time = matched.time;
         let ports = [source_port, destination_port];

@@ -7,13 +7,24 @@
 //! behind its content, a transform behind its buffer. Suricata's older form, in which a modifier (`http_uri`) moves
 //! the content before it into a buffer, is brought into the newer one here.
 
-use super::buffers::{Buffer, Case, Side};
-use super::contents::Content;
-use super::numbers::{Flags, Numbers};
-use super::state::Threshold;
-use weir_common::app::App;
-use weir_common::net::{Direction, protocol};
-use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption, content};
+mod header;
+mod legacy;
+mod lists;
+
+use super::app::AppTest;
+use super::matches::{MatchList, Transforms};
+use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
+use super::state::{Names, RuleLimits, RuleState, Threshold, ThresholdFile};
+use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
+use weir_common::net::Direction;
+use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
+
+pub(super) use header::{Applications, Carrier};
+
+use lists::Lists;
+
+/// Where a rule is wrong, and why.
+pub(super) type Refused = (Place, String);
 
 /// A rule that can be run.
 #[derive(Debug)]
@@ -222,13 +233,8 @@ impl Reader {
                 return Err((option.place, reason));
             }
         }
-        Ok(())
-    }
-
-    fn threshold(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let threshold = Threshold::read(option)?;
-        if self.threshold.replace(threshold).is_some() {
-            return Err((option.place, "a rule has one threshold".into()));
+        if self.flow.is_stateless && self.flow.established.is_some() {
+            return Err((option.place, "`flow`: `stateless` contradicts `established`".into()));
         }
         Ok(())
     }

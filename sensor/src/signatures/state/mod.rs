@@ -14,7 +14,6 @@
 #![allow(dead_code, unused_imports)]
 
 mod bits;
-mod data;
 mod flow;
 mod flowint;
 mod limits;
@@ -29,7 +28,6 @@ mod words;
 mod tests;
 
 pub(super) use bits::{BitAction, BitTest, Change};
-pub(super) use data::{DataLoader, DataSettings, DataTable, DataTest};
 pub(super) use flow::{FLOW_BITS_MAX, FLOW_INTS_MAX, FlowState, TRANSACTION_BITS_MAX, TransactionBits};
 pub(super) use flowint::{IntAction, IntTest};
 pub(super) use limits::{RuleLimits, Suppression, ThresholdFile, Verdict};
@@ -56,8 +54,6 @@ pub struct StateCounters {
     pub flow_ints_refused: u64,
     /// Marks of hosts and pairs not set because there were too many.
     pub shared_bits_refused: u64,
-    /// Values not added to a data set because it, or all together, had their most bytes.
-    pub data_refused: u64,
 }
 
 /// What of a packet is looked at by keywords about hosts.

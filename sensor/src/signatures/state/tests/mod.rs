@@ -7,7 +7,7 @@ use super::*;
 use weir_common::rule::{RuleOption, RuleReader, Variables};
 
 /// An option as a rule's reader gives it.
-pub(super) fn option(text: &str) -> RuleOption {
+fn option(text: &str) -> RuleOption {
     let rule = format!("alert ip any any -> any any ({text}; sid:1;)");
     let mut read = RuleReader::new(Variables::default()).read("test.rules", rule.as_bytes());
     let rule = read.rules.pop().unwrap_or_else(|| panic!("{text}: {:?}", read.problems));
