@@ -157,7 +157,7 @@ impl Matcher {
             match Database::compile(patterns) {
                 Ok(database) => return Matcher::Vectorscan(database),
                 Err(why) => {
-                    tracing::warn!(patterns = patterns.len(), why, "libhs refuses patterns: slower without")
+                    tracing::warn!(patterns = patterns.len(), why, "libhs refuses patterns: slower without");
                 }
             }
         }

@@ -53,16 +53,25 @@ type Scan = unsafe extern "C" fn(
     *mut c_void,
 ) -> c_int;
 
+type FreeCompileError = unsafe extern "C" fn(*mut CompileError) -> c_int;
+/// `hs_database_size` and `hs_scratch_size`.
+type Size = unsafe extern "C" fn(*const c_void, *mut usize) -> c_int;
+type AllocScratch = unsafe extern "C" fn(*const c_void, *mut *mut c_void) -> c_int;
+/// `hs_free_database` and `hs_free_scratch`.
+type Free = unsafe extern "C" fn(*mut c_void) -> c_int;
+type ValidPlatform = unsafe extern "C" fn() -> c_int;
+type Version = unsafe extern "C" fn() -> *const c_char;
+
 /// The functions of the library that are used.
 struct Library {
     version: String,
     compile_multi: CompileMulti,
-    free_compile_error: unsafe extern "C" fn(*mut CompileError) -> c_int,
-    database_size: unsafe extern "C" fn(*const c_void, *mut usize) -> c_int,
-    free_database: unsafe extern "C" fn(*mut c_void) -> c_int,
-    alloc_scratch: unsafe extern "C" fn(*const c_void, *mut *mut c_void) -> c_int,
-    scratch_size: unsafe extern "C" fn(*const c_void, *mut usize) -> c_int,
-    free_scratch: unsafe extern "C" fn(*mut c_void) -> c_int,
+    free_compile_error: FreeCompileError,
+    database_size: Size,
+    free_database: Free,
+    alloc_scratch: AllocScratch,
+    scratch_size: Size,
+    free_scratch: Free,
     scan: Scan,
 }
 
@@ -77,14 +86,14 @@ pub(super) fn version() -> Option<&'static str> {
     library().map(|library| library.version.as_str())
 }
 
-/// A function of a library by its name, as the type that the place asks for.
+/// A function of a library by its name and type; leaves the function around it if there is none.
 macro_rules! symbol {
-    ($handle:expr, $name:literal) => {{
+    ($handle:expr, $name:literal, $kind:ty) => {{
         // SAFETY: the handle is an open library's and the name ends with NUL.
         let address = NonNull::new(unsafe { libc::dlsym($handle, $name.as_ptr()) })?;
-        // SAFETY: libhs 5 declares the function of this name with the signature of the type asked for
+        // SAFETY: libhs 5 declares the function of this name with the signature of the type given
         // (hs_common.h, hs_compile.h, hs_runtime.h), and the address is not null.
-        unsafe { std::mem::transmute::<*mut c_void, _>(address.as_ptr()) }
+        unsafe { std::mem::transmute::<*mut c_void, $kind>(address.as_ptr()) }
     }};
 }
 
@@ -93,8 +102,8 @@ impl Library {
         // SAFETY: names that end with NUL; the library's initialisers do nothing but choose code for the processor.
         let open = |name: &CStr| NonNull::new(unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) });
         let handle = NAMES.into_iter().find_map(open)?.as_ptr();
-        let valid_platform: unsafe extern "C" fn() -> c_int = symbol!(handle, c"hs_valid_platform");
-        let version: unsafe extern "C" fn() -> *const c_char = symbol!(handle, c"hs_version");
+        let valid_platform = symbol!(handle, c"hs_valid_platform", ValidPlatform);
+        let version = symbol!(handle, c"hs_version", Version);
         // SAFETY: takes nothing and reads what processor this is.
         if unsafe { valid_platform() } != SUCCESS {
             return None;
@@ -105,14 +114,14 @@ impl Library {
         let version = version.split_whitespace().next().filter(|version| version.starts_with("5."))?;
         Some(Library {
             version: format!("libhs {version}"),
-            compile_multi: symbol!(handle, c"hs_compile_multi"),
-            free_compile_error: symbol!(handle, c"hs_free_compile_error"),
-            database_size: symbol!(handle, c"hs_database_size"),
-            free_database: symbol!(handle, c"hs_free_database"),
-            alloc_scratch: symbol!(handle, c"hs_alloc_scratch"),
-            scratch_size: symbol!(handle, c"hs_scratch_size"),
-            free_scratch: symbol!(handle, c"hs_free_scratch"),
-            scan: symbol!(handle, c"hs_scan"),
+            compile_multi: symbol!(handle, c"hs_compile_multi", CompileMulti),
+            free_compile_error: symbol!(handle, c"hs_free_compile_error", FreeCompileError),
+            database_size: symbol!(handle, c"hs_database_size", Size),
+            free_database: symbol!(handle, c"hs_free_database", Free),
+            alloc_scratch: symbol!(handle, c"hs_alloc_scratch", AllocScratch),
+            scratch_size: symbol!(handle, c"hs_scratch_size", Size),
+            free_scratch: symbol!(handle, c"hs_free_scratch", Free),
+            scan: symbol!(handle, c"hs_scan", Scan),
         })
     }
 }
