@@ -4,9 +4,9 @@
 //! streams are followed by [`StreamSizes`], which the caller keeps with the flow if a rule asks. Deliberately absent:
 //! what flows carried in slices that were told already: after the active timeout their counts begin anew.
 
+use super::PacketTest;
 use super::app_protocol::AppFacts;
 use super::number::{UintTest, Width, shown};
-use super::PacketTest;
 use crate::decode::{Packet, Transport};
 use crate::flow::Flow;
 use weir_common::net::Direction;
