@@ -68,9 +68,19 @@ macro_rules! buffers {
                 let names = [
                     "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
                     "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                    "sip.from", "sip.to", "sip.via", "sip.user_agent", "sip.content_type", "sip.content_length",
                 ];
                 !single.contains(&keyword)
                     && (names.contains(&keyword) || families.iter().any(|family| keyword.starts_with(family)))
+            }
+
+            /// Whether it holds hexadecimal digits, in which the case of letters does not matter, whatever a rule says.
+            pub fn is_of_digits(self) -> bool {
+                matches!(
+                    self,
+                    Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::TlsCertFingerprint | Buffer::TlsCertSerial
+                        | Buffer::SshHassh | Buffer::SshHasshServer | Buffer::QuicCyuHash
+                )
             }
 
             /// Its keyword.
