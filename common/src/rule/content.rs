@@ -3,7 +3,7 @@
 //! In: a value as it stands in the rule. Out: its bytes, and whether it was negated. `|41 42|` is
 //! hexadecimal; `\;`, `\"`, `\\` and `\:` stand for the character behind the backslash, in text and in
 //! content alike; nothing else can be escaped. As in Suricata, digits may stand in pairs or apart, with blanks and
-//! commas between them, and a backslash at the very end is itself.
+//! commas between them, and a backslash at the very end of plain text is itself.
 
 /// Most bytes of one content.
 pub const CONTENT_BYTES_MAX: usize = 8 << 10;
@@ -32,6 +32,7 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
     let mut bytes = Vec::with_capacity(inner.len());
     // Where hexadecimal digits began, and the digit that waits for its second.
     let (mut hex, mut digit) = (None, None::<u8>);
+    let mut is_converted = false;
     let mut rest = inner.iter().enumerate();
     while let Some((index, byte)) = rest.next() {
         let wrong = |reason: &str| Err(ValueError { at: at + index, reason: reason.to_owned() });
@@ -48,9 +49,15 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
                     None => digit = Some(value as u8),
                     Some(high) => bytes.push(high << 4 | value as u8),
                 }
+                is_converted = true;
             }
             (b'\\', None) => match rest.next() {
-                Some((_, escaped @ (b';' | b'"' | b'\\' | b':'))) => bytes.push(*escaped),
+                Some((_, escaped @ (b';' | b'"' | b'\\' | b':'))) => {
+                    bytes.push(*escaped);
+                    is_converted = true;
+                }
+                // Suricata loses it where it had to convert something before.
+                None if is_converted => {}
                 None => bytes.push(b'\\'),
                 _ => return wrong("only `;`, `\"`, `\\` and `:` can stand behind a backslash"),
             },
@@ -121,6 +128,7 @@ mod tests {
             (r#""|00 ff|""#, &[0, 255]),
             (r#""|4 1,42|""#, b"AB"),
             (r#""C:\""#, b"C:\\"),
+            (r#""C|3a|\""#, b"C:"),
         ] {
             assert_eq!(
                 content(value.as_bytes()),

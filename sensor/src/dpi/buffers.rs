@@ -287,10 +287,13 @@ buffers! {
     NtpReferenceId Head "ntp.reference_id";
     PgsqlQuery Head "pgsql.query";
     // Industry.
-    Dnp3Data Head "dnp3_data";
+    Dnp3Data Head "dnp3_data" "dnp3.data";
     EnipProductName Head "enip.product_name";
     EnipServiceName Head "enip.service_name";
-    CipAttribute Head "cip.attribute";
+    // A CIP message: its service, then each class (`c`) and attribute (`a`) that a request names, four bytes each.
+    EnipCip Head "(enip.cip)";
+    // What a request writes, two bytes for each coil or register.
+    ModbusValues Head "(modbus.values)";
 }
 
 numbers! {
@@ -332,18 +335,55 @@ numbers! {
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
-    SnmpPduType "snmp.pdu_type";
-    NtpVersion "ntp.version";
-    NtpStratum "ntp.stratum";
-    NtpMode "ntp.mode";
-    DhcpLeasetime "dhcp.leasetime";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpRenewalTime "dhcp.renewal_time";
-    RfbSectype "rfb.sectype";
-    RfbSecresult "rfb.secresult";
+    Krb5MsgType "(krb5_msg_type)";
+    Krb5ErrCode "(krb5_err_code)";
+    Krb5TicketEncryption "(krb5.ticket_encryption)";
+    LdapRequestOperation "(ldap.request.operation)";
+    LdapResponsesOperation "(ldap.responses.operation)";
+    LdapResponsesResultCode "(ldap.responses.result_code)";
     // Data and messages.
-    MqttProtocolVersion "mqtt.protocol_version";
-    MqttReasonCode "mqtt.reason_code" "mqtt.connack.return_code";
+    MqttProtocolVersion "(mqtt.protocol_version)";
+    MqttType "(mqtt.type)";
+    MqttFlags "(mqtt.flags)";
+    MqttQos "(mqtt.qos)";
+    MqttReasonCode "(mqtt.reason_code)";
+    MqttConnackSessionPresent "(mqtt.connack.session_present)";
+    MqttConnectFlags "(mqtt.connect.flags)";
+    NfsProcedure "(nfs_procedure)";
+    NfsVersion "(nfs.version)";
+    // Industry.
+    Dnp3Func "(dnp3_func)";
+    Dnp3Ind "(dnp3_ind)";
+    // The group in the high byte, the variation in the low one.
+    Dnp3Obj "(dnp3_obj)";
+    EnipCommand "(enip_command)";
+    EnipStatus "(enip.status)";
+    EnipProtocolVersion "(enip.protocol_version)";
+    EnipRevision "(enip.revision)";
+    EnipIdentityStatus "(enip.identity_status)";
+    EnipState "(enip.state)";
+    EnipSerial "(enip.serial)";
+    EnipProductCode "(enip.product_code)";
+    EnipDeviceType "(enip.device_type)";
+    EnipVendorId "(enip.vendor_id)";
+    EnipCapabilities "(enip.capabilities)";
+    EnipCipClass "(enip.cip_class)";
+    EnipCipInstance "(enip.cip_instance)";
+    EnipCipAttribute "(enip.cip_attribute)";
+    EnipCipStatus "(enip.cip_status)";
+    EnipCipExtendedstatus "(enip.cip_extendedstatus)";
+    ModbusUnit "(modbus.unit)";
+    ModbusFunction "(modbus.function)";
+    ModbusSubfunction "(modbus.subfunction)";
+    // Bits: 1 unassigned, 2 assigned, 4 user's, 8 reserved.
+    ModbusCategory "(modbus.category)";
+    // Bits: 1 read, 2 write, 4 discretes, 8 coils, 16 input, 32 holding.
+    ModbusAccess "(modbus.access)";
+    // The first and the last address that a request is about, counted from 1.
+    ModbusFirst "(modbus.first)";
+    ModbusLast "(modbus.last)";
+    // The first address that is written.
+    ModbusWritten "(modbus.written)";
 }
 
 /// Which parts are worth being kept.

@@ -51,6 +51,7 @@ pub struct Inspector {
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    waits: bool,
     pool: Pool,
 }
 
@@ -71,6 +72,8 @@ pub struct Inspection {
     ends: [End; 2],
     /// Changes of the protocol that may still come; see [`SWITCHES_MAX`].
     switches_left: u8,
+    /// Events wait until they are acknowledged.
+    waits: bool,
     /// What waits to be acknowledged before it is told; made with the first event.
     pending: Option<Box<Pending>>,
     /// Bytes of each direction that are still inspected.
@@ -115,6 +118,7 @@ impl Inspector {
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -206,6 +210,7 @@ impl Inspector {
     ) -> Inspection {
         let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
         begun.depth_left = [self.stream_depth_bytes; 2];
+        begun.waits = self.waits;
         begun.stream_events = StreamEvents::new(self.has_stream_events);
         let [initiator, responder] =
             begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
@@ -329,6 +334,7 @@ impl Inspection {
             stage,
             ends,
             switches_left,
+            waits: true,
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
@@ -372,6 +378,9 @@ impl Inspection {
         from: usize,
         events: &mut Vec<Event>,
     ) {
+        if !self.waits {
+            return;
+        }
         let direction = self.own(direction);
         let end = end_of(tcp, payload_bytes);
         let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
@@ -447,7 +456,7 @@ impl Inspection {
         let told = now.events.as_ref().map_or(0, |events| events.len());
         self.packet(packet, now, pool);
         let end = end_of(&tcp, packet.payload.len());
-        if let Some(events) = now.events.as_deref_mut() {
+        if let Some(events) = now.events.as_deref_mut().filter(|_| self.waits) {
             let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(&tcp, direction)));
             pending.hold(events, told, direction, end);
         }

@@ -115,9 +115,11 @@ pub use cut_off::{CutOff, CutOffError};
 pub use expect::Expectation;
 pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
-pub(crate) use http::uri::normalized_uri;
 pub use inspect::{Finished, Inspection, Inspector};
 pub use services::{Services, ServicesError};
+
+/// The numbers that the name of an NFS procedure stands for in versions 2, 3 and 4.
+pub(crate) use nfs::procedure_numbers as nfs_procedure_numbers;
 
 use buffers::{Buffer, Number, Side, Sides, Stage, Wanted};
 use expect::Expectations;
@@ -304,11 +306,8 @@ impl Context<'_> {
     /// Suricata gives the same thing where it knows it, in lower case with underscores.
     pub fn anomaly(&mut self, event: &'static str, transaction: Option<u64>) {
         *self.malformed += 1;
+        self.note(event, transaction);
         let (app, time, direction) = (self.app, self.time, self.direction);
-        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
-            let sides = self.sides.get_or_insert_default();
-            sides.anomaly(app, direction, transaction.unwrap_or(buffers::NO_TRANSACTION), event);
-        }
         let Some(events) = self.events.as_deref_mut() else { return };
         let mut body = Vec::with_capacity(128);
         {
@@ -317,6 +316,15 @@ impl Context<'_> {
             object.text("event", event).text("layer", "proto_parser");
         }
         events.push(Event { kind: "anomaly", transaction, ..Event::new(app, time, direction, body) });
+    }
+
+    /// Tells signatures alone of something odd: what is sound but notable, and what was told before.
+    pub fn note(&mut self, event: &'static str, transaction: Option<u64>) {
+        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let (app, direction) = (self.app, self.direction);
+            let sides = self.sides.get_or_insert_default();
+            sides.anomaly(app, direction, transaction.unwrap_or(buffers::NO_TRANSACTION), event);
+        }
     }
 
     /// The end that sends in a direction.

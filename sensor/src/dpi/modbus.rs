@@ -4,6 +4,7 @@
 //! request with its response. A request waits for its response among at most [`WAITING_MAX`] others. What
 //! registers and coils mean is unknown to the protocol and to this file.
 
+use crate::dpi::buffers::{Buffer, Number, Stage};
 use crate::dpi::bytes::{be16, escaped, u8_at};
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
@@ -138,6 +139,12 @@ impl Dissector for Modbus {
             tell(Some(&waiting), None, waiting.transaction, context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(waiting) = self.waiting.iter().find(|waiting| waiting.transaction == transaction) {
+            write_both(Some(waiting), None, transaction, &mut Object::begin(out));
+        }
+    }
 }
 
 impl Modbus {
@@ -150,6 +157,9 @@ impl Modbus {
             self.transactions += 1;
             let message = Message::read(bytes, true);
             message.note_errors(transaction, context);
+            if context.wanted.is_some() {
+                message.put(transaction, context);
+            }
             let kept = if context.events.is_some() { bytes } else { &[] };
             let quantity = message.quantity();
             self.waiting.push_back(Waiting { transaction, id, function, quantity, message: kept.into() });
@@ -194,16 +204,27 @@ fn tell(
     transaction: u64,
     context: &mut Context<'_>,
 ) {
+    context.reached(Direction::Forward, transaction, Stage::Body);
+    context.reached(Direction::Reverse, transaction, Stage::Body);
     // The event is the request's, who sends it.
     context.tell(Direction::Forward, Some(transaction), |object| {
-        object.number("id", transaction + 1);
-        if let Some(request) = request {
-            Message::read(&request.message, true).write(&mut object.object("request"));
-        }
-        if let Some(response) = response {
-            response.write(&mut object.object("response"));
-        }
+        write_both(request, response, transaction, object);
     });
+}
+
+fn write_both(
+    request: Option<&Waiting>,
+    response: Option<&Message<'_>>,
+    transaction: u64,
+    object: &mut Object<'_>,
+) {
+    object.number("id", transaction + 1);
+    if let Some(request) = request {
+        Message::read(&request.message, true).write(&mut object.object("request"));
+    }
+    if let Some(response) = response {
+        response.write(&mut object.object("response"));
+    }
 }
 
 /// What a PDU says.
@@ -386,6 +407,59 @@ impl<'a> Message<'a> {
         for (_, event) in events.into_iter().filter(|(is_so, _)| *is_so) {
             context.anomaly(event, Some(transaction));
         }
+    }
+
+    /// Tells signatures a request, which is over.
+    fn put(&self, transaction: u64, context: &mut Context<'_>) {
+        let direction = Direction::Forward;
+        let mut number =
+            |number, value: u16| context.put_number(direction, transaction, number, u64::from(value));
+        number(Number::ModbusUnit, u8_at(self.bytes, 6).unwrap_or(0).into());
+        number(Number::ModbusFunction, self.function().into());
+        let categories = ["PUBLIC_UNASSIGNED", "PUBLIC_ASSIGNED", "USER_DEFINED", "RESERVED"];
+        let category = categories.iter().position(|name| *name == self.category());
+        number(Number::ModbusCategory, category.map_or(0, |bit| 1 << bit));
+        number(
+            Number::ModbusAccess,
+            (self.access() & (READ | WRITE | DISCRETES | COILS | INPUT | HOLDING)).into(),
+        );
+        if let Data::Diagnostic(code, _) = self.data {
+            number(Number::ModbusSubfunction, code);
+        }
+        // Rules count addresses from 1.
+        let range = match self.data {
+            Data::ReadRequest(from, count)
+            | Data::ReadWrite([from, count], ..)
+            | Data::WriteMultiple(from, count, _) => Some((from, count)),
+            Data::Mask(from, ..) | Data::WriteOther(from, _) => Some((from, 1)),
+            _ => None,
+        };
+        if let Some((from, count)) = range {
+            let (from, count) = (u64::from(from) + 1, u64::from(count));
+            context.put_number(direction, transaction, Number::ModbusFirst, from);
+            context.put_number(direction, transaction, Number::ModbusLast, from + count.saturating_sub(1));
+        }
+        if context.wants(Buffer::ModbusValues) {
+            let coil =
+                |data: &[u8], at: u16| data.get(usize::from(at / 8)).map_or(0, |byte| byte >> (at % 8) & 1);
+            let written = match self.data {
+                Data::WriteMultiple(from, count, data) if self.access() & COILS != 0 => {
+                    // A message of 253 bytes has no more coils than this.
+                    let coils = (0..count.min(2000)).flat_map(|at| [0, coil(data, at)]);
+                    Some((from, coils.collect::<Vec<u8>>()))
+                }
+                Data::WriteMultiple(from, _, data) | Data::ReadWrite(_, from, _, data) => {
+                    Some((from, data.to_vec()))
+                }
+                Data::WriteOther(from, value) => Some((from, value.to_be_bytes().to_vec())),
+                _ => None,
+            };
+            if let Some((from, values)) = written {
+                context.put_number(direction, transaction, Number::ModbusWritten, u64::from(from) + 1);
+                context.put(direction, transaction, Buffer::ModbusValues, &values);
+            }
+        }
+        context.reached(direction, transaction, Stage::Body);
     }
 
     fn category(&self) -> &'static str {
@@ -618,6 +692,20 @@ mod tests {
             },
         });
         assert_eq!(trial.event(), want);
+    }
+
+    #[test]
+    fn signatures_are_told_a_request() {
+        let write = [0, 8, 0, 0, 0, 9, 1, 16, 0, 1, 0, 1, 2, 0, 5];
+        let mut trial = Trial::<Modbus>::new().client(REQUEST).server(RESPONSE).client(&write);
+        assert_eq!(
+            trial.told(),
+            "client 0 ModbusUnit 1\nclient 0 ModbusFunction 3\nclient 0 ModbusCategory 2\n\
+            client 0 ModbusAccess 33\nclient 0 ModbusFirst 108\nclient 0 ModbusLast 109\n\
+            client 1 (modbus.values) \\x00\\x05\nclient 1 ModbusUnit 1\nclient 1 ModbusFunction 16\n\
+            client 1 ModbusCategory 2\nclient 1 ModbusAccess 34\nclient 1 ModbusFirst 2\n\
+            client 1 ModbusLast 2\nclient 1 ModbusWritten 2\n"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! the size are. Statements of the extended query protocol, of which Suricata tells nothing, are told as
 //! `prepared_query`. What follows an accepted SSLRequest is another protocol's.
 
+use super::buffers::{Buffer, Stage};
 use super::scan::{self, Scan, escaped};
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
@@ -186,6 +187,12 @@ impl Dissector for Pgsql {
             transaction.tell(context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(pending) = self.pending.iter().find(|pending| pending.number() == transaction) {
+            pending.write(&mut Object::begin(out));
+        }
+    }
 }
 
 enum Step {
@@ -261,13 +268,14 @@ fn listed(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 }
 
 impl Pgsql {
-    fn begin(&mut self, kind: Request, request: Vec<u8>, context: &mut Context<'_>) {
+    /// Begins a transaction, whose number is returned.
+    fn begin(&mut self, kind: Request, request: Vec<u8>, context: &mut Context<'_>) -> u64 {
         if !request.is_empty()
             && let Some(mut early) = self.early.pop_front()
         {
             early.request = request;
             early.tell(context);
-            return;
+            return early.id;
         }
         self.transactions += 1;
         if self.pending.len() >= PENDING_MAX
@@ -277,6 +285,7 @@ impl Pgsql {
         }
         let transaction = Transaction { id: self.transactions, kind, request, ..Transaction::default() };
         self.pending.push_back(Box::new(transaction));
+        self.transactions
     }
 
     /// The last request is its own end.
@@ -351,7 +360,16 @@ impl Pgsql {
             b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'S' | b'c' | b'f' => return Step::Used(size),
             _ => return Step::Lost,
         }
-        self.begin(Request::Other, request, context);
+        let number = self.begin(Request::Other, request, context).saturating_sub(1);
+        if *kind == b'Q' {
+            context.put(
+                Direction::Forward,
+                number,
+                Buffer::PgsqlQuery,
+                body.strip_suffix(b"\0").unwrap_or(body),
+            );
+        }
+        context.reached(Direction::Forward, number, Stage::Body);
         Step::Used(size)
     }
 
@@ -598,36 +616,43 @@ pub(super) fn learn_statement(text: &[u8], context: &mut Context<'_>) {
 }
 
 impl Transaction {
+    /// Its number in the flow.
+    fn number(&self) -> u64 {
+        self.id.saturating_sub(1)
+    }
+
     fn tell(&self, context: &mut Context<'_>) {
+        context.reached(Direction::Forward, self.number(), Stage::Body);
+        context.reached(Direction::Reverse, self.number(), Stage::Body);
         let (app, time) = (context.app, context.time);
         let Some(events) = context.events.as_deref_mut() else { return };
         let mut body = Vec::with_capacity(256 + self.response.len());
-        {
-            let mut object = Object::begin(&mut body);
-            object.number("tx_id", self.id);
-            if !self.request.is_empty() {
-                object.object("request").members(&self.request);
+        self.write(&mut Object::begin(&mut body));
+        let transaction = Some(self.number());
+        events.push(Event { transaction, ..Event::new(app, time, Direction::Forward, body) });
+    }
+
+    fn write(&self, object: &mut Object<'_>) {
+        object.number("tx_id", self.id);
+        if !self.request.is_empty() {
+            object.object("request").members(&self.request);
+        }
+        let has_response = !self.response.is_empty() || !self.parameters.is_empty() || self.rows.is_some();
+        if has_response || self.copied_out.is_some() || self.copied_in.is_some() {
+            let mut response = object.object("response");
+            response.members(&self.response);
+            if !self.parameters.is_empty() {
+                response.raw("parameter_status", &[b"[", &self.parameters[..], b"]"].concat());
             }
-            let has_response =
-                !self.response.is_empty() || !self.parameters.is_empty() || self.rows.is_some();
-            if has_response || self.copied_out.is_some() || self.copied_in.is_some() {
-                let mut response = object.object("response");
-                response.members(&self.response);
-                if !self.parameters.is_empty() {
-                    response.raw("parameter_status", &[b"[", &self.parameters[..], b"]"].concat());
-                }
-                if let Some((rows, bytes)) = self.rows {
-                    response.number("data_rows", rows).number("data_size", bytes);
-                }
-                for (key, copied) in [("copy_data_out", self.copied_out), ("copy_data_in", self.copied_in)] {
-                    if let Some((rows, bytes)) = copied {
-                        response.object(key).number("row_count", rows).number("data_size", bytes);
-                    }
+            if let Some((rows, bytes)) = self.rows {
+                response.number("data_rows", rows).number("data_size", bytes);
+            }
+            for (key, copied) in [("copy_data_out", self.copied_out), ("copy_data_in", self.copied_in)] {
+                if let Some((rows, bytes)) = copied {
+                    response.object(key).number("row_count", rows).number("data_size", bytes);
                 }
             }
         }
-        let transaction = Some(self.id.saturating_sub(1));
-        events.push(Event { transaction, ..Event::new(app, time, Direction::Forward, body) });
     }
 }
 

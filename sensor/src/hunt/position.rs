@@ -164,7 +164,13 @@ mod tests {
         }];
         let window = (
             WindowKey { rule: RuleId::new(1, 5), track: 1, tracked: [9; 32] },
-            Window { since: Timestamp(u64::MAX), count: 2, seconds: 60, ports: vec![80], ..Window::default() },
+            Window {
+                since: Timestamp(u64::MAX),
+                count: 2,
+                seconds: 60,
+                ports: vec![80],
+                ..Window::default()
+            },
         );
         let position =
             Position::new("q".into(), Timestamp(1_763_640_000_123_456_789), 5, flows, vec![window.into()]);

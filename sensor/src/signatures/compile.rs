@@ -11,9 +11,6 @@ mod header;
 mod legacy;
 mod lists;
 
-#[cfg(test)]
-mod tests;
-
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
 use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};

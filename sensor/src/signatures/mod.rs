@@ -21,14 +21,14 @@ mod addresses;
 pub mod alert;
 mod app;
 mod compile;
-mod contents;
-mod numbers;
-#[allow(dead_code, reason = "the engine does not use it yet")]
-mod patterns;
-#[allow(dead_code, unused_imports, reason = "compile.rs is about to take these tests over from numbers.rs")]
+pub mod config;
+mod engine;
+mod marks;
+mod matches;
 mod packet;
-mod prefilter;
-mod threshold;
+mod patterns;
+mod rules;
+mod state;
 
 #[cfg(test)]
 mod tests;

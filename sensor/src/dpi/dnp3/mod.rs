@@ -11,6 +11,7 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
+use crate::dpi::buffers::{Buffer, Number, Stage};
 use crate::dpi::bytes::{be16, le16, u8_at};
 use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use crc::crc;
@@ -201,6 +202,21 @@ impl Dnp3 {
         }
         if let Some(event) = summary.event {
             context.anomaly(event, Some(transaction));
+        }
+        if context.wanted.is_some() {
+            let direction = context.direction;
+            let mut number = |number, value: u16| {
+                context.put_number(direction, transaction, number, u64::from(value));
+            };
+            number(Number::Dnp3Func, u16::from(fragment.function));
+            if let Some(indications) = fragment.indications {
+                number(Number::Dnp3Ind, indications);
+            }
+            for (group, variation) in &summary.kinds {
+                number(Number::Dnp3Obj, u16::from_be_bytes([*group, *variation]));
+            }
+            context.put(direction, transaction, Buffer::Dnp3Data, bytes);
+            context.reached(direction, transaction, Stage::Body);
         }
         // Like Suricata, responses are told under the request's ends.
         context.tell(Direction::Forward, Some(transaction), |object| {

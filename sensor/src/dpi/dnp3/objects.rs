@@ -12,7 +12,7 @@ const OBJECTS_MAX: usize = 1024;
 /// Most points of a fragment.
 const POINTS_MAX: usize = 16_384;
 /// Most kinds of objects noted of a fragment.
-const KINDS_MAX: usize = 16;
+const KINDS_MAX: usize = 64;
 
 /// How a field looks.
 #[derive(Clone, Copy, Debug)]

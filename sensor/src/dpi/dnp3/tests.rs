@@ -119,3 +119,15 @@ fn only_frames_with_a_right_crc_are_recognised() {
     damaged[5] ^= 1;
     assert_eq!(probe(&damaged), Probe::NotForUs);
 }
+
+#[test]
+fn signatures_are_told_each_fragment() {
+    let mut trial = Trial::<Dnp3>::new().client(&request()).server(&response());
+    assert_eq!(
+        trial.told(),
+        "client 0 dnp3_data \\xc5\\x05\\x0c\\x01\\x17\\x01\\x03A\\x01d\\x00\\x00\\x00\\xc8\\x00\\x00\\x00\\x00\n\
+        client 0 Dnp3Func 5\nclient 0 Dnp3Obj 3073\n\
+        server 1 dnp3_data \\xc5\\x81\\x80\\x00\\x01\\x02\\x00\\x00\\x01\\x81\\x02\\x01\\x01\\x00\\x07\\t\\x05\n\
+        server 1 Dnp3Func 129\nserver 1 Dnp3Ind 32768\nserver 1 Dnp3Obj 258\nserver 1 Dnp3Obj 257\n"
+    );
+}

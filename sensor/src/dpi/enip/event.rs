@@ -9,13 +9,13 @@ use weir_common::json::Object;
 /// Most items of a message that are looked at.
 const ITEMS_MAX: u16 = 8;
 /// Most services written of a packet of services.
-const SERVICES_MAX: u16 = 64;
+pub(super) const SERVICES_MAX: u16 = 64;
 /// Most segments written of a path: a path has at most 510 bytes.
-const SEGMENTS_MAX: usize = 255;
+pub(super) const SEGMENTS_MAX: usize = 255;
 
 const CONNECTED_DATA: u16 = 0xb1;
 const UNCONNECTED_DATA: u16 = 0xb2;
-const MULTIPLE_SERVICE: u8 = 0x0a;
+pub(super) const MULTIPLE_SERVICE: u8 = 0x0a;
 
 /// Writes a message.
 pub(super) fn write(pdu: &Pdu<'_>, object: &mut Object<'_>) {
@@ -170,7 +170,7 @@ fn write_path<'a>(data: &'a [u8], object: &mut Object<'_>) -> Option<&'a [u8]> {
 }
 
 /// A logical segment: type, value, and what is behind it.
-fn segment(bytes: &[u8]) -> Option<(u8, u32, &[u8])> {
+pub(super) fn segment(bytes: &[u8]) -> Option<(u8, u32, &[u8])> {
     let kind = u8_at(bytes, 0)?;
     match kind {
         0x20..=0x3f => match kind & 3 {
@@ -190,15 +190,15 @@ fn segment(bytes: &[u8]) -> Option<(u8, u32, &[u8])> {
 
 /// What a device says it is.
 pub(super) struct Identity<'a> {
-    version: u16,
+    pub(super) version: u16,
     pub(super) vendor: u16,
-    device_type: u16,
-    product_code: u16,
-    revision: (u8, u8),
-    status: u16,
-    serial: u32,
+    pub(super) device_type: u16,
+    pub(super) product_code: u16,
+    pub(super) revision: (u8, u8),
+    pub(super) status: u16,
+    pub(super) serial: u32,
     pub(super) product: &'a [u8],
-    state: u8,
+    pub(super) state: u8,
 }
 
 /// The first identity of a list.

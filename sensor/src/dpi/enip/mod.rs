@@ -7,6 +7,7 @@
 
 mod event;
 mod names;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use crate::dpi::bytes::{le16, le32, u8_at};
 use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
@@ -143,6 +145,13 @@ impl Dissector for Enip {
             tell(Pdu::read(&request).as_ref(), None, transaction, context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        let found = self.waiting.iter().find(|(number, _)| *number == transaction);
+        if let Some(request) = found.and_then(|(_, request)| Pdu::read(request)) {
+            event::write(&request, &mut Object::begin(out).object("request"));
+        }
+    }
 }
 
 impl Enip {
@@ -187,6 +196,9 @@ impl Enip {
 }
 
 fn tell(request: Option<&Pdu<'_>>, response: Option<&Pdu<'_>>, transaction: u64, context: &mut Context<'_>) {
+    if context.wanted.is_some() {
+        parts::put(request, response, transaction, context);
+    }
     context.tell(Direction::Forward, Some(transaction), |object| {
         if let Some(request) = request {
             event::write(request, &mut object.object("request"));

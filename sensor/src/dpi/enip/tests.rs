@@ -98,3 +98,19 @@ fn only_what_commands_must_carry_is_recognised() {
     assert_eq!(probe(&[0; 40], 40_001), Probe::NotForUs);
     assert_eq!(probe(b"ftp.example.com ready and waiting", 21), Probe::NotForUs);
 }
+
+#[test]
+fn signatures_are_told_services_and_what_they_are_about() {
+    let mut trial = Trial::<Enip>::new().client(&client()).server(&server());
+    assert_eq!(
+        trial.told(),
+        "client 0 EnipCommand 101\nclient 0 EnipStatus 0\nclient 0 EnipProtocolVersion 1\n\
+        server 0 EnipCommand 101\nserver 0 EnipStatus 0\nserver 0 EnipProtocolVersion 1\n\
+        client 1 (enip.cip) \\x0ec\\x00\\x00\\x00\\x01a\\x00\\x00\\x00\\x07\n\
+        client 1 EnipCommand 111\nclient 1 EnipStatus 0\nclient 1 EnipCipClass 1\nclient 1 EnipCipInstance 1\n\
+        client 1 EnipCipAttribute 7\nclient 1 EnipCipStatus 1\nclient 1 EnipCipExtendedstatus 263\n\
+        server 1 (enip.cip) \\x0e\nserver 1 EnipCipClass 1\nserver 1 EnipCipInstance 1\n\
+        server 1 EnipCipAttribute 7\nserver 1 EnipCommand 111\nserver 1 EnipStatus 0\n\
+        server 1 EnipCipStatus 1\nserver 1 EnipCipExtendedstatus 263\n"
+    );
+}

@@ -6,6 +6,7 @@
 
 pub(super) mod message;
 
+use super::buffers::{Buffer, Number, Stage};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use message::{AP_REQ, AS_REQ, ERROR, Kind, Message, TGS_REQ};
 use weir_common::app::App;
@@ -107,6 +108,7 @@ impl Krb5 {
         }
         let transaction = self.transactions;
         self.transactions += 1;
+        put(&message, transaction, context);
         context.tell(context.direction, Some(transaction), |object| {
             object.text("msg_type", message::kind_name(message.kind));
             if let Some(error) = message.error {
@@ -127,6 +129,35 @@ impl Krb5 {
             }
         });
     }
+}
+
+/// Tells signatures a message. As in Suricata, names are told of answers only.
+fn put(message: &Message, transaction: u64, context: &mut Context<'_>) {
+    if context.wanted.is_none() {
+        return;
+    }
+    let direction = context.direction;
+    let mut number = |number, value: i64| context.put_number(direction, transaction, number, value as u64);
+    number(Number::Krb5MsgType, i64::from(message.kind));
+    if let Some(error) = message.error {
+        number(Number::Krb5ErrCode, error);
+    }
+    if let Some(kind) = message.ticket_encryption {
+        number(Number::Krb5TicketEncryption, kind);
+    }
+    if !matches!(message.kind, AS_REQ | TGS_REQ) {
+        for (buffer, name) in [(Buffer::Krb5Cname, &message.client), (Buffer::Krb5Sname, &message.service)] {
+            for part in
+                name.iter().flat_map(|message::Principal(parts)| parts).filter(|part| !part.is_empty())
+            {
+                context.put(direction, transaction, buffer, part.as_bytes());
+            }
+        }
+    }
+    if message.encryption.is_some_and(|kind| message::encryption_name(kind).1) {
+        context.note("weak_encryption", Some(transaction));
+    }
+    context.reached(direction, transaction, Stage::Body);
 }
 
 fn learn(message: &Message, context: &mut Context<'_>) {
@@ -236,6 +267,20 @@ mod tests {
             krb5 {\"msg_type\":\"KRB_ERROR\",\"failed_request\":\"KRB_AS_REQ\",\"error_code\":\"KDC_ERR_PREAUTH_REQUIRED\",\"cname\":\"<empty>\",\"realm\":\"<empty>\",\"sname\":\"krbtgt/D.LOCAL\",\"encryption\":\"<none>\",\"weak_encryption\":false}\n\
             krb5 {\"msg_type\":\"KRB_AS_REQ\",\"cname\":\"test\",\"realm\":\"D.LOCAL\",\"sname\":\"krbtgt/D.LOCAL\",\"encryption\":\"<none>\",\"weak_encryption\":false}\n\
             krb5 {\"msg_type\":\"KRB_AS_REP\",\"cname\":\"test\",\"realm\":\"D.LOCAL\",\"sname\":\"krbtgt/D.LOCAL\",\"encryption\":\"rc4-hmac\",\"weak_encryption\":true,\"ticket_encryption\":\"aes256-cts-hmac-sha1-96\",\"ticket_weak_encryption\":false}\n"
+        );
+    }
+
+    #[test]
+    fn signatures_are_told_each_message() {
+        let trial = Trial::<Krb5>::new().over_datagrams().client(&as_req()).server(&error());
+        let mut trial = trial.client(&as_req()).server(&as_rep());
+        assert_eq!(
+            trial.told(),
+            "client 0 Krb5MsgType 10\n\
+            server 1 krb5.sname krbtgt\nserver 1 krb5.sname D.LOCAL\nserver 1 Krb5MsgType 30\nserver 1 Krb5ErrCode 25\n\
+            client 2 Krb5MsgType 10\n\
+            server 3 krb5.cname test\nserver 3 krb5.sname krbtgt\nserver 3 krb5.sname D.LOCAL\n\
+            server 3 Krb5MsgType 11\nserver 3 Krb5TicketEncryption 18\n"
         );
     }
 

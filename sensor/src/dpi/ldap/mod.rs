@@ -6,9 +6,11 @@
 //! is not looked at.
 
 mod event;
+mod parts;
 #[cfg(test)]
 mod tests;
 
+use super::buffers::Stage;
 use super::der::{self, Header, SEQUENCE};
 use super::ntlm::{self, Logon};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
@@ -158,6 +160,12 @@ impl Dissector for Ldap {
             tell(&waiting, context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(waiting) = self.waiting.iter().find(|waiting| waiting.transaction == transaction) {
+            waiting.write(&mut Object::begin(out));
+        }
+    }
 }
 
 impl Ldap {
@@ -177,6 +185,7 @@ impl Ldap {
             responses: Vec::new(),
         };
         self.transactions += 1;
+        parts::put_request(operation, waiting.transaction, context);
         if matches!(operation.tag, UNBIND_REQUEST | ABANDON_REQUEST) {
             tell(&waiting, context);
             return;
@@ -216,9 +225,11 @@ impl Ldap {
                 responses,
             };
             self.transactions += 1;
+            parts::put_response(operation, (context.direction, waiting.transaction), context);
             tell(&waiting, context);
             return false;
         };
+        parts::put_response(operation, (waiting.direction.flip(), waiting.transaction), context);
         if context.events.is_some() && self.held_bytes < HELD_BYTES_MAX {
             let before = waiting.responses.len();
             append(&mut waiting.responses, operation, false);
@@ -251,15 +262,21 @@ fn append(responses: &mut Vec<u8>, operation: &Operation<'_>, is_alone: bool) {
 }
 
 fn tell(waiting: &Waiting, context: &mut Context<'_>) {
-    context.tell(waiting.direction, Some(waiting.transaction), |object| {
-        if !waiting.request.is_empty() {
-            object.raw("request", &waiting.request);
+    context.reached(waiting.direction, waiting.transaction, Stage::Body);
+    context.reached(waiting.direction.flip(), waiting.transaction, Stage::Body);
+    context.tell(waiting.direction, Some(waiting.transaction), |object| waiting.write(object));
+}
+
+impl Waiting {
+    fn write(&self, object: &mut Object<'_>) {
+        if !self.request.is_empty() {
+            object.raw("request", &self.request);
         }
-        if !waiting.responses.is_empty() {
-            let list = [b"[", &waiting.responses[..], b"]"].concat();
+        if !self.responses.is_empty() {
+            let list = [b"[", &self.responses[..], b"]"].concat();
             object.raw("responses", &list);
         }
-    });
+    }
 }
 
 /// Adds a request to the flow's metadata; returns whether it binds by SASL, whether it asks for TLS.

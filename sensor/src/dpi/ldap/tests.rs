@@ -97,3 +97,50 @@ fn only_messages_are_recognised() {
     let snmp = [0x30, 0x0b, 2, 1, 0, 4, 6, b'p', b'u', b'b', b'l', b'i', b'c'];
     assert_eq!(probe(&snmp, false), Probe::NotForUs);
 }
+
+#[test]
+fn signatures_are_told_requests_and_each_response() {
+    let trial = Trial::<Ldap>::new().client(&bind()).server(&result(1, 0x61)).client(&search());
+    let mut trial = trial.server(&[entry(), result(2, 0x65)].concat());
+    assert_eq!(
+        trial.told(),
+        "client 0 ldap.request.dn cn=admin\nclient 0 LdapRequestOperation 0\n\
+        server 0 ldap.responses.dn \nserver 0 ldap.responses.message \n\
+        server 0 LdapResponsesOperation 1\nserver 0 LdapResponsesResultCode 0\n\
+        client 1 ldap.request.dn dc=a\nclient 1 ldap.request.attribute_type *\nclient 1 LdapRequestOperation 3\n\
+        server 1 ldap.responses.attribute_type dc\nserver 1 ldap.responses.dn dc=a\n\
+        server 1 ldap.responses.message \nserver 1 ldap.responses.dn \nserver 1 ldap.responses.message \n\
+        server 1 LdapResponsesOperation 4\nserver 1 LdapResponsesResultCode 18446744073709551615\n\
+        server 1 LdapResponsesOperation 5\nserver 1 LdapResponsesResultCode 0\n"
+    );
+}
+
+#[test]
+fn signatures_are_told_what_is_changed_added_and_compared() {
+    let attribute = tagged(0x30, &[&tagged(4, &[b"mail"]), &tagged(0x31, &[&tagged(4, &[b"x"])])]);
+    let change = tagged(0x30, &[&[0x0a, 1, 2], &attribute]);
+    let modify = tagged(0x66, &[&tagged(4, &[b"cn=m"]), &tagged(0x30, &[&change])]);
+    let add = tagged(0x68, &[&tagged(4, &[b"cn=a"]), &tagged(0x30, &[&attribute])]);
+    let assertion = tagged(0x30, &[&tagged(4, &[b"sn"]), &tagged(4, &[b"x"])]);
+    let compare = tagged(0x6e, &[&tagged(4, &[b"cn=c"]), &assertion]);
+    let delete = tagged(0x4a, &[b"cn=d"]);
+    let messages = [modify, add, compare, delete].map(|operation| message(9, &operation)).concat();
+    let told = Trial::<Ldap>::new().client(&messages).told();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "client 0 ldap.request.dn cn=m",
+            "client 0 ldap.request.attribute_type mail",
+            "client 0 LdapRequestOperation 6",
+            "client 1 ldap.request.dn cn=a",
+            "client 1 ldap.request.attribute_type mail",
+            "client 1 LdapRequestOperation 8",
+            "client 2 ldap.request.dn cn=c",
+            "client 2 ldap.request.attribute_type sn",
+            "client 2 LdapRequestOperation 14",
+            "client 3 ldap.request.dn cn=d",
+            "client 3 LdapRequestOperation 10",
+        ]
+    );
+}

@@ -8,6 +8,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
+use super::buffers::{BODY_BYTES_MAX, Buffer, Number, Stage};
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use packet::{Packet, kind, remaining_length};
 use std::collections::VecDeque;
@@ -112,7 +113,9 @@ impl Dissector for Mqtt {
                 continue;
             };
             let size = start.saturating_add(length);
-            let Some(body) = rest.get(start..size.min(PACKET_BYTES_MAX)) else { break };
+            let most =
+                if context.wants(Buffer::MqttPublishMessage) { BODY_BYTES_MAX } else { PACKET_BYTES_MAX };
+            let Some(body) = rest.get(start..size.min(most)) else { break };
             let head = rest.first().copied().unwrap_or_default();
             self.packet(head, body, length, context);
             used = used.saturating_add(size);
@@ -130,12 +133,21 @@ impl Dissector for Mqtt {
             exchange.tell(context);
         }
     }
+
+    fn describe(&self, _: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(exchange) = self.pending.iter().find(|exchange| exchange.id == transaction) {
+            out.push(b'{');
+            out.extend_from_slice(&exchange.members);
+            out.push(b'}');
+        }
+    }
 }
 
 impl Mqtt {
     fn anomaly(&mut self, event: &'static str, context: &mut Context<'_>) {
         if self.told.contains(&event) {
             *context.malformed += 1;
+            context.note(event, Some(self.transactions));
             return;
         }
         self.told.push(event);
@@ -146,6 +158,12 @@ impl Mqtt {
         let Some(packet) = Packet::parse(head, body, length, self.version) else {
             let is_assigned = head >> 4 != 0;
             self.anomaly(if is_assigned { "malformed_traffic" } else { "unassigned_msg_type" }, context);
+            let (direction, id) = (context.direction, self.transactions);
+            if !is_assigned {
+                context.put_number(direction, id, Number::MqttType, 0);
+            }
+            context.reached(direction, id, Stage::Body);
+            self.transactions += 1;
             return;
         };
         if let Some(connect) = &packet.connect {
@@ -183,7 +201,7 @@ impl Mqtt {
                 if self.is_connected {
                     self.anomaly("double_connect", context);
                 }
-                self.begin(None, members, context);
+                self.begin(None, packet, members, context);
                 return;
             }
             kind::PUBLISH | kind::SUBSCRIBE | kind::UNSUBSCRIBE => {
@@ -191,17 +209,17 @@ impl Mqtt {
                     self.anomaly("unintroduced_message", context);
                 }
                 match packet.qos {
-                    0 => self.tell_alone(members, context),
+                    0 => self.tell_alone(packet, members, context),
                     1 | 2 => match packet.id {
-                        Some(id) => self.begin(Some(id), members, context),
+                        Some(id) => self.begin(Some(id), packet, members, context),
                         None => {
                             self.anomaly("missing_msg_id", context);
-                            self.tell_alone(members, context);
+                            self.tell_alone(packet, members, context);
                         }
                     },
                     _ => {
                         self.anomaly("invalid_qos_level", context);
-                        self.tell_alone(members, context);
+                        self.tell_alone(packet, members, context);
                     }
                 }
                 return;
@@ -214,7 +232,7 @@ impl Mqtt {
                 if !self.is_connected {
                     self.anomaly("unintroduced_message", context);
                 }
-                self.tell_alone(members, context);
+                self.tell_alone(packet, members, context);
                 return;
             }
         };
@@ -223,7 +241,7 @@ impl Mqtt {
             if packet.kind != kind::CONNACK && !self.is_connected {
                 self.anomaly("unintroduced_message", context);
             }
-            self.tell_alone(members, context);
+            self.tell_alone(packet, members, context);
             return;
         };
         if packet.kind == kind::CONNACK {
@@ -233,13 +251,20 @@ impl Mqtt {
         if let Some(exchange) = self.pending.get_mut(at) {
             exchange.members.push(b',');
             exchange.members.extend_from_slice(&members);
+            put(packet, exchange.direction, exchange.id, context);
         }
         if is_end && let Some(exchange) = self.pending.remove(at) {
             exchange.tell(context);
         }
     }
 
-    fn begin(&mut self, packet: Option<u16>, members: Vec<u8>, context: &mut Context<'_>) {
+    fn begin(
+        &mut self,
+        number: Option<u16>,
+        packet: &Packet<'_>,
+        members: Vec<u8>,
+        context: &mut Context<'_>,
+    ) {
         if self.pending.len() >= PENDING_MAX
             && let Some(oldest) = self.pending.pop_front()
         {
@@ -248,18 +273,76 @@ impl Mqtt {
         }
         let id = self.transactions;
         self.transactions += 1;
-        self.pending.push_back(Box::new(Exchange { id, direction: context.direction, packet, members }));
+        self.put_first(packet, id, context);
+        let direction = context.direction;
+        self.pending.push_back(Box::new(Exchange { id, direction, packet: number, members }));
     }
 
-    fn tell_alone(&mut self, members: Vec<u8>, context: &mut Context<'_>) {
+    fn tell_alone(&mut self, packet: &Packet<'_>, members: Vec<u8>, context: &mut Context<'_>) {
         let id = self.transactions;
         self.transactions += 1;
+        self.put_first(packet, id, context);
         Exchange { id, direction: context.direction, packet: None, members }.tell(context);
+    }
+
+    /// Tells signatures the first message of an exchange. All of an exchange is told as who began it says it, as
+    /// Suricata looks at it, and the flow's version as the client's.
+    fn put_first(&self, packet: &Packet<'_>, id: u64, context: &mut Context<'_>) {
+        let direction = context.direction;
+        if direction == Direction::Forward {
+            context.put_number(direction, id, Number::MqttProtocolVersion, u64::from(self.version));
+        }
+        put(packet, direction, id, context);
+    }
+}
+
+/// Tells signatures a message of an exchange.
+fn put(packet: &Packet<'_>, direction: Direction, id: u64, context: &mut Context<'_>) {
+    if context.wanted.is_none() {
+        return;
+    }
+    let mut number = |number, value: u8| context.put_number(direction, id, number, u64::from(value));
+    number(Number::MqttType, packet.kind);
+    // As in Suricata, of what servers begin these are not looked at.
+    if direction == Direction::Forward {
+        number(Number::MqttFlags, packet.header_flags());
+        number(Number::MqttQos, packet.qos);
+    }
+    packet.reason_codes().for_each(|code| number(Number::MqttReasonCode, code));
+    if let Some(is_present) = packet.session_present {
+        number(Number::MqttConnackSessionPresent, u8::from(is_present));
+    }
+    let mut text = |buffer, text: &[u8]| {
+        if !text.is_empty() {
+            context.put(direction, id, buffer, text);
+        }
+    };
+    if let Some(connect) = &packet.connect {
+        text(Buffer::MqttConnectProtocolString, connect.protocol);
+        text(Buffer::MqttConnectClientid, connect.client);
+        text(Buffer::MqttConnectUsername, connect.user.unwrap_or_default());
+        text(Buffer::MqttConnectPassword, connect.password.unwrap_or_default());
+        let (topic, message, _) = connect.will.unwrap_or_default();
+        text(Buffer::MqttConnectWilltopic, topic);
+        text(Buffer::MqttConnectWillmessage, message);
+        context.put_number(direction, id, Number::MqttConnectFlags, u64::from(connect.flags));
+        return;
+    }
+    let topics = match packet.kind {
+        kind::PUBLISH => Buffer::MqttPublishTopic,
+        kind::SUBSCRIBE => Buffer::MqttSubscribeTopic,
+        kind::UNSUBSCRIBE => Buffer::MqttUnsubscribeTopic,
+        _ => return,
+    };
+    packet.topics.iter().for_each(|topic| text(topics, topic));
+    if let Some((message, _)) = packet.message {
+        text(Buffer::MqttPublishMessage, message);
     }
 }
 
 impl Exchange {
     fn tell(&self, context: &mut Context<'_>) {
+        context.reached(self.direction, self.id, Stage::Body);
         let (app, time) = (context.app, context.time);
         let Some(events) = context.events.as_deref_mut() else { return };
         let body = [b"{", &self.members[..], b"}"].concat();

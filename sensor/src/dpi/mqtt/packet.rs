@@ -57,8 +57,8 @@ pub(super) struct Packet<'a> {
     pub(super) topics: Vec<&'a [u8]>,
     /// What is wanted or granted for each topic.
     levels: Vec<u8>,
-    message: Option<(&'a [u8], usize)>,
-    session_present: Option<bool>,
+    pub(super) message: Option<(&'a [u8], usize)>,
+    pub(super) session_present: Option<bool>,
     pub(super) return_code: Option<u8>,
     reason: Option<u8>,
     properties: Option<&'a [u8]>,
@@ -66,13 +66,13 @@ pub(super) struct Packet<'a> {
 
 #[derive(Debug)]
 pub(super) struct Connect<'a> {
-    protocol: &'a [u8],
+    pub(super) protocol: &'a [u8],
     pub(super) version: u8,
-    flags: u8,
+    pub(super) flags: u8,
     pub(super) client: &'a [u8],
-    will: Option<Will<'a>>,
+    pub(super) will: Option<Will<'a>>,
     pub(super) user: Option<&'a [u8]>,
-    password: Option<&'a [u8]>,
+    pub(super) password: Option<&'a [u8]>,
 }
 
 /// Topic, message and properties of what is published when the client is gone.
@@ -183,6 +183,20 @@ impl<'a> Packet<'a> {
             _ => {}
         }
         Some(packet)
+    }
+
+    /// Of its header: whether it is sent again (8), whether it is retained (1).
+    pub(super) fn header_flags(&self) -> u8 {
+        self.head & 9
+    }
+
+    /// How what came before was taken: the codes of an acknowledgement, for each topic where it is of several.
+    pub(super) fn reason_codes(&self) -> impl Iterator<Item = u8> {
+        let levels = match self.kind {
+            kind::SUBACK | kind::UNSUBACK => &self.levels[..],
+            _ => &[],
+        };
+        self.return_code.into_iter().chain(self.reason).chain(levels.iter().copied())
     }
 
     /// EVE's name of its kind.

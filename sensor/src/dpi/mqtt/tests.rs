@@ -71,3 +71,24 @@ fn cuts_and_damage_do_no_harm() {
     cuts_do_not_matter::<Mqtt>(&client, &server);
     survives_damage::<Mqtt>(&client, &server);
 }
+
+#[test]
+fn signatures_are_told_an_exchange_as_who_began_it_says_it() {
+    let trial = Trial::<Mqtt>::new().client(CONNECT).server(CONNACK).client(PUBLISH).server(PUBACK);
+    let mut trial = trial.client(b"\x82\x08\0\x01\0\x03a/b\x02").server(b"\x90\x03\0\x01\x02").client(b"\0\0");
+    assert_eq!(
+        trial.told(),
+        "client 0 mqtt.connect.protocol_string MQTT\nclient 0 mqtt.connect.clientid dev\n\
+        client 0 mqtt.connect.username joe\nclient 0 mqtt.connect.password x\n\
+        client 0 MqttProtocolVersion 4\nclient 0 MqttType 1\nclient 0 MqttFlags 0\nclient 0 MqttQos 0\n\
+        client 0 MqttConnectFlags 194\nclient 0 MqttType 2\nclient 0 MqttFlags 0\nclient 0 MqttQos 0\n\
+        client 0 MqttReasonCode 0\nclient 0 MqttConnackSessionPresent 0\n\
+        client 1 mqtt.publish.topic t\nclient 1 mqtt.publish.message abc\n\
+        client 1 MqttProtocolVersion 4\nclient 1 MqttType 3\nclient 1 MqttFlags 0\nclient 1 MqttQos 1\n\
+        client 1 MqttType 4\nclient 1 MqttFlags 0\nclient 1 MqttQos 0\n\
+        client 2 mqtt.subscribe.topic a/b\n\
+        client 2 MqttProtocolVersion 4\nclient 2 MqttType 8\nclient 2 MqttFlags 0\nclient 2 MqttQos 1\n\
+        client 2 MqttType 9\nclient 2 MqttFlags 0\nclient 2 MqttQos 0\nclient 2 MqttReasonCode 2\n\
+        client 3 MqttType 0\n"
+    );
+}

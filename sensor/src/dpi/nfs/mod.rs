@@ -8,6 +8,7 @@
 mod call;
 mod names;
 
+use super::buffers::{Number, Stage};
 use super::file::FileBody;
 use super::rpc::message::{self, Call, Credentials, Kind, MARK_BYTES, Message, Reply, record};
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts};
@@ -18,6 +19,8 @@ use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
+
+pub(crate) use names::numbers as procedure_numbers;
 
 /// Most calls whose replies are awaited; the oldest makes room.
 const PENDING_MAX: usize = 256;
@@ -268,6 +271,21 @@ impl Nfs {
             count,
             credentials: call.credentials.clone(),
         };
+        // A file that is read or written is one transaction, which its first call begins.
+        let is_of_file = |is_write| {
+            self.files.iter().any(|file| file.is_write == is_write && file.call.handle == pending.handle)
+        };
+        if !match what {
+            What::Read => is_of_file(false),
+            What::Write => is_of_file(true),
+            _ => false,
+        } {
+            let (side, number) = (context.direction, pending.id);
+            context.put_number(side, number, Number::NfsVersion, call.version.into());
+            context.put_number(side, number, Number::NfsProcedure, procedure.into());
+            let is_over = what != What::Write;
+            context.reached(side, number, if is_over { Stage::Body } else { Stage::Head });
+        }
         let mut passing = None;
         if let (What::Write, Some(data)) = (what, arguments.data) {
             passing = self.transfer(&pending, data, call.arguments, context);
@@ -322,6 +340,8 @@ impl Nfs {
         }
         if !(pending.version <= 3 && pending.procedure == 1) {
             pending.tell(reply.status(), results.status, false, context, |_| {});
+        } else {
+            pending.end_sides(context);
         }
         None
     }
@@ -399,6 +419,11 @@ impl Pending {
         }
     }
 
+    fn end_sides(&self, context: &mut Context<'_>) {
+        context.reached(Direction::Forward, self.id, Stage::Body);
+        context.reached(Direction::Reverse, self.id, Stage::Body);
+    }
+
     fn describe(&self, status: u32, is_file: bool, object: &mut Object<'_>) {
         object
             .number("version", self.version)
@@ -427,6 +452,7 @@ impl Pending {
         context: &mut Context<'_>,
         more: impl FnOnce(&mut Object<'_>),
     ) {
+        self.end_sides(context);
         let (app, time) = (context.app, context.time);
         let Some(events) = context.events.as_deref_mut() else { return };
         let (mut body, mut beside) = (Vec::with_capacity(256), b"\"rpc\":".to_vec());
@@ -561,6 +587,16 @@ mod tests {
         assert_eq!(
             (&event["version"], &event["procedure"], &event["filename"]),
             (&4.into(), &"LOOKUP".into(), &"etc".into())
+        );
+    }
+
+    #[test]
+    fn signatures_are_told_what_is_called() {
+        let (client, server) = session();
+        let mut trial = Trial::<Nfs>::new().client(&client).server(&server).close();
+        assert_eq!(
+            trial.told(),
+            "client 1 NfsVersion 3\nclient 1 NfsProcedure 3\nclient 2 NfsVersion 3\nclient 2 NfsProcedure 6\n"
         );
     }
 

@@ -153,6 +153,15 @@ pub(super) fn procedure(version: u32, procedure: u32) -> Cow<'static, str> {
     }
 }
 
+/// The numbers that a procedure's name stands for in versions 2, 3 and 4.
+pub(crate) fn numbers(name: &str) -> [Option<u32>; 3] {
+    [V2, V3, V4].map(|names| {
+        let at = names.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        // A place without a name is written as its number.
+        u32::try_from(at).ok().filter(|_| !name.starts_with(|first: char| first.is_ascii_digit()))
+    })
+}
+
 /// The name of a result; its number where it has none.
 pub(super) fn status(status: u32) -> Cow<'static, str> {
     match STATUS.iter().find(|(known, _)| *known == status) {

@@ -103,8 +103,12 @@ impl Decode {
             let (name, number) = part.split_once(char::is_whitespace).unwrap_or((part, ""));
             let is_first = match (name, number.trim()) {
                 ("relative", "") => !std::mem::replace(&mut is_relative, true),
-                ("bytes", number) => number.parse::<u16>().is_ok_and(|number| bytes.replace(number).is_none()),
-                ("offset", number) => number.parse::<u32>().is_ok_and(|number| offset.replace(number).is_none()),
+                ("bytes", number) => {
+                    number.parse::<u16>().is_ok_and(|number| bytes.replace(number).is_none())
+                }
+                ("offset", number) => {
+                    number.parse::<u32>().is_ok_and(|number| offset.replace(number).is_none())
+                }
                 _ => false,
             };
             if !is_first {

@@ -28,7 +28,9 @@ enum Form {
     Big,
     Little,
     /// As the DCE/RPC header says; the flag is what it means where there is none.
-    Dce { is_little_by_default: bool },
+    Dce {
+        is_little_by_default: bool,
+    },
     /// Digits; base 0 is told by their prefix.
     Digits(u32),
 }
@@ -195,7 +197,10 @@ impl ByteTest {
             _ => operator(plain.unwrap_or(operator_word)),
         };
         let Some(operator) = operator else {
-            return Err(wrong(option, "one of the operators `=`, `<`, `>`, `<=`, `>=`, `&`, `^`, with or without `!`"));
+            return Err(wrong(
+                option,
+                "one of the operators `=`, `<`, `>`, `<=`, `>=`, `&`, `^`, with or without `!`",
+            ));
         };
         let value = if value.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
             Value::Named(named(option, value, names)?)
@@ -305,7 +310,8 @@ impl ByteJump {
                 "from_end" => from = JumpFrom::End,
                 "multiplier" => {
                     let read = number.parse::<u16>().ok().filter(|number| *number > 0);
-                    multiplier = u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
+                    multiplier =
+                        u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
                 }
                 "post_offset" => {
                     let read = number.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
@@ -330,7 +336,13 @@ impl ByteJump {
     }
 
     /// Where the matches that follow go on.
-    pub(super) fn jump(&self, buffer: &[u8], at: u32, is_little: Option<bool>, values: &Values) -> Option<u32> {
+    pub(super) fn jump(
+        &self,
+        buffer: &[u8],
+        at: u32,
+        is_little: Option<bool>,
+        values: &Values,
+    ) -> Option<u32> {
         let read = self.field.read(buffer, at, is_little, values)?;
         let mut jump = read.number.wrapping_mul(self.multiplier);
         if self.is_aligned {
@@ -373,7 +385,8 @@ impl ByteExtract {
                 "relative" => is_relative = true,
                 "multiplier" => {
                     let read = number.parse::<u16>().ok().filter(|number| *number > 0);
-                    multiplier = u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
+                    multiplier =
+                        u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
                 }
                 "align" => {
                     let read = number.parse::<u64>().ok().filter(|number| matches!(number, 2 | 4));
@@ -459,7 +472,9 @@ impl ByteMath {
                 "bytes" => bytes.replace(operand(option, value, 1..=10, names)?).is_none(),
                 "offset" => {
                     let read = value.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
-                    offset.replace(read.ok_or_else(|| wrong(option, "an offset from -65535 to 65535"))?).is_none()
+                    offset
+                        .replace(read.ok_or_else(|| wrong(option, "an offset from -65535 to 65535"))?)
+                        .is_none()
                 }
                 "oper" => operation.replace(self::operation(option, value)?).is_none(),
                 "rvalue" => {

@@ -7,6 +7,7 @@
 use super::reader::{Operand, no_value, operand, refused, text, wrong};
 use super::{Names, Refused, Values};
 use memchr::memmem;
+use std::sync::OnceLock;
 use weir_common::rule::{Place, RuleOption, content};
 
 /// Largest `distance` and `within`, in bytes, as in Suricata; a rule with more is refused.
@@ -52,13 +53,19 @@ pub(super) enum Fast {
     },
 }
 
+/// Up to this many bytes a content is searched by its rarest byte alone; in more, traffic could be made of that
+/// byte to make the search slow.
+const SHORT_BYTES_MAX: usize = 256;
+
 /// How it is searched.
-#[derive(Debug)]
-enum Search {
-    Exact(Box<memmem::Finder<'static>>),
+#[derive(Debug, Default)]
+struct Search {
     /// The rarest byte in both cases, and where it stands in the content.
-    AnyCase { byte: u8, upper: u8, at: usize },
-    Byte(u8),
+    byte: u8,
+    upper: u8,
+    at: usize,
+    /// For long buffers, where case matters; made when first needed.
+    finder: OnceLock<Box<memmem::Finder<'static>>>,
 }
 
 /// From where to where it may lie.
@@ -97,7 +104,7 @@ impl Content {
         Ok(Content {
             bytes: bytes.into_boxed_slice(),
             place: option.place,
-            search: Search::Byte(0),
+            search: Search::default(),
             is_negated,
             is_nocase: false,
             starts: false,
@@ -235,15 +242,10 @@ impl Content {
         if self.is_nocase {
             self.bytes.make_ascii_lowercase();
         }
-        self.search = match self.bytes.as_ref() {
-            [byte] if !self.is_nocase || !byte.is_ascii_alphabetic() => Search::Byte(*byte),
-            bytes if self.is_nocase => {
-                let rarest = bytes.iter().enumerate().min_by_key(|(_, byte)| commonness(**byte));
-                let (at, byte) = rarest.map_or((0, 0), |(at, byte)| (at, *byte));
-                Search::AnyCase { byte, upper: byte.to_ascii_uppercase(), at }
-            }
-            bytes => Search::Exact(Box::new(memmem::Finder::new(bytes).into_owned())),
-        };
+        let rarest = self.bytes.iter().enumerate().min_by_key(|(_, byte)| commonness(**byte));
+        let (at, byte) = rarest.map_or((0, 0), |(at, byte)| (at, *byte));
+        let upper = if self.is_nocase { byte.to_ascii_uppercase() } else { byte };
+        self.search = Search { byte, upper, at, finder: OnceLock::new() };
     }
 
     /// Whether it is placed relative to the match before it.
@@ -265,7 +267,8 @@ impl Content {
             depth if depth >= begin.saturating_add(u64::from(length)) => u32::try_from(depth).ok(),
             depth => u32::try_from(depth - begin).ok(),
         };
-        let (mut from, mut to) = (0, length);
+        let (from, mut to);
+        to = length;
         if self.is_relative() {
             let distance = self.distance.map_or(0, |distance| values.of(distance) as u32 as i32);
             let is_before = distance < 0 && distance.unsigned_abs() > previous;
@@ -318,13 +321,17 @@ impl Content {
 
     /// `last` is the last place where it could begin.
     fn search(&self, room: &[u8], last: usize) -> Option<usize> {
-        match &self.search {
-            Search::Exact(finder) => finder.find(room),
-            Search::Byte(byte) => memchr::memchr(*byte, room),
-            Search::AnyCase { byte, upper, at } => {
-                let starts = room.get(*at..=last + at)?;
-                memchr::memchr2_iter(*byte, *upper, starts).find(|begin| self.is_at(room, *begin))
-            }
+        let Search { byte, upper, at, finder } = &self.search;
+        let is_one_byte = self.bytes.len() == 1;
+        if !self.is_nocase && !is_one_byte && room.len() > SHORT_BYTES_MAX {
+            let finder = finder.get_or_init(|| Box::new(memmem::Finder::new(&self.bytes).into_owned()));
+            return finder.find(room);
+        }
+        let starts = room.get(*at..=last + at)?;
+        match byte == upper {
+            true if is_one_byte => memchr::memchr(*byte, starts),
+            true => memchr::memchr_iter(*byte, starts).find(|begin| self.is_at(room, *begin)),
+            false => memchr::memchr2_iter(*byte, *upper, starts).find(|begin| self.is_at(room, *begin)),
         }
     }
 

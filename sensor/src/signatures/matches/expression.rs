@@ -127,15 +127,7 @@ impl Expression {
         // SAFETY: `subject` is readable for `bytes.len()` bytes and `from` lies within; code, match data and
         // context are valid, and the latter two are this thread's alone, by the mutable borrow.
         let answer = unsafe {
-            pcre2_match_8(
-                self.code.as_ptr(),
-                subject,
-                bytes.len(),
-                from,
-                0,
-                data.as_ptr(),
-                context.as_ptr(),
-            )
+            pcre2_match_8(self.code.as_ptr(), subject, bytes.len(), from, 0, data.as_ptr(), context.as_ptr())
         };
         match answer {
             PCRE2_ERROR_NOMATCH => Searched::NotFound,
@@ -254,11 +246,10 @@ mod tests {
     fn what_is_found_is_placed_and_what_is_wrong_is_explained() {
         let plain = Flags::default();
         assert_eq!(search(b"b+", plain, b"abbc"), Searched::Found { start: 1, end: 3, group: None });
-        assert_eq!(search(b"b(c)(d)", plain, b"abcd"), Searched::Found {
-            start: 1,
-            end: 4,
-            group: Some((2, 3))
-        });
+        assert_eq!(
+            search(b"b(c)(d)", plain, b"abcd"),
+            Searched::Found { start: 1, end: 4, group: Some((2, 3)) }
+        );
         assert_eq!(search(b"b(x)?", plain, b"ab"), Searched::Found { start: 1, end: 2, group: None });
         assert_eq!(search(b"^$", plain, b""), Searched::Found { start: 0, end: 0, group: None });
         assert_eq!(search(b"", plain, b""), Searched::Found { start: 0, end: 0, group: None });
@@ -273,18 +264,20 @@ mod tests {
         assert_eq!(Expression::compile(b"(a)b", flags).unwrap().captures(), 0);
         let expression = Expression::compile(b"(a|b)\\1", flags).unwrap();
         assert_eq!(expression.captures(), 1);
-        assert_eq!(expression.find(b"abb", 0, &mut Searcher::default()), Searched::Found {
-            start: 1,
-            end: 3,
-            group: Some((1, 2))
-        });
+        assert_eq!(
+            expression.find(b"abb", 0, &mut Searcher::default()),
+            Searched::Found { start: 1, end: 3, group: Some((1, 2)) }
+        );
     }
 
     #[test]
     fn a_catastrophic_expression_is_given_up() {
         let expression = Expression::compile(b"(a+)+$", Flags::default()).unwrap();
         let mut searcher = Searcher::default();
-        assert_eq!(expression.find(&[b"a".repeat(64), b"b".to_vec()].concat(), 0, &mut searcher), Searched::GivenUp);
+        assert_eq!(
+            expression.find(&[b"a".repeat(64), b"b".to_vec()].concat(), 0, &mut searcher),
+            Searched::GivenUp
+        );
         assert!(matches!(expression.find(b"aaa", 0, &mut searcher), Searched::Found { end: 3, .. }));
         assert_eq!(expression.find(b"aaa", 4, &mut searcher), Searched::NotFound);
     }

@@ -7,14 +7,9 @@ use weir_common::rule::{Place, RuleOption};
 
 /// Compiles the options, as far as they are about one buffer, and looks at the bytes in several ways.
 pub(crate) fn options_over_bytes(options: &[u8], bytes: &[u8]) {
-    let (mut list, mut names, mut transforms) = (MatchList::default(), Names::default(), Transforms::default());
-    let place = Place { line: 1, column: 1 };
-    for option in split(options) {
-        let colon = option.iter().position(|byte| *byte == b':');
-        let (name, value) = option.split_at(colon.unwrap_or(option.len()));
-        let name = String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase();
-        let value = colon.and(value.get(1..)).map(|value| value.trim_ascii().to_vec());
-        let option = RuleOption { name, value, place, value_place: place };
+    let (mut list, mut names, mut transforms) =
+        (MatchList::default(), Names::default(), Transforms::default());
+    for option in read(options) {
         let _ = list.option(&option, &mut names).or_else(|| transforms.option(&option));
     }
     if list.finish().is_err() || list.check_transforms(&transforms).is_err() {
@@ -22,7 +17,9 @@ pub(crate) fn options_over_bytes(options: &[u8], bytes: &[u8]) {
     }
     let (mut scratch, mut out) = (Scratch::default(), Vec::new());
     let transformed = transforms.apply(bytes, &mut out, &mut scratch);
-    for (is_complete, offset, is_little_endian) in [(true, 0, None), (false, 7, Some(true)), (true, 9, Some(false))] {
+    for (is_complete, offset, is_little_endian) in
+        [(true, 0, None), (false, 7, Some(true)), (true, 9, Some(false))]
+    {
         scratch.begin();
         let has_failed = transformed.has_failed;
         let view = View { bytes: transformed.bytes, is_complete, offset, is_little_endian, has_failed };
@@ -45,12 +42,22 @@ impl MatchList {
     }
 }
 
-/// The options between semicolons; one behind a backslash is the value's.
-fn split(options: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut before = 0;
-    options.split(move |byte| {
+/// The options between semicolons, of which one behind a backslash is the value's.
+pub(super) fn read(options: &[u8]) -> Vec<RuleOption> {
+    let (mut before, mut column) = (0, 1u32);
+    let split = options.split(move |byte| {
         let is_end = *byte == b';' && before != b'\\';
         before = *byte;
         is_end
-    })
+    });
+    let option = |option: &[u8]| {
+        let place = Place { line: 1, column };
+        column = column.saturating_add(option.len() as u32 + 1);
+        let colon = option.iter().position(|byte| *byte == b':');
+        let (name, value) = option.split_at_checked(colon.unwrap_or(option.len()))?;
+        let name = String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase();
+        let value = colon.and(value.get(1..)).map(|value| value.trim_ascii().to_vec());
+        Some(RuleOption { name, value, place, value_place: place }).filter(|option| !option.name.is_empty())
+    };
+    split.filter_map(option).collect()
 }

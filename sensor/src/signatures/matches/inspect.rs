@@ -94,9 +94,10 @@ impl Inspection<'_, '_> {
                     false => holds(sizes.has_from(size)),
                 }
             }
-            Kind::UriLength(sizes) => {
-                for_good(self.view.is_complete && sizes.has(u64::from(u16::try_from(buffer.len()).unwrap_or(u16::MAX))))
-            }
+            Kind::UriLength(sizes) => for_good(
+                self.view.is_complete
+                    && sizes.has(u64::from(u16::try_from(buffer.len()).unwrap_or(u16::MAX))),
+            ),
             Kind::Entropy(entropy) => holds(entropy.has(buffer)),
             Kind::Absent(absence) => match absence {
                 Absence::Only => Step::End(Verdict::FailsForGood),

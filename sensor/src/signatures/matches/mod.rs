@@ -23,9 +23,13 @@ mod transforms;
 #[cfg(test)]
 mod tests;
 
+#[allow(unused_imports)]
 pub(crate) use expression::{BACKTRACKING_DEPTH_MAX, MATCH_CALLS_MAX};
+#[allow(unused_imports)]
 pub(crate) use inspect::{SEARCHED_BYTES_MAX, STEPS_MAX};
+#[allow(unused_imports)]
 pub(super) use pcre::pcre_buffer;
+#[allow(unused_imports)]
 pub(super) use transforms::{Transformed, Transforms};
 
 use bytes::{ByteExtract, ByteJump, ByteMath, ByteTest};
@@ -456,7 +460,8 @@ impl MatchList {
                     }
                 }
                 Kind::Decode(_) if self.decoded.is_empty() => {
-                    let reason = "`base64_decode`: nothing is looked for in what it decodes, so it never holds";
+                    let reason =
+                        "`base64_decode`: nothing is looked for in what it decodes, so it never holds";
                     return Err((one.place, reason.into()));
                 }
                 Kind::Absent(absence) => absent = Some((*absence, one.place)),
@@ -481,7 +486,8 @@ impl MatchList {
 
 fn size(option: &RuleOption, max: u64) -> Result<Sizes, Refused> {
     let value = text(option);
-    let (sizes, which) = value.rsplit_once(',').map_or((value.as_str(), None), |(sizes, which)| (sizes, Some(which)));
+    let (sizes, which) =
+        value.rsplit_once(',').map_or((value.as_str(), None), |(sizes, which)| (sizes, Some(which)));
     let is_known = match which.map(str::trim) {
         None => true,
         Some(which) => option.name == "urilen" && matches!(which, "raw" | "norm"),

@@ -80,12 +80,18 @@ impl Pcre {
                     }
                 }
                 letter => {
-                    return Err(wrong(option, &format!("no flag `{}`", char::from(*letter).escape_default())));
+                    return Err(wrong(
+                        option,
+                        &format!("no flag `{}`", char::from(*letter).escape_default()),
+                    ));
                 }
             }
         }
         if target == Some(b'W') && !flags.is_caseless && has_upper_case(pattern) {
-            return Err(refused(option, "a host is looked at in lower case, and the expression holds upper case"));
+            return Err(refused(
+                option,
+                "a host is looked at in lower case, and the expression holds upper case",
+            ));
         }
         let expression = Expression::compile(pattern, flags).map_err(|(offset, reason)| {
             let mut place = option.value_place;
@@ -108,7 +114,8 @@ fn parts(value: &[u8]) -> Option<Parts<'_>> {
     let open = inner.strip_prefix(b"/")?;
     // The last slash that no backslash escapes.
     let close = open.iter().enumerate().rev().find_map(|(at, byte)| {
-        let is_escaped = at > 0 && open.get(at - 1) == Some(&b'\\') && (at < 2 || open.get(at - 2) != Some(&b'\\'));
+        let is_escaped =
+            at > 0 && open.get(at - 1) == Some(&b'\\') && (at < 2 || open.get(at - 2) != Some(&b'\\'));
         (*byte == b'/' && !is_escaped).then_some(at)
     })?;
     let (pattern, flags) = (open.get(..close)?, open.get(close + 1..)?.trim_ascii());

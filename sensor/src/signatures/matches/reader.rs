@@ -59,7 +59,11 @@ pub(super) fn operand(
         Ok(number) if bounds.contains(&number) => Ok(Operand::Fixed(number)),
         _ => Err(wrong(
             option,
-            &format!("a number from {} to {}, or a name from byte_extract or byte_math", bounds.start(), bounds.end()),
+            &format!(
+                "a number from {} to {}, or a name from byte_extract or byte_math",
+                bounds.start(),
+                bounds.end()
+            ),
         )),
     }
 }

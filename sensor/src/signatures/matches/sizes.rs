@@ -14,7 +14,11 @@ pub(super) enum Sizes {
     Between(u64, u64),
     NotBetween(u64, u64),
     /// These bits are so.
-    Bits { mask: u64, value: u64, is_negated: bool },
+    Bits {
+        mask: u64,
+        value: u64,
+        is_negated: bool,
+    },
 }
 
 impl Sizes {
@@ -102,7 +106,9 @@ impl Sizes {
 fn number(word: &str, max: u64) -> Option<u64> {
     let word = word.trim();
     let number = match word.strip_prefix("0x") {
-        Some(digits) if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => u64::from_str_radix(digits, 16).ok()?,
+        Some(digits) if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => {
+            u64::from_str_radix(digits, 16).ok()?
+        }
         Some(_) => return None,
         None => {
             let end = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
@@ -191,10 +197,12 @@ impl Compare {
         let text = text.trim();
         let number = |word: &str| word.trim().parse::<f64>().ok().filter(|number| number.is_finite());
         let plain = text.strip_prefix('!').unwrap_or(text);
-        let range = plain.split_once("<>").or_else(|| plain.split_once('-')).filter(|(low, _)| !low.is_empty());
+        let range =
+            plain.split_once("<>").or_else(|| plain.split_once('-')).filter(|(low, _)| !low.is_empty());
         if let Some((low, high)) = range {
             let (low, high) = (number(low)?, number(high)?);
-            let compare = if plain == text { Compare::Between(low, high) } else { Compare::NotBetween(low, high) };
+            let compare =
+                if plain == text { Compare::Between(low, high) } else { Compare::NotBetween(low, high) };
             return (high - low > f64::EPSILON).then_some(compare);
         }
         let symbols: [(&str, fn(f64) -> Compare); 6] = [
@@ -254,7 +262,9 @@ mod tests {
             inside.iter().for_each(|size| assert!(sizes.has(*size), "{text} {size}"));
             outside.iter().for_each(|size| assert!(!sizes.has(*size), "{text} {size}"));
         }
-        for wrong in ["", "x", "<0", ">=0", "5<>6", "6<>3", "-5", "5-", "<", "1.5", "5xb", "&1=2", "var", "0x", "0x+1"] {
+        for wrong in
+            ["", "x", "<0", ">=0", "5<>6", "6<>3", "-5", "5-", "<", "1.5", "5xb", "&1=2", "var", "0x", "0x+1"]
+        {
             assert_eq!(Sizes::parse(wrong, u64::MAX), None, "{wrong}");
         }
         assert_eq!(Sizes::parse("65536", 65535), None);
@@ -280,7 +290,16 @@ mod tests {
         ] {
             assert_eq!(Entropy::parse(text).unwrap().has(bytes), holds, "{text}");
         }
-        for wrong in ["", "bytes 4", "value", "value x", "value 1, value 2", "value 3-2", "offset 70000, value 1", "x 1"] {
+        for wrong in [
+            "",
+            "bytes 4",
+            "value",
+            "value x",
+            "value 1, value 2",
+            "value 3-2",
+            "offset 70000, value 1",
+            "x 1",
+        ] {
             assert_eq!(Entropy::parse(wrong), None, "{wrong}");
         }
     }

@@ -61,7 +61,10 @@ enum Transform {
 enum Key {
     Fixed(Vec<u8>),
     /// It stands in the buffer itself.
-    At { offset: usize, length: usize },
+    At {
+        offset: usize,
+        length: usize,
+    },
 }
 
 /// `pcrexform`: the one group of an expression is what is left.
@@ -186,7 +189,9 @@ impl Transform {
             Transform::ToLowercase => bytes.make_ascii_lowercase(),
             Transform::ToUppercase => bytes.make_ascii_uppercase(),
             Transform::StripWhitespace => bytes.retain(|byte| !is_space(*byte)),
-            Transform::CompressWhitespace => bytes.dedup_by(|byte, before| is_space(*byte) && is_space(*before)),
+            Transform::CompressWhitespace => {
+                bytes.dedup_by(|byte, before| is_space(*byte) && is_space(*before))
+            }
             Transform::StripPseudoHeaders => strip_pseudo_headers(bytes),
             Transform::HeaderLowercase => header_lowercase(bytes),
             Transform::ToMd5 => hash::<Md5>(bytes),
@@ -195,7 +200,10 @@ impl Transform {
             Transform::UrlDecode => url_decode(bytes),
             Transform::DotPrefix => bytes.insert(0, b'.'),
             Transform::Domain => keep(bytes, |bytes| psl::domain(bytes).map(|domain| domain.as_bytes())),
-            Transform::Tld => keep(bytes, |bytes| psl::suffix(bytes).map(|suffix| suffix.as_bytes())),
+            Transform::Tld => keep(bytes, |bytes| {
+                psl::domain(bytes)?;
+                psl::suffix(bytes).map(|suffix| suffix.as_bytes())
+            }),
             Transform::Xor { key, offset } => xor_bytes(bytes, key, *offset),
             Transform::Pcre(group) => {
                 let found = group.expression.find(bytes, 0, &mut scratch.searcher);
@@ -207,7 +215,8 @@ impl Transform {
             Transform::FromBase64 { mode, bytes: count, offset } => {
                 let Some(from) = bytes.get(*offset..).filter(|from| !from.is_empty()) else { return true };
                 // As many as there are, or more, are none in Suricata, and the buffer stays as it is.
-                let taken = if *count > 0 { from.get(..*count).filter(|_| *count < from.len()) } else { Some(from) };
+                let taken =
+                    if *count > 0 { from.get(..*count).filter(|_| *count < from.len()) } else { Some(from) };
                 let Some(taken) = taken else { return true };
                 base64::decode(taken, *mode, &mut scratch.decoded);
                 if scratch.decoded.is_empty() {
@@ -355,7 +364,8 @@ impl Subslice {
         if self.offset.saturating_abs() > length && !self.is_truncating {
             return None;
         }
-        let start = if self.offset >= 0 { self.offset.min(length) } else { length + self.offset.max(-length) };
+        let start =
+            if self.offset >= 0 { self.offset.min(length) } else { length + self.offset.max(-length) };
         let end = match self.bytes {
             None => length,
             Some(bytes) if bytes < 0 => length.saturating_add(bytes),
@@ -374,18 +384,22 @@ fn xor(option: &RuleOption) -> Result<Transform, Refused> {
     let expected = "a key in hexadecimal or `var BYTES OFFSET`, perhaps with `offset N,` before it";
     let read = || {
         let value = value.trim_matches('"').trim();
-        let (offset, key) = match value.strip_prefix("offset").filter(|rest| rest.starts_with(char::is_whitespace)) {
-            Some(rest) => {
-                let (offset, key) = rest.split_once(',')?;
-                (offset.trim().parse::<u32>().ok()? as usize, key.trim())
-            }
-            None => (0, value),
-        };
+        let (offset, key) =
+            match value.strip_prefix("offset").filter(|rest| rest.starts_with(char::is_whitespace)) {
+                Some(rest) => {
+                    let (offset, key) = rest.split_once(',')?;
+                    (offset.trim().parse::<u32>().ok()? as usize, key.trim())
+                }
+                None => (0, value),
+            };
         let key = match key.strip_prefix("var").filter(|rest| rest.starts_with(char::is_whitespace)) {
             Some(rest) => {
                 let (length, offset) = rest.trim().split_once(char::is_whitespace)?;
                 let length = length.parse::<u8>().ok().filter(|length| *length > 0)?;
-                Key::At { offset: usize::from(offset.trim().parse::<u16>().ok()?), length: usize::from(length) }
+                Key::At {
+                    offset: usize::from(offset.trim().parse::<u16>().ok()?),
+                    length: usize::from(length),
+                }
             }
             None => Key::Fixed(hexadecimal(key.trim_matches('"'))?),
         };
@@ -436,7 +450,10 @@ fn from_base64(option: &RuleOption) -> Result<Transform, Refused> {
             _ => false,
         };
         if !is_first {
-            return Err(wrong(option, "`mode rfc4648|rfc2045|strict`, `bytes N`, `offset N`, each at most once"));
+            return Err(wrong(
+                option,
+                "`mode rfc4648|rfc2045|strict`, `bytes N`, `offset N`, each at most once",
+            ));
         }
     }
     Ok(Transform::FromBase64 {
@@ -454,7 +471,9 @@ fn subslice(option: &RuleOption) -> Result<Transform, Refused> {
     let read = match words.as_slice() {
         [offset] => number(offset).map(|offset| (offset, None, false)),
         [offset, word] if is_truncate(word) => number(offset).map(|offset| (offset, None, true)),
-        [offset, bytes] => number(offset).zip(number(bytes)).map(|(offset, bytes)| (offset, Some(bytes), false)),
+        [offset, bytes] => {
+            number(offset).zip(number(bytes)).map(|(offset, bytes)| (offset, Some(bytes), false))
+        }
         [offset, bytes, word] if is_truncate(word) => {
             number(offset).zip(number(bytes)).map(|(offset, bytes)| (offset, Some(bytes), true))
         }
@@ -474,9 +493,11 @@ fn inflate(option: &RuleOption) -> Result<Transform, Refused> {
     if value.is_empty() {
         return Ok(Transform::Inflate { is_gzip, bytes_max: INFLATED_BYTES_DEFAULT });
     }
-    let max = value.strip_prefix("max-size=").and_then(|size| match super::Sizes::parse(size, INFLATED_BYTES_MAX)? {
-        super::Sizes::Equal(max) if max > 0 => u32::try_from(max).ok(),
-        _ => None,
+    let max = value.strip_prefix("max-size=").and_then(|size| {
+        match super::Sizes::parse(size, INFLATED_BYTES_MAX)? {
+            super::Sizes::Equal(max) if max > 0 => u32::try_from(max).ok(),
+            _ => None,
+        }
     });
     match max {
         Some(bytes_max) => Ok(Transform::Inflate { is_gzip, bytes_max }),

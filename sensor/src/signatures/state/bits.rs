@@ -125,9 +125,7 @@ pub(super) fn flowbits(value: Value<'_>, names: &mut Names) -> Result<Flowbits, 
         if ids.len() == ALTERNATIVES_MAX {
             return Err(value.refused(word.at, format!("more than {ALTERNATIVES_MAX} alternatives")));
         }
-        ids.push(
-            names.intern(Kind::FlowBit, word.text).map_err(|reason| value.refused(word.at, reason))?,
-        );
+        ids.push(names.intern(Kind::FlowBit, word.text).map_err(|reason| value.refused(word.at, reason))?);
     }
     match (command_read, ids.as_slice()) {
         (_, []) => Err(value.refused(name.at, "expected a name")),

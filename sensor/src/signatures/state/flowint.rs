@@ -155,9 +155,7 @@ pub(super) fn flowint(value: Value<'_>, names: &mut Names) -> Result<Flowint, Re
     } {
         return match operand.filter(|operand| !operand.text.is_empty()) {
             None => Ok(Flowint::Test(IntTest { name: id, what: Asked::IsSet(wants_set) })),
-            Some(operand) => {
-                Err(value.refused(operand.at, format!("`{}` takes no value", operator.text)))
-            }
+            Some(operand) => Err(value.refused(operand.at, format!("`{}` takes no value", operator.text))),
         };
     }
     let arithmetic = match operator.text {

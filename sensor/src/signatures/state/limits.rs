@@ -16,9 +16,7 @@ use super::words::Word;
 use std::collections::HashMap;
 use std::sync::Arc;
 use weir_common::net::Address;
-use weir_common::rule::{
-    Action, AddressSet, Line, Lines, Place, Problem, RULE_BYTES_MAX, Variables, group,
-};
+use weir_common::rule::{Action, AddressSet, Line, Lines, Place, Problem, RULE_BYTES_MAX, Variables, group};
 
 /// Most lines of a file that say something; the rest is reported and not read.
 pub(super) const ENTRIES_MAX: usize = 1 << 16;
@@ -226,7 +224,10 @@ fn entry(line: &Line<'_>, begin: usize, variables: &Variables) -> Result<Entry, 
     };
     let (gid, sid) = (number(*gid, "gen_id")?, number(*sid, "sig_id")?);
     if gid == 0 && sid != 0 {
-        return Err((kind.at, "`gen_id 0` is only for `sig_id 0`: rules have gen_id 1 unless they say".into()));
+        return Err((
+            kind.at,
+            "`gen_id 0` is only for `sig_id 0`: rules have gen_id 1 unless they say".into(),
+        ));
     }
     let what = match kind.text {
         "suppress" => suppress(more, variables)?,
@@ -275,6 +276,7 @@ fn suppress(parts: &[Word<'_>], variables: &Variables) -> Result<What, Wrong> {
         true => group::addresses(&format!("[{}]", list.text), variables),
         false => group::addresses(list.text, variables),
     };
-    let read = read.map_err(|error| (list.at + error.at.saturating_sub(usize::from(is_bare)), error.reason))?;
+    let read =
+        read.map_err(|error| (list.at + error.at.saturating_sub(usize::from(is_bare)), error.reason))?;
     Ok(What::Suppress(Suppression { side, addresses: Arc::new(read) }))
 }

@@ -1,11 +1,11 @@
-//! `dcerpc.iface`, `dcerpc.opnum` and `smb.version`.
+//! `dcerpc.iface` and `dcerpc.opnum`.
 //!
-//! In: their values; then a side of a call or of an SMB transaction. Out: whether it is meant. What a call's side is
-//! told is the same for DCE/RPC over TCP, over UDP and over SMB's pipes.
+//! In: their values; then a side of a call. Out: whether it is meant. What a call's side is told is the same for
+//! DCE/RPC over TCP, over UDP and over SMB's pipes.
 
 use super::shown;
 use crate::dpi::buffers::{Buffer, Number, Side, Wanted};
-use crate::signatures::numbers::Numbers;
+use crate::signatures::packet::{UintTest, Width};
 use std::ops::RangeInclusive;
 
 /// Bytes of a UUID's text, with hyphens.
@@ -16,7 +16,6 @@ const UUID_BYTES: usize = 36;
 pub(in crate::signatures) enum Test {
     Interface(Interface),
     Operations(Operations),
-    SmbVersion(u64),
 }
 
 /// An interface that was bound and accepted.
@@ -24,7 +23,7 @@ pub(in crate::signatures) enum Test {
 pub(in crate::signatures) struct Interface {
     /// In lower case with hyphens.
     uuid: String,
-    version: Option<Numbers>,
+    version: Option<UintTest>,
     /// Binds that are no first fragments count as well.
     any_fragment: bool,
 }
@@ -34,7 +33,7 @@ pub(in crate::signatures) struct Interface {
 pub(in crate::signatures) enum Operations {
     /// Any of these, which have their ends in them.
     List(Vec<RangeInclusive<u32>>),
-    Compared(Numbers),
+    Compared(UintTest),
 }
 
 /// Reads an option; none: it is none of these keywords.
@@ -42,11 +41,6 @@ pub(super) fn option(name: &str, value: Result<&str, String>) -> Option<Result<T
     let read = match name {
         "dcerpc.iface" | "dce_iface" => |value: &str| Interface::parse(value).map(Test::Interface),
         "dcerpc.opnum" | "dce_opnum" => |value: &str| Operations::parse(value).map(Test::Operations),
-        "smb.version" => |value: &str| match value {
-            "1" => Ok(Test::SmbVersion(1)),
-            "2" => Ok(Test::SmbVersion(2)),
-            other => Err(format!("`{}` is neither 1 nor 2", shown(other))),
-        },
         _ => return None,
     };
     Some(value.and_then(read))
@@ -62,7 +56,6 @@ impl Test {
             Test::Operations(operations) => {
                 side.numbers_of(Number::DcerpcOpnum).any(|operation| operations.have(operation))
             }
-            Test::SmbVersion(version) => side.numbers_of(Number::SmbVersion).any(|found| found == *version),
         }
     }
 
@@ -71,7 +64,6 @@ impl Test {
         match self {
             Test::Interface(_) => wanted.want(Buffer::DcerpcIface),
             Test::Operations(_) => wanted.want_number(Number::DcerpcOpnum),
-            Test::SmbVersion(_) => wanted.want_number(Number::SmbVersion),
         }
     }
 }
@@ -85,7 +77,7 @@ impl Interface {
         for (at, part) in parts.enumerate() {
             match part {
                 "any_frag" if !interface.any_fragment => interface.any_fragment = true,
-                part if at == 0 => interface.version = Some(compared(part)?),
+                part if at == 0 => interface.version = Some(UintTest::parse(part, Width::U16)?),
                 part => {
                     return Err(format!(
                         "`{}` is not understood: only `any_frag` may stand here",
@@ -126,7 +118,7 @@ impl Operations {
     /// Reads `12`, `12,24`, `12-14,62-78`, or a comparison such as `>5`.
     fn parse(text: &str) -> Result<Operations, String> {
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
-            return compared(text).map(Operations::Compared);
+            return UintTest::parse(text, Width::U16).map(Operations::Compared);
         }
         let number = |text: &str| {
             let text = text.trim();
@@ -154,16 +146,6 @@ impl Operations {
             Operations::Compared(numbers) => numbers.has(operation),
         }
     }
-}
-
-/// A comparison of a number of 16 bits.
-fn compared(text: &str) -> Result<Numbers, String> {
-    let plain = text.strip_prefix('=').unwrap_or(text);
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let is_narrow = digits.parse::<u32>().is_ok_and(|number| number <= u32::from(u16::MAX));
-    Numbers::parse(plain)
-        .filter(|_| is_narrow && !matches!(text, ">65535" | ">=0" | "<=65535"))
-        .ok_or_else(|| format!("`{}` is not a comparison with a number from 0 to 65535", shown(text)))
 }
 
 #[cfg(test)]
@@ -215,13 +197,6 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_smb_are_one_and_two() {
-        assert!(holds("smb.version: 2", &[], &[(Number::SmbVersion, 2)]));
-        assert!(!holds("smb.version:1", &[], &[(Number::SmbVersion, 2)]));
-        assert!(!holds("smb.version:1", &[], &[]));
-    }
-
-    #[test]
     fn what_is_not_understood_is_refused_in_words() {
         for wrong in [
             "dcerpc.iface",
@@ -241,8 +216,6 @@ mod tests {
             "dcerpc.opnum:12,",
             "dcerpc.opnum:x",
             "dcerpc.opnum:99999999999",
-            "smb.version:3",
-            "smb.version",
         ] {
             assert!(matches!(read(wrong), Some(Err(_))), "{wrong}");
         }

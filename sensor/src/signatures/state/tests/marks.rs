@@ -259,7 +259,8 @@ fn a_full_table_of_hosts_makes_room_of_what_is_over_and_counts_what_it_refuses()
     let mut world = World::default();
     let set = world.rule("xbits:set,a,track ip_src,expire 10");
     let test = world.rule("xbits:isset,a,track ip_src");
-    let host = |number: u32, second: u64| Ends { source: Address::v4(number.to_be_bytes()), ..ends(1, 2, second) };
+    let host =
+        |number: u32, second: u64| Ends { source: Address::v4(number.to_be_bytes()), ..ends(1, 2, second) };
     for number in 0..SHARED_BITS_MAX as u32 {
         world.run(&set, &host(number, u64::from(number % 2 == 0)));
     }
@@ -302,8 +303,8 @@ fn what_is_not_understood_is_refused_with_its_place() {
         ("xbits:set,a b,track ip_src", 4, "no blanks"),
         ("xbits:set,a,track ip_source", 12, "expected `track`"),
         ("xbits:set,a,track", 6, "expected `track`"),
-        ("xbits:set,a,track ip_src,expire 0", 21, "seconds above 0"),
-        ("xbits:set,a,track ip_src,expire -1", 21, "seconds above 0"),
+        ("xbits:set,a,track ip_src,expire 0", 26, "seconds above 0"),
+        ("xbits:set,a,track ip_src,expire -1", 26, "seconds above 0"),
         ("xbits:set,a,track ip_src,track ip_dst", 19, "stands twice"),
         ("xbits:set,a,track ip_src,foo 1", 19, "not known"),
         ("xbits:unset,a,track tx", 0, "only for"),
