@@ -305,36 +305,45 @@ numbers! {
     // Files.
     FileSize "filesize";
     // Names.
-    DnsOpcode "dns.opcode";
-    DnsRcode "dns.rcode";
-    DnsRrtype "dns.rrtype";
-    // Cryptography. A name with a blank is no keyword: tests of more than a number read it.
-    TlsVersion "tls version";
-    TlsState "tls state";
-    TlsKeyExchange "tls key exchange";
-    TlsCertChainLen "tls.cert_chain_len";
-    TlsNotBefore "tls not before";
-    TlsNotAfter "tls not after";
-    TlsCertSeenAt "tls certificate seen at";
-    IkeExchtype "ike.exchtype";
+    DnsOpcode "(dns.opcode)";
+    DnsRcode "(dns.rcode)";
+    DnsRrtype "(dns.rrtype)";
+    // Cryptography.
+    TlsVersion "(tls.version)";
+    TlsState "(tls.state)";
+    TlsKeyExchange "(tls.key_exchange)";
+    TlsCertChainLen "(tls.cert_chain_len)";
+    TlsNotBefore "(tls.not_before)";
+    TlsNotAfter "(tls.not_after)";
+    TlsCertSeenAt "(tls.certificate_seen_at)";
+    IkeExchtype "(ike.exchtype)";
     IkeKeyExchangePayloadLength "ike.key_exchange_payload_length";
     IkeNoncePayloadLength "ike.nonce_payload_length";
-    IkeAlgEnc "ike alg_enc";
-    IkeAlgHash "ike alg_hash";
-    IkeAlgAuth "ike alg_auth";
-    IkeAlgDh "ike alg_dh";
-    IkeAlgPrf "ike alg_prf";
-    IkeSaGroupType "ike sa_group_type";
-    IkeSaLifeType "ike sa_life_type";
-    IkeSaLifeDuration "ike sa_life_duration";
-    IkeSaKeyLength "ike sa_key_length";
-    IkeSaFieldSize "ike sa_field_size";
+    IkeAlgEnc "(ike.alg_enc)";
+    IkeAlgHash "(ike.alg_hash)";
+    IkeAlgAuth "(ike.alg_auth)";
+    IkeAlgDh "(ike.alg_dh)";
+    IkeAlgPrf "(ike.alg_prf)";
+    IkeSaGroupType "(ike.sa_group_type)";
+    IkeSaLifeType "(ike.sa_life_type)";
+    IkeSaLifeDuration "(ike.sa_life_duration)";
+    IkeSaKeyLength "(ike.sa_key_length)";
+    IkeSaFieldSize "(ike.sa_field_size)";
     // Windows and identity.
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
+    SnmpPduType "(snmp.pdu_type)";
+    NtpVersion "(ntp.version)";
+    NtpStratum "(ntp.stratum)";
+    NtpMode "(ntp.mode)";
+    DhcpLeasetime "dhcp.leasetime";
+    DhcpRebindingTime "dhcp.rebinding_time";
+    DhcpRenewalTime "dhcp.renewal_time";
+    RfbSectype "rfb.sectype";
+    RfbSecresult "(rfb.secresult)";
     Krb5MsgType "(krb5_msg_type)";
     Krb5ErrCode "(krb5_err_code)";
     Krb5TicketEncryption "(krb5.ticket_encryption)";

@@ -243,7 +243,9 @@ mod tests {
 
     #[test]
     fn what_has_no_such_name_is_refused() {
-        for wrong in ["dns.rrtype:nosuch", "dns.rcode:", "ntp.mode:9000", "snmp.pdu_type:get", "rfb.secresult:x"] {
+        for wrong in
+            ["dns.rrtype:nosuch", "dns.rcode:", "ntp.mode:9000", "snmp.pdu_type:get", "rfb.secresult:x"]
+        {
             assert!(!reason(wrong).is_empty(), "{wrong}");
         }
     }

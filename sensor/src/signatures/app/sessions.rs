@@ -22,8 +22,13 @@ const VERSIONS: [(&str, u16); 6] = [
 const TLS_1_3: u16 = 0x0304;
 
 /// Words of `ssl_state` and their bits; `unknown` is a state that no side is in.
-const STATES: [(&str, u64); 5] =
-    [("client_hello", 1), ("server_hello", 1 << 1), ("client_keyx", 1 << 2), ("server_keyx", 1 << 3), ("unknown", 1 << 4)];
+const STATES: [(&str, u64); 5] = [
+    ("client_hello", 1),
+    ("server_hello", 1 << 1),
+    ("client_keyx", 1 << 2),
+    ("server_keyx", 1 << 3),
+    ("unknown", 1 << 4),
+];
 /// The states that are told apart from the hellos.
 const KEY_EXCHANGES: u64 = 1 << 2 | 1 << 3;
 
@@ -113,9 +118,9 @@ impl Test {
                     || any(Number::TlsKeyExchange, &|state| state & bits != expected)
             }
             Test::Moment { number, within } => any(*number, &|moment| within.contains(&moment)),
-            Test::Expired(is_expired) => any(Number::TlsNotAfter, &|end| {
-                any(Number::TlsCertSeenAt, &|now| (now > end) == *is_expired)
-            }),
+            Test::Expired(is_expired) => {
+                any(Number::TlsNotAfter, &|end| any(Number::TlsCertSeenAt, &|now| (now > end) == *is_expired))
+            }
             Test::ChainLength(test) => any(Number::TlsCertChainLen, &|length| test.has(length)),
             Test::Store => true,
             Test::SshVersion(SshVersion::Exactly(version)) => {
@@ -173,7 +178,8 @@ fn without_value(value: &str, test: Test) -> Result<Test, String> {
 
 fn version(value: &str) -> Result<Test, String> {
     if let Some(version) = value.strip_prefix("0x").filter(|digits| digits.len() == 4) {
-        let version = u16::from_str_radix(version, 16).map_err(|_| "expected four hexadecimal digits behind `0x`")?;
+        let version =
+            u16::from_str_radix(version, 16).map_err(|_| "expected four hexadecimal digits behind `0x`")?;
         return Ok(Test::Version { version, is_exact: true });
     }
     let version = match value {
@@ -181,7 +187,9 @@ fn version(value: &str) -> Result<Test, String> {
         "1.1" => 0x0302,
         "1.2" => 0x0303,
         "1.3" => TLS_1_3,
-        other => return Err(format!("`{}` is none of 1.0, 1.1, 1.2, 1.3 and a number as 0x7f12", shown(other))),
+        other => {
+            return Err(format!("`{}` is none of 1.0, 1.1, 1.2, 1.3 and a number as 0x7f12", shown(other)));
+        }
     };
     Ok(Test::Version { version, is_exact: false })
 }
@@ -195,7 +203,9 @@ fn versions(value: &str) -> Result<Test, String> {
             return Err("`!` is about all versions or none".into());
         }
         let known = VERSIONS.iter().find(|(name, _)| *name == bare);
-        let Some((_, version)) = known else { return Err(format!("no version has the name `{}`", shown(word))) };
+        let Some((_, version)) = known else {
+            return Err(format!("no version has the name `{}`", shown(word)));
+        };
         if versions.contains(version) {
             return Err(format!("`{}` is named twice", shown(word)));
         }
@@ -323,10 +333,15 @@ mod tests {
         assert!(version_is("tls.version:\"1.0\"", 0x0301) && version_is("tls.version:0x7f12", 0x7f12));
         assert!(version_is("ssl_version:sslv3", 0x0300) && version_is("ssl_version: SSLv2 , tls1.0", 0x0301));
         assert!(version_is("ssl_version:!sslv3", 0x0301) && !version_is("ssl_version:!sslv3", 0x0300));
-        assert!(!version_is("ssl_version:!tls1.3,tls1.2", 0x0304) && version_is("ssl_version:!tls1.3,tls1.2", 0x0301));
+        assert!(
+            !version_is("ssl_version:!tls1.3,tls1.2", 0x0304)
+                && version_is("ssl_version:!tls1.3,tls1.2", 0x0301)
+        );
         // What is no version is none of them either.
         assert!(!version_is("ssl_version:!sslv3", 0x1234));
-        for wrong in ["tls.version:1.4", "tls.version:", "ssl_version:tls1.1,!tls1.2", "ssl_version:tls1.1,tls1.1"] {
+        for wrong in
+            ["tls.version:1.4", "tls.version:", "ssl_version:tls1.1,!tls1.2", "ssl_version:tls1.1,tls1.1"]
+        {
             assert!(!reason(wrong).is_empty(), "{wrong}");
         }
     }
@@ -334,9 +349,13 @@ mod tests {
     #[test]
     fn states_are_those_of_the_last_message() {
         let hello = [(Number::TlsState, 1)];
-        assert!(holds("ssl_state:client_hello", &[], &hello) && !holds("ssl_state:server_hello", &[], &hello));
+        assert!(
+            holds("ssl_state:client_hello", &[], &hello) && !holds("ssl_state:server_hello", &[], &hello)
+        );
         assert!(holds("ssl_state:server_hello|client_hello", &[], &hello));
-        assert!(holds("ssl_state:!server_hello", &[], &hello) && !holds("ssl_state:!client_hello", &[], &hello));
+        assert!(
+            holds("ssl_state:!server_hello", &[], &hello) && !holds("ssl_state:!client_hello", &[], &hello)
+        );
         assert!(holds("ssl_state:client_keyx,server_keyx", &[], &[(Number::TlsKeyExchange, 4)]));
         for wrong in ["ssl_state:| server_hello", "ssl_state:x", "ssl_state:client_hello,!server_hello"] {
             assert!(!reason(wrong).is_empty(), "{wrong}");
@@ -366,7 +385,8 @@ mod tests {
 
     #[test]
     fn validity_is_compared_with_both_ends() {
-        let moments = [(Number::TlsNotBefore, 1000), (Number::TlsNotAfter, 2000), (Number::TlsCertSeenAt, 2001)];
+        let moments =
+            [(Number::TlsNotBefore, 1000), (Number::TlsNotAfter, 2000), (Number::TlsCertSeenAt, 2001)];
         for (option, expected) in [
             ("tls_cert_notbefore:1000", true),
             ("tls_cert_notbefore:<1000", true),
@@ -390,9 +410,15 @@ mod tests {
         assert!(holds("ssh.protoversion:2_compat", &[(Buffer::SshProto, b"2.0")], &[]));
         assert!(!holds("ssh.protoversion:1.10", &[(Buffer::SshProto, b"1.1")], &[]));
         assert!(holds("ike.chosen_sa_attribute:alg_hash=2", &[], &[(Number::IkeAlgHash, 2)]));
-        assert!(!holds("ike.chosen_sa_attribute: sa_key_length = 128", &[], &[(Number::IkeSaKeyLength, 256)]));
+        assert!(!holds(
+            "ike.chosen_sa_attribute: sa_key_length = 128",
+            &[],
+            &[(Number::IkeSaKeyLength, 256)]
+        ));
         assert!(holds("tls.cert_chain_len:>1", &[], &[(Number::TlsCertChainLen, 2)]));
-        for wrong in ["ike.chosen_sa_attribute:alg_x=1", "ike.chosen_sa_attribute:alg_enc", "ssh.protoversion:x"] {
+        for wrong in
+            ["ike.chosen_sa_attribute:alg_x=1", "ike.chosen_sa_attribute:alg_enc", "ssh.protoversion:x"]
+        {
             assert!(!reason(wrong).is_empty(), "{wrong}");
         }
     }
