@@ -242,6 +242,7 @@ buffers! {
     SnmpCommunity Head "snmp.community";
     SnmpUsm Head "snmp.usm";
     // Voice.
+    SdpMediaSessionInfo Head "sdp.media.session_info";
     SipMethod Head "sip.method";
     SipUri Head "sip.uri";
     SipProtocol Head "sip.protocol";
@@ -287,6 +288,7 @@ buffers! {
     NtpReferenceId Head "ntp.reference_id";
     PgsqlQuery Head "pgsql.query";
     // Industry.
+    CipAttribute Head "cip.attribute";
     Dnp3Data Head "dnp3_data" "dnp3.data";
     EnipProductName Head "enip.product_name";
     EnipServiceName Head "enip.service_name";
@@ -333,6 +335,15 @@ numbers! {
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
+    RfbSecresult "rfb.secresult";
+    RfbSectype "rfb.sectype";
+    DhcpRenewalTime "dhcp.renewal_time";
+    DhcpRebindingTime "dhcp.rebinding_time";
+    DhcpLeasetime "dhcp.leasetime";
+    NtpMode "ntp.mode";
+    NtpStratum "ntp.stratum";
+    NtpVersion "ntp.version";
+    SnmpPduType "snmp.pdu_type";
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
     SnmpPduType "(snmp.pdu_type)";
