@@ -261,7 +261,7 @@ impl Reader {
             Kind::Packet
         };
         let stages = self.lists.side.iter().map(|list| list.place.stage());
-        let tests = self.app.iter().map(|_| Stage::Body).chain(self.numbers.iter().map(|_| Stage::Head));
+        let tests = self.app.iter().map(AppTest::stage).chain(self.numbers.iter().map(|_| Stage::Head));
         self.stage = stages.chain(tests).max().unwrap_or(Stage::Head);
         Ok(())
     }

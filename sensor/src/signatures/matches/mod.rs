@@ -277,6 +277,15 @@ impl MatchList {
         self.part().push(one);
     }
 
+    /// The case of letters matters nowhere in the buffer.
+    pub(super) fn ignore_case(&mut self) {
+        for one in &mut self.matches {
+            if let Kind::Content(content) = &mut one.kind {
+                content.is_nocase = true;
+            }
+        }
+    }
+
     /// The options that follow are about the buffer itself again, no longer about what `base64_data` means. To be
     /// called when a buffer's keyword names this list's buffer once more.
     pub(super) fn resume(&mut self) {
