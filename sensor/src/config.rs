@@ -7,6 +7,7 @@ use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
 use crate::ring::config::RingConfig;
 use crate::sandbox::SandboxConfig;
+use crate::signatures::config::SignaturesConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ pub struct SensorConfig {
     #[allow(missing_docs)]
     pub dpi: DpiConfig,
     #[allow(missing_docs)]
+    pub signatures: SignaturesConfig,
+    #[allow(missing_docs)]
     pub ring: RingConfig,
     #[allow(missing_docs)]
     pub export: ExportConfig,
@@ -44,6 +47,7 @@ impl Default for SensorConfig {
             decode: DecodeConfig::default(),
             flow: FlowConfig::default(),
             dpi: DpiConfig::default(),
+            signatures: SignaturesConfig::default(),
             ring: RingConfig::default(),
             export: ExportConfig::default(),
         }

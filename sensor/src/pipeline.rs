@@ -8,7 +8,7 @@
 //! | `export` | 1 | batches | IPFIX, EVE JSON, record lines | keeps up to `export.backlog_bytes_max` per collector, then drops the oldest and counts |
 //! | `control` | 1, `run` only | connections | the status document | – |
 //!
-//! A worker runs capture → decode → flow → ring → dpi to completion and owns all of its state; nothing
+//! A worker runs capture → decode → flow → ring → dpi → signatures to completion and owns all of its state; nothing
 //! on the path is shared or locked. What dpi said about a flow's packets before decides whether the ring
 //! leaves the ciphertext of the next one out. Threads end when their inbox closes, downstream last.
 
@@ -27,6 +27,8 @@ use crate::ring::entry::LeftOut;
 use crate::ring::gaps::LossKind;
 use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
+use crate::signatures::{FlowMarks, Rules};
+use alerts::Alerts;
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +69,8 @@ struct Attachment {
     places: Option<Box<Places>>,
     /// What carried the flow's first packet.
     tunnel: Option<Box<Tunnel>>,
+    /// What signatures remember of it.
+    marks: Option<Box<FlowMarks>>,
 }
 
 /// Where things go that leave the sensor.
@@ -108,6 +112,7 @@ pub fn start(
     sources: Vec<Box<dyn FrameSource>>,
     published: Vec<Published>,
     outlets: Outlets,
+    rules: &Arc<Rules>,
     mode: Mode,
     stop: &Arc<AtomicBool>,
 ) -> std::io::Result<Running> {
@@ -140,11 +145,14 @@ pub fn start(
             flows: FlowTable::new(&config.flow, flows_max, number),
             inspector: config.dpi.enabled.then(|| {
                 let inspector = Inspector::new(&config.dpi).with_cut_off(cut_off);
-                inspector.with_store(store_handle.clone()).with_services(services.clone())
+                let mut inspector = inspector.with_store(store_handle.clone()).with_services(services.clone());
+                inspector.set_wanted(Some(rules.wanted()));
+                inspector
             }),
+            alerts: Alerts::new(&config.signatures, rules),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
-            events: (!config.export.eve.is_empty()).then(Vec::new),
+            events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
             has_decode_events: config.decode.events && !config.export.eve.is_empty(),
             responder_by_port: config.flow.responder_by_port,
             counters: WorkerCounters::default(),
@@ -209,6 +217,7 @@ struct Worker {
     decoder: Decoder,
     flows: FlowTable<Attachment>,
     inspector: Option<Inspector>,
+    alerts: Option<Alerts>,
     lane: Option<Lane>,
     outbox: Outbox,
     /// Events of the packet at hand; `None` when nobody listens.
@@ -295,7 +304,7 @@ impl Worker {
     /// The path of a frame.
     #[inline]
     fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) {
-        let Worker { decoder, flows, inspector, lane, outbox, events, counters, .. } = self;
+        let Worker { decoder, flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
         counters.capture.cut_off += u64::from(frame.wire_len as usize > frame.data.len());
@@ -359,6 +368,7 @@ impl Worker {
                 flow,
                 reason,
                 inspector.as_mut(),
+                alerts.as_mut(),
                 events.as_mut(),
                 lane.as_ref(),
                 &mut counters.dpi,
@@ -392,31 +402,33 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
-        let Some(inspector) = inspector else { return };
-        if packet.is_partial {
-            return;
-        }
-        inspector.inspect(
-            &mut flow.attachment.inspection,
-            packet,
-            observed.direction,
-            frame.time,
-            events.as_mut(),
-            &mut counters.dpi,
-        );
-        let is_closed = flow.state() == FlowState::Closed;
-        if let Some(inspection) = &mut flow.attachment.inspection {
-            if observed.is_turn {
-                inspection.closed_by(is_closed.then_some(counters.capture.frames));
-            }
-            if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
-                turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+        if let Some(inspector) = inspector
+            && !packet.is_partial
+        {
+            inspector.inspect(
+                &mut flow.attachment.inspection,
+                packet,
+                observed.direction,
+                frame.time,
+                events.as_mut(),
+                &mut counters.dpi,
+            );
+            let is_closed = flow.state() == FlowState::Closed;
+            if let Some(inspection) = &mut flow.attachment.inspection {
+                if observed.is_turn {
+                    inspection.closed_by(is_closed.then_some(counters.capture.frames));
+                }
+                if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
+                    turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+                }
             }
         }
         let flow = flows.flow_mut(observed.slot);
-        if let Some(events) = events
-            && !events.is_empty()
-        {
+        let Some(events) = events else { return };
+        if let Some(alerts) = alerts {
+            alerts.packet(frame, packet, observed.direction, flow, events);
+        }
+        if !events.is_empty() {
             for event in events.iter_mut() {
                 event.packet = counters.capture.frames;
             }
@@ -428,12 +440,13 @@ impl Worker {
     fn tick(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         self.meter_given_up_fragments(false);
-        let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
+        let Worker { flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
             outbox.end(
                 flow,
                 reason,
                 inspector.as_mut(),
+                alerts.as_mut(),
                 events.as_mut(),
                 lane.as_ref(),
                 &mut counters.dpi,
@@ -449,11 +462,12 @@ impl Worker {
 
     /// Fragments whose first one never came are metered without ports.
     fn meter_given_up_fragments(&mut self, all: bool) {
-        let Worker { decoder, flows, inspector, lane, outbox, events, counters, now, .. } = self;
+        let Worker { decoder, flows, inspector, alerts, lane, outbox, events, counters, now, .. } = self;
         let WorkerCounters { decode, flow: flow_counters, dpi, export, .. } = counters;
         let mut meter = |packet: &Packet<'_>, time: Timestamp, interface: u32| {
             let mut ended = |flow: &mut Flow<Attachment>, reason| {
-                outbox.end(flow, reason, inspector.as_mut(), events.as_mut(), lane.as_ref(), dpi, export);
+                let alerts = alerts.as_mut();
+                outbox.end(flow, reason, inspector.as_mut(), alerts, events.as_mut(), lane.as_ref(), dpi, export);
             };
             let observed = flows.observe(packet, time, interface, flow_counters, &mut ended);
             if let Some(lane) = lane {
@@ -494,12 +508,13 @@ impl Worker {
         // All flows end at once, which is more than the queue holds, and no frame waits any more.
         self.outbox.ends_by = Some(Instant::now() + DRAIN_MAX);
         self.meter_given_up_fragments(true);
-        let Worker { flows, inspector, lane, outbox, events, counters, .. } = self;
+        let Worker { flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
         let mut ended = |flow: &mut Flow<Attachment>, reason| {
             outbox.end(
                 flow,
                 reason,
                 inspector.as_mut(),
+                alerts.as_mut(),
                 events.as_mut(),
                 lane.as_ref(),
                 &mut counters.dpi,
@@ -565,6 +580,7 @@ impl Outbox {
         flow: &mut Flow<Attachment>,
         reason: EndReason,
         inspector: Option<&mut Inspector>,
+        alerts: Option<&mut Alerts>,
         mut events: Option<&mut Vec<Event>>,
         lane: Option<&Lane>,
         dpi: &mut DpiCounters,
@@ -585,6 +601,9 @@ impl Outbox {
             } else if let Some(inspection) = flow.attachment.inspection.take() {
                 let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
                 (record.app, record.metadata) = (finished.app, finished.metadata);
+                if let (Some(alerts), Some(sides), Some(events)) = (alerts, finished.sides, events.as_deref_mut()) {
+                    alerts.ended(flow, record.app, sides, finished.is_swapped, events);
+                }
                 if let Some(events) = events.filter(|events| !events.is_empty()) {
                     self.events(flow, events, export);
                 }
@@ -670,5 +689,6 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
     }
 }
 
+mod alerts;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //!
 //! In: a value as it stands in the rule. Out: its bytes, and whether it was negated. `|41 42|` is
 //! hexadecimal; `\;`, `\"`, `\\` and `\:` stand for the character behind the backslash, in text and in
-//! content alike; nothing else can be escaped.
+//! content alike; nothing else can be escaped. As in Suricata, digits may stand in pairs or apart, with blanks and
+//! commas between them, and a backslash at the very end of plain text is itself.
 
 /// Most bytes of one content.
 pub const CONTENT_BYTES_MAX: usize = 8 << 10;
@@ -31,6 +32,7 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
     let mut bytes = Vec::with_capacity(inner.len());
     // Where hexadecimal digits began, and the digit that waits for its second.
     let (mut hex, mut digit) = (None, None::<u8>);
+    let mut is_converted = false;
     let mut rest = inner.iter().enumerate();
     while let Some((index, byte)) = rest.next() {
         let wrong = |reason: &str| Err(ValueError { at: at + index, reason: reason.to_owned() });
@@ -38,7 +40,7 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
             (b'|', None) => hex = Some(index),
             (b'|', Some(_)) if digit.is_some() => return wrong("an odd number of hexadecimal digits"),
             (b'|', Some(_)) => hex = None,
-            (b' ', Some(_)) if digit.is_none() => {}
+            (b' ' | b',', Some(_)) => {}
             (byte, Some(_)) => {
                 let Some(value) = char::from(*byte).to_digit(16) else {
                     return wrong("expected hexadecimal digits in pairs between `|` and `|`");
@@ -47,9 +49,16 @@ pub fn content(value: &[u8]) -> Result<Content, ValueError> {
                     None => digit = Some(value as u8),
                     Some(high) => bytes.push(high << 4 | value as u8),
                 }
+                is_converted = true;
             }
             (b'\\', None) => match rest.next() {
-                Some((_, escaped @ (b';' | b'"' | b'\\' | b':'))) => bytes.push(*escaped),
+                Some((_, escaped @ (b';' | b'"' | b'\\' | b':'))) => {
+                    bytes.push(*escaped);
+                    is_converted = true;
+                }
+                // Suricata loses it where it had to convert something before.
+                None if is_converted => {}
+                None => bytes.push(b'\\'),
                 _ => return wrong("only `;`, `\"`, `\\` and `:` can stand behind a backslash"),
             },
             (b'"', None) => return wrong("a `\"` inside content needs a backslash before it"),
@@ -117,6 +126,9 @@ mod tests {
             (r#""a\;b\"c\\d\:e""#, b"a;b\"c\\d:e"),
             (r#""C|3a|\\""#, b"C:\\"),
             (r#""|00 ff|""#, &[0, 255]),
+            (r#""|4 1,42|""#, b"AB"),
+            (r#""C:\""#, b"C:\\"),
+            (r#""C|3a|\""#, b"C:"),
         ] {
             assert_eq!(
                 content(value.as_bytes()),
@@ -137,7 +149,7 @@ mod tests {
             (r#""""#, 1, "nothing"),
             (r#""ab|4|""#, 5, "odd"),
             (r#""ab|4x|""#, 5, "pairs"),
-            (r#""ab|4 1|""#, 5, "pairs"),
+            (r#""ab|4 1 4|""#, 9, "odd"),
             (r#""ab|41""#, 3, "no second"),
             (r#""a\nb""#, 2, "backslash"),
             (r#""a"b""#, 2, "needs a backslash"),

@@ -10,19 +10,20 @@ use std::borrow::Cow;
 pub const RULE_BYTES_MAX: usize = 64 << 10;
 
 /// A line, or several that continue each other.
-pub(super) struct Line<'a> {
-    pub(super) bytes: Cow<'a, [u8]>,
+pub struct Line<'a> {
+    /// Its bytes, without line ends.
+    pub bytes: Cow<'a, [u8]>,
     /// Number of its first physical line, from 1.
     first: u32,
     /// Where in `bytes` each further physical line begins.
     breaks: Vec<usize>,
     /// It was longer than [`RULE_BYTES_MAX`]; `bytes` is its beginning.
-    pub(super) is_too_long: bool,
+    pub is_too_long: bool,
 }
 
 impl Line<'_> {
     /// The place of a byte; columns count bytes from 1.
-    pub(super) fn place(&self, at: usize) -> Place {
+    pub fn place(&self, at: usize) -> Place {
         let passed = self.breaks.partition_point(|begin| *begin <= at);
         let begin = passed.checked_sub(1).and_then(|index| self.breaks.get(index)).copied().unwrap_or(0);
         Place {
@@ -33,13 +34,14 @@ impl Line<'_> {
 }
 
 /// Goes through a file's lines.
-pub(super) struct Lines<'a> {
+pub struct Lines<'a> {
     rest: &'a [u8],
     number: u32,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn of(text: &'a [u8]) -> Lines<'a> {
+    /// Those of a text.
+    pub fn of(text: &'a [u8]) -> Lines<'a> {
         // A byte order mark is no part of the first rule.
         Lines { rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), number: 0 }
     }

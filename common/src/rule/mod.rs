@@ -23,7 +23,7 @@ mod tests;
 
 pub use describe::{Action, Description, Target};
 pub use group::{AddressSet, PortSet};
-pub use lines::RULE_BYTES_MAX;
+pub use lines::{Line, Lines, RULE_BYTES_MAX};
 pub use parse::{OPTIONS_MAX, RuleReader};
 pub use variables::Variables;
 

@@ -16,7 +16,7 @@ use crate::hunt::{Hunt, need};
 use crate::query::plan::Cost;
 use crate::query::{Answer, Explanation, Query, QueryError};
 use crate::ring::custody::Signer;
-use crate::signatures::Engine;
+use crate::signatures::{Built, Choice, Engine, RuleNames, Rules, Thresholds};
 use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
@@ -43,14 +43,16 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     let question = question(arguments, read.hash);
     let loaded = read.rules.len() + read.problems.len();
     let wrong = read.problems.len();
-    let (engine, refused) = Engine::build(read.rules);
+    let built = Rules::build(read.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    let Built { rules: compiled, problems: refused, .. } = built;
+    let engine = Engine::new(Arc::new(compiled));
     rules::warn(&refused, "cannot run in this version", &arguments.rules);
-    if engine.is_empty() {
+    if engine.rules().is_empty() {
         return Err(Failure::Input(anyhow::anyhow!("none of {loaded} rules can run")));
     }
     let now = now();
     let mut query = query(arguments, &config, now)?;
-    query.need = if arguments.whole { None } else { need::need_of(&engine) };
+    query.need = if arguments.whole { None } else { need::need_of(engine.rules()) };
     let position = resume(arguments, &question)?;
     let begin = match arguments.resume {
         Some(_) => until_covered(&mut query, now, &Flows::new(&config))?,
@@ -65,9 +67,9 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
         }
     }
     let explained = query.explain(now, &Flows::new(&config)).map_err(failure)?;
-    eprintln!("{} of {loaded} rules can run; {}", engine.len(), explained.cost);
+    eprintln!("{} of {loaded} rules can run; {}", engine.rules().len(), explained.cost);
     let narrowed_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
-    let can_run = engine.len();
+    let can_run = engine.rules().len();
     let mut run = Run {
         hunt: Hunt::new(&config, engine, position),
         out: output(arguments, from.is_some())?,

@@ -113,9 +113,12 @@ struct OutputArguments {
     /// Export IPFIX: tcp://HOST:PORT, udp://HOST:PORT or file:PATH; may be repeated
     #[arg(long, value_name = "URL")]
     export: Vec<String>,
-    /// Signature rules (not in this version)
+    /// Look for the rules of this file, or of the *.rules in this directory; may be repeated
     #[arg(long, value_name = "FILE")]
-    rules: Vec<PathBuf>,
+    rules: Vec<String>,
+    /// Set an address or port variable of the rules, as HOME_NET=[10.0.0.0/8]; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
     /// Only frames that match this pcap-filter(7) expression
     #[arg(long, value_name = "EXPR")]
     bpf: Option<String>,
@@ -486,8 +489,12 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
 
 /// The configuration with the output arguments laid over it.
 fn with_output(mut config: SensorConfig, output: &OutputArguments) -> Result<SensorConfig, Failure> {
-    if !output.rules.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("`--rules`: signatures are not in this version")));
+    config.signatures.rules.extend(output.rules.iter().cloned());
+    for setting in &output.variables {
+        let (name, text) = setting.split_once('=').ok_or_else(|| {
+            Failure::Input(anyhow::anyhow!("`--var {setting}`: expected NAME=VALUE"))
+        })?;
+        config.signatures.variables.insert(name.trim_start_matches('$').to_owned(), text.to_owned());
     }
     if let Some(eve) = &output.eve {
         config.export.eve.clone_from(eve);

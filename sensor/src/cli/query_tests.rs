@@ -35,6 +35,7 @@ fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
         vec![source],
         published,
         Outlets { exporting, ring, store: None },
+        &Arc::new(crate::signatures::Rules::none()),
         Mode::Replay,
         &stop,
     );

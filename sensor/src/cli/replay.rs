@@ -1,7 +1,7 @@
 //! `weir-sensor replay`: capture files through the same path as live traffic, as fast as they can be taken.
 
 use super::{
-    Failure, Outcome, ReplayArguments, load, open_export, open_ring, open_store, summary, with_output,
+    Failure, Outcome, ReplayArguments, load, open_export, open_ring, open_store, rules, summary, with_output,
 };
 use crate::capture::file::{FileSequence, expand};
 use crate::capture::filtered::Filtered;
@@ -11,6 +11,7 @@ use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets, Report, Running};
 use crate::ring::RingMode;
 use crate::ring::cut_off::Gain;
+use crate::signatures::RuleNames;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use weir_common::time::Timestamp;
@@ -35,13 +36,14 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     let source = filtered(Box::new(FileSequence::new(files)), &config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let started = Instant::now();
+    let rules = rules::load(&config, &mut RuleNames::default())?.rules;
     let store = open_store(&config, true)?;
     let mut published = vec![Default::default()];
     published.extend(store.as_ref().map(|store| store.published()));
     let exporting = open_export(&config, Vec::new(), &published, Pace::Replay)?;
     let ring = open_ring(&config, 1, RingMode::Replay, Timestamp::MIN)?;
     let outlets = Outlets { exporting, ring, store };
-    let running = pipeline::start(&config, vec![source], published, outlets, Mode::Replay, &stop)
+    let running = pipeline::start(&config, vec![source], published, outlets, &rules, Mode::Replay, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     show_progress(&running, bytes_total, started);
     conclude(running.wait(), started)

@@ -4,10 +4,13 @@
 //! stands for the files in it whose names end with `.rules`.
 
 use super::{Failure, Outcome, RulesCheckArguments, print};
-use crate::signatures::Engine;
+use crate::config::SensorConfig;
+use crate::signatures::config::{Matcher, SignaturesConfig};
+use crate::signatures::{Built, Choice, RuleNames, Rules as Compiled, Thresholds, load_matcher};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use weir_common::rule::{Problem, Rule, RuleReader, Variables};
 
 /// Largest rule file that is read, in bytes.
@@ -26,7 +29,11 @@ pub(super) struct Rules {
 
 /// Reads rule files.
 pub(super) fn read(paths: &[PathBuf], settings: &[String]) -> Result<Rules, Failure> {
-    let variables = variables(settings)?;
+    read_with(paths, variables(settings)?)
+}
+
+/// Reads rule files with variables.
+fn read_with(paths: &[PathBuf], variables: Variables) -> Result<Rules, Failure> {
     let mut hasher = blake3::Hasher::new();
     for (name, text) in variables.sorted() {
         hasher.update(format!("{name}={text}\n").as_bytes());
@@ -98,11 +105,75 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// Rules that are ready to be run, and how many are not.
+pub(super) struct Loaded {
+    pub(super) rules: Arc<Compiled>,
+    /// Rules that are wrong or cannot be run.
+    pub(super) refused: usize,
+}
+
+/// Loads the rules that the configuration names, and says which of them cannot run. `names` go on from load to load.
+pub(super) fn load(config: &SensorConfig, names: &mut RuleNames) -> Result<Loaded, Failure> {
+    let SignaturesConfig { rules, variables: settings, thresholds, matcher, .. } = &config.signatures;
+    if rules.is_empty() {
+        return Ok(Loaded { rules: Arc::new(Compiled::none()), refused: 0 });
+    }
+    load_matcher();
+    let mut variables = Variables::default();
+    for (name, text) in settings {
+        variables
+            .set(name, text)
+            .map_err(|error| Failure::Input(anyhow::anyhow!("signatures.variables: {error}")))?;
+    }
+    let thresholds = limits(thresholds, &variables)?;
+    let paths: Vec<PathBuf> = rules.iter().map(PathBuf::from).collect();
+    let read = read_with(&paths, variables)?;
+    warn(&read.problems, "are wrong", &paths);
+    let wrong = read.problems.len();
+    let Built { rules, problems, warnings } = Compiled::build(read.rules, names, &thresholds, choice(*matcher));
+    warn(&problems, "cannot run in this version", &paths);
+    for warning in &warnings {
+        tracing::debug!("{warning}");
+    }
+    let refused = wrong + problems.len();
+    if rules.is_empty() {
+        return Err(Failure::Input(anyhow::anyhow!("none of {refused} rules can run")));
+    }
+    eprintln!("{} rules are looked for, {refused} cannot be loaded", rules.len());
+    Ok(Loaded { rules: Arc::new(rules), refused })
+}
+
+/// The file of thresholds and suppressions; a line that is wrong is said, and the others hold.
+fn limits(path: &str, variables: &Variables) -> Result<Thresholds, Failure> {
+    if path.is_empty() {
+        return Ok(Thresholds::default());
+    }
+    let text = fs::read(path)
+        .map_err(|error| Failure::Input(anyhow::anyhow!("signatures.thresholds: {path}: {error}")))?;
+    let (thresholds, problems) = Thresholds::read(path, &text, variables);
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    Ok(thresholds)
+}
+
+fn choice(matcher: Matcher) -> Choice {
+    match matcher {
+        Matcher::Automatic => Choice::Automatic,
+        Matcher::Vectorscan => Choice::Vectorscan,
+        Matcher::AhoCorasick => Choice::AhoCorasick,
+    }
+}
+
 /// Every rule that cannot be loaded, with its place and reason.
 pub(super) fn check(arguments: &RulesCheckArguments) -> Result<Outcome, Failure> {
     let read = read(&arguments.files, &arguments.variables)?;
     let (rules, wrong) = (read.rules.len(), read.problems.len());
-    let (engine, refused) = Engine::build(read.rules);
+    let built = Compiled::build(read.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    let (engine, refused) = (built.rules, built.problems);
+    for warning in &built.warnings {
+        eprintln!("{warning}");
+    }
     let mut problems: Vec<&Problem> = read.problems.iter().chain(&refused).collect();
     problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
     let mut out = String::new();

@@ -2,7 +2,7 @@
 
 use super::replay::conclude;
 use super::{
-    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, sensor_name, with_output,
+    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name, with_output,
 };
 use crate::capture::live::LiveSource;
 use crate::capture::{CaptureError, FrameSource};
@@ -13,6 +13,7 @@ use crate::dpi::file::store::Store;
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
+use crate::signatures::RuleNames;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
@@ -30,6 +31,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     // While root: interfaces, outputs, ring and socket are opened.
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
+    let mut names = RuleNames::default();
+    let rules = rules::load(&config, &mut names)?.rules;
     let sources = open_sources(&config)?;
     let store = open_store(&config, false)?;
     let mut published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
@@ -72,7 +75,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
     tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
     let outlets = Outlets { exporting, ring, store };
-    let mut running = pipeline::start(&config, sources, published, outlets, Mode::Live, &stop)
+    let mut running = pipeline::start(&config, sources, published, outlets, &rules, Mode::Live, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     // Without systemd these do nothing.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));

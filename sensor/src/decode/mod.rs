@@ -40,7 +40,7 @@ use duplicates::Duplicates;
 use fragments::{Fragment, FragmentTable};
 use link::Version;
 use std::time::Duration;
-use weir_common::net::Address;
+use weir_common::net::{Address, FlowKey};
 use weir_common::record::Tunnel;
 use weir_common::time::Timestamp;
 
@@ -78,6 +78,35 @@ pub struct Packet<'a> {
     /// header without what that says of fragments, and all of the payload; empty where the frame is gone. For what
     /// is rarely asked: see [`Packet::ip_header`] and [`Packet::transport_bytes`].
     pub network: &'a [u8],
+}
+
+impl Packet<'static> {
+    /// A packet that says nothing, for what has to be looked at when a flow has ended.
+    pub fn of_nothing(key: &FlowKey) -> Packet<'static> {
+        let ip = Ip {
+            source: key.initiator,
+            destination: key.responder,
+            protocol: key.protocol,
+            octets: 0,
+            ttl: 0,
+            tos: 0,
+            is_fragment: false,
+        };
+        Packet {
+            vlans: [0; 2],
+            ip,
+            transport: Transport::Ports { source: key.initiator_port, destination: key.responder_port },
+            payload: &[],
+            early: None,
+            is_partial: false,
+            is_cut: false,
+            tunnel_depth: 0,
+            payload_missing: 0,
+            link: LinkHeader::NONE,
+            frame_octets: 0,
+            network: &[],
+        }
+    }
 }
 
 impl Packet<'_> {

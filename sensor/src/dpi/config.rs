@@ -31,6 +31,9 @@ pub struct DpiConfig {
     pub overlap_policies: Vec<OverlapRule>,
     /// Tell what is odd about TCP streams as EVE `anomaly` events of type `stream`, each kind once for a flow.
     pub stream_events: bool,
+    /// Tell what was said over TCP, and what signatures found in it, when the other end has acknowledged it: what
+    /// never arrived counts for nothing. Off: with the packet that brought it, as Suricata in inline mode.
+    pub wait_for_acknowledgement: bool,
     /// Files that pass inside of applications.
     pub files: FileConfig,
 }
@@ -88,6 +91,7 @@ impl Default for DpiConfig {
             overlap_policy: OverlapPolicy::Bsd,
             overlap_policies: Vec::new(),
             stream_events: false,
+            wait_for_acknowledgement: true,
             files: FileConfig::default(),
         }
     }

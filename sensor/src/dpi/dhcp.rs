@@ -4,6 +4,7 @@
 //! which tell its operating system), which address it was given, and one event per message in EVE's extended
 //! form.
 
+use super::buffers::{Number, Stage};
 use super::wire::{Cursor, escaped, hex};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use std::net::Ipv4Addr;
@@ -126,6 +127,10 @@ impl Dissector for Dhcp {
         let number = self.messages;
         self.messages += 1;
         context.tell(context.direction, Some(number), |object| write(&message, object));
+        if context.wanted.is_some() {
+            tell_times(&message, number, context);
+            context.reached(context.direction, number, Stage::Body);
+        }
         Progress::Used(bytes.len())
     }
 
@@ -176,6 +181,22 @@ fn learn(message: &Message<'_>, context: &mut Context<'_>) {
                 metadata.set_text(Field::DhcpParameters, &numbers.join(","));
             }
             _ => {}
+        }
+    }
+}
+
+/// Tells signatures how long an address is lent.
+fn tell_times(message: &Message<'_>, transaction: u64, context: &mut Context<'_>) {
+    for (code, value) in message.options() {
+        let number = match code {
+            LEASE_TIME => Number::DhcpLeasetime,
+            REBINDING_TIME => Number::DhcpRebindingTime,
+            RENEWAL_TIME => Number::DhcpRenewalTime,
+            _ => continue,
+        };
+        if let Some(seconds) = value.first_chunk::<4>() {
+            let seconds = u32::from_be_bytes(*seconds).into();
+            context.put_number(context.direction, transaction, number, seconds);
         }
     }
 }
@@ -310,5 +331,11 @@ mod tests {
         assert_eq!(probe(&request()[..HEADER_BYTES - 1], 68), Probe::NotForUs);
         let (one, two) = (request(), reply());
         survives_damaged_datagrams::<Dhcp>(&[(Direction::Forward, &one), (Direction::Reverse, &two)]);
+    }
+
+    #[test]
+    fn signatures_are_told_times() {
+        let mut trial = Trial::<Dhcp>::new().over_datagrams().client(&request()).server(&reply());
+        expect_test::expect![[""]].assert_eq(&trial.told());
     }
 }

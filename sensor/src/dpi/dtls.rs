@@ -9,6 +9,8 @@ use super::tls::facts;
 use super::tls::fingerprint::Transport;
 use super::tls::handshake::{ClientHello, ServerHello, is_datagram_version, is_tls_1_3};
 use super::tls::pieces::{PIECED_BYTES_MAX, Pieces};
+use super::tls::told;
+use crate::dpi::buffers::Stage;
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::net::Direction;
@@ -162,8 +164,10 @@ impl Dissector for Dtls {
             rest = next;
         }
         let is_over = self.sides.iter().all(|side| side.over);
+        self.reach_heads(context);
         if is_over || self.datagrams >= DATAGRAMS_MAX {
             self.tell(context);
+            self.end(context);
             return Progress::Done;
         }
         Progress::Used(bytes.len())
@@ -175,10 +179,39 @@ impl Dissector for Dtls {
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+        self.end(context);
+    }
+
+    fn describe(&self, _direction: Direction, _transaction: u64, out: &mut Vec<u8>) {
+        let Dtls { client, version, resumed, .. } = *self;
+        self.account.describe_so_far(&Ending { client, version, resumed }, out);
     }
 }
 
 impl Dtls {
+    /// Lets signatures look into what is complete: the client's side with its hello, the server's when its
+    /// certificate was read or will not come.
+    fn reach_heads(&mut self, context: &mut Context<'_>) {
+        let Some(client) = self.client.filter(|_| context.wanted.is_some()) else { return };
+        for direction in [client, client.flip()] {
+            let side = &self.sides[direction.index()];
+            let is_known = side.over || if direction == client { side.greeted } else { side.certified };
+            if is_known {
+                context.reached(direction, told::SESSION, Stage::Head);
+            }
+        }
+    }
+
+    /// Lets signatures look into both sides: nothing more is read.
+    fn end(&mut self, context: &mut Context<'_>) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let side = &self.sides[direction.index()];
+            if side.greeted || side.over {
+                context.reached(direction, told::SESSION, Stage::Body);
+            }
+        }
+    }
+
     fn tell(&mut self, context: &mut Context<'_>) {
         if self.notable && !std::mem::replace(&mut self.told, true) {
             let Dtls { client, version, resumed, .. } = *self;
@@ -266,7 +299,8 @@ impl Dtls {
         if std::mem::replace(&mut self.side(context).greeted, true) {
             return Some(());
         }
-        if let Some(prints) = facts::of_client(&hello, Transport::Dtls, context) {
+        self.account.note_name(hello.server_name, context);
+        if let Some(prints) = facts::of_client(&hello, Transport::Dtls, Some(told::SESSION), context) {
             self.account.describe_client(&prints, hello.alpn);
         }
         Some(())
@@ -281,7 +315,7 @@ impl Dtls {
         }
         let version = hello.negotiated_version();
         self.version = Some(version);
-        if let Some(print) = facts::of_server(&hello, context) {
+        if let Some(print) = facts::of_server(&hello, Some(told::SESSION), context) {
             self.account.describe_server(&print, hello.alpn);
         }
         if is_tls_1_3(version) {

@@ -28,7 +28,7 @@ use super::stream::{Pool, Reader, Stream, Take};
 use super::stream_event::{StreamEvent, StreamEvents};
 use super::{Carrier, Context, End, Event, Progress};
 use crate::counters::DpiCounters;
-use crate::decode::{Packet, Transport};
+use crate::decode::{Packet, Tcp, Transport};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use weir_common::app::App;
@@ -51,6 +51,7 @@ pub struct Inspector {
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    waits: bool,
     pool: Pool,
 }
 
@@ -71,6 +72,8 @@ pub struct Inspection {
     ends: [End; 2],
     /// Changes of the protocol that may still come; see [`SWITCHES_MAX`].
     switches_left: u8,
+    /// Events wait until they are acknowledged.
+    waits: bool,
     /// What waits to be acknowledged before it is told; made with the first event.
     pending: Option<Box<Pending>>,
     /// Bytes of each direction that are still inspected.
@@ -115,6 +118,7 @@ impl Inspector {
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
     }
@@ -206,6 +210,7 @@ impl Inspector {
     ) -> Inspection {
         let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
         begun.depth_left = [self.stream_depth_bytes; 2];
+        begun.waits = self.waits;
         begun.stream_events = StreamEvents::new(self.has_stream_events);
         let [initiator, responder] =
             begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
@@ -329,6 +334,7 @@ impl Inspection {
             stage,
             ends,
             switches_left,
+            waits: true,
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
@@ -343,6 +349,42 @@ impl Inspection {
     /// What signatures are to look into, and whether its directions are the other way round than the flow's.
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
         (self.sides.as_deref_mut(), self.is_swapped)
+    }
+
+    /// Whether the payload of further packets is ciphertext, in which nothing is to be looked for.
+    pub fn is_ciphertext(&self) -> bool {
+        self.is_over() && matches!(self.app, App::Tls | App::Ssh)
+    }
+
+    /// Events that wait until their bytes are acknowledged, oldest first.
+    pub fn waiting_events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.pending.iter().flat_map(|pending| pending.waiting())
+    }
+
+    /// What is known of a transaction whose event was not told yet, as the body of that event; nothing where nothing
+    /// is known of it (any more).
+    pub fn describe(&self, direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Stage::Reading(parser) = &self.stage {
+            parser.describe(direction, transaction, out);
+        }
+    }
+
+    /// Lets further events of a segment, those from `from` on, wait as its others do.
+    pub fn hold(
+        &mut self,
+        tcp: &Tcp,
+        payload_bytes: usize,
+        direction: Direction,
+        from: usize,
+        events: &mut Vec<Event>,
+    ) {
+        if !self.waits {
+            return;
+        }
+        let direction = self.own(direction);
+        let end = end_of(tcp, payload_bytes);
+        let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
+        pending.hold_also(events, from, direction, end);
     }
 
     /// The application, as far as it is known.
@@ -413,10 +455,8 @@ impl Inspection {
         }
         let told = now.events.as_ref().map_or(0, |events| events.len());
         self.packet(packet, now, pool);
-        // Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
-        let end = tcp.sequence.wrapping_add(packet.payload.len() as u32);
-        let end = end.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0));
-        if let Some(events) = now.events.as_deref_mut() {
+        let end = end_of(&tcp, packet.payload.len());
+        if let Some(events) = now.events.as_deref_mut().filter(|_| self.waits) {
             let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(&tcp, direction)));
             pending.hold(events, told, direction, end);
         }
@@ -629,6 +669,12 @@ impl Inspection {
             streams.iter_mut().for_each(|stream| stream.release(pool));
         }
     }
+}
+
+/// Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
+fn end_of(tcp: &Tcp, payload_bytes: usize) -> u32 {
+    let end = tcp.sequence.wrapping_add(payload_bytes as u32);
+    end.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0))
 }
 
 /// A flow's dissector, or the search for it, as the reader of a stream.

@@ -1,8 +1,9 @@
 //! Network Time Protocol, versions 1 to 4 (RFC 5905, RFC 1305), with its control and private modes.
 //!
-//! In: datagrams. Out: version, mode, stratum and reference, and one event per message in EVE's form. Times
-//! are not compared.
+//! In: datagrams. Out: version, mode, stratum and reference, for signatures as well, and one event per message in
+//! EVE's form. Times are not compared.
 
+use super::buffers::{Buffer, Number, Stage};
 use super::wire::{be16_at, be32_at, hex};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
@@ -106,6 +107,16 @@ impl Dissector for Ntp {
                 object.number("stratum", *stratum).text("reference_id", &hex(reference, ":"));
             }
         });
+        if context.wanted.is_some() {
+            let direction = context.direction;
+            context.put_number(direction, number, Number::NtpVersion, version.into());
+            context.put_number(direction, number, Number::NtpMode, mode.into());
+            if let Some(reference) = reference {
+                context.put_number(direction, number, Number::NtpStratum, (*stratum).into());
+                context.put(direction, number, Buffer::NtpReferenceId, reference);
+            }
+            context.reached(direction, number, Stage::Body);
+        }
         Progress::Used(bytes.len())
     }
 
@@ -166,5 +177,11 @@ mod tests {
         let monlist = [0x17, 0, 3, 0x2a, 0, 0, 0, 0];
         assert_eq!(probe(&monlist, 123), Probe::Certain);
         assert!(!Ntp::STARTS.has(Carrier::Datagram, 0) && Ntp::STARTS.has(Carrier::Datagram, 0xe3));
+    }
+
+    #[test]
+    fn signatures_are_told_version_mode_stratum_and_reference() {
+        let mut trial = Trial::<Ntp>::new().over_datagrams().server(&server());
+        expect_test::expect![[""]].assert_eq(&trial.told());
     }
 }

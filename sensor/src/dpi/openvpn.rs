@@ -262,12 +262,12 @@ impl Openvpn {
             match *kind {
                 CLIENT_HELLO => {
                     if let Some(hello) = ClientHello::parse(body) {
-                        facts::of_client(&hello, Transport::Tcp, context);
+                        facts::of_client(&hello, Transport::Tcp, None, context);
                     }
                 }
                 SERVER_HELLO => {
                     if let Some(hello) = ServerHello::parse(body) {
-                        facts::of_server(&hello, context);
+                        facts::of_server(&hello, None, context);
                     }
                 }
                 _ => {}

@@ -43,6 +43,11 @@ impl Pending {
         self.waiting.is_empty()
     }
 
+    /// The events that wait, oldest first.
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.waiting.iter().map(|(_, _, event)| event)
+    }
+
     /// What a packet acknowledges; tells what waited for it. `direction` is the packet's.
     pub(super) fn packet(
         &mut self,
@@ -77,7 +82,6 @@ impl Pending {
 
     /// Holds back the events from `from` on, which a segment that ends before `end` brought.
     pub(super) fn hold(&mut self, events: &mut Vec<Event>, from: usize, direction: Direction, end: u32) {
-        let acknowledged = self.acknowledged[direction.index()];
         let unanswered = &mut self.unanswered[direction.index()];
         *unanswered = unanswered.saturating_add(1);
         if *unanswered > UNANSWERED_SEGMENTS_MAX {
@@ -86,7 +90,18 @@ impl Pending {
             events.splice(from..from, late.into_iter().map(|(_, _, event)| event));
             return;
         }
-        if from >= events.len() || acknowledged.is_none() || is_acknowledged(acknowledged, end) {
+        self.hold_also(events, from, direction, end);
+    }
+
+    /// The same for events that come later of the same segment.
+    pub(super) fn hold_also(&mut self, events: &mut Vec<Event>, from: usize, direction: Direction, end: u32) {
+        let acknowledged = self.acknowledged[direction.index()];
+        let is_one_sided = self.unanswered[direction.index()] > UNANSWERED_SEGMENTS_MAX;
+        if from >= events.len()
+            || is_one_sided
+            || acknowledged.is_none()
+            || is_acknowledged(acknowledged, end)
+        {
             return;
         }
         let held = events.extract_if(from.., |event| !stream_event::is_of_packet(event));

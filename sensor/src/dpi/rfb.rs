@@ -4,6 +4,7 @@
 //! one event per session in EVE's form, with VNC's challenge and response as EVE has them. Screen contents,
 //! keys and pointers are not looked at.
 
+use super::buffers::{Buffer, Number, Stage};
 use super::wire::{Cursor, escaped, hex};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
@@ -149,6 +150,10 @@ impl Dissector for Rfb {
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+    }
+
+    fn describe(&self, _direction: Direction, _transaction: u64, out: &mut Vec<u8>) {
+        self.write(&mut Object::begin(out));
     }
 }
 
@@ -325,6 +330,30 @@ impl Rfb {
         }
         let direction = self.server_direction.map_or(Direction::Forward, Direction::flip);
         context.tell(direction, Some(0), |object| self.write(object));
+        if context.wanted.is_some() {
+            self.tell_parts(direction, context);
+        }
+    }
+
+    /// Tells signatures what the session agreed on: the one transaction that it is.
+    fn tell_parts(&self, client: Direction, context: &mut Context<'_>) {
+        let server = client.flip();
+        if let Some(kind) = self.security {
+            context.put_number(client, 0, Number::RfbSectype, kind.into());
+        }
+        if let Some(result) = self.result {
+            context.put_number(server, 0, Number::RfbSecresult, result.into());
+        }
+        if let Some(framebuffer) =
+            self.framebuffer.as_ref().filter(|framebuffer| !framebuffer.name.is_empty())
+        {
+            context.put(server, 0, Buffer::RfbName, &framebuffer.name);
+        }
+        for (direction, version) in [(server, self.versions[0]), (client, self.versions[1])] {
+            if version.is_some() {
+                context.reached(direction, 0, Stage::Body);
+            }
+        }
     }
 
     fn write(&self, object: &mut Object<'_>) {
@@ -435,6 +464,13 @@ mod tests {
         assert_eq!((&event["screen_shared"], &event["framebuffer"]["name"]), (&true.into(), &"\\xa0".into()));
         assert_eq!(event["framebuffer"]["pixel_format"]["red_max"], 255);
         assert_eq!(trial.events[0].direction, Direction::Forward);
+    }
+
+    #[test]
+    fn signatures_are_told_what_was_agreed_on() {
+        let trial = session(VERSION).server(&[2, 1, 2]).client(&[2]).server(&[7; 16]).client(&[8; 16]);
+        let mut trial = trial.server(&[0; 4]).client(&[1]).server(&init());
+        expect_test::expect![[""]].assert_eq(&trial.told());
     }
 
     #[test]

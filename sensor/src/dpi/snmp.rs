@@ -3,6 +3,7 @@
 //! In: datagrams. Out: version, kind of PDU, the variables named, the user of version 3, and one event per
 //! message in EVE's form. Values of variables are not read; what version 3 encrypts cannot be.
 
+use super::buffers::{Buffer, Number, Stage};
 use super::der::{self, INTEGER, OCTETS, OID, SEQUENCE};
 use super::wire::hex;
 use super::{Context, Dissector, First, Probe, Progress, Starts};
@@ -177,6 +178,9 @@ impl Dissector for Snmp {
                 object.bytes("usm", user);
             }
         });
+        if context.wanted.is_some() {
+            tell_parts(&message, number, context);
+        }
         Progress::Used(bytes.len())
     }
 
@@ -185,6 +189,21 @@ impl Dissector for Snmp {
     }
 
     fn close(&mut self, _: &mut Context<'_>) {}
+}
+
+/// Tells signatures a message's parts.
+fn tell_parts(message: &Message<'_>, transaction: u64, context: &mut Context<'_>) {
+    let direction = context.direction;
+    context.put_number(direction, transaction, Number::SnmpVersion, message.version.into());
+    if let Some(pdu) = &message.pdu {
+        context.put_number(direction, transaction, Number::SnmpPduType, (pdu.tag & 0x1f).into());
+    }
+    for (buffer, value) in [(Buffer::SnmpCommunity, message.community), (Buffer::SnmpUsm, message.user)] {
+        if let Some(value) = value {
+            context.put(direction, transaction, buffer, value);
+        }
+    }
+    context.reached(direction, transaction, Stage::Body);
 }
 
 fn learn(message: &Message<'_>, context: &mut Context<'_>) {
@@ -315,5 +334,11 @@ mod tests {
         let (one, two, three) = (get(), trap(), version_3(&[4, 2, 1, 1]));
         let directions = [&one, &two, &three].map(|bytes| (Direction::Forward, &bytes[..]));
         survives_damaged_datagrams::<Snmp>(&directions);
+    }
+
+    #[test]
+    fn signatures_are_told_version_kind_and_who_asks() {
+        let mut trial = Trial::<Snmp>::new().over_datagrams().client(&get()).client(&trap());
+        expect_test::expect![[""]].assert_eq(&trial.told());
     }
 }

@@ -5,6 +5,7 @@
 //! session. Keys, authentication and everything encrypted are not looked at; of SSH 1 only the
 //! identification lines are read.
 
+use crate::dpi::buffers::{Buffer, Stage};
 use crate::dpi::digest::{Hashing, Hex, Sink};
 use crate::dpi::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use md5::Md5;
@@ -28,6 +29,9 @@ const PACKET_BYTES_PLAUSIBLE: usize = 256 << 10;
 const ONE_SIDED_BYTES_MAX: usize = 16 << 10;
 
 const IDENTIFICATION: &[u8] = b"SSH-";
+
+/// Number of the transaction that a session is.
+const SESSION: u64 = 0;
 
 /// The dissector of one SSH session.
 #[derive(Debug)]
@@ -70,6 +74,11 @@ struct Side {
     keyed: bool,
     /// What the HASSH is of, when somebody listens.
     hassh_text: Vec<u8>,
+    /// The HASSH and the identification, where signatures may ask for them before the session is told.
+    hassh: Option<Hex<32>>,
+    line: Box<str>,
+    /// Signatures were told that nothing more of this side is read.
+    is_ended: bool,
 }
 
 enum Step {
@@ -105,8 +114,10 @@ impl Dissector for Ssh {
         if self.is_learned() {
             self.tell(context);
         }
+        let is_over = read.is_err() || self.is_finished();
+        self.end_sides(is_over, context);
         match read {
-            Ok(used) if !self.is_finished() => Progress::Used(used),
+            Ok(used) if !is_over => Progress::Used(used),
             Ok(_) => Progress::Done,
             Err(reason) => {
                 self.tell(context);
@@ -125,11 +136,22 @@ impl Dissector for Ssh {
         if self.is_learned() {
             self.tell(context);
         }
-        if self.is_finished() { Progress::Done } else { Progress::Used(0) }
+        let is_over = self.is_finished();
+        self.end_sides(is_over, context);
+        if is_over { Progress::Done } else { Progress::Used(0) }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+        self.end_sides(true, context);
+    }
+
+    fn describe(&self, _direction: Direction, _transaction: u64, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        for (key, side) in ["client", "server"].into_iter().zip(&self.sides) {
+            let line = Some(&*side.line).filter(|line| !line.is_empty());
+            side.describe(key, line, side.hassh.as_ref().map(Hex::as_str), &mut object);
+        }
     }
 
     fn ciphertext_after(&self, direction: Direction) -> Option<u32> {
@@ -160,6 +182,20 @@ impl Ssh {
         };
         let [a, b] = &self.sides;
         (past(a) && past(b)) || one_sided(a, b) || one_sided(b, a)
+    }
+
+    /// Lets signatures look into the sides of which nothing more is read; all of them at the end.
+    fn end_sides(&mut self, is_over: bool, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let side = &mut self.sides[direction.index()];
+            let is_read = side.begun && (is_over || matches!(side.phase, Phase::Keys | Phase::Over));
+            if is_read && !std::mem::replace(&mut side.is_ended, true) {
+                context.reached(direction, SESSION, Stage::Body);
+            }
+        }
     }
 
     /// Reads as far as the bytes allow; says how many are done with.
@@ -243,11 +279,28 @@ impl Side {
         let used = line.len() + usize::from(self.phase == Phase::Packet);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         context.metadata.set_bytes(line_field(context.direction), line);
+        if context.wanted.is_some() {
+            self.tell_line(line, context);
+        }
         self.old = line.starts_with(b"SSH-1.");
         if self.old && !line.starts_with(b"SSH-1.99-") {
             self.phase = Phase::Over;
         }
         Ok(Step::Used(used))
+    }
+
+    /// Tells signatures an identification.
+    fn tell_line(&mut self, line: &[u8], context: &mut Context<'_>) {
+        self.line = String::from_utf8_lossy(line).into();
+        let direction = context.direction;
+        if let Some((protocol, software)) = split_line(line) {
+            for (buffer, value) in [(Buffer::SshProto, protocol), (Buffer::SshSoftware, software)] {
+                if !value.is_empty() {
+                    context.put(direction, SESSION, buffer, value);
+                }
+            }
+        }
+        context.reached(direction, SESSION, Stage::Head);
     }
 
     /// Passes over a line that is of no interest, or the rest of one that was.
@@ -340,8 +393,17 @@ impl Side {
         write_hassh(lists.key_exchange, own, &mut hashing);
         let hassh: Hex<32> = hashing.finish();
         context.metadata.set_text(field, hassh.as_str());
-        if context.events.is_some() {
+        if context.events.is_some() || context.wanted.is_some() {
             write_hassh(lists.key_exchange, own, &mut self.hassh_text);
+        }
+        if context.wanted.is_some() {
+            let (print, text) = match context.direction {
+                Direction::Forward => (Buffer::SshHassh, Buffer::SshHasshString),
+                Direction::Reverse => (Buffer::SshHasshServer, Buffer::SshHasshServerString),
+            };
+            context.put(context.direction, SESSION, print, hassh.as_str().as_bytes());
+            context.put(context.direction, SESSION, text, &self.hassh_text);
+            self.hassh = Some(hassh);
         }
     }
 
@@ -415,6 +477,14 @@ fn split_identification(line: &str) -> Option<(&str, &str)> {
     Some((protocol, software.split(' ').next().unwrap_or_default()))
 }
 
+/// The same of a line's bytes.
+fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = line.strip_prefix(IDENTIFICATION)?;
+    let (protocol, software) = rest.split_at(memchr::memchr(b'-', rest)?);
+    let software = software.get(1..).unwrap_or_default();
+    Some((protocol, software.split(|byte| *byte == b' ').next().unwrap_or_default()))
+}
+
 fn line_field(sender: Direction) -> Field {
     match sender {
         Direction::Forward => Field::SshClient,
@@ -427,6 +497,7 @@ mod tests {
     use super::*;
     use crate::dpi::Carrier;
     use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
+    use expect_test::expect;
 
     const KEX: &str = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,\
         ecdh-sha2-nistp521,diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,\
@@ -517,6 +588,30 @@ mod tests {
         assert_eq!((lost.end, lost.ciphertext_after()), (Some(Progress::Done), [None; 2]));
         let nonsense = begun().client(&[0xff; 40]).server(&packet(21, &[]));
         assert_eq!((nonsense.end, nonsense.ciphertext_after()), (Some(Progress::Done), [None; 2]));
+    }
+
+    #[test]
+    fn signatures_are_told_identifications_and_fingerprints() {
+        let mut trial = trial().client(&client()).server(&server());
+        let told = trial.told();
+        let brief = told.lines().filter(|line| !line.contains("string"));
+        expect![[r#"
+            client 0 ssh.proto 2.0
+            client 0 ssh.software OpenSSH_7.6p1
+            client 0 ssh.hassh 06046964c022c6407d15a27b12a6a4fb
+            server 0 ssh.proto 2.0
+            server 0 ssh.software OpenSSH_7.4
+            server 0 ssh.hassh.server 46659f256741880e57ee82df9918edcb
+        "#]]
+        .assert_eq(&brief.map(|line| format!("{line}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn a_session_is_described_before_it_is_told() {
+        let mut out = Vec::new();
+        trial().client(CLIENT_LINE).dissector().describe(Direction::Forward, 0, &mut out);
+        expect![[r#"{"client":{"proto_version":"2.0","software_version":"OpenSSH_7.6p1"}}"#]]
+            .assert_eq(std::str::from_utf8(&out).unwrap());
     }
 
     #[test]

@@ -72,7 +72,8 @@ impl AlertLines {
         if let Some(transaction) = alert.transaction {
             object.number("tx_id", transaction);
         }
-        signature(&mut object.object("alert"), alert);
+        let FlowAlert { key, direction, is_retrospective, .. } = alert;
+        write_signature(&mut object.object("alert"), alert.signature, key, *direction, *is_retrospective);
         if alert.app != App::Unknown {
             object.text("app_proto", alert.app.name());
         }
@@ -86,16 +87,21 @@ impl AlertLines {
     }
 }
 
-fn signature(object: &mut Object<'_>, alert: &FlowAlert<'_>) {
-    let about = alert.signature;
+/// What an alert says of its signature: EVE's `alert` object.
+pub fn write_signature(
+    object: &mut Object<'_>,
+    about: &Description,
+    key: &FlowKey,
+    direction: Direction,
+    is_retrospective: bool,
+) {
     object.text("action", "allowed").number("gid", about.gid).number("signature_id", about.sid);
     object.number("rev", about.rev).text("signature", &about.message);
     object.text("category", about.category).number("severity", about.severity);
     if let Some(target) = about.target {
-        let key = &alert.key;
         let initiator = (&key.initiator, key.initiator_port);
         let responder = (&key.responder, key.responder_port);
-        let is_forward = alert.direction == Direction::Forward;
+        let is_forward = direction == Direction::Forward;
         let is_initiator = is_forward == (target == Target::Source);
         let (victim, other) = if is_initiator { (initiator, responder) } else { (responder, initiator) };
         for (name, (address, port)) in [("source", other), ("target", victim)] {
@@ -105,7 +111,7 @@ fn signature(object: &mut Object<'_>, alert: &FlowAlert<'_>) {
     if !about.metadata.is_empty() {
         object.raw("metadata", &metadata(&about.metadata));
     }
-    if alert.is_retrospective {
+    if is_retrospective {
         object.bool("retrospective", true);
     }
 }

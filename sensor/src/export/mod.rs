@@ -21,7 +21,7 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{AlertLines, FlowAlert};
+pub use alert::{AlertLines, FlowAlert, write_signature};
 pub use destination::{DestinationState, DestinationStatus};
 pub use lines::OutputStatus;
 pub use target::Target;

@@ -25,7 +25,8 @@ use crate::counters::{DecodeCounters, DpiCounters, FlowCounters};
 use crate::decode::{Decoder, Packet, Transport};
 use crate::dpi::{Event, Inspection, Inspector};
 use crate::flow::{Flow, FlowTable};
-use crate::signatures::{Engine, EngineCounters, Facts, Hit};
+use crate::dpi::buffers::Sides;
+use crate::signatures::{Engine, EngineCounters, FlowFacts, FlowMarks, Found, Sight};
 use position::Position;
 use serde::Serialize;
 use std::time::Duration;
@@ -61,10 +62,7 @@ struct Attached {
     inspection: Option<Box<Inspection>>,
     /// Time of its first packet; the table's begins anew with each slice.
     first: Timestamp,
-    /// Directions that were seen.
-    seen: [bool; 2],
-    is_established: bool,
-    app: App,
+    marks: Option<Box<FlowMarks>>,
 }
 
 /// A hunt's state, fed with frames.
@@ -83,7 +81,7 @@ struct Rest {
     engine: Engine,
     teller: Teller,
     events: Vec<Event>,
-    hits: Vec<Hit>,
+    found: Vec<Found>,
     counters: HuntCounters,
 }
 
@@ -95,15 +93,17 @@ impl Hunt {
             Duration::from_millis(config.flow.fragment_timeout_ms),
         )
         .with(&config.decode);
+        let mut inspector = Inspector::new(&config.dpi);
+        inspector.set_wanted(Some(engine.rules().wanted()));
         Hunt {
             decoder,
             flows: FlowTable::new(&config.flow, config.flow.flows_max.max(1), 0),
             rest: Rest {
-                inspector: Inspector::new(&config.dpi),
-                engine,
+                inspector,
+                engine: engine.without_limits().with_stream_depth(config.signatures.stream_depth_bytes),
                 teller: Teller::new(position),
                 events: Vec::new(),
-                hits: Vec::new(),
+                found: Vec::new(),
                 counters: HuntCounters::default(),
             },
             now: Timestamp::MIN,
@@ -211,16 +211,16 @@ impl Rest {
         self.counters.flow = counted;
         let flow = flows.flow_mut(observed.slot);
         let direction = observed.direction;
-        let is_established = flow.state() == FlowState::Established;
+        let (key, flow_id, state) = (flow.key(), flow.flow_id(), flow.state());
+        let counts = FlowFacts::of(flow, direction);
         let about = &mut flow.attachment;
         if observed.is_new {
             about.first = time;
         }
-        if observed.is_flipped {
-            about.seen.swap(0, 1);
-            if let Some(inspection) = &mut about.inspection {
-                inspection.swap_directions();
-            }
+        if observed.is_flipped
+            && let Some(inspection) = &mut about.inspection
+        {
+            inspection.swap_directions();
         }
         if !packet.is_partial {
             let events = Some(&mut self.events);
@@ -232,43 +232,61 @@ impl Rest {
                 events,
                 &mut self.counters.dpi,
             );
+            self.events.clear();
         }
-        let app = about.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
-        let is_news = !about.seen[direction.index()]
-            || observed.is_flipped
-            || app != about.app
-            || (is_established && !about.is_established);
-        about.seen[direction.index()] = true;
-        about.app = app;
-        // A connection that was closed has been established.
-        about.is_established |= is_established;
-        let facts = Facts { direction, is_established: about.is_established, app, is_news };
-        self.hits.clear();
-        self.engine.packet(packet, &facts, &mut self.hits);
+        let inspection = about.inspection.as_deref_mut();
+        let sight = Sight {
+            packet,
+            time,
+            direction,
+            key,
+            flow_id,
+            is_established: match packet.transport {
+                Transport::Tcp(_) => state != FlowState::New,
+                _ => counts.packets.iter().all(|packets| *packets > 0),
+            },
+            app: inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app()),
+            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
+            flow: counts,
+        };
+        let sides = inspection.and_then(|inspection| {
+            let (sides, is_swapped) = inspection.sides();
+            sides.map(|sides| (sides, is_swapped))
+        });
+        self.found.clear();
+        self.engine.packet(&sight, &mut about.marks, sides, &mut self.found);
+        self.tell(flow, packet, time, now);
+    }
+
+    fn tell(&mut self, flow: &Flow<Attached>, packet: &Packet<'_>, time: Timestamp, now: Timestamp) {
         let icmp = match packet.transport {
             Transport::Icmp { kind, code } => Some((kind, code)),
             _ => None,
         };
-        for hit in &self.hits {
-            let matched =
-                Match { hit: *hit, time, icmp, transaction: None, app, first: flow.attachment.first };
+        for found in &self.found {
+            let matched = Match { found: *found, time, icmp, first: flow.attachment.first };
             self.teller.tell(&self.engine, flow, &matched, now);
         }
-        self.transactions(flow, &facts, now);
     }
 
-    /// Shows the events of a flow to the signatures.
-    fn transactions(&mut self, flow: &Flow<Attached>, facts: &Facts, now: Timestamp) {
-        for event in self.events.drain(..) {
-            self.hits.clear();
-            self.engine.transaction(&event, &flow.key(), facts, &mut self.hits);
-            for hit in &self.hits {
-                let (time, transaction, app) = (event.time, event.transaction, event.app);
-                let first = flow.attachment.first;
-                let matched = Match { hit: *hit, time, icmp: None, transaction, app, first };
-                self.teller.tell(&self.engine, flow, &matched, now);
-            }
-        }
+    /// Looks at what only the flow's end made known, with a packet that says nothing.
+    fn last_sides(&mut self, flow: &mut Flow<Attached>, mut sides: Box<Sides>, is_swapped: bool, app: App, now: Timestamp) {
+        let (key, time) = (flow.key(), flow.end());
+        let packet = Packet::of_nothing(&key);
+        let sight = Sight {
+            packet: &packet,
+            time,
+            direction: Direction::Forward,
+            key,
+            flow_id: flow.flow_id(),
+            is_established: true,
+            app,
+            is_opaque: true,
+            flow: FlowFacts::of(flow, Direction::Forward),
+        };
+        self.found.clear();
+        self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
+        self.tell(flow, &packet, time, now);
     }
 
     fn ended(&mut self, flow: &mut Flow<Attached>, reason: EndReason, now: Timestamp) {
@@ -277,12 +295,11 @@ impl Rest {
         }
         // Events of the packet that made another flow end are told before this flow's.
         if let Some(inspection) = flow.attachment.inspection.take() {
-            let mut events = std::mem::take(&mut self.events);
-            self.inspector.finish(Some(inspection), flow.end(), Some(&mut events), &mut self.counters.dpi);
-            self.events = events;
-            let Attached { is_established, app, .. } = flow.attachment;
-            let facts = Facts { direction: Direction::Forward, is_established, app, is_news: false };
-            self.transactions(flow, &facts, now);
+            let finished =
+                self.inspector.finish(Some(inspection), flow.end(), None, &mut self.counters.dpi);
+            if let Some(sides) = finished.sides {
+                self.last_sides(flow, sides, finished.is_swapped, finished.app, now);
+            }
         }
         self.teller.ended(flow, now);
     }

@@ -7,7 +7,7 @@
 
 use crate::query::expression::{Need, Property};
 use crate::ring::summary::Prefix;
-use crate::signatures::{Bounds, Engine, networks};
+use crate::signatures::{Bounds, Rules, networks};
 use std::collections::HashSet;
 use weir_common::rule::group::IPV4;
 use weir_common::rule::{AddressSet, PortSet};
@@ -22,9 +22,9 @@ const PORT_RANGES_MAX: usize = 64;
 const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 /// What the signatures need; none: every block may matter.
-pub fn need_of(engine: &Engine) -> Option<Need> {
+pub fn need_of(rules: &Rules) -> Option<Need> {
     let (mut needs, mut seen, mut properties) = (Vec::new(), HashSet::new(), 0);
-    for bounds in engine.bounds() {
+    for bounds in rules.bounds() {
         // Many signatures share a header.
         let key = (
             bounds.addresses.map(|set| set.ranges().to_vec()),
@@ -102,6 +102,7 @@ pub fn is_by_ports(need: &Need) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signatures::{Choice, RuleNames, Thresholds};
     use weir_common::rule::{RuleReader, Variables};
 
     fn need(headers: &[&str]) -> Option<Need> {
@@ -112,9 +113,11 @@ mod tests {
             .collect();
         let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
         assert!(file.problems.is_empty(), "{:?}", file.problems);
-        let (engine, problems) = Engine::build(file.rules);
+        let limits = Thresholds::default();
+        let built = Rules::build(file.rules, &mut RuleNames::default(), &limits, Choice::default());
+        let problems = built.problems;
         assert!(problems.is_empty(), "{problems:?}");
-        need_of(&engine)
+        need_of(&built.rules)
     }
 
     fn has(property: Property) -> Need {

@@ -4,7 +4,7 @@
 //! a crash leaves the one before. A question that has changed since (rules, variables, expression, range)
 //! makes it worthless, which its hash tells.
 
-use crate::signatures::{Window, WindowKey};
+use crate::signatures::{RuleId, Window, WindowKey};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -70,25 +70,35 @@ pub struct Told {
 /// A threshold's window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedWindow {
-    signature: u32,
+    /// Positions of before have a number here that is no rule's: such a window ends uncounted.
+    #[serde(alias = "signature")]
+    rule: RuleId,
+    #[serde(default)]
+    track: u8,
     tracked: [u8; 32],
     since: Timestamp,
     count: u32,
     seconds: u32,
+    #[serde(default)]
+    next: u32,
+    #[serde(default)]
+    acting: Option<Timestamp>,
+    #[serde(default)]
+    ports: Vec<u16>,
 }
 
 impl From<(WindowKey, Window)> for SavedWindow {
     fn from((key, window): (WindowKey, Window)) -> SavedWindow {
-        let WindowKey { signature, tracked } = key;
-        let Window { since, count, seconds } = window;
-        SavedWindow { signature, tracked, since, count, seconds }
+        let WindowKey { rule, track, tracked } = key;
+        let Window { since, count, seconds, next, acting, ports } = window;
+        SavedWindow { rule, track, tracked, since, count, seconds, next, acting, ports }
     }
 }
 
 impl From<SavedWindow> for (WindowKey, Window) {
     fn from(saved: SavedWindow) -> (WindowKey, Window) {
-        let SavedWindow { signature, tracked, since, count, seconds } = saved;
-        (WindowKey { signature, tracked }, Window { since, count, seconds })
+        let SavedWindow { rule, track, tracked, since, count, seconds, next, acting, ports } = saved;
+        (WindowKey { rule, track, tracked }, Window { since, count, seconds, next, acting, ports })
     }
 }
 
@@ -153,8 +163,14 @@ mod tests {
             told,
         }];
         let window = (
-            WindowKey { signature: 1, tracked: [9; 32] },
-            Window { since: Timestamp(u64::MAX), count: 2, seconds: 60 },
+            WindowKey { rule: RuleId::new(1, 5), track: 1, tracked: [9; 32] },
+            Window {
+                since: Timestamp(u64::MAX),
+                count: 2,
+                seconds: 60,
+                ports: vec![80],
+                ..Window::default()
+            },
         );
         let position =
             Position::new("q".into(), Timestamp(1_763_640_000_123_456_789), 5, flows, vec![window.into()]);

@@ -7,10 +7,9 @@
 use super::position::{FLOWS_MAX, OVERLAP, Position, SavedFlow, Told};
 use super::{Attached, Flow};
 use crate::export::{AlertLines, FlowAlert};
-use crate::signatures::{Engine, Hit, Matched, Often, Windows};
+use crate::signatures::{Engine, Found, Matched, Windows};
 use serde::Serialize;
 use std::collections::HashMap;
-use weir_common::app::App;
 use weir_common::net::{CommunityId, Direction};
 use weir_common::time::Timestamp;
 
@@ -34,12 +33,10 @@ pub struct TellerCounters {
 
 /// A match and its circumstances.
 pub(super) struct Match {
-    pub(super) hit: Hit,
+    pub(super) found: Found,
     /// Time of the packet, or of the one that completed the transaction.
     pub(super) time: Timestamp,
     pub(super) icmp: Option<(u8, u8)>,
-    pub(super) transaction: Option<u64>,
-    pub(super) app: App,
     /// Time of the flow's first packet.
     pub(super) first: Timestamp,
 }
@@ -112,17 +109,20 @@ impl Teller {
         if self.resumed_at.is_some_and(|time| now <= time) {
             return;
         }
-        let Hit { signature, direction, often } = matched.hit;
-        let Some(description) = engine.description(signature) else { return };
-        let Some(flow_id) = self.counts(flow, matched, often, now) else { return };
+        let Found { signature, direction, app, transaction, .. } = matched.found;
+        let Some(description) = engine.rules().description(signature) else { return };
+        let is_once = engine.is_once_per_flow(signature);
+        let Some(flow_id) = self.counts(flow, matched, is_once, now) else { return };
         let key = flow.key();
-        let (source, destination) = match direction {
-            Direction::Forward => (key.initiator, key.responder),
-            Direction::Reverse => (key.responder, key.initiator),
+        let there = [(key.initiator, key.initiator_port), (key.responder, key.responder_port)];
+        let [(source, source_port), (destination, destination_port)] = match direction {
+            Direction::Forward => there,
+            Direction::Reverse => [there[1], there[0]],
         };
         let time = matched.time;
-        let counted = Matched { signature, source, destination, flow_id, time };
-        if !engine.may_alert(&mut self.windows, &counted) {
+        let ports = [source_port, destination_port];
+        let counted = Matched { source, destination, ports, flow_id: Some(flow_id), time };
+        if !engine.may_alert(&mut self.windows, signature, &counted) {
             self.counters.suppressed_by_threshold += 1;
             return;
         }
@@ -135,8 +135,8 @@ impl Teller {
             vlans: flow.vlans(),
             direction,
             icmp: matched.icmp,
-            app: matched.app,
-            transaction: matched.transaction,
+            app,
+            transaction: transaction.map(|(number, _)| number),
             signature: description,
             is_retrospective: true,
         };
@@ -149,7 +149,7 @@ impl Teller {
         &mut self,
         flow: &Flow<Attached>,
         matched: &Match,
-        often: Often,
+        is_once: bool,
         now: Timestamp,
     ) -> Option<u64> {
         let Teller { flows, saved, resumed_at, counters, is_ending, .. } = self;
@@ -175,7 +175,7 @@ impl Teller {
             }
         });
         known.last = now;
-        let signature = matched.hit.signature;
+        let signature = matched.found.signature;
         let at = match known.told.iter().position(|told| told.signature == signature) {
             Some(at) => at,
             None if known.told.len() >= SIGNATURES_PER_FLOW_MAX => {
@@ -189,7 +189,7 @@ impl Teller {
             }
         };
         let (told, owed) = (known.told.get_mut(at)?, known.owed.get_mut(at)?);
-        if often == Often::OncePerFlow {
+        if is_once {
             let is_first = told.count == 0;
             told.count = told.count.max(1);
             return is_first.then_some(known.flow_id);

@@ -5,7 +5,9 @@ use super::position::{OVERLAP, Position};
 use super::*;
 use crate::capture::file::FileSource;
 use crate::capture::{BatchEnd, FrameSource, LinkType};
+use crate::signatures::{Choice, RuleNames, Rules, Thresholds};
 use serde_json::Value;
+use std::sync::Arc;
 use std::path::Path;
 use weir_common::rule::{RuleReader, Variables};
 
@@ -59,9 +61,9 @@ alert tcp any any -> any any (msg:"third"; flags:S; threshold:type threshold, tr
 
 fn engine(rules: &str) -> Engine {
     let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
-    let (engine, problems) = Engine::build(file.rules);
-    assert!(file.problems.is_empty() && problems.is_empty(), "{:?} {problems:?}", file.problems);
-    engine
+    let built = Rules::build(file.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    assert!(file.problems.is_empty() && built.problems.is_empty(), "{:?} {:?}", file.problems, built.problems);
+    Engine::new(Arc::new(built.rules))
 }
 
 fn hunt(position: Option<Position>) -> Hunt {

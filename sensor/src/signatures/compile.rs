@@ -1,16 +1,30 @@
 //! From a rule to a signature that can be run, or to the reason why it cannot.
 //!
-//! In: a [`Rule`]. Out: a [`Signature`]. Truth before reach: an option that is not understood to the last of
-//! its values refuses the whole rule, with its place. Options that only set something which nothing here
-//! reads (`flowbits:set`) change nothing about whether the rule matches, and are let pass.
+//! In: a [`Rule`], and the names that all rules share. Out: a [`Signature`]. Truth before reach: an option that is
+//! not understood to the last of its values refuses the whole rule, with its place.
+//!
+//! Options are read in their order, as they bind: a sticky buffer stands before what is looked for in it, a modifier
+//! behind its content, a transform behind its buffer. Suricata's older form, in which a modifier (`http_uri`) moves
+//! the content before it into a buffer, is brought into the newer one here.
 
-use super::buffers::{Buffer, Case, Side};
-use super::contents::Content;
-use super::numbers::{Flags, Numbers};
-use super::threshold::Threshold;
-use weir_common::app::App;
-use weir_common::net::{Direction, protocol};
-use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption, content};
+mod header;
+mod legacy;
+mod lists;
+
+use super::app::AppTest;
+use super::matches::{MatchList, Transforms};
+use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
+use super::state::{Names, RuleLimits, RuleState, Threshold, ThresholdFile};
+use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
+use weir_common::net::Direction;
+use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
+
+pub(super) use header::{Applications, Carrier};
+
+use lists::Lists;
+
+/// Where a rule is wrong, and why.
+pub(super) type Refused = (Place, String);
 
 /// A rule that can be run.
 #[derive(Debug)]
@@ -20,24 +34,58 @@ pub(super) struct Signature {
     pub(super) destination: End,
     pub(super) is_bidirectional: bool,
     pub(super) carrier: Carrier,
-    /// The application that the flow must be.
-    pub(super) app: Option<App>,
+    /// The applications that the flow may be.
+    pub(super) applications: Applications,
     pub(super) flow: FlowTest,
-    pub(super) tests: Vec<PacketTest>,
-    /// Contents of a packet's payload.
-    pub(super) payload: Vec<Content>,
-    pub(super) buffers: Vec<BufferTest>,
-    pub(super) threshold: Option<Threshold>,
+    /// What the packet must be.
+    pub(super) packet: Vec<PacketTest>,
+    /// What must be found in the payload, or in a header.
+    pub(super) payload: Vec<List<PacketPart>>,
+    /// What must be found in a transaction.
+    pub(super) lists: Vec<List<Buffer>>,
+    pub(super) numbers: Vec<(Number, UintTest)>,
+    pub(super) app: Vec<AppTest>,
+    /// `app-layer-event`: names of what must be odd about the transaction.
+    pub(super) anomalies: Vec<AppLayerEvent>,
+    /// What must be remembered, and what a match leaves to remember.
+    pub(super) state: RuleState,
+    /// How often it may alert.
+    pub(super) limits: RuleLimits,
+    /// How much must be known of a transaction.
+    pub(super) stage: Stage,
+    pub(super) kind: Kind,
 }
 
-/// Which packets the header's protocol means.
+/// What a signature is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Carrier {
-    /// IP version, when it matters.
-    pub(super) version: Option<u8>,
-    /// IP protocols; none: any.
-    pub(super) protocols: &'static [u8],
+pub(super) enum Kind {
+    /// A flow's ends, and what is known of it: once per direction and news.
+    Flow,
+    /// Every packet.
+    Packet,
+    /// Every packet whose payload holds the fast pattern; of a TCP stream also what spans packets.
+    Payload,
+    /// A side of a transaction.
+    Side,
+    /// What is odd about a side.
+    Anomaly,
 }
+
+/// What of a packet is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PacketPart {
+    Payload,
+    Header(HeaderBuffer),
+}
+
+/// What must be found in one place.
+#[derive(Debug)]
+pub(super) struct List<P> {
+    pub(super) place: P,
+    pub(super) transforms: Transforms,
+    pub(super) matches: MatchList,
+}
+
 
 /// What `flow` asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,452 +93,199 @@ pub(super) struct FlowTest {
     pub(super) direction: Option<Direction>,
     pub(super) established: Option<bool>,
     pub(super) fragment: Option<bool>,
-}
-
-/// What one packet must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PacketTest {
-    PayloadSize(Numbers),
-    Flags(Flags),
-    IcmpType(Numbers),
-    IcmpCode(Numbers),
-    Ttl(Numbers),
-    Protocol(Numbers),
-}
-
-/// What one buffer must hold.
-#[derive(Debug)]
-pub(super) struct BufferTest {
-    pub(super) buffer: Buffer,
-    /// `dotprefix`: a dot is put before the value.
-    pub(super) has_dot_prefix: bool,
-    pub(super) contents: Vec<Content>,
-    pub(super) sizes: Vec<Numbers>,
+    pub(super) stream: Option<bool>,
+    /// `stateless`, or no `flow` at all.
+    pub(super) is_stateless: bool,
 }
 
 impl Signature {
-    /// Whether it looks at single packets, beyond the header.
-    pub(super) fn is_per_packet(&self) -> bool {
-        !self.tests.is_empty() || !self.payload.is_empty() || self.flow.fragment.is_some()
+    /// What of transactions it looks into.
+    pub(super) fn wants(&self, wanted: &mut Wanted) {
+        self.lists.iter().for_each(|list| wanted.want(list.place));
+        self.numbers.iter().for_each(|(number, _)| wanted.want_number(*number));
+        self.app.iter().for_each(|test| test.wants(wanted));
+        wanted.anomalies |= !self.anomalies.is_empty();
     }
 }
 
-/// Compiles a rule.
-pub(super) fn compile(rule: Rule) -> Result<Signature, Problem> {
-    let refused = |place: Place, reason: &str| rule.problem(place, reason);
-    match rule.description.action {
-        Action::Alert | Action::Drop | Action::Reject => {}
-        Action::Pass => {
-            return Err(refused(rule.place, "cannot run `pass`: it would keep other rules from alerting"));
-        }
-        Action::Config => {
-            return Err(refused(rule.place, "cannot run `config`: it changes Suricata's own behaviour"));
-        }
-    }
-    if rule.direction == RuleDirection::Transaction {
-        return Err(refused(rule.place, "cannot run `=>`: requests and answers are looked at apart"));
-    }
-    let Some((carrier, app)) = carrier(&rule.protocol) else {
-        let reason = format!("cannot run: `{}` is not recognised by this engine", rule.protocol);
-        return Err(refused(rule.protocol_place, &reason));
-    };
-    let mut compiler = Compiler { app, last: Last::Payload, at: Place::default(), ..Compiler::default() };
+/// Compiles a rule. `names` are those of marks, which all rules share.
+pub(super) fn compile(rule: Rule, names: &mut Names, thresholds: &ThresholdFile) -> Result<Signature, Problem> {
+    let mut reader = Reader::begin(&rule).map_err(|(place, reason)| rule.problem(place, reason))?;
     for option in &rule.options {
-        compiler.at = option.place;
-        compiler.option(option).map_err(|(place, reason)| refused(place, &reason))?;
+        reader.option(option, names).map_err(|(place, reason)| rule.problem(place, reason))?;
     }
-    compiler.check().map_err(|(place, reason)| refused(place, &reason))?;
-    let Compiler { app, flow, tests, mut payload, mut buffers, threshold, .. } = compiler;
-    payload.iter_mut().for_each(Content::prepare);
-    buffers.iter_mut().flat_map(|buffer| &mut buffer.contents).for_each(Content::prepare);
-    let Rule { description, source, destination, direction, .. } = rule;
-    Ok(Signature {
-        description,
-        source,
-        destination,
-        is_bidirectional: direction == RuleDirection::EitherWay,
-        carrier,
-        app,
-        flow,
-        tests,
-        payload,
-        buffers,
-        threshold,
-    })
+    reader.finish().map_err(|(place, reason)| rule.problem(place, reason))?;
+    Ok(reader.signature(rule, thresholds))
 }
 
-fn carrier(name: &str) -> Option<(Carrier, Option<App>)> {
-    let (version, protocols, app): (_, &'static [u8], _) = match name {
-        "ip" => (None, &[], None),
-        "ipv4" | "ip4" => (Some(4), &[], None),
-        "ipv6" | "ip6" => (Some(6), &[], None),
-        "tcp" | "tcp-pkt" => (None, &[protocol::TCP], None),
-        "udp" => (None, &[protocol::UDP], None),
-        "icmp" => (None, &[protocol::ICMP, protocol::ICMPV6], None),
-        "icmpv4" => (None, &[protocol::ICMP], None),
-        "icmpv6" => (None, &[protocol::ICMPV6], None),
-        "sctp" => (None, &[protocol::SCTP], None),
-        "http" | "http1" => (None, &[], Some(App::Http)),
-        "tls" | "ssl" => (None, &[], Some(App::Tls)),
-        "ssh" => (None, &[], Some(App::Ssh)),
-        "dns" => (None, &[], Some(App::Dns)),
-        _ => return None,
-    };
-    Some((Carrier { version, protocols }, app))
-}
-
-/// Where contents go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Last {
-    #[default]
-    Payload,
-    Buffer(usize),
-}
-
-#[derive(Default)]
-struct Compiler {
-    app: Option<App>,
+/// A rule being read.
+struct Reader {
+    carrier: Carrier,
+    applications: Applications,
+    place: Place,
     flow: FlowTest,
-    tests: Vec<PacketTest>,
-    payload: Vec<Content>,
-    buffers: Vec<BufferTest>,
+    flow_at: Option<Place>,
+    packet: Vec<PacketTest>,
+    lists: Lists,
+    numbers: Vec<(Number, UintTest)>,
+    app: Vec<AppTest>,
+    anomalies: Vec<AppLayerEvent>,
+    state: RuleState,
     threshold: Option<Threshold>,
-    last: Last,
-    /// The option being read.
-    at: Place,
-    flow_at: Place,
-    packet_at: Option<Place>,
+    kind: Kind,
+    stage: Stage,
 }
 
-type Refused = (Place, String);
+impl Reader {
+    fn begin(rule: &Rule) -> Result<Reader, Refused> {
+        if rule.description.action == Action::Config {
+            return Err((rule.place, "cannot run `config`: it changes Suricata's own behaviour".into()));
+        }
+        if rule.direction == RuleDirection::Transaction {
+            return Err((rule.place, "cannot run `=>`: the two sides of a transaction are looked at apart".into()));
+        }
+        let Some((carrier, applications)) = header::carrier(&rule.protocol) else {
+            let reason = format!("cannot run: the protocol `{}` is not known to this engine", rule.protocol);
+            return Err((rule.protocol_place, reason));
+        };
+        Ok(Reader {
+            carrier,
+            applications,
+            place: rule.place,
+            flow: FlowTest::default(),
+            flow_at: None,
+            packet: Vec::new(),
+            lists: Lists::default(),
+            numbers: Vec::new(),
+            app: Vec::new(),
+            anomalies: Vec::new(),
+            state: RuleState::default(),
+            threshold: None,
+            kind: Kind::Flow,
+            stage: Stage::Begun,
+        })
+    }
 
-impl Compiler {
-    fn option(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        if let Some(buffer) = Buffer::of(&option.name) {
-            return self.sticky(buffer, option);
+    fn option(&mut self, option: &RuleOption, names: &mut Names) -> Result<(), Refused> {
+        if self.state.option(option, names)? {
+            return Ok(());
+        }
+        if let Some(done) = self.lists.option(option) {
+            return done;
         }
         match option.name.as_str() {
-            "content" => self.content(option),
-            "nocase" => self.modify(option, |content, _| content.is_nocase = true),
-            "offset" => self.position(option, |content, value| content.offset = Some(value)),
-            "depth" => self.position(option, |content, value| content.depth = Some(value)),
-            "within" => self.position(option, |content, value| content.within = Some(value)),
-            "distance" => {
-                let value = number::<i32>(option)?;
-                self.modify(option, |content, _| content.distance = Some(value))
+            "flow" => return self.flow(option),
+            "threshold" | "detection_filter" => {
+                if self.threshold.replace(Threshold::read(option)?).is_some() {
+                    return Err((option.place, "a rule has one threshold".into()));
+                }
+                return Ok(());
             }
-            "startswith" => self.modify(option, |content, _| content.starts = true),
-            "endswith" => self.modify(option, |content, _| content.ends = true),
-            // Which content is looked for first changes nothing about what is found.
-            "fast_pattern" => self.modify(option, |content, _| content.is_fast_pattern = true),
-            // In Suricata, too, a word without effect.
-            "rawbytes" => self.modify(option, |_, _| {}),
-            "pkt_data" => {
-                self.last = Last::Payload;
-                none(option)
-            }
-            "bsize" => self.size(option),
-            "dotprefix" => self.dot_prefix(option),
-            "flow" => self.flow(option),
-            "dsize" => self.test(option, PacketTest::PayloadSize),
-            "itype" => self.test(option, PacketTest::IcmpType),
-            "icode" => self.test(option, PacketTest::IcmpCode),
-            "ttl" => self.test(option, PacketTest::Ttl),
-            "ip_proto" => self.ip_proto(option),
-            "flags" => {
-                let flags = Flags::parse(&words(option))
-                    .ok_or_else(|| wrong(option, "flags such as `S`, `+SA` or `S,12`"))?;
-                self.packet_test(PacketTest::Flags(flags));
-                Ok(())
-            }
-            "threshold" | "detection_filter" => self.threshold(option),
-            "flowbits" => self.flowbits(option),
-            "noalert" => Err((
-                option.place,
-                "cannot run `noalert`: it marks flows for other rules, and never alerts".into(),
-            )),
-            name => Err((option.place, format!("cannot run `{name}`: not known to this engine"))),
+            _ => {}
         }
-    }
-
-    fn contents(&mut self) -> &mut Vec<Content> {
-        match self.last {
-            Last::Buffer(at) => match self.buffers.get_mut(at) {
-                Some(buffer) => &mut buffer.contents,
-                None => &mut self.payload,
-            },
-            Last::Payload => &mut self.payload,
+        let knows = |name: &str| Buffer::of(name).is_some() || Number::of(name).is_some();
+        if let Some(done) = effectless(option).or_else(|| requires(option, knows)) {
+            return done;
         }
-    }
-
-    fn sticky(&mut self, buffer: Buffer, option: &RuleOption) -> Result<(), Refused> {
-        none(option)?;
-        let app = buffer.kind().0;
-        if self.app.is_some_and(|have| have != app) {
-            return Err((option.place, format!("`{}` is never in the rule's application", option.name)));
+        if let Some(event) = app_layer_event(option) {
+            self.anomalies.push(event?);
+            return Ok(());
         }
-        self.app = Some(app);
-        // The same buffer named again goes on in it, as long as nothing transforms it.
-        let open = self.buffers.iter().position(|have| have.buffer == buffer && !have.has_dot_prefix);
-        let at = open.unwrap_or_else(|| {
-            self.buffers.push(BufferTest {
-                buffer,
-                has_dot_prefix: false,
-                contents: Vec::new(),
-                sizes: Vec::new(),
-            });
-            self.buffers.len() - 1
-        });
-        self.last = Last::Buffer(at);
-        Ok(())
-    }
-
-    fn dot_prefix(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        none(option)?;
-        let Last::Buffer(at) = self.last else {
-            return Err((option.place, "`dotprefix` stands behind no buffer".into()));
-        };
-        let Some(buffer) = self.buffers.get(at).map(|buffer| buffer.buffer) else { return Ok(()) };
-        match self.buffers.get_mut(at).filter(|have| have.contents.is_empty() && have.sizes.is_empty()) {
-            Some(fresh) => fresh.has_dot_prefix = true,
-            // What stood before it looks at the buffer as it is.
-            None => {
-                self.buffers.push(BufferTest {
-                    buffer,
-                    has_dot_prefix: true,
-                    contents: Vec::new(),
-                    sizes: Vec::new(),
-                });
-                self.last = Last::Buffer(self.buffers.len() - 1);
-            }
+        if let Some(test) = PacketTest::option(option) {
+            self.packet.push(test?);
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn content(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let value = option.value.as_deref().unwrap_or_default();
-        let read = content::content(value).map_err(|error| {
-            let Place { line, column } = option.value_place;
-            (Place { line, column: column.saturating_add(error.at as u32) }, error.reason)
-        })?;
-        let buffer = match self.last {
-            Last::Buffer(at) => self.buffers.get(at).map(|test| test.buffer),
-            Last::Payload => None,
-        };
-        if buffer.is_some() && !read.bytes.is_ascii() {
-            let reason = "cannot run: inspection keeps text, where bytes beyond ASCII may be replaced";
-            return Err((option.value_place, reason.into()));
+        if let Some(test) = AppTest::option(option) {
+            self.app.push(test?);
+            return Ok(());
         }
-        let case = buffer.map_or(Case::Kept, |buffer| buffer.kind().2);
-        if case == Case::Lower && read.bytes.iter().any(u8::is_ascii_uppercase) {
-            return Err((option.value_place, "never matches: this buffer is in lower case".into()));
+        if let Some(number) = Number::of(&option.name) {
+            let text = words(option);
+            let test = UintTest::parse(&text, Width::U64).map_err(|reason| (option.value_place, reason))?;
+            self.numbers.push((number, test));
+            return Ok(());
         }
-        let mut content = Content::new(read.bytes, read.is_negated);
-        content.is_nocase = case == Case::Ignored;
-        self.contents().push(content);
-        Ok(())
-    }
-
-    /// A modifier of the content before it.
-    fn modify(&mut self, option: &RuleOption, change: impl FnOnce(&mut Content, u32)) -> Result<(), Refused> {
-        match self.contents().last_mut() {
-            Some(content) => {
-                change(content, 0);
-                Ok(())
-            }
-            None => Err((option.place, format!("`{}` stands behind no content", option.name))),
-        }
-    }
-
-    fn position(
-        &mut self,
-        option: &RuleOption,
-        change: impl FnOnce(&mut Content, u32),
-    ) -> Result<(), Refused> {
-        let value = number::<u32>(option)?;
-        self.modify(option, |content, _| change(content, value))
-    }
-
-    fn size(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let sizes = Numbers::parse(&words(option))
-            .ok_or_else(|| wrong(option, "a size such as `5`, `<5` or `3<>9`"))?;
-        let Last::Buffer(at) = self.last else {
-            return Err((option.place, "`bsize` stands behind no buffer".into()));
-        };
-        if let Some(buffer) = self.buffers.get_mut(at) {
-            buffer.sizes.push(sizes);
-        }
-        Ok(())
-    }
-
-    fn packet_test(&mut self, test: PacketTest) {
-        self.packet_at.get_or_insert(self.at);
-        self.tests.push(test);
-    }
-
-    fn test(&mut self, option: &RuleOption, test: impl FnOnce(Numbers) -> PacketTest) -> Result<(), Refused> {
-        let numbers = Numbers::parse(&words(option))
-            .ok_or_else(|| wrong(option, "a number such as `5`, `<5` or `3<>9`"))?;
-        self.packet_test(test(numbers));
-        Ok(())
-    }
-
-    fn ip_proto(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let text = words(option).to_ascii_lowercase();
-        let (sign, name) =
-            text.split_at(text.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(text.len()));
-        let number = match name.trim() {
-            "icmp" => "1",
-            "igmp" => "2",
-            "tcp" => "6",
-            "udp" => "17",
-            "gre" => "47",
-            "esp" => "50",
-            "ah" => "51",
-            "icmpv6" | "ipv6-icmp" => "58",
-            "sctp" => "132",
-            other => other,
-        };
-        let numbers = Numbers::parse(&format!("{sign}{number}"))
-            .ok_or_else(|| wrong(option, "a protocol's number or name"))?;
-        self.packet_test(PacketTest::Protocol(numbers));
-        Ok(())
+        Err((option.place, format!("cannot run `{}`: not known to this engine", option.name)))
     }
 
     fn flow(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        self.flow_at = option.place;
+        if self.flow_at.replace(option.place).is_some() {
+            return Err((option.place, "a rule has one `flow`".into()));
+        }
         for word in words(option).split(',').map(str::trim) {
-            let FlowTest { direction, established, fragment } = &mut self.flow;
-            let is_first = match word {
+            let FlowTest { direction, established, fragment, stream, is_stateless } = &mut self.flow;
+            let is_first = match word.to_ascii_lowercase().as_str() {
                 "to_server" | "from_client" => direction.replace(Direction::Forward).is_none(),
                 "to_client" | "from_server" => direction.replace(Direction::Reverse).is_none(),
                 "established" => established.replace(true).is_none(),
                 "not_established" => established.replace(false).is_none(),
                 "only_frag" => fragment.replace(true).is_none(),
                 "no_frag" => fragment.replace(false).is_none(),
-                // Packets are what is looked at anyway.
-                "stateless" | "no_stream" => true,
-                "only_stream" => {
-                    return Err((
-                        option.place,
-                        "cannot run `flow:only_stream`: packets are looked at, not streams".into(),
-                    ));
-                }
+                "only_stream" => stream.replace(true).is_none(),
+                "no_stream" => stream.replace(false).is_none(),
+                "stateless" => !std::mem::replace(is_stateless, true),
                 other => {
-                    return Err((
-                        option.place,
-                        format!("cannot run `flow:{other}`: not known to this engine"),
-                    ));
+                    return Err((option.place, format!("cannot run `flow:{other}`: not known to this engine")));
                 }
             };
             if !is_first {
-                return Err((
-                    option.place,
-                    format!("`flow:{word}` repeats or contradicts what stands before it"),
-                ));
+                let reason = format!("`flow:{word}` repeats or contradicts what stands before it");
+                return Err((option.place, reason));
             }
         }
-        Ok(())
-    }
-
-    fn threshold(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let is_filter = option.name == "detection_filter";
-        let threshold = Threshold::parse(&words(option), is_filter)
-            .map_err(|reason| (option.value_place, format!("`{}`: {reason}", option.name)))?;
-        if self.threshold.replace(threshold).is_some() {
-            return Err((option.place, "a rule has one threshold".into()));
+        if self.flow.is_stateless && self.flow.established.is_some() {
+            return Err((option.place, "`flow`: `stateless` contradicts `established`".into()));
         }
         Ok(())
-    }
-
-    /// What sets a mark changes nothing about this rule, and no rule that reads marks can be run.
-    fn flowbits(&mut self, option: &RuleOption) -> Result<(), Refused> {
-        let words = words(option);
-        match words.split(',').next().unwrap_or_default().trim() {
-            "set" | "unset" | "toggle" => Ok(()),
-            "noalert" => Err((
-                option.place,
-                "cannot run `flowbits:noalert`: the rule marks flows for others, and never alerts".into(),
-            )),
-            other => {
-                Err((option.place, format!("cannot run `flowbits:{other}`: marks of flows are not kept")))
-            }
-        }
     }
 
     /// What only the whole rule shows.
-    fn check(&self) -> Result<(), Refused> {
-        let positions = self.payload.iter().chain(self.buffers.iter().flat_map(|buffer| &buffer.contents));
-        for content in positions {
-            let is_short = |room: Option<u32>| room.is_some_and(|room| (room as usize) < content.bytes.len());
-            if is_short(content.depth) || is_short(content.within) {
-                return Err((
-                    self.at,
-                    "a content is longer than its depth or within: it never matches".into(),
-                ));
-            }
-            let is_placed = content.offset.is_some() || content.depth.is_some() || content.is_relative();
-            if content.starts && is_placed {
-                return Err((self.at, "`startswith` together with another place".into()));
-            }
-        }
-        if let Some(empty) =
-            self.buffers.iter().find(|test| test.contents.is_empty() && test.sizes.is_empty())
-        {
-            return Err((self.at, format!("{:?} is named and nothing is looked for in it", empty.buffer)));
-        }
-        if self.buffers.is_empty() {
-            return Ok(());
-        }
-        if let Some(place) = self.packet_at {
-            return Err((place, "cannot run: a packet's test together with an application's buffer".into()));
-        }
-        if !self.payload.is_empty() || self.flow.fragment.is_some() {
-            return Err((
-                self.at,
-                "cannot run: a packet's content together with an application's buffer".into(),
-            ));
-        }
-        let sides = [
-            self.flow.direction.map(|direction| match direction {
-                Direction::Forward => Side::Client,
-                Direction::Reverse => Side::Server,
-            }),
-            self.buffers.iter().map(|test| test.buffer.kind().1).find(|side| *side != Side::Either),
-        ];
-        let clash = self
-            .buffers
-            .iter()
-            .map(|test| test.buffer.kind().1)
-            .find(|side| *side != Side::Either && sides.iter().flatten().any(|other| other != side));
-        match clash {
-            Some(_) => Err((
-                self.flow_at.max(self.at),
-                "never matches: its buffers and `flow` are of different directions".into(),
-            )),
-            None => Ok(()),
+    fn finish(&mut self) -> Result<(), Refused> {
+        self.lists.finish(self.place)?;
+        let has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
+        let reads_state = !self.state.tests.is_empty();
+        self.kind = if has_side {
+            Kind::Side
+        } else if !self.anomalies.is_empty() {
+            Kind::Anomaly
+        } else if !self.lists.packet.is_empty() {
+            Kind::Payload
+        } else if !self.packet.is_empty() || self.flow.fragment.is_some() || reads_state {
+            Kind::Packet
+        } else {
+            Kind::Flow
+        };
+        let stages = self.lists.side.iter().map(|list| list.place.stage());
+        let tests = self.app.iter().map(|_| Stage::Body).chain(self.numbers.iter().map(|_| Stage::Head));
+        self.stage = stages.chain(tests).max().unwrap_or(Stage::Head);
+        Ok(())
+    }
+
+    fn signature(self, rule: Rule, thresholds: &ThresholdFile) -> Signature {
+        let Rule { description, source, destination, direction, .. } = rule;
+        let (gid, sid) = (description.gid, description.sid);
+        Signature {
+            description,
+            source,
+            destination,
+            is_bidirectional: direction == RuleDirection::EitherWay,
+            carrier: self.carrier,
+            applications: self.applications,
+            flow: self.flow,
+            packet: self.packet,
+            payload: self.lists.packet,
+            lists: self.lists.side,
+            numbers: self.numbers,
+            app: self.app,
+            anomalies: self.anomalies,
+            state: self.state,
+            limits: thresholds.limits(gid, sid, self.threshold),
+            stage: self.stage,
+            kind: self.kind,
         }
     }
 }
 
 fn words(option: &RuleOption) -> String {
     String::from_utf8_lossy(option.value.as_deref().unwrap_or_default()).trim().to_owned()
-}
-
-fn wrong(option: &RuleOption, expected: &str) -> Refused {
-    let shown: String = words(option).chars().take(40).collect();
-    (option.value_place, format!("`{}:{shown}`: expected {expected}", option.name))
-}
-
-fn number<T: std::str::FromStr>(option: &RuleOption) -> Result<T, Refused> {
-    words(option)
-        .parse()
-        .map_err(|_| wrong(option, "a number; values of `byte_extract` are not known to this engine"))
-}
-
-fn none(option: &RuleOption) -> Result<(), Refused> {
-    match option.value {
-        None => Ok(()),
-        Some(_) => Err((option.value_place, format!("`{}` takes no value", option.name))),
-    }
 }

@@ -12,8 +12,10 @@ mod message;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod told;
 mod types;
 
+use super::buffers::Stage;
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
 use message::{HEADER_BYTES, Message, NameBuffer, Walk, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -137,6 +139,10 @@ impl Messages {
             App::Mdns | App::Llmnr => link_local::write(&message, app, &mut names, object),
             _ => event::write(&message, transaction, &mut names, object),
         });
+        if context.wanted.is_some() {
+            told::tell(&message, transaction, &mut names, context);
+            context.reached(direction, transaction, Stage::Body);
+        }
     }
 }
 
@@ -171,6 +177,9 @@ pub(super) fn carried(bytes: &[u8], transaction: u64, context: &mut Context<'_>)
     if context.app == App::Http2 {
         context.found_inside = Some(App::Doh2);
         learn(&message, &mut names, context);
+        if context.wanted.is_some() {
+            told::tell(&message, transaction, &mut names, context);
+        }
     }
     let (time, direction) = (context.time, context.direction);
     if let Some(events) = context.events.as_deref_mut() {

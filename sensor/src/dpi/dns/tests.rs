@@ -286,3 +286,91 @@ proptest! {
         Talk::udp().say(CLIENT, query()).say(SERVER, &bytes).end().bodies();
     }
 }
+
+#[test]
+fn signatures_are_told_names_types_and_codes() {
+    let mut told =
+        Trial::<Dns>::new().over_datagrams().between(40_000, 53).client(&query()).server(&response());
+    expect![[r#"
+        client 0 dns.queries.rrname www.example.com
+        client 0 dns.query www.example.com
+        client 0 DnsOpcode 0
+        client 0 DnsRcode 0
+        client 0 DnsRrtype 1
+        server 1 dns.queries.rrname www.example.com
+        server 1 dns.answers.rrname www.example.com
+        server 1 dns.answers.rrname ns.example.com
+        server 1 dns.answers.rrname ns.example.com
+        server 1 dns.response.rrname www.example.com
+        server 1 dns.response.rrname www.example.com
+        server 1 dns.response.rrname ns.example.com
+        server 1 dns.response.rrname ns.example.com
+        server 1 dns.response.rrname ns.example.com
+        server 1 DnsOpcode 0
+        server 1 DnsRcode 0
+        server 1 DnsRrtype 5
+        server 1 DnsRrtype 1
+        server 1 DnsRrtype 28
+    "#]]
+    .assert_eq(&told.told());
+}
+
+#[test]
+fn signatures_are_told_the_names_in_data_of_all_sections() {
+    let message = hex("0001 8580 0001 0002 0001 0002
+         01 61 00 000f 0001
+         c00c 000f 0001 00000001 0007 000a 02 6d78 c00c
+         c00c 0001 0001 00000001 0004 c0000201
+         01 7a 00 0006 0001 00000001 001a c00c 01 72 c00c 00000001 00000002 00000003 00000004 00000005
+         00 0029 04d0 00000000 0000
+         c00c 0005 0001 00000001 0004 01 62 c00c");
+    let mut told = Trial::<Dns>::new().over_datagrams().between(40_000, 53).server(&message);
+    expect![[r#"
+        server 0 dns.queries.rrname a
+        server 0 dns.answers.rrname a
+        server 0 dns.answers.rrname a
+        server 0 dns.authorities.rrname z
+        server 0 dns.response.rrname a
+        server 0 dns.response.rrname a
+        server 0 dns.response.rrname mx.a
+        server 0 dns.response.rrname a
+        server 0 dns.response.rrname z
+        server 0 dns.response.rrname a
+        server 0 DnsOpcode 0
+        server 0 DnsRcode 0
+        server 0 DnsRrtype 15
+        server 0 DnsRrtype 1
+    "#]]
+    .assert_eq(&told.told());
+}
+
+#[test]
+fn multicast_dns_and_llmnr_have_names_of_their_own() {
+    let mut told = Trial::<Mdns>::new().over_datagrams().client(&query()).client(&response());
+    expect![[r#"
+        client 0 mdns.queries.rrname www.example.com
+        client 1 mdns.answers.rrname www.example.com
+        client 1 mdns.answers.rrname ns.example.com
+        client 1 mdns.answers.rrname ns.example.com
+        client 1 mdns.response.rrname www.example.com
+        client 1 mdns.response.rrname www.example.com
+        client 1 mdns.response.rrname ns.example.com
+        client 1 mdns.response.rrname ns.example.com
+        client 1 mdns.response.rrname ns.example.com
+    "#]]
+    .assert_eq(&told.told());
+    let mut told = Trial::<Llmnr>::new().over_datagrams().client(&query()).server(&response());
+    expect![[r#"
+        client 0 llmnr.queries.rrname www.example.com
+        server 1 llmnr.queries.rrname www.example.com
+        server 1 llmnr.answers.rrname www.example.com
+        server 1 llmnr.answers.rrname ns.example.com
+        server 1 llmnr.answers.rrname ns.example.com
+        server 1 llmnr.response.rrname www.example.com
+        server 1 llmnr.response.rrname www.example.com
+        server 1 llmnr.response.rrname ns.example.com
+        server 1 llmnr.response.rrname ns.example.com
+        server 1 llmnr.response.rrname ns.example.com
+    "#]]
+    .assert_eq(&told.told());
+}

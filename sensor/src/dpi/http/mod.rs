@@ -3,8 +3,9 @@
 //! In: the two directions of a stream, each in order, with gaps told. Out: what was asked for and
 //! answered, one event per transaction when its response is complete, and the bodies as files ([`body`]). Where
 //! nobody wants a body, or no more of it, its bytes are skipped, so that one with holes needs no memory
-//! and no putting together. What is deliberately absent: decoding of paths, and HTTP/2, which is another
-//! protocol; behind CONNECT and an upgrade the search for a protocol begins anew.
+//! and no putting together. Signatures are told heads part by part ([`told`]) where they look. What is
+//! deliberately absent: HTTP/2, which is another protocol; behind CONNECT and an upgrade the search for a protocol
+//! begins anew.
 //!
 //! Which side is the client is decided by what each says. A direction whose place in its messages is
 //! lost (a gap outside a body, bytes that are no HTTP) goes on where a segment begins with a message.
@@ -15,13 +16,17 @@ pub(super) mod event;
 mod head;
 mod multipart;
 mod probe;
+mod told;
+pub(super) mod uri;
 #[cfg(test)]
 mod tests;
 
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts, dns};
+use crate::dpi::buffers::Stage;
 use body::{Body, Description};
 use head::{Framing, Head, Part, line, response_line};
 use std::collections::VecDeque;
+use told::Told;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
@@ -54,6 +59,8 @@ pub(super) struct Http {
     client: Direction,
     /// A head to use again.
     spare: Option<Head>,
+    /// What signatures are told of heads, where they look.
+    told: Option<Box<Told>>,
 }
 
 /// One direction.
@@ -76,6 +83,8 @@ struct Half {
     skipped: u64,
     /// The body, while somebody wants it.
     body: Option<Box<Body>>,
+    /// Signatures were told that the message is over, or there is none.
+    is_over: bool,
 }
 
 /// Where a direction stands in its messages.
@@ -130,6 +139,7 @@ impl Dissector for Http {
             has_asked: false,
             client: Direction::Forward,
             spare: None,
+            told: None,
         }
     }
 
@@ -189,15 +199,23 @@ impl Dissector for Http {
             self.end_body(index, is_over, context);
             let half = &mut self.halves[index];
             if half.state != State::Start && half.head.is_response() {
-                half.state = State::Lost;
+                if std::mem::replace(&mut half.state, State::Lost) == State::Head {
+                    self.take_request(index, context);
+                    self.tell_head(index, self.halves[index].number, context);
+                }
                 self.respond(index, context);
+                self.over(index, context);
             }
         }
         for index in [0, 1] {
             let half = &mut self.halves[index];
             if half.state == State::Head && !half.head.is_response() && half.head.has(Part::Target) {
-                let head = std::mem::take(&mut half.head);
+                self.tell_head(index, self.transactions, context);
+                let head = std::mem::take(&mut self.halves[index].head);
                 self.ask(index, head, context);
+            }
+            if !matches!(self.halves[index].state, State::Start | State::Lost) {
+                self.over(index, context);
             }
         }
         while self.tell_oldest(context) {}
@@ -246,6 +264,10 @@ impl Http {
             let half = &mut self.halves[index];
             half.head.begin_raw_response();
             half.body_bytes = 0;
+            half.is_over = false;
+            if let Some(told) = &mut self.told {
+                told.forget(index);
+            }
             return self.begin_body(index, State::OpenBody, 0, 0, context);
         }
         if !probe::may_be_message_start(rest) {
@@ -262,6 +284,17 @@ impl Http {
             return self.no_message(rest, context);
         }
         half.state = State::Head;
+        half.is_over = false;
+        let index = context.direction.index();
+        match &mut self.told {
+            _ if context.wanted.is_some() => {
+                let line = rest.get(..used).unwrap_or_default();
+                self.told.get_or_insert_default().begin(index, line);
+            }
+            Some(told) => told.forget(index),
+            None => {}
+        }
+        let half = self.half(context);
         let has_protocol = half.head.has(Part::Protocol);
         self.client = if half.head.is_response() { context.direction.flip() } else { context.direction };
         if !has_protocol {
@@ -287,7 +320,10 @@ impl Http {
         let is_response = self.half(context).head.is_response();
         let line = if is_response { response_line(rest) } else { line(rest) };
         let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
-        let after = rest.get(used..).unwrap_or_default();
+        let (raw, after) = rest.split_at_checked(used).unwrap_or_default();
+        if let Some(told) = &mut self.told {
+            told.line(context.direction.index(), raw);
+        }
         // A space and a line feed end the head as well, where another line follows.
         let is_blank =
             used == 2 && matches!(line, [b' ' | b'\t']) && !matches!(after, [] | [b'\r' | b'\n', ..]);
@@ -329,6 +365,9 @@ impl Http {
         }
         let has_file = matches!(head.get(Part::Method), Some(b"POST" | b"PUT"));
         let has_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
+        let number = if head.has(Part::Target) { self.transactions } else { self.halves[index].number };
+        self.tell_head(index, number, context);
+        let head = &self.halves[index].head;
         let is = Description::of(head, Some(head));
         let direction = context.direction;
         let body = (has_file && has_body && head.has(Part::Target))
@@ -364,6 +403,7 @@ impl Http {
             return Step::Used(used);
         }
         self.take_request(index, context);
+        self.tell_head(index, self.halves[index].number, context);
         let half = &self.halves[index];
         let method = half.request.as_ref().and_then(|head| head.get(Part::Method)).unwrap_or_default();
         let is_bodiless = matches!(status, 102..=204 | 304) && !matches!(status, 200..=203);
@@ -372,6 +412,7 @@ impl Http {
         if status == 101 || method == b"CONNECT" && (200..300).contains(&status) {
             self.announce_upgrade(index, status, context);
             self.respond(index, context);
+            self.over(index, context);
             self.halves[index].state = State::Start;
             self.close(context);
             return Step::Switch(used);
@@ -552,7 +593,14 @@ impl Http {
 
     fn trailer_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let Some((line, used)) = line(rest) else { return self.wait_for_line(rest, context) };
-        let half = self.half(context);
+        let index = context.direction.index();
+        let half = &mut self.halves[index];
+        if let Some(told) = &mut self.told {
+            told.line(index, rest.get(..used).unwrap_or_default());
+            if line.is_empty() {
+                told.tell_trailer(index, half.head.is_response(), half.number, context);
+            }
+        }
         if line.is_empty() {
             self.end_message(context);
         } else if half.head.bytes_seen(used) > HEAD_BYTES_MAX {
@@ -621,12 +669,37 @@ impl Http {
             let head = std::mem::take(&mut half.head);
             self.ask(index, head, context);
         }
+        self.over(index, context);
+    }
+
+    /// Tells signatures the parts of a head that is complete, where they look.
+    fn tell_head(&mut self, index: usize, number: u64, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        let is_response = self.halves[index].head.is_response();
+        let direction = if is_response { self.client.flip() } else { self.client };
+        if let Some(told) = &mut self.told {
+            told.tell(index, is_response, number, direction, context);
+        }
+        context.reached(direction, number, Stage::Head);
+    }
+
+    /// Tells signatures that a message is over: no more will come of it.
+    fn over(&mut self, index: usize, context: &mut Context<'_>) {
+        let half = &mut self.halves[index];
+        if !half.is_over {
+            half.is_over = true;
+            let direction = if index == self.client.index() { self.client } else { self.client.flip() };
+            context.reached(direction, half.number, Stage::Body);
+        }
     }
 
     /// The message is complete.
     fn end_message(&mut self, context: &mut Context<'_>) {
         let index = context.direction.index();
         self.end_body(index, true, context);
+        self.over(index, context);
         let half = &mut self.halves[index];
         half.state = State::Start;
         if half.head.is_response() {
@@ -669,6 +742,7 @@ impl Http {
                 let is_asking = asking.state == State::Head && asking.head.has(Part::Target);
                 let number = self.transactions;
                 is_asking.then(|| {
+                    asking.number = number;
                     let mut head = asking.head.take_answered();
                     head.number = number;
                     head

@@ -6,6 +6,7 @@
 mod names;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use std::fmt::Write as _;
@@ -208,6 +209,11 @@ struct Message<'a> {
     vendors: Vec<&'a [u8]>,
     notifications: Vec<u16>,
     errors: u32,
+    /// Of version 1, what this message says in the clear.
+    key_exchange: &'a [u8],
+    nonce: &'a [u8],
+    /// Of version 2, the transforms that the responder chose in this message: type and number.
+    chosen: Vec<(u8, u16)>,
 }
 
 impl Ike {
@@ -259,8 +265,14 @@ impl Ike {
                         }
                     }
                 }
-                KEY_EXCHANGE => self.said[index].key_exchange = payload.body.into(),
-                NONCE => self.said[index].nonce = payload.body.into(),
+                KEY_EXCHANGE => {
+                    self.said[index].key_exchange = payload.body.into();
+                    message.key_exchange = payload.body;
+                }
+                NONCE => {
+                    self.said[index].nonce = payload.body.into();
+                    message.nonce = payload.body;
+                }
                 VENDOR => message.vendors.push(payload.body),
                 _ => {}
             }
@@ -339,6 +351,7 @@ impl Ike {
                 }
                 if is_chosen && let Some(chosen) = self.algorithms.get_mut(place) {
                     *chosen = Some(number);
+                    message.chosen.push((*kind, number));
                     if let Some((_, name)) = names::transform(*kind, number).filter(|_| *kind < 5) {
                         context.metadata.add(Field::IkeAlgorithms, &name);
                     }
@@ -362,6 +375,9 @@ impl Ike {
                 self.tell_version_2(header, message, object);
             }
         });
+        if context.wanted.is_some() {
+            told::tell(header, message, number, context);
+        }
     }
 
     fn tell_version_1(

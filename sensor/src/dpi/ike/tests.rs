@@ -108,3 +108,12 @@ fn damage_does_not_panic() {
     let two = message(0x20, 34, 0x20, 2, &[(33, &association_1()), (41, b"\0\0\x40\x04")]);
     survives_damaged_datagrams::<Ike>(&[(Direction::Forward, &one), (Direction::Reverse, &two)]);
 }
+
+#[test]
+fn signatures_are_told_what_both_say_and_the_responder_chose() {
+    let proposal = message(0x10, 2, 0, 0, &[(1, &association_1()), (13, b"\xaf\xca")]);
+    let choice = message(0x10, 2, 0, 2, &[(1, &association_1())]);
+    let nonce = message(0x10, 2, 0, 2, &[(4, b"key"), (10, b"nonce")]);
+    let mut trial = Trial::<Ike>::new().over_datagrams().client(&proposal).server(&choice).client(&nonce);
+    expect_test::expect![[""]].assert_eq(&trial.told());
+}

@@ -5,14 +5,14 @@
 use super::google::Message;
 use super::packet::google_number;
 use crate::dpi::Context;
-use crate::dpi::digest::{Hashing, Sink};
+use crate::dpi::digest::{Hashing, Hex, Sink};
 use crate::dpi::tls::facts::{ClientPrints, Print};
 use crate::dpi::tls::handshake::{ClientHello, Extensions, ServerHello, alpn_names, extension};
 use md5::Md5;
 use weir_common::json::Object;
 
 /// A version as Suricata writes it: Google's by name, others in hexadecimal.
-fn version_text(version: u32) -> String {
+pub(super) fn version_text(version: u32) -> String {
     match google_number(version) {
         Some(number) => format!("Q{number:03}"),
         None => format!("{version:x}"),
@@ -69,18 +69,23 @@ pub(super) fn tell_google(version: u32, message: &Message<'_>, context: &mut Con
         if let Some(user_agent) = message.value(b"UAID") {
             object.bytes("ua", user_agent);
         }
-        let mut text = format!("{:02},", google_number(version).unwrap_or_default()).into_bytes();
-        for (at, (tag, _)) in message.tags().enumerate() {
-            if at > 0 {
-                text.push(b'-');
-            }
-            text.extend_from_slice(tag);
-        }
-        let mut hashing = Hashing::<Md5>::new();
-        hashing.put(&text);
-        let mut list = object.list("cyu");
-        list.object().text("hash", hashing.finish::<32>().as_str()).bytes("string", &text);
+        let (text, hash) = cyu(version, message);
+        object.list("cyu").object().text("hash", hash.as_str()).bytes("string", &text);
     });
+}
+
+/// The CYU fingerprint of a hello, and its MD5.
+pub(super) fn cyu(version: u32, message: &Message<'_>) -> (Vec<u8>, Hex<32>) {
+    let mut text = format!("{:02},", google_number(version).unwrap_or_default()).into_bytes();
+    for (at, (tag, _)) in message.tags().enumerate() {
+        if at > 0 {
+            text.push(b'-');
+        }
+        text.extend_from_slice(tag);
+    }
+    let mut hashing = Hashing::<Md5>::new();
+    hashing.put(&text);
+    (text, hashing.finish())
 }
 
 /// Tells that a version was named and nothing else.

@@ -25,6 +25,7 @@ use super::tls::facts;
 use super::tls::fingerprint::Transport;
 use super::tls::handshake::{ClientHello, ServerHello};
 use super::tls::pieces::{PIECED_BYTES_MAX, Pieces};
+use crate::dpi::buffers::{Buffer, Stage};
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
@@ -50,6 +51,8 @@ pub(super) struct Quic {
     retried: bool,
     told_failure: bool,
     datagrams: u8,
+    /// Packets that signatures looked into: each is a transaction of one side, as in Suricata, up to the side's hello.
+    packets: u64,
     /// Frames of the packet that was opened last.
     clear: Vec<u8>,
 }
@@ -80,6 +83,7 @@ impl Dissector for Quic {
             retried: false,
             told_failure: false,
             datagrams: 0,
+            packets: 0,
             clear: Vec::new(),
         }
     }
@@ -120,8 +124,39 @@ impl Quic {
     }
 
     fn read_long(&mut self, long: &Long<'_>, bytes: &[u8], context: &mut Context<'_>) {
+        if long.packet == Type::Unknown && !is_forcing_negotiation(long.version) {
+            return;
+        }
+        self.looked_into(Some(long.version), context, |quic, context| quic.read_known(long, bytes, context));
+    }
+
+    /// Reads one packet, which signatures look into where its side's hello was not seen before.
+    fn looked_into(
+        &mut self,
+        version: Option<u32>,
+        context: &mut Context<'_>,
+        read: impl FnOnce(&mut Quic, &mut Context<'_>),
+    ) {
+        let (direction, packet) = (context.direction, self.packets);
+        if context.wanted.is_none() || self.seen[direction.index()] {
+            return read(self, context);
+        }
+        self.packets += 1;
+        if let Some(version) = version.filter(|_| context.wants(Buffer::QuicVersion)) {
+            let text = event::version_text(version);
+            context.put(direction, packet, Buffer::QuicVersion, text.as_bytes());
+        }
+        read(self, context);
+        context.reached(direction, packet, Stage::Body);
+    }
+
+    /// Number of the transaction that the packet being read is.
+    fn packet(&self) -> u64 {
+        self.packets.saturating_sub(1)
+    }
+
+    fn read_known(&mut self, long: &Long<'_>, bytes: &[u8], context: &mut Context<'_>) {
         match (long.packet, long.kind) {
-            (Type::Unknown, _) if !is_forcing_negotiation(long.version) => return,
             (Type::Negotiation, _) => {
                 // The client begins anew, with another version.
                 self.note_version(0, context);
@@ -227,7 +262,7 @@ impl Quic {
                     self.passed[index ^ 1] = self.client_hello_bytes;
                 }
                 Some(hello) => {
-                    let print = facts::of_server(&hello, context);
+                    let print = facts::of_server(&hello, Some(self.packet()), context);
                     event::tell_server(self.version, &hello, print.as_ref(), context);
                 }
                 None => context.anomaly("error_on_data", None),
@@ -237,10 +272,11 @@ impl Quic {
     }
 
     fn read_client_hello(&mut self, hello: &ClientHello<'_>, context: &mut Context<'_>) {
-        let prints = facts::of_client(hello, Transport::Quic, context);
+        let prints = facts::of_client(hello, Transport::Quic, Some(self.packet()), context);
         let user_agent = user_agent(hello);
         if let Some(user_agent) = user_agent {
             context.metadata.set_bytes(Field::QuicUserAgent, user_agent);
+            context.put(context.direction, self.packet(), Buffer::QuicUa, user_agent);
         }
         event::tell_client(self.version, hello, prints.as_ref(), user_agent, context);
     }
@@ -256,8 +292,10 @@ impl Quic {
 
     fn read_google_public(&mut self, bytes: &[u8], context: &mut Context<'_>) {
         if let Some(version) = google_public_version(bytes) {
-            self.note_version(version, context);
-            self.read_google(version, Message::find(bytes), context);
+            self.looked_into(Some(version), context, |quic, context| {
+                quic.note_version(version, context);
+                quic.read_google(version, Message::find(bytes), context);
+            });
         } else if google::is_server_hello(bytes) {
             self.seen[context.direction.index()] = true;
         }
@@ -267,10 +305,19 @@ impl Quic {
         let Some(message) = message else { return };
         self.client = Some(context.direction);
         self.seen[context.direction.index()] = true;
-        for (tag, field) in [(&b"SNI"[..], Field::TlsServerName), (b"UAID", Field::QuicUserAgent)] {
+        for (tag, field, buffer) in [
+            (&b"SNI"[..], Field::TlsServerName, Buffer::QuicSni),
+            (b"UAID", Field::QuicUserAgent, Buffer::QuicUa),
+        ] {
             if let Some(value) = message.value(tag) {
                 context.metadata.set_bytes(field, value);
+                context.put(context.direction, self.packet(), buffer, value);
             }
+        }
+        if context.wants(Buffer::QuicCyuHash) || context.wants(Buffer::QuicCyuString) {
+            let (text, hash) = event::cyu(version, &message);
+            context.put(context.direction, self.packet(), Buffer::QuicCyuHash, hash.as_str().as_bytes());
+            context.put(context.direction, self.packet(), Buffer::QuicCyuString, &text);
         }
         event::tell_google(version, &message, context);
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::dpi::Carrier;
 use crate::dpi::trial::{Trial, survives_damaged_datagrams};
+use expect_test::expect;
 
 /// The protected Initial packets of RFC 9001 appendices A.2 and A.3.
 const CLIENT: &[u8] = include_bytes!("testdata/rfc9001_client.bin");
@@ -89,4 +90,45 @@ fn noise_is_not_quic() {
 #[test]
 fn damage_does_not_panic() {
     survives_damaged_datagrams::<Quic>(&[(Direction::Forward, &CLIENT[..400]), (Direction::Reverse, SERVER)]);
+}
+
+#[test]
+fn signatures_are_told_each_packet_up_to_the_hellos() {
+    let mut trial = Trial::<Quic>::new().over_datagrams().client(CLIENT).server(SERVER);
+    expect![[r#"
+        client 0 quic.version 1
+        client 0 quic.sni example.com
+        client 0 tls.random \xeb\xf8\xfaV\xf1)9\xb9XJ8\x96G.\xc4\x0b\xb8c\xcf\xd3\xe8h\x04\xfe:G\xf0j+iHL
+        client 0 tls.random_time \xeb\xf8\xfaV
+        client 0 tls.random_bytes \xf1)9\xb9XJ8\x96G.\xc4\x0b\xb8c\xcf\xd3\xe8h\x04\xfe:G\xf0j+iHL
+        client 0 tls.alpn alpn
+        client 0 ja3.hash 41bc9ae914d6cb3bd0bd0a5453ab7d7f
+        client 0 ja3.string 771,4865-4866,0-65281-10-16-5-51-43-13-45-28-57,29-23-24,
+        client 0 ja4.hash q13d0211an_62ed6f6ca7ad_4d634acda6c0
+        client 0 TlsVersion 772
+        client 0 TlsState 1
+        server 1 quic.version 1
+        server 1 tls.random \xee\xfc\xe7\xf7\xb3{\xa1\xd1c.\x96gx%\xdd\xf79\x88\xcf\xc7\x98%\xdfVm\xc5C\x0b\x9a\x04Z\x12
+        server 1 tls.random_time \xee\xfc\xe7\xf7
+        server 1 tls.random_bytes \xb3{\xa1\xd1c.\x96gx%\xdd\xf79\x88\xcf\xc7\x98%\xdfVm\xc5C\x0b\x9a\x04Z\x12
+        server 1 ja3s.hash eb1d94daa7e0344597e756a1fb6e7054
+        server 1 ja3s.string 771,4865,51-43
+        server 1 TlsVersion 772
+        server 1 TlsState 2
+    "#]].assert_eq(&trial.told());
+}
+
+#[test]
+fn signatures_are_told_a_hello_of_google_s_with_its_fingerprint() {
+    let mut hello = b"\x0d12345678Q043\x01hashhashhash\xa0\x01\x00\x40CHLO\x02\0\0\0SNI\0\x05\0\0\0UAID\x09\0\0\0a.orgname".to_vec();
+    hello.resize(1200, 0);
+    let mut trial = Trial::<Quic>::new().over_datagrams().client(&hello);
+    expect![[r#"
+        client 0 quic.version Q043
+        client 0 quic.sni a.org
+        client 0 quic.ua name
+        client 0 quic.cyu.hash 9f946d5dc2772006371ed3360664cb84
+        client 0 quic.cyu.string 43,SNI-UAID
+    "#]]
+    .assert_eq(&trial.told());
 }

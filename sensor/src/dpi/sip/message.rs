@@ -64,6 +64,12 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// The values of all headers of one of these names, which are in lower case.
+    pub(in crate::dpi) fn values(&self, names: &[&[u8]]) -> impl Iterator<Item = &'a [u8]> {
+        let is_it = |have: &[u8]| names.iter().any(|name| have.eq_ignore_ascii_case(name));
+        self.headers().filter(move |(have, _)| is_it(have)).map(|(_, value)| value)
+    }
+
     /// The value of the first header of one of these names, which are in lower case.
     pub(in crate::dpi) fn value(&self, names: &[&[u8]]) -> Option<&'a [u8]> {
         self.headers()

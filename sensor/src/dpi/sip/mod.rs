@@ -8,6 +8,7 @@ pub(super) mod message;
 pub(super) mod sdp;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use self::message::{FirstLine, HEAD_BYTES_MAX, Head};
 use self::sdp::Sdp;
@@ -197,6 +198,9 @@ impl Sip {
                 description.describe(object.object("sdp"));
             }
         });
+        if context.wanted.is_some() {
+            told::tell(head, first, description, number, context);
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl<'a> Sdp<'a> {
     }
 
     /// Lines by type, in order.
-    fn lines(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+    pub(super) fn lines(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let (line, used) = line(rest).unwrap_or((rest, rest.len()));

@@ -81,3 +81,9 @@ fn damage_does_not_panic() {
     survives_damaged_datagrams::<Sip>(&[(Direction::Forward, INVITE), (Direction::Reverse, OK)]);
     survives_damage::<Sip>(INVITE, OK);
 }
+
+#[test]
+fn signatures_are_told_first_lines_headers_and_the_description() {
+    let mut trial = Trial::<Sip>::new().over_datagrams().client(INVITE).server(OK);
+    expect_test::expect![[""]].assert_eq(&trial.told());
+}

@@ -10,9 +10,15 @@ use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
-/// The event's body as far as it is known: `{` and members, without the closing brace.
+/// The event's body as far as it is known.
 #[derive(Debug, Default)]
-pub(crate) struct Account(Vec<u8>);
+pub(crate) struct Account {
+    /// `{` and members, without the closing brace; once it was told, whole where signatures may ask for it.
+    body: Vec<u8>,
+    is_whole: bool,
+    /// The server's name, where signatures may ask for it before it is told.
+    name: Box<[u8]>,
+}
 
 /// What is only known in the end.
 pub(crate) struct Ending {
@@ -53,9 +59,36 @@ impl Account {
         self.describe(|object| describe_certificate(&mut object.object("client"), certificate));
     }
 
+    /// Remembers the server's name for [`Account::describe_so_far`].
+    pub(crate) fn note_name(&mut self, name: Option<&[u8]>, context: &Context<'_>) {
+        if context.wanted.is_some() {
+            self.name = name.unwrap_or_default().into();
+        }
+    }
+
+    /// Writes the event's body with what is known by now, also after it was told.
+    pub(crate) fn describe_so_far(&self, ending: &Ending, out: &mut Vec<u8>) {
+        if self.is_whole {
+            out.extend_from_slice(&self.body);
+            return;
+        }
+        let mut rest = Account { body: self.body.clone(), ..Account::default() };
+        rest.describe(|object| {
+            if ending.resumed {
+                object.bool("session_resumed", true);
+            }
+            if !self.name.is_empty() {
+                object.bytes("sni", &self.name);
+            }
+            object.text("version", &ending.version.map_or("UNDETERMINED".into(), version_name));
+        });
+        out.append(&mut rest.body);
+        out.push(b'}');
+    }
+
     /// Adds members.
     fn describe(&mut self, write: impl FnOnce(&mut Object<'_>)) {
-        let body = &mut self.0;
+        let body = &mut self.body;
         let start = body.len();
         write(&mut Object::begin(body));
         if body.len() == start + 2 {
@@ -83,8 +116,10 @@ impl Account {
             object.text("version", &ending.version.map_or("UNDETERMINED".into(), version_name));
             object.text_if("from_proto", from);
         });
-        self.0.push(b'}');
-        let (direction, body) = (ending.client.unwrap_or(Direction::Forward), std::mem::take(&mut self.0));
+        self.body.push(b'}');
+        let direction = ending.client.unwrap_or(Direction::Forward);
+        self.is_whole = context.wanted.is_some();
+        let body = if self.is_whole { self.body.clone() } else { std::mem::take(&mut self.body) };
         if let Some(events) = &mut context.events {
             events.push(Event::new(context.app, context.time, direction, body));
         }

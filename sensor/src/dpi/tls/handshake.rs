@@ -113,6 +113,8 @@ impl<'a> Iterator for Extensions<'a> {
 pub(crate) struct ClientHello<'a> {
     /// The version of the hello itself; 1.3 hides behind 1.2 here.
     pub version: u16,
+    /// The client's random bytes, 32 where they are there.
+    pub random: &'a [u8],
     /// The cipher suites offered: 16-bit numbers in order of preference.
     pub cipher_suites: &'a [u8],
     /// Every extension.
@@ -159,7 +161,7 @@ impl<'a> ClientHello<'a> {
     }
 
     fn fill(&mut self, mut reader: Reader<'a>, has_cookie: bool) -> Option<()> {
-        reader.take(RETRY_RANDOM.len())?;
+        self.random = reader.take(RETRY_RANDOM.len())?;
         let session_id = reader.counted_8()?;
         if has_cookie {
             reader.counted_8()?;
@@ -204,6 +206,8 @@ impl<'a> ClientHello<'a> {
 pub(crate) struct ServerHello<'a> {
     /// The version of the hello itself; 1.3 hides behind 1.2 here.
     pub version: u16,
+    /// The server's random bytes, 32.
+    pub random: &'a [u8],
     /// The cipher suite chosen.
     pub cipher_suite: u16,
     /// Every extension.
@@ -228,14 +232,15 @@ impl<'a> ServerHello<'a> {
         if !is_version(version) && !is_datagram_version(version) {
             return None;
         }
-        let retry = reader.take(RETRY_RANDOM.len())? == RETRY_RANDOM;
+        let random = reader.take(RETRY_RANDOM.len())?;
+        let retry = random == RETRY_RANDOM;
         // The drafts of TLS 1.3 before the 22nd had no session identifier and no compression here.
         let short = matches!(version, version::TLS_1_3 | 0x7f01..=0x7f15);
         if !short && reader.counted_8()?.len() > 32 {
             return None;
         }
         let cipher_suite = reader.number()?;
-        let mut hello = ServerHello { version, cipher_suite, retry, ..ServerHello::default() };
+        let mut hello = ServerHello { version, random, cipher_suite, retry, ..ServerHello::default() };
         hello.cut = (!short && reader.take(1).is_none()) || !hello.fill_extensions(reader);
         Some(hello)
     }
@@ -280,6 +285,17 @@ pub(crate) fn leaf_certificate(body: &[u8]) -> Option<&[u8]> {
     reader.number_24()?;
     let bytes = reader.number_24()?;
     reader.take(bytes).filter(|certificate| !certificate.is_empty())
+}
+
+/// The certificates of a Certificate message before TLS 1.3, as far as they are there.
+pub(crate) fn certificates(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut reader = Reader(body);
+    let _all_bytes = reader.number_24();
+    std::iter::from_fn(move || {
+        let bytes = reader.number_24()?;
+        reader.take(bytes)
+    })
+    .filter(|certificate| !certificate.is_empty())
 }
 
 /// The first host_name of a server_name extension; of those seen in the wild, all are the first entry.

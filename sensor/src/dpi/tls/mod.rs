@@ -17,6 +17,7 @@ pub(super) mod handshake;
 pub(super) mod pieces;
 pub(super) mod record;
 mod side;
+pub(super) mod told;
 
 use self::certificate::Certificate;
 use self::event::{Account, Ending};
@@ -24,6 +25,7 @@ use self::fingerprint::{Ja4, Transport};
 use self::handshake::{ClientHello, ServerHello, extension, is_tls_1_3, leaf_certificate, version_name};
 use self::record::{Content, Gathered, HEADER_BYTES, Header, MESSAGE_BYTES_MAX, Ssl2Hello};
 use self::side::{Phase, Side, Step};
+use crate::dpi::buffers::{Number, Stage};
 use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
@@ -70,6 +72,8 @@ pub(super) struct Tls {
     /// Something worth an event was seen.
     notable: bool,
     told: bool,
+    /// Signatures were told that nothing more is read.
+    is_ended: bool,
     account: Account,
 }
 
@@ -105,6 +109,7 @@ impl Dissector for Tls {
             early_data: false,
             notable: false,
             told: false,
+            is_ended: false,
             account: Account::default(),
         }
     }
@@ -115,17 +120,18 @@ impl Dissector for Tls {
         if self.is_learned() {
             self.tell(context);
         }
+        self.reach_heads(context);
         match read {
-            Ok(_) if self.is_finished(context) => Progress::Done,
+            Ok(_) if self.is_finished(context) => self.end(context, Progress::Done),
             Ok(used) => {
                 self.side(context).pending_bytes = bytes.len().saturating_sub(used);
                 Progress::Used(used)
             }
             // All that was to be learned is known; only the end of the handshake is not.
-            Err(_) if was_learned => Progress::Done,
+            Err(_) if was_learned => self.end(context, Progress::Done),
             Err(reason) => {
                 self.tell(context);
-                Progress::Broken(reason)
+                self.end(context, Progress::Broken(reason))
             }
         }
     }
@@ -135,11 +141,17 @@ impl Dissector for Tls {
         if self.is_learned() {
             self.tell(context);
         }
-        if self.is_finished(context) { Progress::Done } else { Progress::Used(0) }
+        if self.is_finished(context) { self.end(context, Progress::Done) } else { Progress::Used(0) }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
         self.tell(context);
+        self.end(context, Progress::Done);
+    }
+
+    fn describe(&self, _direction: Direction, _transaction: u64, out: &mut Vec<u8>) {
+        let Tls { client, version, resumed, .. } = *self;
+        self.account.describe_so_far(&Ending { client, version, resumed }, out);
     }
 
     fn ciphertext_after(&self, direction: Direction) -> Option<u32> {
@@ -169,6 +181,31 @@ impl Tls {
         }
     }
 
+    /// Lets signatures look into what is complete: the client's side with its hello, the server's when its
+    /// certificate was read or will not come.
+    fn reach_heads(&mut self, context: &mut Context<'_>) {
+        let Some(client) = self.client.filter(|_| context.wanted.is_some()) else { return };
+        for direction in [client, client.flip()] {
+            let side = &mut self.sides[direction.index()];
+            let is_known = side.certified || side.begun && side.is_settled();
+            if is_known && !std::mem::replace(&mut side.is_head_reached, true) {
+                context.reached(direction, told::SESSION, Stage::Head);
+            }
+        }
+    }
+
+    /// Lets signatures look into both sides: nothing more is read.
+    fn end(&mut self, context: &mut Context<'_>, progress: Progress) -> Progress {
+        if context.wanted.is_some() && !std::mem::replace(&mut self.is_ended, true) {
+            for direction in [Direction::Forward, Direction::Reverse] {
+                if self.sides[direction.index()].begun {
+                    context.reached(direction, told::SESSION, Stage::Body);
+                }
+            }
+        }
+        progress
+    }
+
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
         &mut self.sides[context.direction.index()]
     }
@@ -196,7 +233,8 @@ impl Tls {
     /// Whether nothing more is wanted. Where records cannot be found, a handshake's end cannot be either.
     fn is_finished(&self, context: &Context<'_>) -> bool {
         let ends_unseen = || self.sides.iter().any(|side| side.lost);
-        self.is_learned() && (!context.to_handshake_end || self.is_handshake_over() || ends_unseen())
+        let is_followed = context.to_handshake_end || told::wants_key_exchange(context);
+        self.is_learned() && (!is_followed || self.is_handshake_over() || ends_unseen())
     }
 
     /// Reads as far as the bytes allow; says how many are done with.
@@ -249,13 +287,38 @@ impl Tls {
         side.synchronised = true;
         side.content = Some(header.content);
         side.record_left = header.bytes;
+        if context.wanted.is_some() {
+            self.note_record(rest, &header, context);
+        }
         match header.content {
             Content::ChangeCipherSpec => self.change_cipher_spec(context.direction),
-            Content::ApplicationData => side.phase = Phase::Over,
+            Content::ApplicationData => self.side(context).phase = Phase::Over,
             Content::Heartbeat => return Ok(self.begin_heartbeat(rest, header.bytes, context)),
             Content::Handshake | Content::Alert => {}
         }
         Ok(Step::Used(HEADER_BYTES))
+    }
+
+    /// Tells signatures what records say of a side whose hello was not seen, and the client's part of the agreement
+    /// on keys, behind what is read of it.
+    fn note_record(&mut self, rest: &[u8], header: &Header, context: &mut Context<'_>) {
+        const KEY_EXCHANGE: u8 = message::CLIENT_KEY_EXCHANGE;
+        let direction = context.direction;
+        let side = self.side(context);
+        let is_first = header.content != Content::Handshake && side.phase == Phase::Hello;
+        if is_first
+            && !std::mem::replace(&mut side.is_version_told, true)
+            && let Some([_, high, low]) = rest.first_chunk::<3>()
+        {
+            let version = u16::from_be_bytes([*high, *low]);
+            context.put_number(direction, told::SESSION, Number::TlsVersion, version.into());
+        } else if header.content == Content::Handshake && rest.get(HEADER_BYTES) == Some(&KEY_EXCHANGE) {
+            self.tell_key_exchange(told::state::CLIENT_KEY_EXCHANGE, context);
+        }
+    }
+
+    fn tell_key_exchange(&mut self, state: u64, context: &mut Context<'_>) {
+        context.put_number(context.direction, told::SESSION, Number::TlsKeyExchange, state);
     }
 
     /// A heartbeat (RFC 6520) that is not encrypted yet says how long it is: more than its record has room for is
@@ -311,6 +374,7 @@ impl Tls {
         side.phase = Phase::Over;
         self.notable = true;
         self.client = Some(if hello.server { context.direction.flip() } else { context.direction });
+        self.tell_ssl2_hello(&hello, context);
         if hello.server {
             self.set_version(hello.version, context);
         } else {
@@ -319,6 +383,14 @@ impl Tls {
             context.metadata.set_text(Field::TlsJa4, Ja4::of(&hello, Transport::Tcp).as_str());
         }
         Ok(Step::Used(0))
+    }
+
+    fn tell_ssl2_hello(&mut self, hello: &Ssl2Hello, context: &mut Context<'_>) {
+        let direction = context.direction;
+        self.side(context).is_version_told = true;
+        let state = if hello.server { told::state::SERVER_HELLO } else { told::state::CLIENT_HELLO };
+        context.put_number(direction, told::SESSION, Number::TlsVersion, hello.version.into());
+        context.put_number(direction, told::SESSION, Number::TlsState, state);
     }
 
     /// Reads or passes over the handshake message at the front.
@@ -382,6 +454,13 @@ impl Tls {
             }
             // A client without a certificate says so by an empty list.
             message::CERTIFICATE if !from_server && length == 3 => message::HEADER_BYTES + length,
+            message::CERTIFICATE
+                if (from_server || side.phase == Phase::Certificate)
+                    && message::HEADER_BYTES + length <= MESSAGE_BYTES_MAX
+                    && told::wants_chain(context) =>
+            {
+                message::HEADER_BYTES + length
+            }
             message::CERTIFICATE if from_server || side.phase == Phase::Certificate => {
                 // Of the list, only the first certificate is waited for.
                 let counts_bytes = message::HEADER_BYTES + 6;
@@ -402,6 +481,9 @@ impl Tls {
                 let client = context.direction.flip();
                 if kind == message::CERTIFICATE_REQUEST && from_server {
                     self.expect_client_certificate(client);
+                }
+                if is_request_possible {
+                    self.tell_key_exchange(told::state::SERVER_KEY_EXCHANGE, context);
                 }
                 return Interest::Bytes(0);
             }
@@ -477,7 +559,9 @@ impl Tls {
         self.notable = true;
         let mut extensions = hello.extensions;
         self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
-        let Some(prints) = facts::of_client(&hello, Transport::Tcp, context) else {
+        self.side(context).is_version_told = true;
+        self.account.note_name(hello.server_name, context);
+        let Some(prints) = facts::of_client(&hello, Transport::Tcp, Some(told::SESSION), context) else {
             return (!hello.cut).then_some(());
         };
         self.account.describe_client(&prints, hello.alpn);
@@ -503,7 +587,8 @@ impl Tls {
         } else {
             self.side(context).phase = Phase::Certificate;
         }
-        let print = facts::of_server(&hello, context);
+        self.side(context).is_version_told = true;
+        let print = facts::of_server(&hello, Some(told::SESSION), context);
         if hello.cut {
             context.anomaly("invalid_handshake_message", None);
         } else if let Some(print) = print {
@@ -539,6 +624,9 @@ impl Tls {
         let Some(leaf) = leaf_certificate(body) else { return Some(()) };
         let certificate = Certificate::remembered(leaf)?;
         context.metadata.set_text(Field::TlsClientSubject, &certificate.subject);
+        if context.wanted.is_some() {
+            told::tell_certificates(body, &certificate, told::SESSION, context);
+        }
         if context.events.is_some() {
             self.account.describe_client_certificate(&certificate);
         }

@@ -44,6 +44,10 @@ pub(super) struct Side {
     pub(super) pending_bytes: usize,
     /// Bytes of application data passed.
     pub(super) application_bytes: usize,
+    /// Signatures were told of its version, or will be with its hello.
+    pub(super) is_version_told: bool,
+    /// Signatures were told that its hello and certificate are complete.
+    pub(super) is_head_reached: bool,
 }
 
 /// What came of one look.

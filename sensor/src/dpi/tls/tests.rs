@@ -485,3 +485,107 @@ fn an_encrypted_hello_is_noticed() {
         assert_eq!(trial.text(Field::TlsEncryptedHello), name);
     }
 }
+
+/// What signatures are told but for DER and strings of fingerprints, which are long.
+fn told_briefly(mut trial: Trial<Tls>) -> String {
+    let told = trial.told();
+    let is_brief =
+        |line: &&str| !["tls.certs", "ja3.string", "ja3s.string"].iter().any(|word| line.contains(word));
+    told.lines().filter(is_brief).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn signatures_are_told_hellos_and_certificates() {
+    expect![[r#"
+        client 0 tls.sni www.example.com
+        client 0 tls.random \xde5@h3\xe9\x8b\xe9m\xae\xf2\xbb\xbe7\xff\x03\xa4\xc5\x1c\x9aRc!\x0b|,\xfc\xc3\xf8\xf5\xcf\x15
+        client 0 tls.random_time \xde5@h
+        client 0 tls.random_bytes 3\xe9\x8b\xe9m\xae\xf2\xbb\xbe7\xff\x03\xa4\xc5\x1c\x9aRc!\x0b|,\xfc\xc3\xf8\xf5\xcf\x15
+        client 0 tls.alpn h2
+        client 0 tls.alpn http/1.1
+        client 0 ja3.hash 22558766122974704364c9c75c5cce0a
+        client 0 ja4.hash t12d2808h2_d943125447b4_e7e480e5a997
+        client 0 TlsVersion 771
+        client 0 TlsState 1
+        server 0 tls.random ~\xc8\x80\x84lad\xe1\x1b\xef\x102\xbe\x89\xec\x96\xa3OI\x18tX\x84m\xb4`\x9e\x184\x91{\x1e
+        server 0 tls.random_time ~\xc8\x80\x84
+        server 0 tls.random_bytes lad\xe1\x1b\xef\x102\xbe\x89\xec\x96\xa3OI\x18tX\x84m\xb4`\x9e\x184\x91{\x1e
+        server 0 tls.alpn http/1.1
+        server 0 ja3s.hash e195432758194ce2d482396b82e0d48e
+        server 0 tls.cert_subject C=CZ, O=Weir, Inc., CN=www.example.com
+        server 0 tls.cert_issuer C=CZ, O=Weir, Inc., CN=www.example.com
+        server 0 tls.cert_serial 00:97:E6:47:09:8E:EA:C9:B4
+        server 0 tls.cert_fingerprint 8d:8c:23:bb:4b:7d:5a:49:fe:0a:a9:17:56:11:77:0b:91:48:b9:56
+        server 0 tls.subjectaltname www.example.com
+        server 0 tls.subjectaltname *.example.com
+        server 0 tls.subjectaltname 192.0.2.1
+        server 0 tls.subjectaltname 2001:db8::1
+        server 0 tls.subjectaltname root@example.com
+        server 0 TlsVersion 771
+        server 0 TlsState 2
+        server 0 TlsCertChainLen 1
+        server 0 TlsNotBefore 1423764447
+        server 0 TlsNotAfter 253402300799
+        server 0 TlsCertSeenAt 0
+    "#]].assert_eq(&told_briefly(session(TLS12_CLIENT, TLS12_SERVER)));
+    expect![[r#"
+        client 0 tls.sni www.example.com
+        client 0 tls.random >\xcb\xbc\xefU\xc3\xfb\xadz\xc7Q\xe7\x0cc\x98\xa5\xa7\xd2\xf9\xf7w\xd4\xd4\xcd<B\xbc\xf2\x0c\xd2\xfd#
+        client 0 tls.random_time >\xcb\xbc\xef
+        client 0 tls.random_bytes U\xc3\xfb\xadz\xc7Q\xe7\x0cc\x98\xa5\xa7\xd2\xf9\xf7w\xd4\xd4\xcd<B\xbc\xf2\x0c\xd2\xfd#
+        client 0 tls.alpn h2
+        client 0 tls.alpn http/1.1
+        client 0 ja3.hash 9dffdb8b608a430b774a2ff7d36c1a0c
+        client 0 ja4.hash t13d0411h2_16476d049b0b_78f1d400d464
+        client 0 TlsVersion 772
+        client 0 TlsState 1
+        server 0 tls.random A\xf6|Y\x0b~\xd1\xb7\xcdz\xf9\xbct\x9e\xab\x94\x0e\xc3@\\\xa4\xad\x0e\xfd]\xa9\xb5\xd3\x0f\xef8o
+        server 0 tls.random_time A\xf6|Y
+        server 0 tls.random_bytes \x0b~\xd1\xb7\xcdz\xf9\xbct\x9e\xab\x94\x0e\xc3@\\\xa4\xad\x0e\xfd]\xa9\xb5\xd3\x0f\xef8o
+        server 0 ja3s.hash 15af977ce25de452b96affa2addb1036
+        server 0 TlsVersion 772
+        server 0 TlsState 2
+    "#]].assert_eq(&told_briefly(session(TLS13_CLIENT, TLS13_SERVER)));
+    let mut trial = session(TLS12_CLIENT, TLS12_SERVER);
+    let der = include_bytes!("testdata/certificate.der").escape_ascii().to_string();
+    assert!(trial.told().contains(&format!("server 0 tls.certs {der}\n")));
+}
+
+#[test]
+fn signatures_are_told_versions_of_sessions_without_their_hellos() {
+    let data = record(23, &[7; 40]);
+    expect![[r#"
+        client 0 TlsVersion 771
+        server 0 TlsVersion 771
+    "#]]
+    .assert_eq(&told_briefly(session(&data, &data)));
+    expect![[r#"
+        client 0 TlsVersion 2
+        client 0 TlsState 1
+        server 0 TlsVersion 2
+        server 0 TlsState 2
+    "#]]
+    .assert_eq(&told_briefly(session(SSL2_CLIENT, SSL2_SERVER)));
+}
+
+#[test]
+fn a_session_is_described_before_and_after_it_is_told() {
+    let describe = |trial: &Trial<Tls>| {
+        let mut out = Vec::new();
+        trial.dissector().describe(Direction::Forward, 0, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let begun = trial().client(TLS12_CLIENT);
+    expect![[r#"{"ja3":{"hash":"22558766122974704364c9c75c5cce0a","string":"771,49196-49200-159-52393-52392-52394-49195-49199-158-49188-49192-107-49187-49191-103-49162-49172-57-49161-49171-51-157-156-61-60-53-47-255,0-11-10-35-16-22-23-13,29-23-30-25-24,0-1-2"},"ja4":"t12d2808h2_d943125447b4_e7e480e5a997","client_alpns":["h2","http/1.1"],"sni":"www.example.com","version":"UNDETERMINED"}"#]].assert_eq(&describe(&begun));
+    let told = begun.server(TLS12_SERVER);
+    assert_eq!(describe(&told).into_bytes(), told.events[0].body);
+}
+
+#[test]
+fn signatures_are_told_of_the_agreement_on_keys_where_they_ask_for_it() {
+    let mut trial = trial().wanting(Number::TlsKeyExchange).client(&TLS12_CLIENT[..300]).server(TLS12_SERVER);
+    trial = trial.client(&TLS12_CLIENT[300..]).close();
+    let told = trial.told();
+    let keys: Vec<&str> = told.lines().filter(|line| line.contains("TlsKeyExchange")).collect();
+    assert_eq!(keys, ["client 0 TlsKeyExchange 4", "server 0 TlsKeyExchange 8"]);
+}

@@ -14,7 +14,7 @@ const NAMES_MAX: usize = 16;
 
 /// What one answer of recognition is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::signatures) enum AppKnown {
+pub enum AppKnown {
     /// Nothing yet.
     #[default]
     Unknown,
@@ -25,13 +25,13 @@ pub(in crate::signatures) enum AppKnown {
 
 /// The answers for a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::signatures) struct AppFacts {
+pub struct AppFacts {
     /// By what went to the server, and to the client.
-    pub(in crate::signatures) by_direction: [AppKnown; 2],
+    pub by_direction: [AppKnown; 2],
     /// What it was before it changed into another, as with STARTTLS.
-    pub(in crate::signatures) original: AppKnown,
+    pub original: AppKnown,
     /// What it is now.
-    pub(in crate::signatures) current: AppKnown,
+    pub current: AppKnown,
 }
 
 /// A test of the application.

@@ -228,3 +228,21 @@ mod tests {
         }
     }
 }
+
+impl AppLayerEvent {
+    /// The event's name without the application's.
+    pub(in crate::signatures) fn name(&self) -> &str {
+        match self {
+            AppLayerEvent::Recognition(name) => name,
+            AppLayerEvent::Transaction { event, .. } => event,
+        }
+    }
+
+    /// Whether it may be an event of this application.
+    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
+        match self {
+            AppLayerEvent::Recognition(_) => true,
+            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
+        }
+    }
+}

@@ -19,25 +19,25 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 /// What is known of a packet's flow, the packet included.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::signatures) struct FlowFacts {
+pub struct FlowFacts {
     /// Which way the packet goes.
-    pub(in crate::signatures) direction: Direction,
+    pub direction: Direction,
     /// Packets to the server, and to the client.
-    pub(in crate::signatures) packets: [u64; 2],
+    pub packets: [u64; 2],
     /// Octets of the frames, likewise.
-    pub(in crate::signatures) octets: [u64; 2],
+    pub octets: [u64; 2],
     /// Time of the first packet, and of the last.
-    pub(in crate::signatures) start: Timestamp,
-    pub(in crate::signatures) last: Timestamp,
+    pub start: Timestamp,
+    pub last: Timestamp,
     /// See [`StreamSizes`]; `None` where nobody follows them.
-    pub(in crate::signatures) stream_sizes: Option<[u32; 2]>,
+    pub stream_sizes: Option<[u32; 2]>,
     /// What its application is.
-    pub(in crate::signatures) apps: AppFacts,
+    pub apps: AppFacts,
 }
 
 impl FlowFacts {
     /// What the flow table knows; sizes of streams and the application are the caller's to add.
-    pub(in crate::signatures) fn of<A>(flow: &Flow<A>, direction: Direction) -> FlowFacts {
+    pub fn of<A>(flow: &Flow<A>, direction: Direction) -> FlowFacts {
         let (there, back) = (flow.stats(Direction::Forward), flow.stats(Direction::Reverse));
         FlowFacts {
             direction,

@@ -21,10 +21,12 @@ mod rpc;
 #[cfg(test)]
 mod tests;
 
-pub(super) use app_protocol::{AppFacts, AppKnown, suricata_apps};
+pub use app_protocol::{AppFacts, AppKnown};
+pub(super) use app_protocol::suricata_apps;
 pub(super) use effectless::effectless;
 pub(super) use events::{AppLayerEvent, app_layer_event, packet_of};
-pub(super) use flow::{FlowFacts, StreamSizes};
+pub use flow::FlowFacts;
+pub(super) use flow::StreamSizes;
 pub(super) use header::HeaderBuffer;
 pub(super) use number::{UintTest, UintsTest, Width};
 pub(super) use requires::requires;

@@ -1,0 +1,140 @@
+//! What signatures look into of a session: hellos and certificates, the same for TLS, DTLS and QUIC.
+//!
+//! In: views of messages and what was read out of them. Out: parts and numbers of a transaction's side. A session is
+//! one transaction, as in Suricata; its number is [`SESSION`]. Deliberately absent: when a side is complete, which
+//! the dissectors know.
+
+use super::certificate::Certificate;
+use super::fingerprint::Ja4;
+use super::handshake::{ClientHello, ServerHello, alpn_names, certificates, is_version, numbers};
+use crate::dpi::Context;
+use crate::dpi::buffers::{Buffer, Number};
+use crate::dpi::digest::Hex;
+use weir_common::app::App;
+
+/// Number of the transaction that a session is.
+pub(crate) const SESSION: u64 = 0;
+
+/// Most bytes of a name that is looked into: those of a domain, as in Suricata.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Handshake messages that a side has said, as bits of [`Number::TlsState`] and [`Number::TlsKeyExchange`].
+pub(crate) mod state {
+    pub(crate) const CLIENT_HELLO: u64 = 1;
+    pub(crate) const SERVER_HELLO: u64 = 1 << 1;
+    pub(crate) const CLIENT_KEY_EXCHANGE: u64 = 1 << 2;
+    pub(crate) const SERVER_KEY_EXCHANGE: u64 = 1 << 3;
+}
+
+/// Tells what a ClientHello says.
+pub(crate) fn tell_client_hello(hello: &ClientHello<'_>, transaction: u64, context: &mut Context<'_>) {
+    let direction = context.direction;
+    if let Some(name) = hello.server_name.filter(|name| name.len() <= NAME_BYTES_MAX) {
+        let buffer = if context.app == App::Quic { Buffer::QuicSni } else { Buffer::TlsSni };
+        context.put(direction, transaction, buffer, name);
+    }
+    tell_hello(hello.random, hello.alpn, transaction, context);
+    // The first that is known is the one the client likes best.
+    let version = numbers(hello.supported_versions).find(|number| is_version(*number));
+    let version = version.unwrap_or(hello.version);
+    context.put_number(direction, transaction, Number::TlsVersion, version.into());
+    context.put_number(direction, transaction, Number::TlsState, state::CLIENT_HELLO);
+}
+
+/// Tells what a ServerHello says.
+pub(crate) fn tell_server_hello(hello: &ServerHello<'_>, transaction: u64, context: &mut Context<'_>) {
+    let direction = context.direction;
+    tell_hello(hello.random, hello.alpn, transaction, context);
+    context.put_number(direction, transaction, Number::TlsVersion, hello.negotiated_version().into());
+    context.put_number(direction, transaction, Number::TlsState, state::SERVER_HELLO);
+}
+
+fn tell_hello(random: &[u8], alpn: &[u8], transaction: u64, context: &mut Context<'_>) {
+    let direction = context.direction;
+    if let Some((time, bytes)) = random.split_at_checked(4) {
+        context.put(direction, transaction, Buffer::TlsRandom, random);
+        context.put(direction, transaction, Buffer::TlsRandomTime, time);
+        context.put(direction, transaction, Buffer::TlsRandomBytes, bytes);
+    }
+    if context.wants(Buffer::TlsAlpn) {
+        for name in alpn_names(alpn) {
+            context.put(direction, transaction, Buffer::TlsAlpn, name);
+        }
+    }
+}
+
+/// Tells a client's fingerprints.
+pub(crate) fn tell_client_prints(
+    ja3: &Hex<32>,
+    text: Option<&[u8]>,
+    ja4: &Ja4,
+    transaction: u64,
+    context: &mut Context<'_>,
+) {
+    let direction = context.direction;
+    context.put(direction, transaction, Buffer::Ja3Hash, ja3.as_str().as_bytes());
+    if let Some(text) = text {
+        context.put(direction, transaction, Buffer::Ja3String, text);
+    }
+    context.put(direction, transaction, Buffer::Ja4Hash, ja4.as_str().as_bytes());
+}
+
+/// Tells a server's fingerprint.
+pub(crate) fn tell_server_print(
+    ja3s: &Hex<32>,
+    text: Option<&[u8]>,
+    transaction: u64,
+    context: &mut Context<'_>,
+) {
+    let direction = context.direction;
+    context.put(direction, transaction, Buffer::Ja3sHash, ja3s.as_str().as_bytes());
+    if let Some(text) = text {
+        context.put(direction, transaction, Buffer::Ja3sString, text);
+    }
+}
+
+/// Tells a Certificate message, of which the sender's own certificate comes first: all of those that are there.
+pub(crate) fn tell_certificates(body: &[u8], own: &Certificate, transaction: u64, context: &mut Context<'_>) {
+    let direction = context.direction;
+    for (buffer, text) in [
+        (Buffer::TlsCertSubject, &own.subject),
+        (Buffer::TlsCertIssuer, &own.issuer),
+        (Buffer::TlsCertSerial, &own.serial),
+        (Buffer::TlsCertFingerprint, &own.fingerprint),
+    ] {
+        context.put(direction, transaction, buffer, text.as_bytes());
+    }
+    if context.wants(Buffer::TlsSubjectaltname) {
+        for name in &own.alternative_names {
+            context.put(direction, transaction, Buffer::TlsSubjectaltname, name.as_bytes());
+        }
+    }
+    let mut count = 0;
+    for certificate in certificates(body) {
+        count += 1;
+        context.put(direction, transaction, Buffer::TlsCerts, certificate);
+    }
+    context.put_number(direction, transaction, Number::TlsCertChainLen, count);
+    // What is before the epoch is none of Suricata's moments either.
+    let moments =
+        [(Number::TlsNotBefore, own.not_before.seconds), (Number::TlsNotAfter, own.not_after.seconds)];
+    for (number, seconds) in moments {
+        if let Ok(seconds @ 1..) = u64::try_from(seconds) {
+            context.put_number(direction, transaction, number, seconds);
+        }
+    }
+    let now = u64::try_from(context.time.0 / 1_000_000_000).unwrap_or(0);
+    context.put_number(direction, transaction, Number::TlsCertSeenAt, now);
+}
+
+/// Whether all of a Certificate message is looked into, not only the sender's own.
+pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
+    context
+        .wanted
+        .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
+}
+
+/// Whether the messages behind the hellos and certificates are looked at.
+pub(crate) fn wants_key_exchange(context: &Context<'_>) -> bool {
+    context.wanted.is_some_and(|wanted| wanted.has_number(Number::TlsKeyExchange))
+}

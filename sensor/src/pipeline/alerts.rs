@@ -1,0 +1,170 @@
+//! A worker's signatures: what a packet shows them, and what becomes of what they find.
+//!
+//! In: a packet with its flow, after inspection has looked at it. Out: `alert` events among the flow's others. What
+//! was found in a stream waits with inspection's own events until the other end has acknowledged it.
+
+use super::Attachment;
+use crate::capture::Frame;
+use crate::decode::{Packet, Transport};
+use crate::dpi::buffers::Sides;
+use crate::dpi::{Event, Inspection};
+use crate::flow::Flow;
+use crate::signatures::config::SignaturesConfig;
+use crate::signatures::{Beside, Engine, FlowFacts, Found, Rules, Sight, alert};
+use std::sync::Arc;
+use weir_common::app::App;
+use weir_common::net::Direction;
+use weir_common::record::FlowState;
+use weir_common::time::Timestamp;
+
+/// A worker's signatures.
+#[derive(Debug)]
+pub(super) struct Alerts {
+    engine: Engine,
+    found: Vec<Found>,
+    carries_payload: bool,
+    carries_packet: bool,
+}
+
+impl Alerts {
+    /// None where there are no rules.
+    pub(super) fn new(config: &SignaturesConfig, rules: &Arc<Rules>) -> Option<Alerts> {
+        (!rules.is_empty()).then(|| Alerts {
+            engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
+            found: Vec::new(),
+            carries_payload: config.alert_payload,
+            carries_packet: config.alert_packet,
+        })
+    }
+
+    /// The engine.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Looks at a packet and at what it made known of its flow.
+    pub(super) fn packet(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet<'_>,
+        direction: Direction,
+        flow: &mut Flow<Attachment>,
+        events: &mut Vec<Event>,
+    ) {
+        let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
+        let mut counts = FlowFacts::of(flow, direction);
+        let Attachment { inspection, marks, .. } = &mut flow.attachment;
+        let inspection = inspection.as_deref_mut();
+        let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
+        let has_both = counts.packets.iter().all(|packets| *packets > 0);
+        let sight = Sight {
+            packet,
+            time: frame.time,
+            direction,
+            key,
+            flow_id,
+            is_established: match packet.transport {
+                Transport::Tcp(_) => state != FlowState::New,
+                _ => has_both,
+            },
+            app,
+            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
+            flow: counts,
+        };
+        self.found.clear();
+        let (sides, is_swapped) = match inspection {
+            Some(inspection) => inspection.sides(),
+            None => (None, false),
+        };
+        self.engine.packet(&sight, marks, sides.map(|sides| (sides, is_swapped)), &mut self.found);
+        if !self.found.is_empty() {
+            let inspection = flow.attachment.inspection.as_deref_mut();
+            self.tell(&sight, Some(frame.data), start, inspection, events);
+        }
+    }
+
+    /// Looks at what only the flow's end made known, with a packet that says nothing.
+    pub(super) fn ended(
+        &mut self,
+        flow: &mut Flow<Attachment>,
+        app: App,
+        mut sides: Box<Sides>,
+        is_swapped: bool,
+        events: &mut Vec<Event>,
+    ) {
+        let (key, start) = (flow.key(), flow.start());
+        let packet = Packet::of_nothing(&key);
+        let sight = Sight {
+            packet: &packet,
+            time: flow.end(),
+            direction: Direction::Forward,
+            key,
+            flow_id: flow.flow_id(),
+            is_established: true,
+            app,
+            is_opaque: true,
+            flow: FlowFacts::of(flow, Direction::Forward),
+        };
+        self.found.clear();
+        self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
+        if !self.found.is_empty() {
+            self.tell(&sight, None, start, None, events);
+        }
+    }
+
+    /// Makes events of what was found.
+    fn tell(
+        &mut self,
+        sight: &Sight<'_>,
+        frame: Option<&[u8]>,
+        start: Timestamp,
+        mut inspection: Option<&mut Inspection>,
+        events: &mut Vec<Event>,
+    ) {
+        // What does not wait comes first, so that what does is the end of the list.
+        self.found.sort_by_key(|found| found.is_of_stream);
+        let mut described = Vec::new();
+        let mut waiting_from = None;
+        for found in &self.found {
+            if found.is_of_stream && waiting_from.is_none() {
+                waiting_from = Some(events.len());
+            }
+            described.clear();
+            let mut name = None;
+            if let Some((transaction, direction)) = found.transaction {
+                name = describe(found.app, transaction, direction, inspection.as_deref(), events, &mut described);
+            }
+            let beside = Beside {
+                transaction: name.map(|name| (name, described.as_slice())),
+                flow_start: Some(start),
+                payload: self.carries_payload.then_some(sight.packet.payload),
+                packet: frame.filter(|_| self.carries_packet),
+            };
+            events.extend(alert::event(self.engine.rules(), found, sight, &beside));
+        }
+        if let (Some(from), Some(inspection), Transport::Tcp(tcp)) =
+            (waiting_from, inspection.as_deref_mut(), &sight.packet.transport)
+        {
+            inspection.hold(tcp, sight.packet.payload.len(), sight.direction, from, events);
+        }
+    }
+}
+
+/// Name and body of a transaction's event: one that was just told, or else what the dissector knows so far.
+fn describe(
+    app: App,
+    transaction: u64,
+    direction: Direction,
+    inspection: Option<&Inspection>,
+    events: &[Event],
+    out: &mut Vec<u8>,
+) -> Option<&'static str> {
+    let is_it = |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == app.event_name();
+    let told = events.iter().rev().find(is_it);
+    let told = told.or_else(|| inspection?.waiting_events().rev().find(is_it));
+    match told {
+        Some(event) => out.extend_from_slice(&event.body),
+        None => inspection?.describe(direction, transaction, out),
+    }
+    (!out.is_empty()).then(|| app.event_name())
+}

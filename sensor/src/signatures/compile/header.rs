@@ -1,0 +1,65 @@
+//! The protocol of a rule's header: which packets it means, and which applications.
+
+use crate::signatures::packet::suricata_apps;
+use weir_common::app::App;
+use weir_common::net::protocol;
+
+/// Which packets the header's protocol means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::signatures) struct Carrier {
+    /// IP version, when it matters.
+    pub(in crate::signatures) version: Option<u8>,
+    /// IP protocols; none: any.
+    pub(in crate::signatures) protocols: &'static [u8],
+    /// Of TCP, single packets (`Some(false)`, `tcp-pkt`) or the stream alone (`Some(true)`, `tcp-stream`).
+    pub(in crate::signatures) is_stream: Option<bool>,
+}
+
+/// The applications that a flow may be; none: any, known or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::signatures) struct Applications(Box<[App]>);
+
+impl Applications {
+    /// Whether a flow of this application is meant.
+    #[inline]
+    pub(in crate::signatures) fn has(&self, app: App) -> bool {
+        self.0.is_empty() || self.0.contains(&app)
+    }
+
+    /// The applications; none: any.
+    pub(in crate::signatures) fn iter(&self) -> impl Iterator<Item = App> {
+        self.0.iter().copied()
+    }
+
+    /// The applications of a name in a header, as Suricata names them.
+    pub(super) fn of(name: &str) -> Option<Applications> {
+        suricata_apps(name).map(|apps| Applications(apps.into_boxed_slice()))
+    }
+}
+
+const TCP: &[u8] = &[protocol::TCP];
+const UDP: &[u8] = &[protocol::UDP];
+const BOTH: &[u8] = &[protocol::TCP, protocol::UDP];
+
+/// What a protocol's name in a header means.
+pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
+    let carrier = |version, protocols, is_stream| Carrier { version, protocols, is_stream };
+    let plain = |version, protocols: &'static [u8]| (carrier(version, protocols, None), Applications::default());
+    Some(match name {
+        "ip" | "pkthdr" => plain(None, &[]),
+        "ipv4" | "ip4" => plain(Some(4), &[]),
+        "ipv6" | "ip6" => plain(Some(6), &[]),
+        "tcp" => plain(None, TCP),
+        "tcp-pkt" => (carrier(None, TCP, Some(false)), Applications::default()),
+        "tcp-stream" => (carrier(None, TCP, Some(true)), Applications::default()),
+        "udp" => plain(None, UDP),
+        "icmp" => plain(None, &[protocol::ICMP, protocol::ICMPV6]),
+        "icmpv4" => plain(None, &[protocol::ICMP]),
+        "icmpv6" => plain(None, &[protocol::ICMPV6]),
+        "sctp" => plain(None, &[protocol::SCTP]),
+        "igmp" => plain(None, &[2]),
+        "gre" => plain(None, &[47]),
+        "esp" => plain(None, &[50]),
+        name => (carrier(None, BOTH, None), Applications::of(name)?),
+    })
+}

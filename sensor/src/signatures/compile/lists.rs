@@ -1,0 +1,228 @@
+//! The lists of a rule being read: what is looked for where, and which list an option goes to.
+
+use super::legacy;
+use super::{List, PacketPart, Refused};
+use crate::dpi::buffers::Buffer;
+use crate::signatures::matches::{self, MatchList, Names, Transforms};
+use crate::signatures::packet::HeaderBuffer;
+use weir_common::rule::RuleOption;
+
+/// Most lists of one rule.
+const LISTS_MAX: usize = 64;
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Packet(usize),
+    Side(usize),
+}
+
+/// The lists so far.
+#[derive(Debug)]
+pub(super) struct Lists {
+    pub(super) packet: Vec<List<PacketPart>>,
+    pub(super) side: Vec<List<Buffer>>,
+    /// Where a content goes.
+    current: Place,
+    /// Where a modifier of the last content goes.
+    last: Place,
+    pub(super) names: Names,
+}
+
+impl Default for Lists {
+    fn default() -> Lists {
+        let payload = List::new(PacketPart::Payload);
+        let (current, last) = (Place::Packet(0), Place::Packet(0));
+        Lists { packet: vec![payload], side: Vec::new(), current, last, names: Names::default() }
+    }
+}
+
+impl<P> List<P> {
+    fn new(place: P) -> List<P> {
+        List { place, transforms: Transforms::default(), matches: MatchList::default() }
+    }
+}
+
+impl Lists {
+    /// Reads an option; none: it has nothing to do with lists.
+    pub(super) fn option(&mut self, option: &RuleOption) -> Option<Result<(), Refused>> {
+        let name = option.name.as_str();
+        if option.value.is_none() {
+            if let Some(buffer) = Buffer::of(name) {
+                return Some(self.sticky(buffer, option));
+            }
+            if let Some(header) = HeaderBuffer::of(name) {
+                self.packet.push(List::new(PacketPart::Header(header)));
+                self.go_to(Place::Packet(self.packet.len() - 1));
+                return Some(self.within_limit(option));
+            }
+        }
+        if let Some(buffer) = legacy::modifier(name) {
+            return Some(self.move_last(buffer, option));
+        }
+        match name {
+            "pkt_data" => {
+                self.go_to(Place::Packet(0));
+                Some(none(option))
+            }
+            "frame" => Some(self.frame(option)),
+            "uricontent" => {
+                let content = RuleOption { name: "content".into(), ..option.clone() };
+                self.last = self.legacy_list(Buffer::HttpUri);
+                self.put(self.last, &content)
+            }
+            "urilen" => {
+                let keyword = matches::urilen_buffer(option.value.as_deref().unwrap_or_default());
+                let place = self.legacy_list(Buffer::of(keyword)?);
+                self.put(place, option)
+            }
+            name if matches::is_modifier(name) => self.put(self.last, option),
+            "pcre" => {
+                let keyword = option.value.as_deref().and_then(matches::pcre_buffer);
+                let place = match keyword.and_then(Buffer::of) {
+                    Some(buffer) => self.legacy_list(buffer),
+                    None => self.current,
+                };
+                self.last = place;
+                self.put(place, option)
+            }
+            _ => match self.transform(option) {
+                Some(done) => Some(done),
+                None => {
+                    let done = self.put(self.current, option);
+                    if done.is_some() {
+                        self.last = self.current;
+                    }
+                    done
+                }
+            },
+        }
+    }
+
+    /// What the whole rule shows; takes out lists in which nothing is looked for.
+    pub(super) fn finish(&mut self, at: weir_common::rule::Place) -> Result<(), Refused> {
+        self.packet.retain(|list| !list.matches.is_empty());
+        if let Some(empty) = self.side.iter().find(|list| list.matches.is_empty()) {
+            let keyword = empty.place.keyword();
+            return Err((at, format!("`{keyword}` is named and nothing is looked for in it")));
+        }
+        let packet = self.packet.iter_mut().map(|list| (&list.transforms, &mut list.matches));
+        let side = self.side.iter_mut().map(|list| (&list.transforms, &mut list.matches));
+        packet.chain(side).try_for_each(|(transforms, matches)| {
+            matches.check_transforms(transforms)?;
+            matches.finish()
+        })
+    }
+
+    fn go_to(&mut self, place: Place) {
+        (self.current, self.last) = (place, place);
+    }
+
+    fn within_limit(&self, option: &RuleOption) -> Result<(), Refused> {
+        if self.packet.len() + self.side.len() > LISTS_MAX {
+            return Err((option.place, format!("a rule looks into more than {LISTS_MAX} places")));
+        }
+        Ok(())
+    }
+
+    /// The same buffer named again goes on in it, as long as nothing transforms it and it has but one value.
+    fn sticky(&mut self, buffer: Buffer, option: &RuleOption) -> Result<(), Refused> {
+        let goes_on = |list: &List<Buffer>| list.place == buffer && list.transforms.is_empty();
+        let at = match self.side.iter().position(goes_on).filter(|_| !buffer.is_multiple()) {
+            Some(at) => at,
+            None => self.begin(buffer),
+        };
+        if let Some(list) = self.side.get_mut(at) {
+            list.matches.resume();
+        }
+        self.go_to(Place::Side(at));
+        self.within_limit(option)
+    }
+
+    fn begin(&mut self, buffer: Buffer) -> usize {
+        self.side.push(List::new(buffer));
+        self.side.len() - 1
+    }
+
+    /// Where the older keywords put what they are about.
+    fn legacy_list(&mut self, buffer: Buffer) -> Place {
+        let found = self.side.iter().position(|list| list.place == buffer && list.transforms.is_empty());
+        Place::Side(found.unwrap_or_else(|| self.begin(buffer)))
+    }
+
+    /// `http_uri;` and the like: the content before it belongs in a buffer.
+    fn move_last(&mut self, buffer: Buffer, option: &RuleOption) -> Result<(), Refused> {
+        none(option)?;
+        let Some(content) = self.list(self.last).and_then(|(_, matches)| matches.take_last()) else {
+            return Err((option.place, format!("`{}` stands behind no content", option.name)));
+        };
+        let place = self.legacy_list(buffer);
+        if let Some((_, matches)) = self.list(place) {
+            matches.push(content);
+        }
+        self.last = place;
+        self.within_limit(option)
+    }
+
+    /// `frame:tls.pdu`: what an application's dissector tells of the stream's structure.
+    fn frame(&mut self, option: &RuleOption) -> Result<(), Refused> {
+        let value = String::from_utf8_lossy(option.value.as_deref().unwrap_or_default()).trim().to_owned();
+        match Buffer::of(&format!("frame:{value}")) {
+            Some(buffer) => self.sticky(buffer, option),
+            None => Err((option.place, format!("cannot run `frame:{value}`: not known to this engine"))),
+        }
+    }
+
+    /// A transform of the buffer that was named before it.
+    fn transform(&mut self, option: &RuleOption) -> Option<Result<(), Refused>> {
+        let at = match self.current {
+            Place::Side(at) => at,
+            Place::Packet(_) => {
+                let (transforms, matches) = self.list(self.current)?;
+                return match transforms.option(option)? {
+                    Ok(()) if !matches.is_empty() => {
+                        Some(Err((option.place, format!("`{}` stands behind what it changes", option.name))))
+                    }
+                    done => Some(done),
+                };
+            }
+        };
+        let list = self.side.get_mut(at)?;
+        let mut transforms = list.transforms.clone();
+        let done = transforms.option(option)?;
+        if list.matches.is_empty() {
+            list.transforms = transforms;
+        } else {
+            // What stood before it looks at the buffer as it is.
+            let buffer = list.place;
+            let at = self.begin(buffer);
+            self.side[at].transforms = transforms;
+            self.go_to(Place::Side(at));
+        }
+        Some(done)
+    }
+
+    fn put(&mut self, place: Place, option: &RuleOption) -> Option<Result<(), Refused>> {
+        let Lists { packet, side, names, .. } = self;
+        let matches = match place {
+            Place::Packet(at) => &mut packet.get_mut(at)?.matches,
+            Place::Side(at) => &mut side.get_mut(at)?.matches,
+        };
+        matches.option(option, names)
+    }
+
+    fn list(&mut self, place: Place) -> Option<(&mut Transforms, &mut MatchList)> {
+        match place {
+            Place::Packet(at) => self.packet.get_mut(at).map(|list| (&mut list.transforms, &mut list.matches)),
+            Place::Side(at) => self.side.get_mut(at).map(|list| (&mut list.transforms, &mut list.matches)),
+        }
+    }
+}
+
+/// A keyword without a value.
+pub(super) fn none(option: &RuleOption) -> Result<(), Refused> {
+    match option.value {
+        None => Ok(()),
+        Some(_) => Err((option.value_place, format!("`{}` takes no value", option.name))),
+    }
+}

@@ -1,0 +1,54 @@
+//! The `[signatures]` section.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Signatures in Suricata's rule language.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignaturesConfig {
+    /// Rule files, and directories of `*.rules`. Empty: no signatures.
+    pub rules: Vec<String>,
+    /// Address and port groups of the rules by name, as `HOME_NET = "[10.0.0.0/8]"`, beside Suricata's usual ones.
+    pub variables: BTreeMap<String, String>,
+    /// Thresholds and suppressions, in the form of Suricata's `threshold.config`. Empty: none.
+    pub thresholds: String,
+    /// Most bytes of each direction of a TCP flow that are searched; what lies beyond is only looked at by rules about
+    /// single packets (`tcp-pkt`), as with Suricata's `stream.reassembly.depth`. 0: no limit.
+    pub stream_depth_bytes: u64,
+    /// Put the payload in which an alert was found into its EVE event: `payload` (Base64) and `payload_printable`.
+    pub alert_payload: bool,
+    /// Put the packet at which an alert was raised into its EVE event: `packet` (Base64).
+    pub alert_packet: bool,
+    /// What searches for many patterns at once: `automatic` (libhs of vectorscan or Hyperscan where it is installed,
+    /// else `aho-corasick`), `vectorscan` or `aho-corasick`.
+    pub matcher: Matcher,
+}
+
+/// What searches for many patterns at once.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Matcher {
+    /// The fastest that is there.
+    #[default]
+    Automatic,
+    /// libhs.
+    Vectorscan,
+    /// The built-in one.
+    AhoCorasick,
+}
+
+impl Default for SignaturesConfig {
+    fn default() -> Self {
+        SignaturesConfig {
+            rules: Vec::new(),
+            variables: BTreeMap::new(),
+            thresholds: String::new(),
+            stream_depth_bytes: 1 << 20,
+            alert_payload: false,
+            alert_packet: false,
+            matcher: Matcher::default(),
+        }
+    }
+}

@@ -1,0 +1,623 @@
+//! A worker's signatures at work: which are asked about a packet, and what they answer.
+//!
+//! In: a packet with what is known of its flow, and the sides of transactions that it made known. Out: [`Found`]s in
+//! the order of evaluation. Everything a packet may ask for is collected first and then asked in that order, so that
+//! a rule that sets a mark comes before those that read it, whatever they look into.
+
+use super::compile::{Kind, List, PacketPart, Signature};
+use super::marks::{FlowMarks, Order, seam};
+use super::matches::{Scratch, View};
+use super::packet::{FlowFacts, PacketFacts, PacketTest};
+use super::patterns::PatternScratch;
+use super::rules::{Patterns, Rules, Traffic};
+use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
+use crate::decode::{Packet, Transport};
+use crate::dpi::buffers::{NO_TRANSACTION, Number, Side, Sides, Stage};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+use weir_common::app::App;
+use weir_common::net::{Address, Direction, FlowKey};
+use weir_common::rule::Action;
+use weir_common::rule::group::ordinal;
+use weir_common::time::Timestamp;
+
+/// Most alerts of one packet, as Suricata's `packet-alert-max`; further ones are counted.
+pub const PACKET_ALERTS_MAX: usize = 15;
+/// Most signatures evaluated for one packet; further ones are left out and counted.
+pub const PACKET_CANDIDATES_MAX: usize = 4096;
+/// One evaluation of so many is timed, and stands for all of them.
+const TIMED_OF: u64 = 16;
+
+/// A worker's signatures.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Arc<Rules>,
+    scratch: Work,
+    candidates: Vec<Candidate>,
+    shared: SharedBits,
+    windows: Windows,
+    costs: Vec<Cost>,
+    counters: EngineCounters,
+    state_counters: StateCounters,
+    /// Bytes of each direction of a TCP flow that are searched.
+    stream_depth: u64,
+    /// See [`Engine::without_limits`].
+    leaves_limits: bool,
+}
+
+/// What is used again for every packet.
+#[derive(Debug, Default)]
+struct Work {
+    matches: Scratch,
+    patterns: PatternScratch,
+    ids: Vec<u32>,
+    seam: Vec<u8>,
+    window: Vec<u8>,
+    changed: Vec<u8>,
+}
+
+/// What an engine did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EngineCounters {
+    /// Alerts told.
+    pub alerts: u64,
+    /// Signatures evaluated.
+    pub evaluated: u64,
+    /// Matches not told because their rule's threshold or a suppression says so.
+    pub suppressed: u64,
+    /// Alerts not told because a packet had [`PACKET_ALERTS_MAX`].
+    pub alerts_over_limit: u64,
+    /// Signatures not evaluated because a packet had [`PACKET_CANDIDATES_MAX`].
+    pub candidates_over_limit: u64,
+    /// Flows in which a `pass` rule ended the search.
+    pub passed_flows: u64,
+    /// Searches given up at a limit of steps, bytes or backtracking; each may have missed a match.
+    pub given_up: u64,
+}
+
+/// What a signature cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// How often it was evaluated.
+    pub checks: u64,
+    /// How often it matched.
+    pub matches: u64,
+    /// Time that its evaluations took, in nanoseconds, projected from those that were timed.
+    pub nanos: u64,
+}
+
+/// A packet and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The packet.
+    pub packet: &'a Packet<'a>,
+    /// When it was captured.
+    pub time: Timestamp,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Its flow's ends.
+    pub key: FlowKey,
+    /// Its flow's identifier.
+    pub flow_id: u64,
+    /// What of the flow was counted.
+    pub flow: FlowFacts,
+    /// Whether both ends have taken part; of TCP, that the handshake is over.
+    pub is_established: bool,
+    /// The flow's application, as far as it is known.
+    pub app: App,
+    /// The payload is ciphertext, in which nothing is looked for.
+    pub is_opaque: bool,
+}
+
+/// A signature matched, and its rule alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number.
+    pub signature: u32,
+    /// Who sent what matched.
+    pub direction: Direction,
+    /// The flow's application, as far as it is known; that of the transaction, where one matched.
+    pub app: App,
+    /// The transaction that matched, and its side in the dissector's view.
+    pub transaction: Option<(u64, Direction)>,
+    /// It was found in a stream, and counts once the other end has acknowledged it.
+    pub is_of_stream: bool,
+}
+
+/// A signature to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    signature: u32,
+    subject: Subject,
+}
+
+/// What a signature is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// The flow's ends and the packet's headers.
+    Packet,
+    /// The packet's payload and the stream that it ends.
+    Payload,
+    /// A side, by its place among the flow's.
+    Side(u16),
+}
+
+/// A packet's payload and what lies before it.
+#[derive(Clone, Copy)]
+struct Payload<'a> {
+    bytes: &'a [u8],
+    /// The tail of the stream and the payload; empty where nothing lies before.
+    window: &'a [u8],
+    is_from_start: bool,
+}
+
+impl Engine {
+    /// An engine for one worker.
+    pub fn new(rules: Arc<Rules>) -> Engine {
+        Engine {
+            costs: vec![Cost::default(); rules.len()],
+            rules,
+            scratch: Work::default(),
+            candidates: Vec::new(),
+            shared: SharedBits::default(),
+            windows: Windows::default(),
+            counters: EngineCounters::default(),
+            state_counters: StateCounters::default(),
+            stream_depth: u64::MAX,
+            leaves_limits: false,
+        }
+    }
+
+    /// Looks at so many bytes of each direction of a TCP flow; 0: at all.
+    pub fn with_stream_depth(self, bytes: u64) -> Engine {
+        Engine { stream_depth: if bytes == 0 { u64::MAX } else { bytes }, ..self }
+    }
+
+    /// Finds what matches, whatever thresholds and suppressions say: the caller asks for them
+    /// ([`Engine::may_alert`]).
+    pub fn without_limits(self) -> Engine {
+        Engine { leaves_limits: true, ..self }
+    }
+
+    /// Whether a match is told by its signature's thresholds and suppressions, which counts it in these windows.
+    pub fn may_alert(&self, windows: &mut Windows, signature: u32, matched: &Matched) -> bool {
+        let Some(signature) = self.rules.signatures.get(signature as usize) else { return false };
+        let rule = RuleId::new(signature.description.gid, signature.description.sid);
+        signature.limits.verdict(windows, rule, matched) != Verdict::NoAlert
+    }
+
+    /// Whether a match of this signature is one of the whole flow, and further ones say nothing new.
+    pub fn is_once_per_flow(&self, signature: u32) -> bool {
+        self.rules.signatures.get(signature as usize).is_some_and(|signature| signature.kind == Kind::Flow)
+    }
+
+    /// The rules at work.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> EngineCounters {
+        let given_up = self.scratch.matches.given_up;
+        let given_up = given_up.steps + given_up.bytes + given_up.expressions;
+        EngineCounters { given_up, ..self.counters }
+    }
+
+    /// What each signature cost so far, by number.
+    pub fn costs(&self) -> &[Cost] {
+        &self.costs
+    }
+
+    /// Looks at a packet, and at what it made known of its flow's transactions.
+    pub fn packet(
+        &mut self,
+        sight: &Sight<'_>,
+        marks: &mut Option<Box<FlowMarks>>,
+        mut sides: Option<(&mut Sides, bool)>,
+        found: &mut Vec<Found>,
+    ) {
+        if self.rules.is_empty() || marks.as_ref().is_some_and(|marks| marks.is_passed) {
+            return;
+        }
+        self.candidates.clear();
+        let rules = Arc::clone(&self.rules);
+        let traffic = Traffic::of(sight.packet.ip.protocol);
+        let known = marks.get_or_insert_default();
+        if known.known.learn(sight) {
+            self.ask_flows(&rules, sight);
+        }
+        let packets = rules.packets[traffic as usize].iter();
+        self.candidates.extend(packets.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
+        let mut order = Order::Apart;
+        if has_payload {
+            if let Transport::Tcp(tcp) = &sight.packet.transport {
+                order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
+            }
+            self.ask_payload(&rules, traffic, sight, known, order);
+        }
+        if let Some((sides, _)) = sides.as_mut().filter(|(sides, _)| sides.is_fresh) {
+            self.ask_sides(&rules, sides);
+        }
+        if !self.candidates.is_empty() {
+            self.answer(&rules, sight, known, order, sides.as_mut(), found);
+        }
+        if let (true, Transport::Tcp(tcp)) = (has_payload, &sight.packet.transport) {
+            known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
+        }
+        if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
+            sides.tidy();
+        }
+    }
+
+    /// Signatures about the flow's ends, since something new is known of it.
+    fn ask_flows(&mut self, rules: &Rules, sight: &Sight<'_>) {
+        let ids = &mut self.scratch.ids;
+        ids.clear();
+        rules.flows.candidates([sight.packet.ip.source, sight.packet.ip.destination], ids);
+        let candidate = |signature| Candidate { signature, subject: Subject::Packet };
+        self.candidates.extend(ids.drain(..).map(candidate));
+    }
+
+    /// Signatures whose pattern is in the payload, or where it meets what lies before it.
+    fn ask_payload(&mut self, rules: &Rules, traffic: Traffic, sight: &Sight<'_>, known: &FlowMarks, order: Order) {
+        let patterns = &rules.payloads[traffic as usize][sight.direction.index()];
+        let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
+        ids.clear();
+        patterns.set.scan(sight.packet.payload, scratch, ids);
+        let stream = &known.streams[sight.direction.index()];
+        if let Order::Next(again) = order
+            && !stream.tail().is_empty()
+        {
+            let fresh = sight.packet.payload.get(again..).unwrap_or_default();
+            patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
+            self.candidates.extend(
+                stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }),
+            );
+        }
+        self.owners(patterns, Subject::Payload);
+    }
+
+    /// Signatures whose pattern is in what became known of transactions.
+    fn ask_sides(&mut self, rules: &Rules, sides: &mut Sides) {
+        for (place, side) in sides.iter_mut().enumerate() {
+            let subject = Subject::Side(place as u16);
+            for event in side.anomalies().get(side.looked.anomalies..).unwrap_or_default() {
+                let owners = rules.anomalies.get(event.to_ascii_lowercase().as_str());
+                let owners = owners.into_iter().flatten();
+                self.candidates.extend(owners.map(|signature| Candidate { signature: *signature, subject }));
+            }
+            side.looked.anomalies = side.anomalies().len();
+            if side.stage <= side.looked.stage {
+                continue;
+            }
+            let begun = self.candidates.len();
+            if side.looked.stage == Stage::Begun {
+                for app in [side.app, App::Unknown] {
+                    let all = rules.sides.get(&app).into_iter().flatten();
+                    self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+                }
+            }
+            let mut seen = None;
+            for (buffer, bytes) in side.values().skip(side.looked.values) {
+                if seen != Some(buffer) {
+                    let all = rules.with_buffer[buffer as usize].iter();
+                    self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+                    seen = Some(buffer);
+                }
+                for set in &rules.buffers[buffer as usize] {
+                    let Work { matches, patterns, ids, changed, .. } = &mut self.scratch;
+                    ids.clear();
+                    let changed = set.transforms.apply(bytes, changed, matches);
+                    set.patterns.set.scan(changed.bytes, patterns, ids);
+                    self.owners(&set.patterns, subject);
+                }
+            }
+            side.looked.values = side.values().count();
+            let fresh = self.candidates.drain(begun..).map(|candidate| candidate.signature);
+            let looked = &mut side.looked;
+            looked.candidates.extend(fresh);
+            looked.candidates.sort_unstable();
+            looked.candidates.dedup();
+            let stage = side.stage;
+            let due = |signature: &mut u32| {
+                rules.signatures.get(*signature as usize).is_some_and(|signature| signature.stage <= stage)
+            };
+            let due = looked.candidates.extract_if(.., due);
+            self.candidates.extend(due.map(|signature| Candidate { signature, subject }));
+            looked.stage = stage;
+        }
+    }
+
+    /// The signatures of the patterns that were found, and those that have none.
+    fn owners(&mut self, patterns: &Patterns, subject: Subject) {
+        let found = self.scratch.ids.iter().filter_map(|id| patterns.owners.get(*id as usize)).flatten();
+        let all = patterns.always.iter().chain(found);
+        self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+    }
+
+    /// Asks the candidates, in their order.
+    fn answer(
+        &mut self,
+        rules: &Rules,
+        sight: &Sight<'_>,
+        marks: &mut FlowMarks,
+        order: Order,
+        mut sides: Option<&mut (&mut Sides, bool)>,
+        found: &mut Vec<Found>,
+    ) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.sort_unstable();
+        candidates.dedup();
+        let surplus = candidates.len().saturating_sub(PACKET_CANDIDATES_MAX);
+        self.counters.candidates_over_limit += surplus as u64;
+        candidates.truncate(PACKET_CANDIDATES_MAX);
+        let mut window = std::mem::take(&mut self.scratch.window);
+        let mut is_window_made = false;
+        let told = found.len();
+        for candidate in &candidates {
+            let Some(signature) = rules.signatures.get(candidate.signature as usize) else { continue };
+            let side = match (candidate.subject, &mut sides) {
+                (Subject::Side(place), Some((sides, is_swapped))) => {
+                    sides.iter_mut().nth(usize::from(place)).map(|side| (side, *is_swapped))
+                }
+                _ => None,
+            };
+            let about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
+            if !about.meets(signature) {
+                continue;
+            }
+            let ends = StateEnds { source: about.source, destination: about.destination, time: sight.time };
+            if !signature.state.passes(Some(&marks.bits), None, &self.shared, &ends) {
+                continue;
+            }
+            let stream = &marks.streams[sight.direction.index()];
+            if !is_window_made && candidate.subject == Subject::Payload {
+                is_window_made = true;
+                window.clear();
+                if let Order::Next(again) = order {
+                    window.extend_from_slice(stream.tail());
+                    window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
+                }
+            }
+            let payload = Payload {
+                bytes: sight.packet.payload,
+                window: if stream.tail().is_empty() { &[] } else { &window },
+                is_from_start: stream.is_whole(),
+            };
+            let cost = self.costs.get_mut(candidate.signature as usize);
+            let is_timed = self.counters.evaluated % TIMED_OF == 0;
+            self.counters.evaluated += 1;
+            let begun = is_timed.then(Instant::now);
+            let is_match = self.scratch.holds(signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
+            if let Some(cost) = cost {
+                cost.checks += 1;
+                cost.matches += u64::from(is_match);
+                if let Some(begun) = begun {
+                    cost.nanos += begun.elapsed().as_nanos() as u64 * TIMED_OF;
+                }
+            }
+            if !is_match {
+                if signature.kind == Kind::Payload && sight.packet.ip.protocol == weir_common::net::protocol::TCP {
+                    marks.streams[sight.direction.index()].wait(candidate.signature);
+                }
+                continue;
+            }
+            if candidate.subject == Subject::Payload {
+                marks.streams[sight.direction.index()].matched(candidate.signature);
+            }
+            if let Some((side, _)) = side {
+                if side.looked.matched.contains(&candidate.signature) {
+                    continue;
+                }
+                side.looked.matched.push(candidate.signature);
+            }
+            if signature.kind == Kind::Flow {
+                let once = (candidate.signature, sight.direction);
+                if marks.once.contains(&once) {
+                    continue;
+                }
+                marks.once.push(once);
+            }
+            let state_counters = &mut self.state_counters;
+            signature.state.apply(Some(&mut marks.bits), None, &mut self.shared, &ends, state_counters);
+            let verdict = match self.leaves_limits {
+                true => Verdict::Alert,
+                false => about.verdict(signature, &mut self.windows),
+            };
+            if signature.description.action == Action::Pass {
+                marks.is_passed = true;
+                self.counters.passed_flows += 1;
+                break;
+            }
+            if signature.state.is_silent {
+                continue;
+            }
+            if verdict == Verdict::NoAlert {
+                self.counters.suppressed += 1;
+                continue;
+            }
+            if found.len() - told >= PACKET_ALERTS_MAX {
+                self.counters.alerts_over_limit += 1;
+                continue;
+            }
+            self.counters.alerts += 1;
+            marks.has_alerted = true;
+            found.push(about.found(candidate.signature, signature));
+        }
+        self.scratch.window = window;
+        self.candidates = candidates;
+    }
+}
+
+/// Whom a candidate is about.
+struct About<'a> {
+    sight: &'a Sight<'a>,
+    direction: Direction,
+    app: App,
+    source: Address,
+    destination: Address,
+    ports: [u16; 2],
+    side: Option<(u64, Direction)>,
+}
+
+impl<'a> About<'a> {
+    fn of(sight: &'a Sight<'a>, side: Option<(&Side, bool)>) -> About<'a> {
+        let key = &sight.key;
+        let (direction, app, side) = match side {
+            Some((side, is_swapped)) => {
+                let direction = if is_swapped { side.direction.flip() } else { side.direction };
+                (direction, side.app, Some((side.transaction, side.direction)))
+            }
+            None => (sight.direction, sight.app, None),
+        };
+        let initiator = (key.initiator, key.initiator_port);
+        let responder = (key.responder, key.responder_port);
+        let ((source, source_port), (destination, destination_port)) = match direction {
+            Direction::Forward => (initiator, responder),
+            Direction::Reverse => (responder, initiator),
+        };
+        About { sight, direction, app, source, destination, ports: [source_port, destination_port], side }
+    }
+
+    /// Whether the header and `flow` of a signature mean it.
+    fn meets(&self, signature: &Signature) -> bool {
+        let flow = &signature.flow;
+        let carrier = &signature.carrier;
+        let version = if self.source.is_v4() { 4 } else { 6 };
+        if !signature.applications.has(self.app)
+            || flow.direction.is_some_and(|direction| direction != self.direction)
+            || flow.established.is_some_and(|established| established != self.sight.is_established)
+            || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
+            || carrier.version.is_some_and(|want| want != version)
+            || !(carrier.protocols.is_empty() || carrier.protocols.contains(&self.sight.key.protocol))
+        {
+            return false;
+        }
+        let lies = |[source, destination]: [&Address; 2], [source_port, destination_port]: [u16; 2]| {
+            let (here, there) = (&signature.source, &signature.destination);
+            here.ports.contains(source_port)
+                && there.ports.contains(destination_port)
+                && (here.addresses.is_all() || here.addresses.contains(ordinal(*source)))
+                && (there.addresses.is_all() || there.addresses.contains(ordinal(*destination)))
+        };
+        let [source_port, destination_port] = self.ports;
+        lies([&self.source, &self.destination], [source_port, destination_port])
+            || signature.is_bidirectional
+                && lies([&self.destination, &self.source], [destination_port, source_port])
+    }
+
+    /// Counts a match and says whether it is told.
+    fn verdict(&self, signature: &Signature, windows: &mut Windows) -> Verdict {
+        if signature.limits.is_none() {
+            return Verdict::Alert;
+        }
+        let matched = Matched {
+            source: self.source,
+            destination: self.destination,
+            ports: self.ports,
+            flow_id: Some(self.sight.flow_id),
+            time: self.sight.time,
+        };
+        let rule = RuleId::new(signature.description.gid, signature.description.sid);
+        signature.limits.verdict(windows, rule, &matched)
+    }
+
+    fn found(&self, number: u32, signature: &Signature) -> Found {
+        let is_of_packet = signature.kind == Kind::Packet
+            || signature.kind == Kind::Flow
+            || signature.is_of_packets();
+        Found {
+            signature: number,
+            direction: self.direction,
+            app: self.app,
+            transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
+            is_of_stream: !is_of_packet,
+        }
+    }
+}
+
+impl Work {
+    /// Whether everything that a signature looks for is there; its header and marks were looked at.
+    fn holds(
+        &mut self,
+        signature: &Signature,
+        sight: &Sight<'_>,
+        side: Option<&Side>,
+        payload: &Payload<'_>,
+    ) -> bool {
+        let facts = PacketFacts {
+            packet: sight.packet,
+            flow: Some(&sight.flow),
+            decode_events: &[],
+            stream_events: &[],
+        };
+        if !signature.packet.iter().all(|test| test.holds(&facts)) {
+            return false;
+        }
+        self.matches.begin();
+        if let Some(side) = side {
+            let is_odd = signature.anomalies.iter().all(|anomaly| {
+                anomaly.is_of(side.app)
+                    && side.anomalies().iter().any(|event| event.eq_ignore_ascii_case(anomaly.name()))
+            });
+            let has_number = |(number, test): &(Number, super::packet::UintTest)| {
+                side.numbers_of(*number).any(|value| test.has(value))
+            };
+            if !is_odd
+                || !signature.numbers.iter().all(has_number)
+                || !signature.app.iter().all(|test| test.holds(side))
+                || !signature.lists.iter().all(|list| self.holds_side(list, side))
+            {
+                return false;
+            }
+        }
+        signature.payload.iter().all(|list| match list.place {
+            PacketPart::Payload => self.holds_payload(signature, list, payload),
+            PacketPart::Header(header) => {
+                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(list, bytes, true))
+            }
+        })
+    }
+
+    /// Whether one of the buffer's values has what a list looks for; without any, whether it may be absent.
+    fn holds_side(&mut self, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
+        let mut has_any = false;
+        for bytes in side.values_of(list.place) {
+            has_any = true;
+            if self.holds_bytes(list, bytes, !side.is_cut) {
+                return true;
+            }
+        }
+        !has_any && list.matches.holds_when_absent()
+    }
+
+    fn holds_payload(&mut self, signature: &Signature, list: &List<PacketPart>, payload: &Payload<'_>) -> bool {
+        let is_of_stream = !signature.is_of_packets();
+        if signature.carrier.is_stream != Some(true) && self.holds_bytes(list, payload.bytes, true) {
+            return true;
+        }
+        is_of_stream
+            && !payload.window.is_empty()
+            && (payload.is_from_start || !list.matches.is_anchored())
+            && self.holds_bytes(list, payload.window, false)
+    }
+
+    fn holds_bytes<P>(&mut self, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
+        let Work { matches, changed, .. } = self;
+        let changed = list.transforms.apply(bytes, changed, matches);
+        let view = View { is_complete, has_failed: changed.has_failed, ..View::of(changed.bytes) };
+        list.matches.matches(&view, matches)
+    }
+}
+
+impl Signature {
+    /// Whether it is about single packets, not about the stream they make up.
+    fn is_of_packets(&self) -> bool {
+        self.carrier.is_stream == Some(false)
+            || self.flow.stream == Some(false)
+            || self.packet.iter().any(PacketTest::is_of_packet)
+            || self.payload.iter().any(|list| list.place != PacketPart::Payload)
+    }
+}

@@ -1,0 +1,170 @@
+//! What signatures remember of a flow, and the tail of its streams.
+//!
+//! In: a flow's packets. Out: what of a TCP stream lies before the packet at hand, so that a content which spans
+//! packets is found. Nothing is kept of a flow before a rule needs it.
+//!
+//! A segment that is not the next in order is looked at alone: what spans a hole, or segments that came in the wrong
+//! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
+
+use super::state::FlowState;
+use crate::decode::Tcp;
+use weir_common::net::Direction;
+use weir_common::record::tcp_flags;
+
+/// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
+pub(super) const TAIL_BYTES: usize = 4096;
+/// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
+/// oldest is given up.
+const WAITING_MAX: usize = 16;
+
+/// What signatures remember of a flow.
+#[derive(Debug, Default)]
+pub struct FlowMarks {
+    pub(super) bits: FlowState,
+    pub(super) streams: [StreamTail; 2],
+    /// Signatures that every packet would match again, by direction.
+    pub(super) once: Vec<(u32, Direction)>,
+    /// A `pass` rule has matched: nothing more is looked for.
+    pub(super) is_passed: bool,
+    /// What was known of the flow when its headers were looked at.
+    pub(super) known: Known,
+    /// An alert was told of it.
+    pub(super) has_alerted: bool,
+}
+
+/// What was known of a flow when signatures about headers were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) seen: [bool; 2],
+    pub(super) is_established: bool,
+    pub(super) app: weir_common::app::App,
+}
+
+/// The end of one direction's stream so far.
+#[derive(Debug, Default)]
+pub(super) struct StreamTail {
+    is_started: bool,
+    /// Sequence number of the next byte.
+    next: u32,
+    /// Bytes that were looked at.
+    pub(super) looked: u64,
+    /// The last of them.
+    bytes: Vec<u8>,
+    /// Signatures whose pattern was found, and where: bytes of the stream looked at until then.
+    waiting: Vec<(u32, u64)>,
+}
+
+/// A segment's place in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It goes on behind the tail; so many of its first bytes are not new.
+    Next(usize),
+    /// Nothing in it is new.
+    Again,
+    /// It does not touch what was seen.
+    Apart,
+}
+
+impl StreamTail {
+    /// Where a segment stands.
+    pub(super) fn order(&self, tcp: &Tcp, payload: &[u8]) -> Order {
+        let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & tcp_flags::SYN != 0));
+        if !self.is_started {
+            return Order::Apart;
+        }
+        // How far the segment begins before what comes next (RFC 9293 section 3.4).
+        let behind = self.next.wrapping_sub(sequence).cast_signed();
+        match usize::try_from(behind) {
+            Ok(behind) if behind < payload.len() => Order::Next(behind),
+            Ok(_) => Order::Again,
+            Err(_) => Order::Apart,
+        }
+    }
+
+    /// The bytes before the segment at hand.
+    pub(super) fn tail(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the tail begins where the stream does.
+    pub(super) fn is_whole(&self) -> bool {
+        self.looked == self.bytes.len() as u64
+    }
+
+    /// Takes up a segment that was looked at.
+    pub(super) fn push(&mut self, tcp: &Tcp, payload: &[u8], order: Order) {
+        let new = match order {
+            Order::Again => return,
+            Order::Next(known) => payload.get(known..).unwrap_or_default(),
+            Order::Apart => {
+                // What lies in between may still come; it is looked at alone then.
+                let is_behind = self.is_started && self.next.wrapping_sub(tcp.sequence).cast_signed() > 0;
+                if is_behind {
+                    return;
+                }
+                self.bytes.clear();
+                self.waiting.clear();
+                payload
+            }
+        };
+        self.is_started = true;
+        let syn = u32::from(tcp.flags & tcp_flags::SYN != 0);
+        self.next = tcp.sequence.wrapping_add(syn).wrapping_add(payload.len() as u32);
+        self.looked = self.looked.saturating_add(new.len() as u64);
+        match new.len().checked_sub(TAIL_BYTES) {
+            Some(from) => {
+                self.bytes.clear();
+                self.bytes.extend_from_slice(new.get(from..).unwrap_or_default());
+            }
+            None => {
+                let surplus = (self.bytes.len() + new.len()).saturating_sub(TAIL_BYTES);
+                self.bytes.drain(..surplus.min(self.bytes.len()));
+                self.bytes.extend_from_slice(new);
+            }
+        }
+        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
+        self.waiting.retain(|(_, at)| *at >= oldest);
+    }
+
+    /// The pattern of a signature was found, and not all that it asks for.
+    pub(super) fn wait(&mut self, signature: u32) {
+        if self.waiting.iter().any(|(waiting, _)| *waiting == signature) {
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.waiting.remove(0);
+        }
+        self.waiting.push((signature, self.looked));
+    }
+
+    /// A signature that has matched waits no longer.
+    pub(super) fn matched(&mut self, signature: u32) {
+        self.waiting.retain(|(waiting, _)| *waiting != signature);
+    }
+
+    /// Signatures that wait for more.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().map(|(signature, _)| *signature)
+    }
+}
+
+/// The place where the tail and a segment meet, in which a pattern of `longest` bytes can begin before and end
+/// behind; `out` is used to put it together.
+pub(super) fn seam<'o>(tail: &[u8], payload: &[u8], longest: usize, out: &'o mut Vec<u8>) -> &'o [u8] {
+    let reach = longest.saturating_sub(1);
+    out.clear();
+    out.extend_from_slice(tail.get(tail.len().saturating_sub(reach)..).unwrap_or_default());
+    out.extend_from_slice(payload.get(..reach).unwrap_or(payload));
+    out
+}
+
+impl Known {
+    /// Takes up what a packet shows; whether any of it is news.
+    pub(super) fn learn(&mut self, sight: &super::Sight<'_>) -> bool {
+        let mut now = *self;
+        now.seen[sight.direction.index()] = true;
+        now.is_established |= sight.is_established;
+        now.app = sight.app;
+        std::mem::replace(self, now) != now
+    }
+}

@@ -1,0 +1,358 @@
+//! Compiled rules, grouped by what they have to be asked about.
+//!
+//! In: [`Rule`]s. Out: signatures in the order in which they are evaluated, and for each kind of question the
+//! pattern sets that say which of them are worth asking. Workers share it; nothing here changes after it is built.
+//!
+//! Signatures are numbered in Suricata's order of evaluation: by action (`pass` first), then so that those that set
+//! a mark come before those that read it, then by priority. Candidates sorted by number are in that order.
+
+use super::addresses::AddressIndex;
+use super::compile::{Kind, PacketPart, Signature, compile};
+use super::matches::Transforms;
+use super::patterns::{Choice, PatternSet, PatternSetBuilder};
+use super::state::{Census, Names, ThresholdFile};
+use crate::dpi::buffers::{Buffer, Wanted};
+use std::collections::HashMap;
+use std::sync::Arc;
+use weir_common::app::App;
+use weir_common::net::{Direction, protocol};
+use weir_common::rule::{Action, AddressSet, Description, PortSet, Problem, Rule, Variables};
+
+/// Compiled rules.
+#[derive(Debug)]
+pub struct Rules {
+    pub(super) signatures: Vec<Signature>,
+    /// Signatures that ask for nothing but ends and flow.
+    pub(super) flows: AddressIndex,
+    /// Signatures about every packet, by what carries it.
+    pub(super) packets: [Vec<u32>; Traffic::COUNT],
+    /// Signatures about payloads, by what carries them and who sends.
+    pub(super) payloads: [[Patterns; 2]; Traffic::COUNT],
+    /// Those of them that are about single packets: the others need not be looked for beyond a stream's depth.
+    pub(super) packet_payloads: [Patterns; 2],
+    /// Signatures about transactions, by the buffer of their fast pattern.
+    pub(super) buffers: Vec<Vec<BufferPatterns>>,
+    /// Signatures about transactions without one, by a buffer that must be there.
+    pub(super) with_buffer: Vec<Vec<u32>>,
+    /// The others, by application; of any application under [`App::Unknown`].
+    pub(super) sides: HashMap<App, Vec<u32>>,
+    /// Signatures about what is odd, by event.
+    pub(super) anomalies: HashMap<Box<str>, Vec<u32>>,
+    pub(super) wanted: Arc<Wanted>,
+}
+
+/// What carries a payload, as far as signatures are grouped by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Traffic {
+    Tcp,
+    Udp,
+    Other,
+}
+
+impl Traffic {
+    pub(super) const COUNT: usize = 3;
+
+    #[inline]
+    pub(super) fn of(protocol: u8) -> Traffic {
+        match protocol {
+            protocol::TCP => Traffic::Tcp,
+            protocol::UDP => Traffic::Udp,
+            _ => Traffic::Other,
+        }
+    }
+}
+
+/// Patterns, and the signatures that have them.
+#[derive(Debug)]
+pub(super) struct Patterns {
+    pub(super) set: PatternSet,
+    /// By pattern.
+    pub(super) owners: Vec<Vec<u32>>,
+    /// Signatures without a pattern.
+    pub(super) always: Vec<u32>,
+}
+
+/// The patterns of a buffer, changed in one way.
+#[derive(Debug)]
+pub(super) struct BufferPatterns {
+    pub(super) transforms: Transforms,
+    pub(super) patterns: Patterns,
+}
+
+#[derive(Debug, Default)]
+struct PatternsBuilder {
+    set: PatternSetBuilder,
+    owners: Vec<Vec<u32>>,
+    always: Vec<u32>,
+}
+
+impl PatternsBuilder {
+    fn new(choice: Choice) -> PatternsBuilder {
+        PatternsBuilder { set: PatternSetBuilder::new(choice), owners: Vec::new(), always: Vec::new() }
+    }
+
+    fn add(&mut self, signature: u32, bytes: &[u8], is_nocase: bool) {
+        let id = self.set.add(bytes, is_nocase) as usize;
+        if self.owners.len() <= id {
+            self.owners.resize_with(id + 1, Vec::new);
+        }
+        if let Some(owners) = self.owners.get_mut(id) {
+            owners.push(signature);
+        }
+    }
+
+    fn build(self) -> Patterns {
+        Patterns { set: self.set.build(), owners: self.owners, always: self.always }
+    }
+}
+
+/// What building came to.
+#[derive(Debug)]
+pub struct Built {
+    /// The rules that can be run.
+    pub rules: Rules,
+    /// Those that cannot, and why.
+    pub problems: Vec<Problem>,
+    /// What is odd about rules that can.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where a signature's packets must lie: what narrows a search before anything is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'e> {
+    /// Addresses of the two ends.
+    pub addresses: [&'e AddressSet; 2],
+    /// Ports of the two ends.
+    pub ports: [&'e PortSet; 2],
+    /// IP protocols; empty: any.
+    pub protocols: &'static [u8],
+}
+
+/// Names that outlive the rules: marks of flows and hosts go on when rules are loaded anew.
+#[derive(Debug, Default)]
+pub struct RuleNames(Names);
+
+/// A file of thresholds and suppressions, in the form of Suricata's `threshold.config`.
+#[derive(Debug, Default)]
+pub struct Thresholds(ThresholdFile);
+
+impl Thresholds {
+    /// Reads a file, and says what of it is wrong.
+    pub fn read(name: &str, text: &[u8], variables: &Variables) -> (Thresholds, Vec<Problem>) {
+        let (file, problems) = ThresholdFile::read(name, text, variables);
+        (Thresholds(file), problems)
+    }
+}
+
+impl Rules {
+    /// Compiles rules.
+    pub fn build(rules: Vec<Rule>, names: &mut RuleNames, thresholds: &Thresholds, choice: Choice) -> Built {
+        let (mut signatures, mut problems) = (Vec::with_capacity(rules.len()), Vec::new());
+        let mut census = Census::default();
+        for rule in rules {
+            let (file, place) = (Arc::clone(&rule.file), rule.place);
+            match compile(rule, &mut names.0, &thresholds.0) {
+                Ok(signature) => {
+                    census.add(&file, place, &signature.state.uses);
+                    signatures.push(signature);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        signatures.sort_by_cached_key(|signature| {
+            let order = signature.state.uses.order().map(std::cmp::Reverse);
+            (action_order(signature.description.action), order, signature.description.severity)
+        });
+        let warnings = census.warnings(&names.0);
+        Built { rules: Rules::group(signatures, choice), problems, warnings }
+    }
+
+    /// No rules.
+    pub fn none() -> Rules {
+        Rules::group(Vec::new(), Choice::default())
+    }
+
+    fn group(signatures: Vec<Signature>, choice: Choice) -> Rules {
+        let mut groups = Groups::new(choice);
+        let mut wanted = Wanted::default();
+        for (number, signature) in signatures.iter().enumerate() {
+            signature.wants(&mut wanted);
+            groups.add(number as u32, signature);
+        }
+        let Groups { flows, packets, payloads, packet_payloads, buffers, with_buffer, sides, anomalies, .. } = groups;
+        let build = |(transforms, patterns): (Transforms, PatternsBuilder)| BufferPatterns {
+            transforms,
+            patterns: patterns.build(),
+        };
+        Rules {
+            signatures,
+            flows,
+            packets,
+            payloads: payloads.map(|both| both.map(PatternsBuilder::build)),
+            packet_payloads: packet_payloads.map(PatternsBuilder::build),
+            buffers: buffers.into_iter().map(|sets| sets.into_iter().map(build).collect()).collect(),
+            with_buffer,
+            sides,
+            anomalies,
+            wanted: Arc::new(wanted),
+        }
+    }
+
+    /// How many signatures there are.
+    pub fn len(&self) -> usize {
+        self.signatures.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.signatures.is_empty()
+    }
+
+    /// Which parts of transactions they look into.
+    pub fn wanted(&self) -> Arc<Wanted> {
+        Arc::clone(&self.wanted)
+    }
+
+    /// What a signature says about itself.
+    pub fn description(&self, signature: u32) -> Option<&Description> {
+        self.signatures.get(signature as usize).map(|signature| &signature.description)
+    }
+
+    /// Where each signature's packets must lie.
+    pub fn bounds(&self) -> impl Iterator<Item = Bounds<'_>> {
+        self.signatures.iter().map(|signature| Bounds {
+            addresses: [&signature.source.addresses, &signature.destination.addresses],
+            ports: [&signature.source.ports, &signature.destination.ports],
+            protocols: signature.carrier.protocols,
+        })
+    }
+}
+
+/// Suricata's `action-order`.
+fn action_order(action: Action) -> u8 {
+    match action {
+        Action::Pass => 0,
+        Action::Drop => 1,
+        Action::Reject => 2,
+        Action::Alert => 3,
+        Action::Config => 4,
+    }
+}
+
+struct Groups {
+    choice: Choice,
+    flows: AddressIndex,
+    packets: [Vec<u32>; Traffic::COUNT],
+    payloads: [[PatternsBuilder; 2]; Traffic::COUNT],
+    packet_payloads: [PatternsBuilder; 2],
+    buffers: Vec<Vec<(Transforms, PatternsBuilder)>>,
+    with_buffer: Vec<Vec<u32>>,
+    sides: HashMap<App, Vec<u32>>,
+    anomalies: HashMap<Box<str>, Vec<u32>>,
+}
+
+impl Groups {
+    fn new(choice: Choice) -> Groups {
+        let patterns = || PatternsBuilder::new(choice);
+        Groups {
+            choice,
+            flows: AddressIndex::default(),
+            packets: Default::default(),
+            payloads: std::array::from_fn(|_| [patterns(), patterns()]),
+            packet_payloads: [patterns(), patterns()],
+            buffers: (0..Buffer::COUNT).map(|_| Vec::new()).collect(),
+            with_buffer: vec![Vec::new(); Buffer::COUNT],
+            sides: HashMap::new(),
+            anomalies: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, number: u32, signature: &Signature) {
+        match signature.kind {
+            Kind::Flow => {
+                self.flows.add(number, [&signature.source.addresses, &signature.destination.addresses]);
+            }
+            Kind::Packet => {
+                for traffic in traffic_of(signature) {
+                    self.packets[traffic as usize].push(number);
+                }
+            }
+            Kind::Payload => self.add_payload(number, signature),
+            Kind::Side => self.add_side(number, signature),
+            Kind::Anomaly => {
+                for anomaly in &signature.anomalies {
+                    self.anomalies.entry(anomaly.name().into()).or_default().push(number);
+                }
+            }
+        }
+    }
+
+    fn add_payload(&mut self, number: u32, signature: &Signature) {
+        let lists = signature.payload.iter();
+        let plain = lists.filter(|list| list.place == PacketPart::Payload && list.transforms.is_empty());
+        let best = plain.filter_map(|list| list.matches.fast_pattern()).max_by_key(|pattern| {
+            (pattern.is_explicit, pattern.strength)
+        });
+        for direction in directions_of(signature) {
+            for traffic in traffic_of(signature) {
+                let patterns = &mut self.payloads[traffic as usize][direction.index()];
+                match &best {
+                    Some(pattern) => patterns.add(number, pattern.bytes, pattern.is_nocase),
+                    None => patterns.always.push(number),
+                }
+            }
+            let is_of_packets = signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
+            if is_of_packets && traffic_of(signature).any(|traffic| traffic == Traffic::Tcp) {
+                let patterns = &mut self.packet_payloads[direction.index()];
+                match &best {
+                    Some(pattern) => patterns.add(number, pattern.bytes, pattern.is_nocase),
+                    None => patterns.always.push(number),
+                }
+            }
+        }
+    }
+
+    fn add_side(&mut self, number: u32, signature: &Signature) {
+        let sure = signature.lists.iter().filter(|list| !list.matches.holds_when_absent());
+        let lists = sure.filter_map(|list| Some((list, list.matches.fast_pattern()?)));
+        let best = lists.max_by_key(|(_, pattern)| (pattern.is_explicit, pattern.strength));
+        if let Some((list, pattern)) = best {
+            let choice = self.choice;
+            let sets = &mut self.buffers[list.place as usize];
+            let at = match sets.iter().position(|(transforms, _)| *transforms == list.transforms) {
+                Some(at) => at,
+                None => {
+                    sets.push((list.transforms.clone(), PatternsBuilder::new(choice)));
+                    sets.len() - 1
+                }
+            };
+            sets[at].1.add(number, pattern.bytes, pattern.is_nocase);
+            return;
+        }
+        let needed = signature.lists.iter().find(|list| !list.matches.holds_when_absent());
+        if let Some(list) = needed {
+            self.with_buffer[list.place as usize].push(number);
+            return;
+        }
+        let mut apps: Vec<App> = signature.applications.iter().collect();
+        if apps.is_empty() {
+            apps.push(App::Unknown);
+        }
+        for app in apps {
+            self.sides.entry(app).or_default().push(number);
+        }
+    }
+}
+
+fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use<> {
+    let direction = signature.flow.direction;
+    [Direction::Forward, Direction::Reverse].into_iter().filter(move |other| direction.is_none_or(|want| want == *other))
+}
+
+fn traffic_of(signature: &Signature) -> impl Iterator<Item = Traffic> + use<> {
+    let protocols = signature.carrier.protocols;
+    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| {
+        protocols.is_empty() || protocols.iter().any(|protocol| Traffic::of(*protocol) == *traffic)
+    })
+}
