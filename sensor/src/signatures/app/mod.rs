@@ -5,9 +5,11 @@
 //! needs anything here. A group of protocols has a file; its tests read the side's buffers and numbers alone.
 
 mod services;
+mod web;
 
 use crate::dpi::buffers::{Side, Wanted};
 use services::ServiceTest;
+use web::WebTest;
 use weir_common::rule::{Place, RuleOption};
 
 /// Where a rule is wrong, and why.
@@ -17,18 +19,21 @@ pub(super) type Refused = (Place, String);
 #[derive(Debug)]
 pub(super) enum AppTest {
     Service(ServiceTest),
+    Web(WebTest),
 }
 
 impl AppTest {
-    /// Reads an option; none: it is none of these keywords.
-    pub(super) fn option(option: &RuleOption) -> Option<Result<AppTest, Refused>> {
-        ServiceTest::option(option).map(|result| result.map(AppTest::Service))
+    /// Reads an option of a rule in a file of this name; none: it is none of these keywords.
+    pub(super) fn option(option: &RuleOption, file: &str) -> Option<Result<AppTest, Refused>> {
+        let service = ServiceTest::option(option).map(|result| result.map(AppTest::Service));
+        service.or_else(|| WebTest::option(option, file).map(|result| result.map(AppTest::Web)))
     }
 
     /// Whether the side is what the rule asks for.
     pub(super) fn holds(&self, side: &Side) -> bool {
         match self {
             AppTest::Service(test) => test.holds(side),
+            AppTest::Web(test) => test.holds(side),
         }
     }
 
@@ -36,6 +41,7 @@ impl AppTest {
     pub(super) fn wants(&self, wanted: &mut Wanted) {
         match self {
             AppTest::Service(test) => test.wants(wanted),
+            AppTest::Web(test) => test.wants(wanted),
         }
     }
 }
