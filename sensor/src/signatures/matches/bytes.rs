@@ -8,11 +8,11 @@ use super::{Names, Refused, Slot, Values};
 use weir_common::rule::RuleOption;
 
 /// Most digits of a number, as in Suricata: 64 bits in octal, with the leading zero.
-const DIGITS_MAX: i64 = 23;
+const DIGITS_MAX: i32 = 23;
 /// Most bytes of a binary number.
-const BINARY_BYTES_MAX: i64 = 8;
+const BINARY_BYTES_MAX: i32 = 8;
 /// Largest offset of a number, in bytes, as in Suricata; a rule with more is refused.
-const OFFSET_MAX: i64 = 65535;
+const OFFSET_MAX: i32 = 65535;
 
 /// Which bytes make the number, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +49,17 @@ impl Field {
         }
         let base = if self.is_relative { i64::from(at) } else { 0 };
         let offset = match self.offset {
-            Operand::Fixed(offset) => offset,
+            Operand::Fixed(offset) => i64::from(offset),
             // Suricata keeps 32 bits of it.
             Operand::Named(slot) => i64::from(values.get(slot) as i32),
         };
         let begin = usize::try_from(base.saturating_add(offset)).ok()?;
-        let count = usize::try_from(i64::from(values.of(self.bytes) as i32)).ok()?;
+        let count = values.of(self.bytes) as i32;
         let most = if matches!(self.form, Form::Digits(_)) { DIGITS_MAX } else { BINARY_BYTES_MAX };
-        if count as i64 > most || (self.is_relative && begin >= buffer.len()) {
+        if count > most || (self.is_relative && begin >= buffer.len()) {
             return None;
         }
+        let count = usize::try_from(count).ok()?;
         let bytes = buffer.get(begin..begin.checked_add(count)?)?;
         let (number, length) = match self.form {
             Form::Digits(base) => strtoull(bytes, base)?,
@@ -73,7 +74,7 @@ impl Field {
     }
 
     /// Refuses more bytes than a number has.
-    fn check(self, option: &RuleOption, digits_max: i64) -> Result<Field, Refused> {
+    fn check(self, option: &RuleOption, digits_max: i32) -> Result<Field, Refused> {
         let most = if matches!(self.form, Form::Digits(_)) { digits_max } else { BINARY_BYTES_MAX };
         match self.bytes {
             Operand::Fixed(bytes) if bytes > most => {
@@ -263,7 +264,7 @@ fn operator(word: &str) -> Option<Operator> {
 /// An offset, which `byte_test` also reads in hexadecimal.
 fn offset_in_any_base(option: &RuleOption, word: &str, names: &Names) -> Result<Operand, Refused> {
     let digits = word.strip_prefix('-').unwrap_or(word);
-    match whole_number(digits).and_then(|number| i32::try_from(number).ok()).map(i64::from) {
+    match whole_number(digits).and_then(|number| i32::try_from(number).ok()) {
         Some(number) => Ok(Operand::Fixed(if digits == word { number } else { -number })),
         None => operand(option, word, -OFFSET_MAX..=OFFSET_MAX, names),
     }
@@ -276,7 +277,7 @@ pub(super) struct ByteJump {
     multiplier: u64,
     is_aligned: bool,
     from: JumpFrom,
-    post_offset: i64,
+    post_offset: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +315,10 @@ impl ByteJump {
                         u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
                 }
                 "post_offset" => {
-                    let read = number.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
+                    let read = number
+                        .parse::<i32>()
+                        .ok()
+                        .filter(|number| (-OFFSET_MAX..=OFFSET_MAX).contains(number));
                     post_offset = read.ok_or_else(|| wrong(option, "a post_offset from -65535 to 65535"))?;
                 }
                 _ if form.take(word) => {}
@@ -348,7 +352,7 @@ impl ByteJump {
         if self.is_aligned {
             jump = jump.wrapping_add((4 - jump % 4) % 4);
         }
-        let jump = jump.wrapping_add_signed(self.post_offset) as i64;
+        let jump = jump.wrapping_add_signed(i64::from(self.post_offset)) as i64;
         let from = match self.from {
             JumpFrom::Beginning => 0,
             JumpFrom::End => buffer.len(),
@@ -471,7 +475,10 @@ impl ByteMath {
             let is_first = match name {
                 "bytes" => bytes.replace(operand(option, value, 1..=10, names)?).is_none(),
                 "offset" => {
-                    let read = value.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
+                    let read = value
+                        .parse::<i32>()
+                        .ok()
+                        .filter(|number| (-OFFSET_MAX..=OFFSET_MAX).contains(number));
                     offset
                         .replace(read.ok_or_else(|| wrong(option, "an offset from -65535 to 65535"))?)
                         .is_none()

@@ -10,7 +10,7 @@ use weir_common::rule::RuleOption;
 /// A number that the rule holds, or the name of one that an earlier option reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operand {
-    Fixed(i64),
+    Fixed(i32),
     Named(Slot),
 }
 
@@ -48,14 +48,14 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
 pub(super) fn operand(
     option: &RuleOption,
     word: &str,
-    bounds: std::ops::RangeInclusive<i64>,
+    bounds: std::ops::RangeInclusive<i32>,
     names: &Names,
 ) -> Result<Operand, Refused> {
     let word = word.trim().trim_matches('"');
     if word.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
         return named(option, word, names).map(Operand::Named);
     }
-    match word.parse::<i64>() {
+    match word.parse::<i32>() {
         Ok(number) if bounds.contains(&number) => Ok(Operand::Fixed(number)),
         _ => Err(wrong(
             option,

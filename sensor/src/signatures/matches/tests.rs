@@ -649,6 +649,11 @@ fn what_does_not_end_is_given_up_and_counted() {
 }
 
 #[test]
+fn a_match_is_small_for_there_are_a_hundred_thousand() {
+    assert!(size_of::<Match>() <= 128, "{}", size_of::<Match>());
+}
+
+#[test]
 fn numbers_of_the_rule_before_are_forgotten() {
     let (list, mut scratch) =
         (compile(r#"byte_extract:1,0,n; content:"x"; offset:n;"#).unwrap().0, Scratch::default());
@@ -680,6 +685,10 @@ impl Plain {
         }
         option += if self.is_nocase { "nocase;" } else { "" };
         option + if self.ends { "endswith;" } else { "" }
+    }
+
+    fn is_relative(&self) -> bool {
+        matches!(self.place, Some((true, ..)))
     }
 
     /// Every place where it ends, when the one before ended at `at`.
@@ -757,8 +766,10 @@ proptest! {
         bytes in proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'A'), Just(b'_')], 0..16),
     ) {
         let options: String = contents.iter().map(Plain::option).collect();
-        // One whose own failure ends everything is not tried again for the sake of what depends on nothing before
-        // it, so that the order of independent contents decides nothing: trying everything agrees.
+        // Which content is tried again is decided by the one right behind it, so that a negated one in between, which
+        // leaves the position, hides that a later one depends on it: there Suricata does not try everything.
+        let is_hidden = |pair: &[Plain]| pair[0].is_negated && !pair[0].is_relative() && pair[1].is_relative();
+        prop_assume!(!contents.windows(2).any(is_hidden));
         prop_assert_eq!(holds(&options, &bytes), reference(&contents, &bytes, 0), "{} in {:?}", options, bytes);
     }
 
