@@ -356,15 +356,6 @@ numbers! {
     SnmpPduType "snmp.pdu_type";
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
-    SnmpPduType "(snmp.pdu_type)";
-    NtpVersion "(ntp.version)";
-    NtpStratum "(ntp.stratum)";
-    NtpMode "(ntp.mode)";
-    DhcpLeasetime "dhcp.leasetime";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpRenewalTime "dhcp.renewal_time";
-    RfbSectype "rfb.sectype";
-    RfbSecresult "(rfb.secresult)";
     Krb5MsgType "(krb5_msg_type)";
     Krb5ErrCode "(krb5_err_code)";
     Krb5TicketEncryption "(krb5.ticket_encryption)";
