@@ -50,6 +50,19 @@ impl FlowFacts {
         }
     }
 
+    /// Those of no flow.
+    pub fn nothing() -> FlowFacts {
+        FlowFacts {
+            direction: Direction::Forward,
+            packets: [0; 2],
+            octets: [0; 2],
+            start: Timestamp::MIN,
+            last: Timestamp::MIN,
+            stream_sizes: None,
+            apps: AppFacts::default(),
+        }
+    }
+
     /// Its age as Suricata counts it: seconds of the clock that began between the first packet and the last.
     pub(super) fn age_seconds(&self) -> u32 {
         let seconds = (self.last.0 / NANOSECONDS).saturating_sub(self.start.0 / NANOSECONDS);
