@@ -283,7 +283,8 @@ impl FragmentTable {
         let key = DatagramKey::of(arrival, fragment);
         let place = self.find(self.hasher.hash_one(key), &key);
         let Some(Some(datagram)) = place.and_then(|place| self.datagrams.get(place)) else { return false };
-        let bounds = u16::try_from(fragment.offset).ok().zip(u16::try_from(fragment.offset as usize + len).ok());
+        let bounds =
+            u16::try_from(fragment.offset).ok().zip(u16::try_from(fragment.offset as usize + len).ok());
         // A datagram that is whole or given up has ended: what comes later under its number is another one.
         let is_open = datagram.payload != Payload::Whole && !datagram.is_expired(arrival.time, self.timeout);
         is_open && bounds.is_some_and(|(start, end)| datagram.ranges.covered(start, end) > 0)

@@ -23,7 +23,6 @@ mod number {
     pub(super) const IP_IN_IP: u8 = 4;
     pub(super) const IPV6: u8 = 41;
     pub(super) const GRE: u8 = 47;
-    pub(super) const ESP: u8 = 50;
 }
 
 const V4_BYTES: usize = 20;

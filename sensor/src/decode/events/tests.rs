@@ -66,12 +66,15 @@ fn lengths_that_contradict_the_bytes_are_named() {
     assert_eq!(by_ethertype(0x0800, &with_first(0x65)), ["ipv4.wrong_ip_version"]);
     assert_eq!(seen(&with_first(0x44)), ["ipv4.hlen_too_small"]);
     assert_eq!(seen(&with_first(0x4f)), ["ipv4.iplen_smaller_than_hlen"]);
-    table(|bytes| seen(&v4(17, &[], bytes)), &[
-        (&[0, 1, 0, 2, 0, 9, 0, 0], &["udp.pkt_too_small"]),
-        (&[0, 1, 0, 2, 0, 7, 0, 0], &["udp.len_invalid"]),
-        (&[0, 1, 0, 2, 0, 8, 0], &["udp.hlen_too_small"]),
-        (&[0, 1, 0, 2, 0, 8, 0, 0, 9], &[]),
-    ]);
+    table(
+        |bytes| seen(&v4(17, &[], bytes)),
+        &[
+            (&[0, 1, 0, 2, 0, 9, 0, 0], &["udp.pkt_too_small"]),
+            (&[0, 1, 0, 2, 0, 7, 0, 0], &["udp.len_invalid"]),
+            (&[0, 1, 0, 2, 0, 8, 0], &["udp.hlen_too_small"]),
+            (&[0, 1, 0, 2, 0, 8, 0, 0, 9], &[]),
+        ],
+    );
     assert_eq!(seen(&v4(6, &[], &[0; 19])), ["tcp.pkt_too_small"]);
     let segment = |offset: u8| [&[0; 12][..], &[offset << 4], &[0; 7]].concat();
     assert_eq!(seen(&v4(6, &[], &segment(6))), ["tcp.hlen_too_small"]);
@@ -85,28 +88,31 @@ fn lengths_that_contradict_the_bytes_are_named() {
 
 #[test]
 fn options_of_ipv4_are_judged() {
-    table(|options| seen(&v4(17, options, &UDP)), &[
-        (&[1, 1, 1, 0], &["ipv4.opt_pad_required"]),
-        (&[148, 4, 0, 0, 1, 1, 1, 1], &[]),
-        (&[148, 4, 0, 0, 148, 4, 0, 0], &["ipv4.opt_duplicate"]),
-        (&[148, 9, 0, 0, 0, 0, 0, 0], &["ipv4.opt_invalid_len"]),
-        (&[130, 2, 241, 53, 0, 0, 0, 0], &["ipv4.opt_invalid_len"]),
-        (&[200, 8, 0, 0, 0, 0, 0, 0], &["ipv4.opt_invalid"]),
-        (&[1, 1, 1, 1, 1, 1, 1, 148], &["ipv4.opt_eol_required"]),
-        // Record route: the pointer stands on an address, or right behind the last.
-        (&[7, 7, 4, 1, 2, 3, 4, 0], &[]),
-        (&[7, 7, 8, 1, 2, 3, 4, 0], &[]),
-        (&[7, 7, 5, 1, 2, 3, 4, 0], &["ipv4.opt_malformed"]),
-        (&[7, 7, 12, 1, 2, 3, 4, 0], &["ipv4.opt_malformed"]),
-        // Timestamps alone, and with addresses.
-        (&[68, 8, 9, 0, 0, 0, 0, 0], &[]),
-        (&[68, 8, 9, 1, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
-        (&[68, 8, 4, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
-        // CIPSO, with one tag.
-        (&[134, 10, 0, 0, 0, 1, 1, 4, 0, 1, 0, 0, 0, 0, 0, 0], &[]),
-        (&[134, 10, 0, 0, 0, 1, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
-        (&[134, 10, 0, 0, 0, 1, 1, 4, 9, 1, 0, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
-    ]);
+    table(
+        |options| seen(&v4(17, options, &UDP)),
+        &[
+            (&[1, 1, 1, 0], &["ipv4.opt_pad_required"]),
+            (&[148, 4, 0, 0, 1, 1, 1, 1], &[]),
+            (&[148, 4, 0, 0, 148, 4, 0, 0], &["ipv4.opt_duplicate"]),
+            (&[148, 9, 0, 0, 0, 0, 0, 0], &["ipv4.opt_invalid_len"]),
+            (&[130, 2, 241, 53, 0, 0, 0, 0], &["ipv4.opt_invalid_len"]),
+            (&[200, 8, 0, 0, 0, 0, 0, 0], &["ipv4.opt_invalid"]),
+            (&[1, 1, 1, 1, 1, 1, 1, 148], &["ipv4.opt_eol_required"]),
+            // Record route: the pointer stands on an address, or right behind the last.
+            (&[7, 7, 4, 1, 2, 3, 4, 0], &[]),
+            (&[7, 7, 8, 1, 2, 3, 4, 0], &[]),
+            (&[7, 7, 5, 1, 2, 3, 4, 0], &["ipv4.opt_malformed"]),
+            (&[7, 7, 12, 1, 2, 3, 4, 0], &["ipv4.opt_malformed"]),
+            // Timestamps alone, and with addresses.
+            (&[68, 8, 9, 0, 0, 0, 0, 0], &[]),
+            (&[68, 8, 9, 1, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
+            (&[68, 8, 4, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
+            // CIPSO, with one tag.
+            (&[134, 10, 0, 0, 0, 1, 1, 4, 0, 1, 0, 0, 0, 0, 0, 0], &[]),
+            (&[134, 10, 0, 0, 0, 1, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
+            (&[134, 10, 0, 0, 0, 1, 1, 4, 9, 1, 0, 0, 0, 0, 0, 0], &["ipv4.opt_malformed"]),
+        ],
+    );
 }
 
 #[test]
@@ -115,45 +121,54 @@ fn options_of_tcp_are_judged() {
         let header = [&[0; 12][..], &[((20 + options.len()) / 4) as u8 * 16], &[0; 7], options].concat();
         seen(&v4(6, &[], &header))
     };
-    table(with, &[
-        (&[2, 4, 5, 180], &[]),
-        (&[2, 4, 5, 180, 2, 4, 5, 180], &["tcp.opt_duplicate"]),
-        (&[2, 3, 5, 1], &["tcp.opt_invalid_len"]),
-        (&[2, 1, 5, 1], &["tcp.opt_invalid_len"]),
-        (&[5, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], &[]),
-        (&[5, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1], &["tcp.opt_invalid_len"]),
-        (&[34, 2, 1, 1], &[]),
-        (&[34, 4, 1, 1], &["tcp.opt_invalid_len"]),
-        (&[1, 1, 1, 8], &[]),
-    ]);
+    table(
+        with,
+        &[
+            (&[2, 4, 5, 180], &[]),
+            (&[2, 4, 5, 180, 2, 4, 5, 180], &["tcp.opt_duplicate"]),
+            (&[2, 3, 5, 1], &["tcp.opt_invalid_len"]),
+            (&[2, 1, 5, 1], &["tcp.opt_invalid_len"]),
+            (&[5, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], &[]),
+            (&[5, 9, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1], &["tcp.opt_invalid_len"]),
+            (&[34, 2, 1, 1], &[]),
+            (&[34, 4, 1, 1], &["tcp.opt_invalid_len"]),
+            (&[1, 1, 1, 8], &[]),
+        ],
+    );
 }
 
 #[test]
 fn messages_of_icmp_that_nobody_defines_are_named() {
-    table(|bytes| seen(&v4(1, &[], &[bytes, &[0; 6]].concat())), &[
-        (&[8, 0], &[]),
-        (&[8, 1], &["icmpv4.unknown_code"]),
-        (&[1, 0], &["icmpv4.unknown_type"]),
-        (&[3, 15], &[]),
-        (&[3, 16], &["icmpv4.unknown_code"]),
-    ]);
+    table(
+        |bytes| seen(&v4(1, &[], &[bytes, &[0; 6]].concat())),
+        &[
+            (&[8, 0], &[]),
+            (&[8, 1], &["icmpv4.unknown_code"]),
+            (&[1, 0], &["icmpv4.unknown_type"]),
+            (&[3, 15], &[]),
+            (&[3, 16], &["icmpv4.unknown_code"]),
+        ],
+    );
     assert_eq!(seen(&v4(1, &[], &[8, 0])), ["icmpv4.pkt_too_small"]);
     let about = |about: &[u8]| seen(&v4(1, &[], &[&[3, 1, 0, 0, 0, 0, 0, 0], about].concat()));
     assert_eq!(about(&[0x45; 19]), ["icmpv4.ipv4_trunc_pkt"]);
     assert_eq!(about(&[0x55; 20]), ["icmpv4.ipv4_unknown_ver"]);
     assert!(about(&[0x45; 20]).is_empty());
-    table(|bytes| seen(&v6(58, &[bytes, &[0; 6]].concat())), &[
-        (&[128, 0], &[]),
-        (&[128, 3], &["icmpv6.unknown_code"]),
-        (&[100, 0], &["icmpv6.experimentation_type"]),
-        (&[255, 0], &["icmpv6.unassigned_type"]),
-        (&[127, 0], &["icmpv6.unknown_type"]),
-        (&[155, 128], &[]),
-        (&[155, 127], &["icmpv6.unknown_code"]),
-        (&[1, 0], &["icmpv6.ipv6_trunc_pkt"]),
-        (&[1, 7], &["icmpv6.unknown_code"]),
-        (&[130, 0], &[]),
-    ]);
+    table(
+        |bytes| seen(&v6(58, &[bytes, &[0; 6]].concat())),
+        &[
+            (&[128, 0], &[]),
+            (&[128, 3], &["icmpv6.unknown_code"]),
+            (&[100, 0], &["icmpv6.experimentation_type"]),
+            (&[255, 0], &["icmpv6.unassigned_type"]),
+            (&[127, 0], &["icmpv6.unknown_type"]),
+            (&[155, 128], &[]),
+            (&[155, 127], &["icmpv6.unknown_code"]),
+            (&[1, 0], &["icmpv6.ipv6_trunc_pkt"]),
+            (&[1, 7], &["icmpv6.unknown_code"]),
+            (&[130, 0], &[]),
+        ],
+    );
     let mut far = v6(58, &[130, 0, 0, 0, 0, 0, 0, 0]);
     far[7] = 2;
     assert_eq!(seen(&far), ["icmpv6.mld_message_with_invalid_hl"]);
@@ -201,21 +216,27 @@ fn extension_headers_are_judged() {
 #[test]
 fn options_of_ipv6_are_judged() {
     let hop = |options: &[u8]| seen(&v6(0, &[&[59, 0], options].concat()));
-    table(hop, &[
-        (&[1, 4, 0, 0, 0, 0], &["ipv6.hopopts_only_padding"]),
-        (&[5, 2, 0, 0, 0, 0], &[]),
-        (&[5, 1, 0, 0, 0, 0], &["ipv6.exthdr_invalid_optlen"]),
-        (&[30, 4, 0, 0, 0, 0], &["ipv6.hopopts_unknown_opt"]),
-        // Suricata lets the last option end one byte too late.
-        (&[30, 5, 0, 0, 0, 0], &["ipv6.hopopts_unknown_opt"]),
-        (&[30, 6, 0, 0, 0, 0], &["ipv6.exthdr_invalid_optlen"]),
-        (&[5, 2, 0, 0, 0, 30], &["ipv6.exthdr_invalid_optlen"]),
-    ]);
+    table(
+        hop,
+        &[
+            (&[1, 4, 0, 0, 0, 0], &["ipv6.hopopts_only_padding"]),
+            (&[5, 2, 0, 0, 0, 0], &[]),
+            (&[5, 1, 0, 0, 0, 0], &["ipv6.exthdr_invalid_optlen"]),
+            (&[30, 4, 0, 0, 0, 0], &["ipv6.hopopts_unknown_opt"]),
+            // Suricata lets the last option end one byte too late.
+            (&[30, 5, 0, 0, 0, 0], &["ipv6.hopopts_unknown_opt"]),
+            (&[30, 6, 0, 0, 0, 0], &["ipv6.exthdr_invalid_optlen"]),
+            (&[5, 2, 0, 0, 0, 30], &["ipv6.exthdr_invalid_optlen"]),
+        ],
+    );
     let destination = |options: &[u8]| seen(&v6(60, &[&[59, 0], options].concat()));
-    table(destination, &[
-        (&[0, 0, 0, 0, 0, 0], &["ipv6.dstopts_only_padding"]),
-        (&[30, 4, 0, 0, 0, 0], &["ipv6.dstopts_unknown_opt"]),
-    ]);
+    table(
+        destination,
+        &[
+            (&[0, 0, 0, 0, 0, 0], &["ipv6.dstopts_only_padding"]),
+            (&[30, 4, 0, 0, 0, 0], &["ipv6.dstopts_unknown_opt"]),
+        ],
+    );
 }
 
 #[test]
@@ -297,29 +318,32 @@ fn a_tunnel_whose_first_header_is_none_is_no_tunnel() {
 
 #[test]
 fn headers_of_gre_are_judged() {
-    table(|bytes| seen(&v4(47, &[], bytes)), &[
-        (&[0, 0, 8], &["gre.pkt_too_small"]),
-        (&[0, 0, 8, 0], &[]),
-        (&[0, 2, 8, 0], &["gre.wrong_version"]),
-        (&[1, 0, 8, 0], &["gre.version0_recur"]),
-        (&[0, 8, 8, 0], &["gre.version0_flags"]),
-        (&[0x20, 0, 8, 0, 0, 0, 0], &["gre.version0_hdr_too_big"]),
-        (&[0x40, 0, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0], &["gre.version0_malformed_sre_hdr"]),
-        (&[0x40, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
-        (&[0x80, 1, 0x88, 0x0b], &["gre.version1_chksum"]),
-        (&[0x40, 1, 0x88, 0x0b], &["gre.version1_route"]),
-        (&[0x08, 1, 0x88, 0x0b], &["gre.version1_ssr"]),
-        (&[0x01, 1, 0x88, 0x0b], &["gre.version1_recur"]),
-        (&[0x20, 9, 0x88, 0x0b], &["gre.version1_flags"]),
-        (&[0x20, 1, 0x08, 0x00], &["gre.version1_wrong_protocol"]),
-        (&[0x00, 1, 0x88, 0x0b], &["gre.version1_no_key"]),
-        (&[0x20, 1, 0x88, 0x0b, 0, 0, 0], &["gre.version1_hdr_too_big"]),
-        (&[0x20, 1, 0x88, 0x0b, 0, 4, 0, 0, 0xff, 3, 0x01, 0xfe], &["ppp.unsup_proto"]),
-        (&[0x20, 1, 0x88, 0x0b, 0, 0, 0, 0, 0xff, 3, 0x01, 0xfe], &[]),
-        (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10], &["erspan.header_too_small"]),
-        (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x20, 0, 0, 0, 0, 0, 0, 0], &["erspan.unsupported_version"]),
-        (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0], &[]),
-    ]);
+    table(
+        |bytes| seen(&v4(47, &[], bytes)),
+        &[
+            (&[0, 0, 8], &["gre.pkt_too_small"]),
+            (&[0, 0, 8, 0], &[]),
+            (&[0, 2, 8, 0], &["gre.wrong_version"]),
+            (&[1, 0, 8, 0], &["gre.version0_recur"]),
+            (&[0, 8, 8, 0], &["gre.version0_flags"]),
+            (&[0x20, 0, 8, 0, 0, 0, 0], &["gre.version0_hdr_too_big"]),
+            (&[0x40, 0, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0], &["gre.version0_malformed_sre_hdr"]),
+            (&[0x40, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
+            (&[0x80, 1, 0x88, 0x0b], &["gre.version1_chksum"]),
+            (&[0x40, 1, 0x88, 0x0b], &["gre.version1_route"]),
+            (&[0x08, 1, 0x88, 0x0b], &["gre.version1_ssr"]),
+            (&[0x01, 1, 0x88, 0x0b], &["gre.version1_recur"]),
+            (&[0x20, 9, 0x88, 0x0b], &["gre.version1_flags"]),
+            (&[0x20, 1, 0x08, 0x00], &["gre.version1_wrong_protocol"]),
+            (&[0x00, 1, 0x88, 0x0b], &["gre.version1_no_key"]),
+            (&[0x20, 1, 0x88, 0x0b, 0, 0, 0], &["gre.version1_hdr_too_big"]),
+            (&[0x20, 1, 0x88, 0x0b, 0, 4, 0, 0, 0xff, 3, 0x01, 0xfe], &["ppp.unsup_proto"]),
+            (&[0x20, 1, 0x88, 0x0b, 0, 0, 0, 0, 0xff, 3, 0x01, 0xfe], &[]),
+            (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10], &["erspan.header_too_small"]),
+            (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x20, 0, 0, 0, 0, 0, 0, 0], &["erspan.unsupported_version"]),
+            (&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0], &[]),
+        ],
+    );
     assert_eq!(seen(&v6(47, &[0, 0, 8])), ["gre.pkt_too_small"]);
 }
 
@@ -340,10 +364,13 @@ fn tunnels_over_udp_are_judged_on_their_ports() {
 
 #[test]
 fn links_are_judged() {
-    table(|bytes| of_frame(LinkType::ETHERNET, bytes), &[
-        (&[0; 13], &["ethernet.pkt_too_small"]),
-        (&[&[0; 12][..], &[0x88, 0xcc]].concat(), &["ethernet.unknown_ethertype"]),
-    ]);
+    table(
+        |bytes| of_frame(LinkType::ETHERNET, bytes),
+        &[
+            (&[0; 13], &["ethernet.pkt_too_small"]),
+            (&[&[0; 12][..], &[0x88, 0xcc]].concat(), &["ethernet.unknown_ethertype"]),
+        ],
+    );
     let sound = v4(17, &[], &UDP);
     let tag = |kind: u16, rest: &[u8]| [&[0, 5][..], &kind.to_be_bytes(), rest].concat();
     assert!(by_ethertype(0x8100, &tag(0x0800, &sound)).is_empty());
@@ -363,16 +390,22 @@ fn links_are_judged() {
     table(|bytes| of_frame(LinkType::LINUX_SLL, bytes), &[(&[0; 15], &["sll.pkt_too_small"])]);
     table(|bytes| of_frame(LinkType::LINUX_SLL2, bytes), &[(&[0; 19], &["sll2.pkt_too_small"])]);
     table(|bytes| of_frame(LinkType::CISCO_HDLC, bytes), &[(&[0; 3], &["chdlc.pkt_too_small"])]);
-    table(|bytes| of_frame(LinkType::RAW, bytes), &[
-        (&[0x45; 19], &["ipv4.pkt_too_small"]),
-        (&[0x55; 20], &["ipraw.invalid_ip_version"]),
-        (&sound, &[]),
-    ]);
-    table(|bytes| of_frame(LinkType::NULL, bytes), &[
-        (&[2, 0, 0], &["ltnull.pkt_too_small"]),
-        (&[3, 0, 0, 0], &["ltnull.unsupported_type"]),
-        (&[&[2, 0, 0, 0][..], &sound].concat(), &[]),
-    ]);
+    table(
+        |bytes| of_frame(LinkType::RAW, bytes),
+        &[
+            (&[0x45; 19], &["ipv4.pkt_too_small"]),
+            (&[0x55; 20], &["ipraw.invalid_ip_version"]),
+            (&sound, &[]),
+        ],
+    );
+    table(
+        |bytes| of_frame(LinkType::NULL, bytes),
+        &[
+            (&[2, 0, 0], &["ltnull.pkt_too_small"]),
+            (&[3, 0, 0, 0], &["ltnull.unsupported_type"]),
+            (&[&[2, 0, 0, 0][..], &sound].concat(), &[]),
+        ],
+    );
 }
 
 #[test]
@@ -414,27 +447,36 @@ fn point_to_point_frames_are_judged() {
     let ppp = |bytes: &[u8]| of_frame(LinkType::PPP, bytes);
     assert!(ppp(&[&[0xff, 3, 0, 0x21][..], &sound].concat()).is_empty());
     assert!(ppp(&[&[0x21][..], &sound].concat()).is_empty());
-    table(ppp, &[
-        (&[], &["ppp.pkt_too_small"]),
-        (&[0xff, 3], &["ppp.pkt_too_small"]),
-        (&[0xff, 3, 0, 0x21, 0x45], &["ppp.ip4_pkt_too_small"]),
-        (&[0xff, 3, 0, 0x57, 0x60], &["ppp.ip6_pkt_too_small"]),
-        (&[0xff, 3, 0, 0x2f, 0x45], &["ppp.vju_pkt_too_small"]),
-        (&[0xff, 3, 0, 0x2d, 0x45], &["ppp.unsup_proto"]),
-        (&[0xff, 3, 0xc0, 0x21, 1], &[]),
-        (&[0xff, 3, 0, 0xff, 1], &["ppp.wrong_type"]),
-    ]);
-    table(|bytes| by_ethertype(0x8864, bytes), &[
-        (&[0x11, 0, 0, 1, 0, 2], &["pppoe.pkt_too_small"]),
-        (&[0x11, 0, 0, 1, 0, 2, 0, 0x21], &["ppp.ip4_pkt_too_small"]),
-        (&[0x11, 0, 0, 1, 0, 0, 0, 0x21], &[]),
-    ]);
-    table(|bytes| by_ethertype(0x8863, bytes), &[
-        (&[0x11, 9, 0, 0, 0], &["pppoe.pkt_too_small"]),
-        (&[0x11, 9, 0, 0, 0, 0], &[]),
-        (&[0x11, 8, 0, 0, 0, 0], &["pppoe.wrong_code"]),
-        (&[0x11, 9, 0, 0, 0, 4, 1, 1, 0], &["pppoe.malformed_tags"]),
-    ]);
+    table(
+        ppp,
+        &[
+            (&[], &["ppp.pkt_too_small"]),
+            (&[0xff, 3], &["ppp.pkt_too_small"]),
+            (&[0xff, 3, 0, 0x21, 0x45], &["ppp.ip4_pkt_too_small"]),
+            (&[0xff, 3, 0, 0x57, 0x60], &["ppp.ip6_pkt_too_small"]),
+            (&[0xff, 3, 0, 0x2f, 0x45], &["ppp.vju_pkt_too_small"]),
+            (&[0xff, 3, 0, 0x2d, 0x45], &["ppp.unsup_proto"]),
+            (&[0xff, 3, 0xc0, 0x21, 1], &[]),
+            (&[0xff, 3, 0, 0xff, 1], &["ppp.wrong_type"]),
+        ],
+    );
+    table(
+        |bytes| by_ethertype(0x8864, bytes),
+        &[
+            (&[0x11, 0, 0, 1, 0, 2], &["pppoe.pkt_too_small"]),
+            (&[0x11, 0, 0, 1, 0, 2, 0, 0x21], &["ppp.ip4_pkt_too_small"]),
+            (&[0x11, 0, 0, 1, 0, 0, 0, 0x21], &[]),
+        ],
+    );
+    table(
+        |bytes| by_ethertype(0x8863, bytes),
+        &[
+            (&[0x11, 9, 0, 0, 0], &["pppoe.pkt_too_small"]),
+            (&[0x11, 9, 0, 0, 0, 0], &[]),
+            (&[0x11, 8, 0, 0, 0, 0], &["pppoe.wrong_code"]),
+            (&[0x11, 9, 0, 0, 0, 4, 1, 1, 0], &["pppoe.malformed_tags"]),
+        ],
+    );
 }
 
 #[test]
@@ -485,7 +527,8 @@ fn a_fault_says_what_was_read_before_it() {
     events(&frame, &mut |event| faults.push(event));
     let ends = Some([Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2])]);
     let name = "decoder.udp.len_invalid";
-    let fault = DecodeEvent { name, vlans: [7, 0], ends, protocol: Some(17), ports: Some([1, 2]), icmp: None };
+    let fault =
+        DecodeEvent { name, vlans: [7, 0], ends, protocol: Some(17), ports: Some([1, 2]), icmp: None };
     assert_eq!(faults, [fault]);
 }
 

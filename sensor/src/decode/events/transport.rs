@@ -27,7 +27,8 @@ impl Walk<'_> {
     pub(super) fn transport(&mut self, number: u8, bytes: &[u8], hop_limit: u8) -> bool {
         self.fault.protocol = Some(number);
         if matches!(number, protocol::TCP | protocol::UDP) {
-            self.fault.ports = word(bytes, 0).zip(word(bytes, 2)).map(|(source, destination)| [source, destination]);
+            self.fault.ports =
+                word(bytes, 0).zip(word(bytes, 2)).map(|(source, destination)| [source, destination]);
         }
         match number {
             protocol::TCP => self.tcp(bytes),
@@ -52,7 +53,9 @@ impl Walk<'_> {
         if header_len > bytes.len() {
             return self.tell("decoder.tcp.hlen_too_small");
         }
-        let Some(mut rest) = bytes.get(20..header_len) else { return self.tell("decoder.tcp.invalid_optlen") };
+        let Some(mut rest) = bytes.get(20..header_len) else {
+            return self.tell("decoder.tcp.invalid_optlen");
+        };
         let mut seen = [false; 256];
         while let Some((&kind, after)) = rest.split_first() {
             match kind {
