@@ -335,15 +335,6 @@ numbers! {
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
-    RfbSecresult "rfb.secresult";
-    RfbSectype "rfb.sectype";
-    DhcpRenewalTime "dhcp.renewal_time";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpLeasetime "dhcp.leasetime";
-    NtpMode "ntp.mode";
-    NtpStratum "ntp.stratum";
-    NtpVersion "ntp.version";
-    SnmpPduType "snmp.pdu_type";
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
     SnmpPduType "(snmp.pdu_type)";
