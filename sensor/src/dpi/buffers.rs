@@ -91,6 +91,7 @@ macro_rules! buffers {
     };
 }
 
+// A name with a blank in it is no keyword: what it names serves the keywords that take names or several numbers.
 macro_rules! numbers {
     ($($variant:ident $($name:literal)+;)*) => {
         /// A named number of a transaction, which rules compare.
@@ -150,10 +151,9 @@ buffers! {
     FileData Body "file.data" "file_data";
     FileName Body "file.name";
     FileMagic Body "file.magic";
-    FileMd5 Body "file.md5";
-    FileSha1 Body "file.sha1";
-    FileSha256 Body "file.sha256";
-    FileExtension Body "file.extension";
+    FileMd5 Body "file md5";
+    FileSha1 Body "file sha1";
+    FileSha256 Body "file sha256";
     // Names.
     DnsQuery Head "dns.query" "dns_query";
     DnsQueriesRrname Head "dns.queries.rrname";
@@ -208,22 +208,20 @@ buffers! {
     SmtpHelo Head "smtp.helo";
     SmtpMailFrom Head "smtp.mail_from";
     SmtpRcptTo Head "smtp.rcpt_to";
-    EmailFrom Head "email.from";
-    EmailTo Head "email.to";
-    EmailCc Head "email.cc";
-    EmailSubject Head "email.subject";
-    EmailDate Head "email.date";
-    EmailMessageId Head "email.message_id";
-    EmailXMailer Head "email.x_mailer";
-    EmailUrl Head "email.url";
-    EmailReceived Head "email.received";
-    EmailBodyMd5 Head "email.body_md5";
+    EmailFrom Body "email.from";
+    EmailTo Body "email.to";
+    EmailCc Body "email.cc";
+    EmailSubject Body "email.subject";
+    EmailDate Body "email.date";
+    EmailMessageId Body "email.message_id";
+    EmailXMailer Body "email.x_mailer";
+    EmailUrl Body "email.url";
+    EmailReceived Body "email.received";
+    EmailBodyMd5 Body "email.body_md5";
     FtpCommand Head "ftp.command";
     FtpCommandData Head "ftp.command_data";
     FtpReply Head "ftp.reply";
     FtpCompletionCode Head "ftp.completion_code";
-    FtpDynamicPort Head "ftp.dynamic_port";
-    FtpdataCommand Head "ftpdata_command";
     // Windows and identity.
     SmbNamedPipe Head "smb.named_pipe" "smb_named_pipe";
     SmbShare Head "smb.share" "smb_share";
@@ -300,12 +298,24 @@ buffers! {
 
 numbers! {
     // The web.
-    Http2ErrorCode "http2.errorcode";
-    Http2FrameType "http2.frametype";
-    Http2Priority "http2.priority";
-    Http2Window "http2.window";
-    // Files.
-    FileSize "filesize";
+    Http2ErrorCode "http2 error code";
+    Http2FrameType "http2 frame type";
+    Http2Priority "http2 priority";
+    Http2Window "http2 window";
+    Http2SizeUpdate "http2 size update";
+    Http2Setting "http2 setting";
+    // Files: how long one is that was seen to its end, and how long one is at least.
+    FileSize "file size";
+    FileSizeMin "file size at least";
+    // Mail and files.
+    FtpDynamicPort "ftp dynamic port";
+    FtpMode "ftp mode";
+    FtpReplyReceived "ftp reply received";
+    FtpBounce "ftp bounce";
+    WebsocketOpcode "websocket opcode";
+    WebsocketFlags "websocket flags";
+    WebsocketMask "websocket.mask";
+    FtpdataCommand "ftp-data command";
     // Names.
     DnsOpcode "(dns.opcode)";
     DnsRcode "(dns.rcode)";
@@ -337,15 +347,6 @@ numbers! {
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
-    SnmpPduType "(snmp.pdu_type)";
-    NtpVersion "(ntp.version)";
-    NtpStratum "(ntp.stratum)";
-    NtpMode "(ntp.mode)";
-    DhcpLeasetime "dhcp.leasetime";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpRenewalTime "dhcp.renewal_time";
-    RfbSectype "rfb.sectype";
-    RfbSecresult "(rfb.secresult)";
     Krb5MsgType "(krb5_msg_type)";
     Krb5ErrCode "(krb5_err_code)";
     Krb5TicketEncryption "(krb5.ticket_encryption)";
@@ -550,6 +551,14 @@ impl Side {
             last.range.end = end;
         }
         bytes.len() < room
+    }
+
+    /// The part that was told last is this one as well.
+    pub fn share(&mut self, buffer: Buffer) {
+        if let Some(last) = self.values.last() {
+            let range = last.range.clone();
+            self.values.push(Value { buffer, range });
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) {

@@ -16,6 +16,7 @@ use super::matches::{MatchList, Transforms};
 use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
 use super::state::{Names, RuleLimits, RuleState, Threshold, ThresholdFile};
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
+use std::sync::Arc;
 use weir_common::net::Direction;
 use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
 
@@ -120,6 +121,7 @@ pub(super) fn compile(rule: Rule, names: &mut Names, thresholds: &ThresholdFile)
 
 /// A rule being read.
 struct Reader {
+    file: Arc<str>,
     carrier: Carrier,
     applications: Applications,
     place: Place,
@@ -149,6 +151,7 @@ impl Reader {
             return Err((rule.protocol_place, reason));
         };
         Ok(Reader {
+            file: Arc::clone(&rule.file),
             carrier,
             applications,
             place: rule.place,
@@ -195,7 +198,7 @@ impl Reader {
             self.packet.push(test?);
             return Ok(());
         }
-        if let Some(test) = AppTest::option(option) {
+        if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
             return Ok(());
         }

@@ -7,10 +7,12 @@
 mod named;
 mod services;
 mod sessions;
+mod web;
 
 use crate::dpi::buffers::{Side, Stage, Wanted};
 use named::Named;
 use services::ServiceTest;
+use web::WebTest;
 use weir_common::rule::{Place, RuleOption};
 
 /// Where a rule is wrong, and why.
@@ -22,15 +24,17 @@ pub(super) enum AppTest {
     Service(ServiceTest),
     Named(Named),
     Session(sessions::Test),
+    Web(WebTest),
 }
 
 impl AppTest {
-    /// Reads an option; none: it is none of these keywords.
-    pub(super) fn option(option: &RuleOption) -> Option<Result<AppTest, Refused>> {
+    /// Reads an option of a rule in a file of this name; none: it is none of these keywords.
+    pub(super) fn option(option: &RuleOption, file: &str) -> Option<Result<AppTest, Refused>> {
         let service = || ServiceTest::option(option).map(|result| result.map(AppTest::Service));
         let named = || Named::option(option).map(|result| result.map(AppTest::Named));
         let session = || sessions::Test::option(option).map(|result| result.map(AppTest::Session));
-        service().or_else(named).or_else(session)
+        let web = || WebTest::option(option, file).map(|result| result.map(AppTest::Web));
+        service().or_else(named).or_else(session).or_else(web)
     }
 
     /// Whether the side is what the rule asks for.
@@ -39,6 +43,7 @@ impl AppTest {
             AppTest::Service(test) => test.holds(side),
             AppTest::Named(test) => test.holds(side),
             AppTest::Session(test) => test.holds(side),
+            AppTest::Web(test) => test.holds(side),
         }
     }
 
@@ -48,13 +53,14 @@ impl AppTest {
             AppTest::Service(test) => test.wants(wanted),
             AppTest::Named(test) => test.wants(wanted),
             AppTest::Session(test) => test.wants(wanted),
+            AppTest::Web(test) => test.wants(wanted),
         }
     }
 
     /// When it can be asked.
     pub(super) fn stage(&self) -> Stage {
         match self {
-            AppTest::Service(_) => Stage::Body,
+            AppTest::Service(_) | AppTest::Web(_) => Stage::Body,
             AppTest::Named(test) => test.stage(),
             AppTest::Session(test) => test.stage(),
         }
@@ -76,7 +82,7 @@ mod testing {
         };
         let place = Place { line: 1, column: 1 };
         let option = RuleOption { name: name.to_string(), value, place, value_place: place };
-        AppTest::option(&option).expect("a keyword").map_err(|(_, reason)| reason)
+        AppTest::option(&option, "").expect("a keyword").map_err(|(_, reason)| reason)
     }
 
     /// Why an option is refused.
