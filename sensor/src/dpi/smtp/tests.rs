@@ -104,3 +104,21 @@ fn no_damage_panics() {
         b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
     );
 }
+
+#[test]
+fn signatures_are_told_the_envelope_the_headers_and_the_files() {
+    let message = b"From: A <a@example.com>\r\nTo: b,\r\n\tc\r\nReceived: x\r\nReceived: y\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n\
+        --q\r\n\r\nsee http://h.example/x\r\n--q\r\nContent-Disposition: attachment; filename=n.txt\r\n\r\n..data\r\n--q--\r\n.\r\n";
+    let mut trial = trial()
+        .server(b"220 mx.example ESMTP\r\n")
+        .client(b"EHLO me\r\n")
+        .server(b"250 mx\r\n")
+        .client(b"MAIL FROM:<a> SIZE=5\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nDATA\r\n")
+        .server(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+        .client(message)
+        .server(b"250 ok\r\n")
+        .close();
+    expect_test::expect![[r#"
+    "#]]
+    .assert_eq(&trial.told());
+}
