@@ -68,9 +68,19 @@ macro_rules! buffers {
                 let names = [
                     "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
                     "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                    "sip.from", "sip.to", "sip.via", "sip.user_agent", "sip.content_type", "sip.content_length",
                 ];
                 !single.contains(&keyword)
                     && (names.contains(&keyword) || families.iter().any(|family| keyword.starts_with(family)))
+            }
+
+            /// Whether it holds hexadecimal digits, in which the case of letters does not matter, whatever a rule says.
+            pub fn is_of_digits(self) -> bool {
+                matches!(
+                    self,
+                    Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::TlsCertFingerprint | Buffer::TlsCertSerial
+                        | Buffer::SshHassh | Buffer::SshHasshServer | Buffer::QuicCyuHash
+                )
             }
 
             /// Its keyword.
@@ -307,30 +317,30 @@ numbers! {
     WebsocketMask "websocket.mask";
     FtpdataCommand "ftp-data command";
     // Names.
-    DnsOpcode "dns.opcode";
-    DnsRcode "dns.rcode";
-    DnsRrtype "dns.rrtype";
-    // Cryptography. A name with a blank is no keyword: tests of more than a number read it.
-    TlsVersion "tls version";
-    TlsState "tls state";
-    TlsKeyExchange "tls key exchange";
-    TlsCertChainLen "tls.cert_chain_len";
-    TlsNotBefore "tls not before";
-    TlsNotAfter "tls not after";
-    TlsCertSeenAt "tls certificate seen at";
-    IkeExchtype "ike.exchtype";
+    DnsOpcode "(dns.opcode)";
+    DnsRcode "(dns.rcode)";
+    DnsRrtype "(dns.rrtype)";
+    // Cryptography.
+    TlsVersion "(tls.version)";
+    TlsState "(tls.state)";
+    TlsKeyExchange "(tls.key_exchange)";
+    TlsCertChainLen "(tls.cert_chain_len)";
+    TlsNotBefore "(tls.not_before)";
+    TlsNotAfter "(tls.not_after)";
+    TlsCertSeenAt "(tls.certificate_seen_at)";
+    IkeExchtype "(ike.exchtype)";
     IkeKeyExchangePayloadLength "ike.key_exchange_payload_length";
     IkeNoncePayloadLength "ike.nonce_payload_length";
-    IkeAlgEnc "ike alg_enc";
-    IkeAlgHash "ike alg_hash";
-    IkeAlgAuth "ike alg_auth";
-    IkeAlgDh "ike alg_dh";
-    IkeAlgPrf "ike alg_prf";
-    IkeSaGroupType "ike sa_group_type";
-    IkeSaLifeType "ike sa_life_type";
-    IkeSaLifeDuration "ike sa_life_duration";
-    IkeSaKeyLength "ike sa_key_length";
-    IkeSaFieldSize "ike sa_field_size";
+    IkeAlgEnc "(ike.alg_enc)";
+    IkeAlgHash "(ike.alg_hash)";
+    IkeAlgAuth "(ike.alg_auth)";
+    IkeAlgDh "(ike.alg_dh)";
+    IkeAlgPrf "(ike.alg_prf)";
+    IkeSaGroupType "(ike.sa_group_type)";
+    IkeSaLifeType "(ike.sa_life_type)";
+    IkeSaLifeDuration "(ike.sa_life_duration)";
+    IkeSaKeyLength "(ike.sa_key_length)";
+    IkeSaFieldSize "(ike.sa_field_size)";
     // Windows and identity.
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";

@@ -246,20 +246,25 @@ impl Reader {
     fn finish(&mut self) -> Result<(), Refused> {
         self.lists.finish(self.place)?;
         let has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
-        let reads_state = !self.state.tests.is_empty();
+        let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
+        // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
+        let is_about_flow = self.packet.is_empty()
+            && self.lists.packet.is_empty()
+            && self.state.tests.is_empty()
+            && (self.flow_at.is_none() || !self.applications.is_any());
         self.kind = if has_side {
             Kind::Side
         } else if !self.anomalies.is_empty() {
             Kind::Anomaly
-        } else if !self.lists.packet.is_empty() {
+        } else if has_payload {
             Kind::Payload
-        } else if !self.packet.is_empty() || self.flow.fragment.is_some() || reads_state {
-            Kind::Packet
-        } else {
+        } else if is_about_flow {
             Kind::Flow
+        } else {
+            Kind::Packet
         };
         let stages = self.lists.side.iter().map(|list| list.place.stage());
-        let tests = self.app.iter().map(|_| Stage::Body).chain(self.numbers.iter().map(|_| Stage::Head));
+        let tests = self.app.iter().map(AppTest::stage).chain(self.numbers.iter().map(|_| Stage::Head));
         self.stage = stages.chain(tests).max().unwrap_or(Stage::Head);
         Ok(())
     }

@@ -45,7 +45,9 @@ pub(super) fn put_request(operation: &Operation<'_>, transaction: u64, context: 
         match operation.tag {
             0x63 => {
                 // Scope, aliases, limits, types only, filter: then the names.
-                (0..4).for_each(|_| drop(der::next_number(&mut rest)));
+                for _ in 0..4 {
+                    let _ = der::next_number(&mut rest);
+                }
                 let _ = der::next_of(&mut rest, BOOLEAN);
                 let _ = der::next(&mut rest);
                 let names = der::next_of(&mut rest, SEQUENCE).unwrap_or_default();

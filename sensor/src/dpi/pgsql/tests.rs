@@ -92,3 +92,9 @@ fn a_servers_first_message_cut_off_anywhere_is_not_denied() {
         }
     }
 }
+
+#[test]
+fn signatures_are_told_simple_queries() {
+    let mut trial = Trial::<Pgsql>::new().client(&client()).server(&server()).close();
+    assert_eq!(trial.told(), "client 1 pgsql.query select 1;\n");
+}
