@@ -93,7 +93,9 @@ impl Told {
             let odd =
                 if is_response { odd_response(first, rest, lines) } else { odd_request(first, rest, lines) };
             for event in odd.into_iter().flatten() {
-                context.odd(direction, transaction, event);
+                // Suricata's rule asks the client's side about it, whichever end is meant.
+                let is_clients = is_response && event == "TOO_MANY_ENCODING_LAYERS";
+                context.odd(if is_clients { direction.flip() } else { direction }, transaction, event);
             }
         }
     }
