@@ -184,7 +184,12 @@ impl Alerts {
             stream_events: &[],
         };
         self.found.clear();
-        self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
+        self.engine.packet(
+            &sight,
+            &mut flow.attachment.marks,
+            Some((&mut sides, is_swapped)),
+            &mut self.found,
+        );
         if !self.found.is_empty() {
             self.tell(&sight, None, start, None, events);
         }
@@ -210,7 +215,14 @@ impl Alerts {
             described.clear();
             let mut name = None;
             if let Some((transaction, direction)) = found.transaction {
-                name = describe(found.app, transaction, direction, inspection.as_deref(), events, &mut described);
+                name = describe(
+                    found.app,
+                    transaction,
+                    direction,
+                    inspection.as_deref(),
+                    events,
+                    &mut described,
+                );
             }
             let beside = Beside {
                 transaction: name.map(|name| (name, described.as_slice())),
@@ -237,14 +249,22 @@ fn describe(
     events: &[Event],
     out: &mut Vec<u8>,
 ) -> Option<&'static str> {
-    let is_it = |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == app.event_name();
+    let name = if app == App::Http2 { "http" } else { app.event_name() };
+    let is_it =
+        |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == name;
     let told = events.iter().rev().find(is_it);
     let told = told.or_else(|| inspection?.waiting_events().rev().find(is_it));
     match told {
-        Some(event) => out.extend_from_slice(&event.body),
+        Some(event) => {
+            out.extend_from_slice(&event.body);
+            if !event.beside.is_empty() {
+                out.push(b',');
+                out.extend_from_slice(&event.beside);
+            }
+        }
         None => inspection?.describe(direction, transaction, out),
     }
-    (!out.is_empty()).then(|| app.event_name())
+    (!out.is_empty()).then_some(name)
 }
 
 /// What recognition says of a flow.
