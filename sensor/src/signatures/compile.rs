@@ -155,7 +155,7 @@ impl Reader {
             flow: FlowTest::default(),
             flow_at: None,
             packet: Vec::new(),
-            lists: Lists::default(),
+            lists: Lists::of(&rule.protocol),
             numbers: Vec::new(),
             app: Vec::new(),
             anomalies: Vec::new(),

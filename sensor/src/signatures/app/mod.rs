@@ -25,8 +25,11 @@ impl AppTest {
         ServiceTest::option(option).map(|result| result.map(AppTest::Service))
     }
 
-    /// Whether the side is what the rule asks for.
+    /// Whether the side is what the rule asks for. A frame is no transaction.
     pub(super) fn holds(&self, side: &Side) -> bool {
+        if side.frame.is_some() {
+            return false;
+        }
         match self {
             AppTest::Service(test) => test.holds(side),
         }

@@ -27,13 +27,16 @@ pub(super) struct Lists {
     /// Where a modifier of the last content goes.
     last: Place,
     pub(super) names: Names,
+    /// The protocol in the rule's header, whose frames `frame:` may name without it.
+    pub(super) protocol: String,
 }
 
 impl Default for Lists {
     fn default() -> Lists {
         let payload = List::new(PacketPart::Payload);
         let (current, last) = (Place::Packet(0), Place::Packet(0));
-        Lists { packet: vec![payload], side: Vec::new(), current, last, names: Names::default() }
+        let (names, protocol) = (Names::default(), String::new());
+        Lists { packet: vec![payload], side: Vec::new(), current, last, names, protocol }
     }
 }
 
@@ -44,6 +47,11 @@ impl<P> List<P> {
 }
 
 impl Lists {
+    /// Those of a rule whose header names this protocol.
+    pub(super) fn of(protocol: &str) -> Lists {
+        Lists { protocol: protocol.to_owned(), ..Lists::default() }
+    }
+
     /// Reads an option; none: it has nothing to do with lists.
     pub(super) fn option(&mut self, option: &RuleOption) -> Option<Result<(), Refused>> {
         let name = option.name.as_str();
@@ -167,7 +175,7 @@ impl Lists {
     /// `frame:tls.pdu`: what an application's dissector tells of the stream's structure.
     fn frame(&mut self, option: &RuleOption) -> Result<(), Refused> {
         let value = String::from_utf8_lossy(option.value.as_deref().unwrap_or_default()).trim().to_owned();
-        match Buffer::of(&format!("frame:{value}")) {
+        match Buffer::of_frame(&value, &self.protocol) {
             Some(buffer) => self.sticky(buffer, option),
             None => Err((option.place, format!("cannot run `frame:{value}`: not known to this engine"))),
         }
