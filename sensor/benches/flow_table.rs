@@ -43,6 +43,7 @@ fn segment(flow: u32) -> Packet<'static> {
         payload_missing: 0,
         tunnel_depth: 0,
         frame_octets: 54,
+        network: &[],
         link: LinkHeader::NONE,
     }
 }

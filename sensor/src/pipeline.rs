@@ -315,7 +315,7 @@ impl Worker {
         if self.has_decode_events {
             let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
             decode::events(frame, &mut |fault| {
-                outbox.fault(FrameEvent { time, packet, interface, fault }, &mut counters.export);
+                outbox.fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
             });
         }
         let reassembled;
@@ -333,6 +333,13 @@ impl Worker {
             }
             Parsed::Nothing => None,
         };
+        if let Some(alerts) = alerts {
+            let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
+            alerts.frame(frame, packet.is_some(), &mut |fault, alert| {
+                let alert = Some(Box::new(alert));
+                outbox.fault(FrameEvent { time, packet: number, interface, fault, alert }, &mut counters.export);
+            });
+        }
         let Some(packet) = packet else {
             if let Some(lane) = lane {
                 // Whose a fragment is shows when the first one of its datagram comes. If it never does, the flow has
@@ -385,6 +392,11 @@ impl Worker {
             && let Some(inspection) = &mut flow.attachment.inspection
         {
             inspection.swap_directions();
+        }
+        if observed.is_flipped
+            && let Some(marks) = &mut flow.attachment.marks
+        {
+            marks.swap_directions();
         }
         if let Some(lane) = lane {
             let tag = Some(flow.community_id().tag());
@@ -536,6 +548,9 @@ impl Worker {
 fn turn(about: &mut Attachment, events: Option<&mut Vec<Event>>) {
     if let Some(inspection) = &mut about.inspection {
         inspection.swap_directions();
+    }
+    if let Some(marks) = &mut about.marks {
+        marks.swap_directions();
     }
     for event in events.into_iter().flatten() {
         event.direction = event.direction.flip();

@@ -120,7 +120,7 @@ impl WholeHeader {
         header.len = from.len() as u8;
         match from.len() {
             V6_BYTES if from.first().is_some_and(|first| first >> 4 == 6) => header.bytes[6] = protocol,
-            _ => header.bytes[6..8].fill(0),
+            _ => renew(&mut header.bytes, 6, 0),
         }
         header
     }
@@ -133,8 +133,22 @@ impl WholeHeader {
             Some(first) if first >> 4 == 4 => (2, payload_len.saturating_add(whole.len())),
             _ => (4, payload_len),
         };
-        if let Some(length) = whole.get_mut(at..at + 2) {
-            length.copy_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
-        }
+        renew(whole, at, u16::try_from(len).unwrap_or(u16::MAX));
+    }
+}
+
+/// Changes a word of a header; an IPv4 header's checksum stays as right or as wrong as it was (RFC 1624).
+fn renew(header: &mut [u8], at: usize, word: u16) {
+    let (Some(before), Some(checksum)) = (u16_at(header, at), u16_at(header, 10)) else { return };
+    if let Some(place) = header.get_mut(at..at + 2) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    if header.first().is_some_and(|first| first >> 4 == 4)
+        && let Some(place) = header.get_mut(10..12)
+    {
+        let sum = u32::from(!checksum) + u32::from(!before) + u32::from(word);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        place.copy_from_slice(&(!(sum as u16)).to_be_bytes());
     }
 }

@@ -82,9 +82,19 @@ macro_rules! buffers {
                 let names = [
                     "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
                     "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                    "sip.from", "sip.to", "sip.via", "sip.user_agent", "sip.content_type", "sip.content_length",
                 ];
                 !single.contains(&keyword)
                     && (names.contains(&keyword) || families.iter().any(|family| keyword.starts_with(family)))
+            }
+
+            /// Whether it holds hexadecimal digits, in which the case of letters does not matter, whatever a rule says.
+            pub fn is_of_digits(self) -> bool {
+                matches!(
+                    self,
+                    Buffer::Ja3Hash | Buffer::Ja3sHash | Buffer::TlsCertFingerprint | Buffer::TlsCertSerial
+                        | Buffer::SshHassh | Buffer::SshHasshServer | Buffer::QuicCyuHash
+                )
             }
 
             /// Its keyword.
@@ -95,6 +105,7 @@ macro_rules! buffers {
     };
 }
 
+// A name with a blank in it is no keyword: what it names serves the keywords that take names or several numbers.
 macro_rules! numbers {
     ($($variant:ident $($name:literal)+;)*) => {
         /// A named number of a transaction, which rules compare.
@@ -154,10 +165,9 @@ buffers! {
     FileData Body "file.data" "file_data";
     FileName Body "file.name";
     FileMagic Body "file.magic";
-    FileMd5 Body "file.md5";
-    FileSha1 Body "file.sha1";
-    FileSha256 Body "file.sha256";
-    FileExtension Body "file.extension";
+    FileMd5 Body "file md5";
+    FileSha1 Body "file sha1";
+    FileSha256 Body "file sha256";
     // Names.
     DnsQuery Head "dns.query" "dns_query";
     DnsQueriesRrname Head "dns.queries.rrname";
@@ -212,22 +222,20 @@ buffers! {
     SmtpHelo Head "smtp.helo";
     SmtpMailFrom Head "smtp.mail_from";
     SmtpRcptTo Head "smtp.rcpt_to";
-    EmailFrom Head "email.from";
-    EmailTo Head "email.to";
-    EmailCc Head "email.cc";
-    EmailSubject Head "email.subject";
-    EmailDate Head "email.date";
-    EmailMessageId Head "email.message_id";
-    EmailXMailer Head "email.x_mailer";
-    EmailUrl Head "email.url";
-    EmailReceived Head "email.received";
-    EmailBodyMd5 Head "email.body_md5";
+    EmailFrom Body "email.from";
+    EmailTo Body "email.to";
+    EmailCc Body "email.cc";
+    EmailSubject Body "email.subject";
+    EmailDate Body "email.date";
+    EmailMessageId Body "email.message_id";
+    EmailXMailer Body "email.x_mailer";
+    EmailUrl Body "email.url";
+    EmailReceived Body "email.received";
+    EmailBodyMd5 Body "email.body_md5";
     FtpCommand Head "ftp.command";
     FtpCommandData Head "ftp.command_data";
     FtpReply Head "ftp.reply";
     FtpCompletionCode Head "ftp.completion_code";
-    FtpDynamicPort Head "ftp.dynamic_port";
-    FtpdataCommand Head "ftpdata_command";
     // Windows and identity.
     SmbNamedPipe Head "smb.named_pipe" "smb_named_pipe";
     SmbShare Head "smb.share" "smb_share";
@@ -335,37 +343,49 @@ buffers! {
 
 numbers! {
     // The web.
-    Http2ErrorCode "http2.errorcode";
-    Http2FrameType "http2.frametype";
-    Http2Priority "http2.priority";
-    Http2Window "http2.window";
-    // Files.
-    FileSize "filesize";
+    Http2ErrorCode "http2 error code";
+    Http2FrameType "http2 frame type";
+    Http2Priority "http2 priority";
+    Http2Window "http2 window";
+    Http2SizeUpdate "http2 size update";
+    Http2Setting "http2 setting";
+    // Files: how long one is that was seen to its end, and how long one is at least.
+    FileSize "file size";
+    FileSizeMin "file size at least";
+    // Mail and files.
+    FtpDynamicPort "ftp dynamic port";
+    FtpMode "ftp mode";
+    FtpReplyReceived "ftp reply received";
+    FtpBounce "ftp bounce";
+    WebsocketOpcode "websocket opcode";
+    WebsocketFlags "websocket flags";
+    WebsocketMask "websocket.mask";
+    FtpdataCommand "ftp-data command";
     // Names.
-    DnsOpcode "dns.opcode";
-    DnsRcode "dns.rcode";
-    DnsRrtype "dns.rrtype";
-    // Cryptography. A name with a blank is no keyword: tests of more than a number read it.
-    TlsVersion "tls version";
-    TlsState "tls state";
-    TlsKeyExchange "tls key exchange";
-    TlsCertChainLen "tls.cert_chain_len";
-    TlsNotBefore "tls not before";
-    TlsNotAfter "tls not after";
-    TlsCertSeenAt "tls certificate seen at";
-    IkeExchtype "ike.exchtype";
+    DnsOpcode "(dns.opcode)";
+    DnsRcode "(dns.rcode)";
+    DnsRrtype "(dns.rrtype)";
+    // Cryptography.
+    TlsVersion "(tls.version)";
+    TlsState "(tls.state)";
+    TlsKeyExchange "(tls.key_exchange)";
+    TlsCertChainLen "(tls.cert_chain_len)";
+    TlsNotBefore "(tls.not_before)";
+    TlsNotAfter "(tls.not_after)";
+    TlsCertSeenAt "(tls.certificate_seen_at)";
+    IkeExchtype "(ike.exchtype)";
     IkeKeyExchangePayloadLength "ike.key_exchange_payload_length";
     IkeNoncePayloadLength "ike.nonce_payload_length";
-    IkeAlgEnc "ike alg_enc";
-    IkeAlgHash "ike alg_hash";
-    IkeAlgAuth "ike alg_auth";
-    IkeAlgDh "ike alg_dh";
-    IkeAlgPrf "ike alg_prf";
-    IkeSaGroupType "ike sa_group_type";
-    IkeSaLifeType "ike sa_life_type";
-    IkeSaLifeDuration "ike sa_life_duration";
-    IkeSaKeyLength "ike sa_key_length";
-    IkeSaFieldSize "ike sa_field_size";
+    IkeAlgEnc "(ike.alg_enc)";
+    IkeAlgHash "(ike.alg_hash)";
+    IkeAlgAuth "(ike.alg_auth)";
+    IkeAlgDh "(ike.alg_dh)";
+    IkeAlgPrf "(ike.alg_prf)";
+    IkeSaGroupType "(ike.sa_group_type)";
+    IkeSaLifeType "(ike.sa_life_type)";
+    IkeSaLifeDuration "(ike.sa_life_duration)";
+    IkeSaKeyLength "(ike.sa_key_length)";
+    IkeSaFieldSize "(ike.sa_field_size)";
     // Windows and identity.
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
@@ -598,6 +618,14 @@ impl Side {
             last.range.end = end;
         }
         bytes.len() < room
+    }
+
+    /// The part that was told last is this one as well.
+    pub fn share(&mut self, buffer: Buffer) {
+        if let Some(last) = self.values.last() {
+            let range = last.range.clone();
+            self.values.push(Value { buffer, range });
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) {

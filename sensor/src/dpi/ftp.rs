@@ -4,10 +4,12 @@
 //! greeting, the account and the files in metadata; the data connections, announced when the command that they
 //! are for is seen. What follows an accepted AUTH is another protocol's.
 
+use super::buffers::{Buffer, Number, Stage};
 use super::scan::{self, line, line_within, word};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use std::collections::VecDeque;
 use weir_common::app::App;
+use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::{Address, Direction};
 
@@ -216,6 +218,12 @@ impl Dissector for Ftp {
             transaction.tell(context);
         }
     }
+
+    fn describe(&self, _direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(transaction) = self.pending.iter().find(|pending| pending.id == transaction) {
+            transaction.describe(&mut Object::begin(out));
+        }
+    }
 }
 
 fn is_command_start(bytes: &[u8]) -> bool {
@@ -254,7 +262,11 @@ impl Ftp {
             b"PORT" | b"EPRT" => {
                 let found = if command == b"PORT" { six_numbers(argument) } else { extended(argument) };
                 if let Some((address, port)) = found {
-                    let address = address.unwrap_or(context.end(Direction::Forward).0);
+                    let own = context.end(Direction::Forward).0;
+                    let address = address.unwrap_or(own);
+                    if address != own {
+                        context.put_number(Direction::Forward, id, Number::FtpBounce, 1);
+                    }
                     self.data = Some(Announced { address, port, is_client: true });
                     dynamic = Some((port, true));
                 }
@@ -281,6 +293,11 @@ impl Ftp {
         {
             oldest.tell(context);
         }
+        context.put(Direction::Forward, id, Buffer::FtpCommand, &command);
+        if let Some(data) = data.filter(|data| !data.is_empty()) {
+            context.put(Direction::Forward, id, Buffer::FtpCommandData, data);
+        }
+        context.reached(Direction::Forward, id, Stage::Head);
         let data = data.map(<[u8]>::to_vec);
         let transaction = Transaction { id, command, data, is_truncated, dynamic, ..Transaction::default() };
         self.pending.push_back(Box::new(transaction));
@@ -391,8 +408,47 @@ fn is_transfer(command: &[u8]) -> bool {
 }
 
 impl Transaction {
+    /// Tells signatures what is known at its end.
+    fn tell_end(&self, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        let is_answered = !self.reply.lines.is_empty();
+        let server = Direction::Reverse;
+        if !self.command.is_empty() {
+            for line in &self.reply.lines {
+                context.put(server, self.id, Buffer::FtpReply, line);
+            }
+            for code in &self.reply.codes {
+                let code = itoa::Buffer::new().format(*code).to_owned();
+                context.put(server, self.id, Buffer::FtpCompletionCode, code.as_bytes());
+            }
+        }
+        // Both sides of a transaction are asked about what it came to; one that said nothing is not there.
+        let sides = [(Direction::Forward, !self.command.is_empty()), (server, is_answered)];
+        for (direction, _) in sides.into_iter().filter(|(_, is_there)| *is_there) {
+            if direction == server && !self.command.is_empty() {
+                // It was not there yet when the first word of it was a preliminary one.
+                let was_awaited = self.reply.codes.first().is_some_and(|code| (100..200).contains(code));
+                for is_received in [false, true].into_iter().filter(|is_received| *is_received || was_awaited) {
+                    context.put_number(direction, self.id, Number::FtpReplyReceived, is_received.into());
+                }
+            }
+            if let Some((port, is_client)) = self.dynamic {
+                context.put_number(direction, self.id, Number::FtpDynamicPort, port.into());
+                context.put_number(direction, self.id, Number::FtpMode, is_client.into());
+            }
+            context.reached(direction, self.id, Stage::Body);
+        }
+    }
+
     fn tell(&self, context: &mut Context<'_>) {
-        context.tell(Direction::Forward, Some(self.id), |object| {
+        self.tell_end(context);
+        context.tell(Direction::Forward, Some(self.id), |object| self.describe(object));
+    }
+
+    fn describe(&self, object: &mut Object<'_>) {
+        {
             if !self.command.is_empty() {
                 object.bytes("command", &self.command);
                 if let Some(data) = &self.data {
@@ -414,7 +470,7 @@ impl Transaction {
             }
             object.bool("reply_truncated", self.reply.is_truncated);
             object.text("reply_received", if is_answered { "yes" } else { "no" });
-        });
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: both directions of a stream, and the command that it is for. Out: one event in EVE's `ftp_data` form, the
 //! file. Is never recognised by its bytes: they are anybody's.
 
+use super::buffers::{Number, Stage};
 use super::file::FileBody;
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
@@ -47,6 +48,7 @@ impl Dissector for FtpData {
             None if self.filename.is_empty() => {
                 // A listing is told and not read.
                 context.tell(Direction::Forward, None, |object| self.describe(object));
+                self.over(context);
                 return Progress::Done;
             }
             None => {}
@@ -75,6 +77,9 @@ impl Dissector for FtpData {
         if let Some(file) = self.file.take() {
             file.end(true, &beside, context);
         }
+        if self.has_begun {
+            self.over(context);
+        }
     }
 }
 
@@ -87,7 +92,31 @@ impl FtpData {
         if !self.filename.is_empty() {
             context.metadata.add(Field::Object, &String::from_utf8_lossy(&self.filename));
             self.file = FileBody::begin(&self.filename, context.direction, Some(0), context);
+            let sender = self.sender();
+            if let Some(file) = &mut self.file {
+                file.tell_as(sender);
+            }
         }
+    }
+
+    /// Who sends the file, as signatures have it: uploads are the client's, whichever end opened the connection.
+    fn sender(&self) -> Direction {
+        match &self.command[..] {
+            b"STOR" | b"STOU" | b"APPE" => Direction::Forward,
+            _ => Direction::Reverse,
+        }
+    }
+
+    /// Tells signatures that the only transaction is over.
+    fn over(&self, context: &mut Context<'_>) {
+        let sender = self.sender();
+        let command = match &self.command[..] {
+            b"RETR" => 1,
+            b"STOR" => 2,
+            _ => 0,
+        };
+        context.put_number(sender, 0, Number::FtpdataCommand, command);
+        context.reached(sender, 0, Stage::Body);
     }
 
     fn describe(&self, object: &mut Object<'_>) {

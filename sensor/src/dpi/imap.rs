@@ -276,7 +276,9 @@ impl Imap {
                 mail.write(&mut Object::begin(&mut line.email));
             }
         }
+        mail.tell(context);
         mail.tell_files(b"", context);
+        mail.over(context);
     }
 
     /// Whether a line ends with the announcement of a literal, which then begins.

@@ -291,7 +291,9 @@ impl Pop3 {
                 event.beside.extend_from_slice(b"\"email\":");
                 mail.write(&mut Object::begin(&mut event.beside));
             }
+            mail.tell(context);
             mail.tell_files(&beside, context);
+            mail.over(context);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! when it was given up (RSET, EHLO), or when the flow ends. Of authentication only the account is kept. What
 //! follows STARTTLS is another protocol's.
 
+use super::buffers::{Buffer, Stage};
 use super::mail::Mail;
 use super::scan::{self, line, starts_with_ignoring_case, word};
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
@@ -82,6 +83,9 @@ struct Transaction {
     to: Vec<Vec<u8>>,
     mail: Option<Box<Mail>>,
     is_rejected: bool,
+    /// Signatures were told its envelope, and that nothing more will come of it.
+    is_head_told: bool,
+    is_over: bool,
 }
 
 impl Dissector for Smtp {
@@ -176,8 +180,16 @@ impl Dissector for Smtp {
         if let Some(mut transaction) = self.current.take() {
             if let Some(mail) = &mut transaction.mail {
                 mail.end(false, context);
+                mail.tell(context);
             }
             transaction.tell(context);
+        }
+    }
+
+    fn describe(&self, _direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        let mut known = self.waiting.iter().chain(&self.current);
+        if let Some(transaction) = known.find(|known| known.id == transaction) {
+            transaction.describe(out);
         }
     }
 }
@@ -250,13 +262,14 @@ impl Smtp {
         if is_command {
             self.phase = Phase::Command;
         } else {
-            self.begin_data();
+            self.begin_data(context);
         }
     }
 
-    fn begin_data(&mut self) {
+    fn begin_data(&mut self, context: &mut Context<'_>) {
         self.phase = Phase::Data(true);
         let transaction = self.transaction();
+        transaction.tell_head(context);
         let id = transaction.id;
         transaction.mail.get_or_insert_with(|| Mail::begin(Direction::Forward, Some(id)));
     }
@@ -309,6 +322,9 @@ impl Smtp {
         let Some(mut transaction) = self.current.take() else { return };
         if let Some(mail) = &mut transaction.mail {
             mail.end(true, context);
+            if mail.tell(context) {
+                transaction.over(context);
+            }
         }
         if !self.is_answered || self.waiting.len() >= WAITING_MAX {
             transaction.tell(context);
@@ -410,7 +426,7 @@ impl Smtp {
             self.phase = Phase::AwaitData;
             reply = Command::Data;
             if !self.is_answered {
-                self.begin_data();
+                self.begin_data(context);
             }
         } else if name.eq_ignore_ascii_case(b"BDAT") {
             reply = self.begin_chunk(arguments, context);
@@ -455,6 +471,7 @@ impl Smtp {
         };
         let is_last = word(mark).0.eq_ignore_ascii_case(b"LAST");
         let transaction = self.transaction();
+        transaction.tell_head(context);
         let id = transaction.id;
         transaction.mail.get_or_insert_with(|| Mail::begin(Direction::Forward, Some(id)));
         self.phase = Phase::Chunk(size, is_last);
@@ -524,7 +541,7 @@ impl Smtp {
             Command::Hello if code < 400 => self.reset(context),
             Command::Data if code == 354 => {
                 if self.phase == Phase::AwaitData {
-                    self.begin_data();
+                    self.begin_data(context);
                 }
             }
             Command::Data => {
@@ -561,19 +578,50 @@ impl Smtp {
 }
 
 impl Transaction {
+    /// Writes the envelope.
+    fn describe(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        if let Some(helo) = &self.helo {
+            object.bytes("helo", helo);
+        }
+        if let Some(from) = &self.from {
+            object.bytes("mail_from", from);
+        }
+        if !self.to.is_empty() {
+            object.texts("rcpt_to", &self.to);
+        }
+    }
+
+    /// Tells signatures the envelope, once.
+    fn tell_head(&mut self, context: &mut Context<'_>) {
+        if std::mem::replace(&mut self.is_head_told, true) || context.wanted.is_none() {
+            return;
+        }
+        let (client, id) = (Direction::Forward, self.id);
+        if let Some(helo) = &self.helo {
+            context.put(client, id, Buffer::SmtpHelo, helo);
+        }
+        if let Some(from) = &self.from {
+            context.put(client, id, Buffer::SmtpMailFrom, from);
+        }
+        for to in &self.to {
+            context.put(client, id, Buffer::SmtpRcptTo, to);
+        }
+        context.reached(client, id, Stage::Head);
+    }
+
+    /// Tells signatures that nothing more will come of it.
+    fn over(&mut self, context: &mut Context<'_>) {
+        self.tell_head(context);
+        if !std::mem::replace(&mut self.is_over, true) {
+            context.reached(Direction::Forward, self.id, Stage::Body);
+        }
+    }
+
     fn tell(&mut self, context: &mut Context<'_>) {
         let mut envelope = Vec::new();
         if context.events.is_some() {
-            let mut object = Object::begin(&mut envelope);
-            if let Some(helo) = &self.helo {
-                object.bytes("helo", helo);
-            }
-            if let Some(from) = &self.from {
-                object.bytes("mail_from", from);
-            }
-            if !self.to.is_empty() {
-                object.texts("rcpt_to", &self.to);
-            }
+            self.describe(&mut envelope);
         }
         if let Some(events) = context.events.as_deref_mut() {
             let mut beside = Vec::new();
@@ -588,6 +636,7 @@ impl Transaction {
             let beside = if envelope.is_empty() { envelope } else { [b"\"smtp\":", &envelope[..]].concat() };
             mail.tell_files(&beside, context);
         }
+        self.over(context);
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: datagrams. Out: one event per request in EVE's `tftp` form; the file, as far as its blocks come in order.
 //! Answers come from a new port, so that the flow that carries the file is another one: the request announces it.
 
+use super::buffers::Stage;
 use super::file::FileBody;
 use super::scan::Scan;
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
@@ -172,7 +173,9 @@ impl Tftp {
             beside.extend_from_slice(b"\"tftp\":");
             request.describe(&mut Object::begin(&mut beside));
         }
+        let sender = file.direction();
         file.end(is_whole, &beside, context);
+        context.reached(sender, 0, Stage::Body);
     }
 }
 

@@ -1,10 +1,13 @@
 //! WebSocket (RFC 6455), behind HTTP's upgrade.
 //!
 //! In: the frames of both directions. Out: one event per frame, in Suricata's form; files and other protocols
-//! inside of it are not looked for. Payloads pass unread, so that they need no memory. HTTP announces it;
+//! inside of it are not looked for. Payloads pass unread, so that they need no memory, except where signatures look
+//! into them: those hold up to [`PAYLOAD_BYTES_MAX`] of a message. HTTP announces it;
 //! otherwise only a message of text is recognised, since a frame alone looks like anything.
 
+use super::buffers::{Buffer, Number, Stage};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
+use flate2::{Decompress, FlushDecompress, Status};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 
@@ -12,6 +15,9 @@ use weir_common::metadata::Field;
 const CONTROL_BYTES_MAX: u64 = 125;
 /// Frames of a flow told of; later ones are not, since a stream of them may go on for days.
 const FRAMES_MAX: u64 = 10_000;
+
+/// Most bytes of a message that signatures look into, as Suricata's `max-payload-size`; what is longer is cut off.
+const PAYLOAD_BYTES_MAX: usize = 0xffff;
 
 /// First byte of a text message in one frame.
 const FINAL_TEXT: u8 = 0x81;
@@ -26,6 +32,88 @@ pub(super) struct WebSocket {
     is_continued: [bool; 2],
     is_skipping: [bool; 2],
     is_closed: [bool; 2],
+    messages: [Message; 2],
+}
+
+/// The message of a direction, for signatures.
+#[derive(Debug, Default)]
+struct Message {
+    /// What its frames before the last brought.
+    bytes: Vec<u8>,
+    is_compressed: bool,
+    inflater: Option<Box<Inflater>>,
+}
+
+/// Messages that are compressed (RFC 7692) may refer to those before them.
+struct Inflater(Decompress);
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inflater")
+    }
+}
+
+impl Message {
+    /// A frame of data brings more; with the last one the message is complete.
+    fn frame(&mut self, frame: &Frame, is_continuation: bool, payload: &mut Vec<u8>) {
+        if !is_continuation {
+            self.bytes.clear();
+            self.is_compressed = frame.is_compressed;
+        }
+        if is_continuation || !frame.is_final {
+            let room = PAYLOAD_BYTES_MAX.saturating_sub(self.bytes.len());
+            self.bytes.extend_from_slice(payload.get(..room).unwrap_or(payload));
+        }
+        if !frame.is_final {
+            return;
+        }
+        if is_continuation {
+            std::mem::swap(payload, &mut self.bytes);
+        }
+        self.bytes = Vec::new();
+        if std::mem::take(&mut self.is_compressed)
+            && let Some(inflated) = self.inflate(payload)
+        {
+            *payload = inflated;
+        }
+    }
+
+    fn inflate(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut inflater = self.inflater.take().unwrap_or_else(|| Box::new(Inflater(Decompress::new(false))));
+        let mut out = Vec::with_capacity(payload.len().saturating_mul(4).clamp(64, PAYLOAD_BYTES_MAX));
+        let mut is_sound = true;
+        // RFC 7692 section 7.2.2: the end of each message is left out.
+        'all: for mut input in [payload, &[0, 0, 0xff, 0xff]] {
+            while !input.is_empty() {
+                if out.len() == out.capacity() {
+                    if out.len() >= PAYLOAD_BYTES_MAX {
+                        is_sound = false;
+                        break 'all;
+                    }
+                    out.reserve(out.len().min(PAYLOAD_BYTES_MAX - out.len()));
+                }
+                let (read, made) = (inflater.0.total_in(), out.len());
+                let status = inflater.0.decompress_vec(input, &mut out, FlushDecompress::Sync);
+                let read = usize::try_from(inflater.0.total_in() - read).unwrap_or(usize::MAX);
+                input = input.get(read..).unwrap_or_default();
+                match status {
+                    Ok(Status::Ok | Status::BufError) if read > 0 || out.len() > made => {}
+                    Ok(Status::Ok | Status::BufError) if out.len() == out.capacity() => {}
+                    Ok(Status::StreamEnd) => {
+                        inflater.0.reset(false);
+                        break 'all;
+                    }
+                    _ => {
+                        is_sound = false;
+                        break 'all;
+                    }
+                }
+            }
+        }
+        out.truncate(PAYLOAD_BYTES_MAX);
+        self.inflater = is_sound.then_some(inflater);
+        (!out.is_empty()).then_some(out)
+    }
 }
 
 /// A frame's header.
@@ -136,6 +224,16 @@ impl Dissector for WebSocket {
             if is_bad {
                 return Progress::Broken("invalid_frame");
             }
+            if context.wanted.is_some() {
+                let begin = used.saturating_add(frame.bytes);
+                let wants = context.wants(Buffer::WebsocketPayload);
+                let length = usize::try_from(frame.length).unwrap_or(usize::MAX).min(PAYLOAD_BYTES_MAX);
+                let payload = bytes.get(begin..begin.saturating_add(length));
+                match payload {
+                    None if wants => return Progress::Used(used),
+                    payload => self.tell_parts(&frame, payload.filter(|_| wants), context),
+                }
+            }
             // A continuation needs a beginning (RFC 6455 section 5.4); its loss is no contradiction.
             if !frame.is_control() {
                 self.is_continued[index] = !frame.is_final;
@@ -165,6 +263,28 @@ impl Dissector for WebSocket {
 }
 
 impl WebSocket {
+    /// Tells signatures a frame, with the payload of its whole message where it is the last of one.
+    fn tell_parts(&mut self, frame: &Frame, payload: Option<&[u8]>, context: &mut Context<'_>) {
+        let (direction, number) = (context.direction, self.frames);
+        let index = direction.index();
+        let flags = u64::from(frame.is_final) << 7 | u64::from(frame.is_compressed) << 6;
+        context.put_number(direction, number, Number::WebsocketFlags, flags);
+        context.put_number(direction, number, Number::WebsocketOpcode, frame.opcode.into());
+        if let Some(mask) = frame.mask {
+            context.put_number(direction, number, Number::WebsocketMask, mask.into());
+        }
+        if let Some(payload) = payload {
+            let key = frame.mask.unwrap_or(0).to_be_bytes();
+            let mut payload: Vec<u8> = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            if !frame.is_control() {
+                let is_continuation = self.is_continued[index];
+                self.messages[index].frame(frame, is_continuation, &mut payload);
+            }
+            context.put(direction, number, Buffer::WebsocketPayload, &payload);
+        }
+        context.reached(direction, number, Stage::Body);
+    }
+
     fn tell(&mut self, frame: &Frame, context: &mut Context<'_>) {
         let number = self.frames;
         self.frames = self.frames.saturating_add(1);

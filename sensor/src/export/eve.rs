@@ -221,7 +221,7 @@ impl EveLines {
             Some(name) => object.text("in_iface", name),
             None => object.number("pcap_cnt", event.packet),
         };
-        object.text("event_type", "anomaly");
+        object.text("event_type", event.alert.as_ref().map_or("anomaly", |alert| alert.kind));
         if fault.vlans[0] != 0 {
             let mut list = object.list("vlan");
             fault.vlans.iter().take_while(|vlan| **vlan != 0).for_each(|vlan| list.number(*vlan));
@@ -243,7 +243,15 @@ impl EveLines {
             object.number("icmp_type", kind).number("icmp_code", code);
         }
         object.text("pkt_src", "wire/pcap");
-        object.object("anomaly").text("type", "decode").text("event", fault.name);
+        match &event.alert {
+            Some(alert) => {
+                object.members(&alert.beside);
+                object.raw(alert.kind, &alert.body);
+            }
+            None => {
+                object.object("anomaly").text("type", "decode").text("event", fault.name);
+            }
+        }
     }
 
     pub(super) fn head(&mut self, object: &mut Object<'_>, head: &Head<'_>) {

@@ -75,6 +75,8 @@ pub struct FrameEvent {
     pub interface: u32,
     /// What is wrong with it.
     pub fault: DecodeEvent,
+    /// The alert of a signature that asks for that; none: the fault itself is told.
+    pub alert: Option<Box<Event>>,
 }
 
 /// What a worker hands over at once.

@@ -248,6 +248,8 @@ impl Rest {
             app: inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app()),
             is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
             flow: counts,
+            decode_events: &[],
+            stream_events: &[],
         };
         let sides = inspection.and_then(|inspection| {
             let (sides, is_swapped) = inspection.sides();
@@ -283,6 +285,8 @@ impl Rest {
             app,
             is_opaque: true,
             flow: FlowFacts::of(flow, Direction::Forward),
+            decode_events: &[],
+            stream_events: &[],
         };
         self.found.clear();
         self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);

@@ -5,14 +5,15 @@
 
 use super::Attachment;
 use crate::capture::Frame;
-use crate::decode::{Packet, Transport};
+use crate::decode::{self, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::Sides;
 use crate::dpi::{Event, Inspection};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{Beside, Engine, FlowFacts, Found, Rules, Sight, alert};
+use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Sight, alert};
 use std::sync::Arc;
 use weir_common::app::App;
+use weir_common::metadata::Field;
 use weir_common::net::Direction;
 use weir_common::record::FlowState;
 use weir_common::time::Timestamp;
@@ -24,6 +25,8 @@ pub(super) struct Alerts {
     found: Vec<Found>,
     carries_payload: bool,
     carries_packet: bool,
+    /// Faults of the frame at hand, where signatures ask for them.
+    faults: Vec<&'static str>,
 }
 
 impl Alerts {
@@ -32,6 +35,7 @@ impl Alerts {
         (!rules.is_empty()).then(|| Alerts {
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
+            faults: Vec::new(),
             carries_payload: config.alert_payload,
             carries_packet: config.alert_packet,
         })
@@ -40,6 +44,33 @@ impl Alerts {
     /// The engine.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
+    /// `tell` is given its first fault and what was found.
+    pub(super) fn frame(
+        &mut self,
+        frame: &Frame<'_>,
+        has_packet: bool,
+        tell: &mut dyn FnMut(DecodeEvent, Event),
+    ) {
+        self.faults.clear();
+        if !self.engine.rules().needs().decode_events {
+            return;
+        }
+        let (faults, mut first) = (&mut self.faults, None);
+        decode::events(frame, &mut |fault| {
+            faults.push(fault.name);
+            first.get_or_insert(fault);
+        });
+        let Some(fault) = first.filter(|_| !has_packet) else { return };
+        self.found.clear();
+        let packet = self.engine.fault(&fault, &self.faults, frame.time, &mut self.found);
+        let sight = Sight { time: frame.time, ..Sight::of_nobody(&packet) };
+        let beside = Beside { packet: self.carries_packet.then_some(frame.data), ..Beside::default() };
+        let alerts = self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
+        alerts.for_each(|alert| tell(fault, alert));
+        self.faults.clear();
     }
 
     /// Looks at a packet and at what it made known of its flow.
@@ -52,7 +83,11 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
+        let faults = std::mem::take(&mut self.faults);
         let mut counts = FlowFacts::of(flow, direction);
+        if self.engine.rules().needs().apps {
+            counts.apps = apps(flow.attachment.inspection.as_deref());
+        }
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
         let inspection = inspection.as_deref_mut();
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
@@ -70,6 +105,8 @@ impl Alerts {
             app,
             is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
             flow: counts,
+            decode_events: &faults,
+            stream_events: &[],
         };
         self.found.clear();
         let (sides, is_swapped) = match inspection {
@@ -81,6 +118,7 @@ impl Alerts {
             let inspection = flow.attachment.inspection.as_deref_mut();
             self.tell(&sight, Some(frame.data), start, inspection, events);
         }
+        self.faults = faults;
     }
 
     /// Looks at what only the flow's end made known, with a packet that says nothing.
@@ -104,6 +142,8 @@ impl Alerts {
             app,
             is_opaque: true,
             flow: FlowFacts::of(flow, Direction::Forward),
+            decode_events: &[],
+            stream_events: &[],
         };
         self.found.clear();
         self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
@@ -174,4 +214,22 @@ fn describe(
         None => inspection?.describe(direction, transaction, out),
     }
     (!out.is_empty()).then(|| app.event_name())
+}
+
+/// What recognition says of a flow.
+fn apps(inspection: Option<&Inspection>) -> AppFacts {
+    let Some(inspection) = inspection else { return AppFacts::default() };
+    let known = |app: App| match app {
+        App::Unknown if inspection.is_over() => AppKnown::Failed,
+        App::Unknown => AppKnown::Unknown,
+        app => AppKnown::Known(app),
+    };
+    let metadata = inspection.metadata();
+    let named = |field| metadata.text(field).and_then(App::from_name).map(AppKnown::Known);
+    let current = known(inspection.app());
+    AppFacts {
+        by_direction: [Field::AppToServer, Field::AppToClient].map(|field| named(field).unwrap_or(current)),
+        original: named(Field::OriginalApp).unwrap_or(current),
+        current,
+    }
 }

@@ -16,6 +16,7 @@ use super::matches::{MatchList, Transforms};
 use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
 use super::state::{Names, RuleLimits, RuleState, Threshold, ThresholdFile};
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
+use std::sync::Arc;
 use weir_common::net::Direction;
 use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
 
@@ -120,6 +121,7 @@ pub(super) fn compile(rule: Rule, names: &mut Names, thresholds: &ThresholdFile)
 
 /// A rule being read.
 struct Reader {
+    file: Arc<str>,
     carrier: Carrier,
     applications: Applications,
     place: Place,
@@ -149,6 +151,7 @@ impl Reader {
             return Err((rule.protocol_place, reason));
         };
         Ok(Reader {
+            file: Arc::clone(&rule.file),
             carrier,
             applications,
             place: rule.place,
@@ -195,7 +198,7 @@ impl Reader {
             self.packet.push(test?);
             return Ok(());
         }
-        if let Some(test) = AppTest::option(option) {
+        if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
             return Ok(());
         }
@@ -243,20 +246,25 @@ impl Reader {
     fn finish(&mut self) -> Result<(), Refused> {
         self.lists.finish(self.place)?;
         let has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
-        let reads_state = !self.state.tests.is_empty();
+        let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
+        // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
+        let is_about_flow = self.packet.is_empty()
+            && self.lists.packet.is_empty()
+            && self.state.tests.is_empty()
+            && (self.flow_at.is_none() || !self.applications.is_any());
         self.kind = if has_side {
             Kind::Side
         } else if !self.anomalies.is_empty() {
             Kind::Anomaly
-        } else if !self.lists.packet.is_empty() {
+        } else if has_payload {
             Kind::Payload
-        } else if !self.packet.is_empty() || self.flow.fragment.is_some() || reads_state {
-            Kind::Packet
-        } else {
+        } else if is_about_flow {
             Kind::Flow
+        } else {
+            Kind::Packet
         };
         let stages = self.lists.side.iter().map(|list| list.place.stage());
-        let tests = self.app.iter().map(|_| Stage::Body).chain(self.numbers.iter().map(|_| Stage::Head));
+        let tests = self.app.iter().map(AppTest::stage).chain(self.numbers.iter().map(|_| Stage::Head));
         self.stage = stages.chain(tests).max().unwrap_or(Stage::Head);
         Ok(())
     }

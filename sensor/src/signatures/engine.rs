@@ -4,14 +4,15 @@
 //! the order of evaluation. Everything a packet may ask for is collected first and then asked in that order, so that
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
+use super::addresses::AddressIndex;
 use super::compile::{Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
-use super::packet::{FlowFacts, PacketFacts, PacketTest};
+use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
 use super::patterns::PatternScratch;
 use super::rules::{Patterns, Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
-use crate::decode::{Packet, Transport};
+use crate::decode::{DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{NO_TRANSACTION, Number, Side, Sides, Stage};
 use serde::Serialize;
 use std::sync::Arc;
@@ -108,6 +109,32 @@ pub struct Sight<'a> {
     pub app: App,
     /// The payload is ciphertext, in which nothing is looked for.
     pub is_opaque: bool,
+    /// Faults of the frame, where signatures ask for them ([`super::Needs`]).
+    pub decode_events: &'a [&'static str],
+    /// What the packet shows to be odd about its stream, likewise.
+    pub stream_events: &'a [&'static str],
+}
+
+impl<'a> Sight<'a> {
+    /// A packet that belongs to no flow.
+    pub fn of_nobody(packet: &'a Packet<'a>) -> Sight<'a> {
+        let (initiator_port, responder_port) = packet.transport.ports();
+        let (initiator, responder) = (packet.ip.source, packet.ip.destination);
+        let protocol = packet.ip.protocol;
+        Sight {
+            packet,
+            time: Timestamp::MIN,
+            direction: Direction::Forward,
+            key: FlowKey { initiator, responder, initiator_port, responder_port, protocol },
+            flow_id: 0,
+            flow: FlowFacts::nothing(),
+            is_established: false,
+            app: App::Unknown,
+            is_opaque: true,
+            decode_events: &[],
+            stream_events: &[],
+        }
+    }
 }
 
 /// A signature matched, and its rule alerts.
@@ -225,12 +252,23 @@ impl Engine {
         let traffic = Traffic::of(sight.packet.ip.protocol);
         let known = marks.get_or_insert_default();
         if known.known.learn(sight) {
-            self.ask_flows(&rules, sight);
+            self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
-        let packets = rules.packets[traffic as usize].iter();
-        self.candidates.extend(packets.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let ends = [sight.packet.ip.source, sight.packet.ip.destination];
+        self.ask_hosts(&rules.packets[traffic as usize], ends);
+        if !sight.decode_events.is_empty() {
+            let faults = rules.faults.iter();
+            self.candidates
+                .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         let mut order = Order::Apart;
+        let mut with_sizes = *sight;
+        if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
+            known.sizes.see(sight.packet, sight.direction);
+            with_sizes.flow.stream_sizes = Some(known.sizes.sizes());
+        }
+        let sight = &with_sizes;
         if has_payload {
             if let Transport::Tcp(tcp) = &sight.packet.transport {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
@@ -251,11 +289,30 @@ impl Engine {
         }
     }
 
-    /// Signatures about the flow's ends, since something new is known of it.
-    fn ask_flows(&mut self, rules: &Rules, sight: &Sight<'_>) {
+    /// Looks at a frame that holds no packet, because of its faults: only signatures about those are asked. Gives what
+    /// could be read before the first.
+    pub fn fault(
+        &mut self,
+        fault: &DecodeEvent,
+        names: &[&'static str],
+        time: Timestamp,
+        found: &mut Vec<Found>,
+    ) -> Packet<'static> {
+        let packet = packet_of(fault);
+        let rules = Arc::clone(&self.rules);
+        self.candidates.clear();
+        let faults = rules.faults.iter();
+        self.candidates.extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
+        self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
+        packet
+    }
+
+    /// Signatures that are about these hosts, or about any.
+    fn ask_hosts(&mut self, index: &AddressIndex, hosts: [Address; 2]) {
         let ids = &mut self.scratch.ids;
         ids.clear();
-        rules.flows.candidates([sight.packet.ip.source, sight.packet.ip.destination], ids);
+        index.candidates(hosts, ids);
         let candidate = |signature| Candidate { signature, subject: Subject::Packet };
         self.candidates.extend(ids.drain(..).map(candidate));
     }
@@ -550,8 +607,8 @@ impl Work {
         let facts = PacketFacts {
             packet: sight.packet,
             flow: Some(&sight.flow),
-            decode_events: &[],
-            stream_events: &[],
+            decode_events: sight.decode_events,
+            stream_events: sight.stream_events,
         };
         if !signature.packet.iter().all(|test| test.holds(&facts)) {
             return false;

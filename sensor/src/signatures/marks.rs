@@ -6,6 +6,7 @@
 //! A segment that is not the next in order is looked at alone: what spans a hole, or segments that came in the wrong
 //! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
 
+use super::packet::StreamSizes;
 use super::state::FlowState;
 use crate::decode::Tcp;
 use weir_common::net::Direction;
@@ -26,6 +27,8 @@ pub struct FlowMarks {
     pub(super) once: Vec<(u32, Direction)>,
     /// A `pass` rule has matched: nothing more is looked for.
     pub(super) is_passed: bool,
+    /// How far its sequence numbers went, where a rule asks.
+    pub(super) sizes: StreamSizes,
     /// What was known of the flow when its headers were looked at.
     pub(super) known: Known,
     /// An alert was told of it.
@@ -63,6 +66,21 @@ pub(super) enum Order {
     Again,
     /// It does not touch what was seen.
     Apart,
+}
+
+impl FlowMarks {
+    /// The flow's ends were exchanged.
+    pub fn swap_directions(&mut self) {
+        self.sizes.flip();
+        self.streams.swap(0, 1);
+        self.known.seen.swap(0, 1);
+        self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
+    }
+
+    /// Whether an alert was told of the flow.
+    pub fn has_alerted(&self) -> bool {
+        self.has_alerted
+    }
 }
 
 impl StreamTail {

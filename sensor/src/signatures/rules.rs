@@ -9,6 +9,7 @@
 use super::addresses::AddressIndex;
 use super::compile::{Kind, PacketPart, Signature, compile};
 use super::matches::Transforms;
+use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
 use super::state::{Census, Names, ThresholdFile};
 use crate::dpi::buffers::{Buffer, Wanted};
@@ -22,10 +23,13 @@ use weir_common::rule::{Action, AddressSet, Description, PortSet, Problem, Rule,
 #[derive(Debug)]
 pub struct Rules {
     pub(super) signatures: Vec<Signature>,
+    needs: Needs,
     /// Signatures that ask for nothing but ends and flow.
     pub(super) flows: AddressIndex,
     /// Signatures about every packet, by what carries it.
-    pub(super) packets: [Vec<u32>; Traffic::COUNT],
+    pub(super) packets: [AddressIndex; Traffic::COUNT],
+    /// Signatures about faults of frames, which may hold no packet.
+    pub(super) faults: Vec<u32>,
     /// Signatures about payloads, by what carries them and who sends.
     pub(super) payloads: [[Patterns; 2]; Traffic::COUNT],
     /// Those of them that are about single packets: the others need not be looked for beyond a stream's depth.
@@ -39,6 +43,35 @@ pub struct Rules {
     /// Signatures about what is odd, by event.
     pub(super) anomalies: HashMap<Box<str>, Vec<u32>>,
     pub(super) wanted: Arc<Wanted>,
+}
+
+/// What signatures ask for that is made only where one does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Faults of frames (`decode-event`).
+    pub decode_events: bool,
+    /// What is odd about streams (`stream-event`).
+    pub stream_events: bool,
+    /// How far sequence numbers went (`stream_size`).
+    pub stream_sizes: bool,
+    /// What recognition says of a flow, beyond its application (`app-layer-protocol`).
+    pub apps: bool,
+}
+
+impl Needs {
+    fn of(signatures: &[Signature]) -> Needs {
+        let mut needs = Needs::default();
+        for test in signatures.iter().flat_map(|signature| &signature.packet) {
+            match test {
+                PacketTest::DecodeEvent(_) => needs.decode_events = true,
+                PacketTest::StreamEvent(_) => needs.stream_events = true,
+                PacketTest::StreamSize(..) => needs.stream_sizes = true,
+                PacketTest::AppProtocol(_) => needs.apps = true,
+                _ => {}
+            }
+        }
+        needs
+    }
 }
 
 /// What carries a payload, as far as signatures are grouped by it.
@@ -180,15 +213,16 @@ impl Rules {
             signature.wants(&mut wanted);
             groups.add(number as u32, signature);
         }
-        let Groups { flows, packets, payloads, packet_payloads, buffers, with_buffer, sides, anomalies, .. } = groups;
+        let Groups { flows, packets, faults, payloads, packet_payloads, buffers, with_buffer, sides, anomalies, .. } = groups;
         let build = |(transforms, patterns): (Transforms, PatternsBuilder)| BufferPatterns {
             transforms,
             patterns: patterns.build(),
         };
         Rules {
-            signatures,
+            needs: Needs::of(&signatures),
             flows,
             packets,
+            faults,
             payloads: payloads.map(|both| both.map(PatternsBuilder::build)),
             packet_payloads: packet_payloads.map(PatternsBuilder::build),
             buffers: buffers.into_iter().map(|sets| sets.into_iter().map(build).collect()).collect(),
@@ -196,7 +230,13 @@ impl Rules {
             sides,
             anomalies,
             wanted: Arc::new(wanted),
+            signatures,
         }
+    }
+
+    /// What some signature asks that is not known for nothing.
+    pub fn needs(&self) -> Needs {
+        self.needs
     }
 
     /// How many signatures there are.
@@ -243,7 +283,8 @@ fn action_order(action: Action) -> u8 {
 struct Groups {
     choice: Choice,
     flows: AddressIndex,
-    packets: [Vec<u32>; Traffic::COUNT],
+    packets: [AddressIndex; Traffic::COUNT],
+    faults: Vec<u32>,
     payloads: [[PatternsBuilder; 2]; Traffic::COUNT],
     packet_payloads: [PatternsBuilder; 2],
     buffers: Vec<Vec<(Transforms, PatternsBuilder)>>,
@@ -259,6 +300,7 @@ impl Groups {
             choice,
             flows: AddressIndex::default(),
             packets: Default::default(),
+            faults: Vec::new(),
             payloads: std::array::from_fn(|_| [patterns(), patterns()]),
             packet_payloads: [patterns(), patterns()],
             buffers: (0..Buffer::COUNT).map(|_| Vec::new()).collect(),
@@ -274,8 +316,13 @@ impl Groups {
                 self.flows.add(number, [&signature.source.addresses, &signature.destination.addresses]);
             }
             Kind::Packet => {
+                if signature.packet.iter().any(|test| matches!(test, PacketTest::DecodeEvent(_))) {
+                    self.faults.push(number);
+                    return;
+                }
                 for traffic in traffic_of(signature) {
-                    self.packets[traffic as usize].push(number);
+                    let ends = [&*signature.source.addresses, &*signature.destination.addresses];
+                    self.packets[traffic as usize].add(number, ends);
                 }
             }
             Kind::Payload => self.add_payload(number, signature),

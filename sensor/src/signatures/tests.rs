@@ -127,6 +127,8 @@ impl Watched {
             is_established: facts.is_established,
             app: facts.app,
             is_opaque: false,
+            decode_events: &[],
+            stream_events: &[],
         };
         let mut found = Vec::new();
         self.engine.packet(&sight, &mut self.marks, sides.map(|sides| (sides, false)), &mut found);

@@ -2,15 +2,18 @@
 //!
 //! In: its name, its bytes as they come, what is missing of them. Out: EVE's `fileinfo` event, the file's
 //! fields in the flow's metadata, and, where `dpi.files.extract_directory` says so, the file itself
-//! ([`store`]). Holds no bytes of the file but its first ones, which say what kind it is; otherwise only the
-//! state of its hashes.
+//! ([`store`]); where signatures look, the parts that they look into. Holds no bytes of the file but its first
+//! ones, which say what kind it is, and for signatures up to [`BODY_BYTES_MAX`]; otherwise only the state of its
+//! hashes.
 //!
 //! States are Suricata's: `CLOSED` where all of it was seen, else `TRUNCATED`. A file is always told at its
 //! end, so that `UNKNOWN` never is.
 
 mod kind;
+mod magic;
 pub mod store;
 
+use super::buffers::{BODY_BYTES_MAX, Buffer, NO_TRANSACTION, Number, Wanted};
 use super::config::{FileConfig, FileHash};
 use super::digest::Hex;
 use super::http::decode::DecoderMemory;
@@ -84,6 +87,39 @@ pub struct FileBody {
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
     storing: Option<Storing>,
+    /// Told as an event, in metadata and on disk, and not only to signatures.
+    is_followed: bool,
+    /// Its first bytes for signatures, where they look into them and nobody else tells them.
+    kept: Option<Vec<u8>>,
+    /// Signatures were told of it.
+    is_told: bool,
+    told_direction: Direction,
+    magic: Option<magic::Description>,
+}
+
+/// Whether signatures look at files.
+pub(super) fn is_wanted(wanted: &Wanted) -> bool {
+    let buffers = [Buffer::FileData, Buffer::FileName, Buffer::FileMagic];
+    buffers.iter().any(|buffer| wanted.has(*buffer)) || is_whole_wanted(wanted)
+}
+
+/// Whether they look at what is known only when a file has ended.
+pub(super) fn is_whole_wanted(wanted: &Wanted) -> bool {
+    let buffers = [Buffer::FileMd5, Buffer::FileSha1, Buffer::FileSha256];
+    buffers.iter().any(|buffer| wanted.has(*buffer)) || wanted.has_number(Number::FileSize)
+}
+
+/// Bytes that signatures want of a file.
+fn bytes_wanted(wanted: &Wanted, config: &FileConfig) -> u64 {
+    if is_whole_wanted(wanted) {
+        config.bytes_max
+    } else if wanted.has(Buffer::FileData) {
+        BODY_BYTES_MAX as u64
+    } else if wanted.has(Buffer::FileMagic) {
+        HEAD_BYTES as u64
+    } else {
+        0
+    }
 }
 
 impl FileBody {
@@ -95,28 +131,55 @@ impl FileBody {
         context: &Context<'_>,
     ) -> Option<Box<FileBody>> {
         let files = context.files;
-        let storing = files.store.as_ref().and_then(StoreHandle::begin);
-        let has = |hash| files.hashes.contains(&hash);
-        files.enabled.then(|| {
+        let wanted = context.wanted.filter(|wanted| is_wanted(wanted));
+        let storing = files.store.as_ref().filter(|_| files.enabled).and_then(StoreHandle::begin);
+        let wants = |buffer| wanted.is_some_and(|wanted| wanted.has(buffer));
+        let has = |hash, buffer| files.enabled && files.hashes.contains(&hash) || wants(buffer);
+        let bytes_max = match wanted {
+            _ if files.enabled => files.bytes_max,
+            Some(wanted) => bytes_wanted(wanted, files),
+            None => 0,
+        };
+        (files.enabled || wanted.is_some()).then(|| {
             Box::new(FileBody {
                 name: name.get(..NAME_BYTES_MAX).unwrap_or(name).to_vec(),
                 direction,
                 transaction,
                 size: 0,
-                bytes_max: files.bytes_max,
+                bytes_max,
                 has_gaps: false,
                 is_part: false,
                 head: Vec::new(),
                 kind: None,
                 is_kind_asked: false,
                 range: None,
-                md5: has(FileHash::Md5).then(Md5::new),
-                sha1: has(FileHash::Sha1).then(Sha1::new),
+                md5: has(FileHash::Md5, Buffer::FileMd5).then(Md5::new),
+                sha1: has(FileHash::Sha1, Buffer::FileSha1).then(Sha1::new),
                 // What is stored is named by it.
-                sha256: (has(FileHash::Sha256) || storing.is_some()).then(Sha256::new),
+                sha256: (has(FileHash::Sha256, Buffer::FileSha256) || storing.is_some()).then(Sha256::new),
                 storing,
+                is_followed: files.enabled,
+                kept: wants(Buffer::FileData).then(Vec::new),
+                is_told: wanted.is_none(),
+                told_direction: direction,
+                magic: wants(Buffer::FileMagic).then(magic::Description::default),
             })
         })
+    }
+
+    /// Its bytes are told to signatures by whoever reads them.
+    pub(super) fn keep_nothing(&mut self) {
+        self.kept = None;
+    }
+
+    /// Signatures take it for sent in this direction.
+    pub(super) fn tell_as(&mut self, direction: Direction) {
+        self.told_direction = direction;
+    }
+
+    /// Signatures are told nothing of it.
+    pub(super) fn tell_nothing(&mut self) {
+        (self.is_told, self.kept) = (true, None);
     }
 
     /// Its name is known only now.
@@ -127,6 +190,11 @@ impl FileBody {
     /// It is a part of a file: its first byte and its last, as EVE's `start` and `end`.
     pub fn set_range(&mut self, start: u64, end: u64) {
         self.range = Some((start, end));
+    }
+
+    /// Who sends it.
+    pub fn direction(&self) -> Direction {
+        self.direction
     }
 
     /// Bytes seen so far, missing ones included.
@@ -149,6 +217,10 @@ impl FileBody {
         }
         if !self.is_kind_asked {
             self.look_at(bytes);
+        }
+        if let Some(kept) = &mut self.kept {
+            let room = BODY_BYTES_MAX.saturating_sub(kept.len());
+            kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         }
         if let Some(hash) = &mut self.md5 {
             hash.update(bytes);
@@ -173,6 +245,26 @@ impl FileBody {
         self.storing = None;
     }
 
+    /// Tells signatures what is known of it without its end, once; its end then tells them nothing more.
+    pub(super) fn tell(&mut self, context: &mut Context<'_>) {
+        if std::mem::replace(&mut self.is_told, true) {
+            return;
+        }
+        let (direction, transaction) =
+                (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        context.put(direction, transaction, Buffer::FileName, &self.name);
+        if let Some(magic) = &mut self.magic
+            && self.size > 0
+        {
+            let text = magic.of(&self.head);
+            context.put(direction, transaction, Buffer::FileMagic, text.as_bytes());
+        }
+        context.put_number(direction, transaction, Number::FileSizeMin, self.size);
+        if let Some(kept) = self.kept.take().filter(|kept| !kept.is_empty()) {
+            context.put(direction, transaction, Buffer::FileData, &kept);
+        }
+    }
+
     /// Whoever sends it sends no more than a part: its hashes are told with it, and not as a file's.
     pub fn is_part(&mut self) {
         self.is_part = true;
@@ -181,7 +273,11 @@ impl FileBody {
     /// It has ended: `is_whole` says whether where it should. `beside` are further members of the event, as
     /// [`Event::beside`]: what carried it.
     pub fn end(mut self: Box<Self>, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
-        context.files.ended.set(context.files.ended.get().saturating_add(1));
+        let is_told = self.is_told;
+        self.tell(context);
+        if self.is_followed {
+            context.files.ended.set(context.files.ended.get().saturating_add(1));
+        }
         if !self.is_kind_asked {
             self.kind = kind::kind(&self.head);
         }
@@ -196,7 +292,29 @@ impl FileBody {
         // Of a file that ends early they are those of what came.
         let md5 = self.md5.take().filter(|_| has_all).map(|hash| Hex::<32>::of(&hash.finalize()));
         let sha1 = self.sha1.take().filter(|_| has_all).map(|hash| Hex::<40>::of(&hash.finalize()));
-        let is_told = has_all && context.files.hashes.contains(&FileHash::Sha256) || stored.is_some();
+        let hex = sha256.filter(|_| has_all).map(|hash| Hex::<64>::of(&hash));
+        if !is_told && is_closed {
+            let (direction, transaction) =
+                (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+            let hashes = [
+                (Buffer::FileMd5, md5.as_ref().map(Hex::as_str)),
+                (Buffer::FileSha1, sha1.as_ref().map(Hex::as_str)),
+                (Buffer::FileSha256, hex.as_ref().map(Hex::as_str)),
+            ];
+            for (buffer, hash) in hashes {
+                if let Some(hash) = hash {
+                    context.put(direction, transaction, buffer, hash.as_bytes());
+                }
+            }
+            context.put_number(direction, transaction, Number::FileSize, self.size);
+        }
+        if !self.is_followed {
+            return;
+        }
+        let has_config = |hash| context.files.hashes.contains(&hash);
+        let md5 = md5.filter(|_| has_config(FileHash::Md5));
+        let sha1 = sha1.filter(|_| has_config(FileHash::Sha1));
+        let is_told = has_all && has_config(FileHash::Sha256) || stored.is_some();
         let sha256 = sha256.filter(|_| is_told).map(|hash| Hex::<64>::of(&hash));
         if !self.name.is_empty() {
             context.metadata.add(Field::FileNames, &String::from_utf8_lossy(&self.name));
@@ -244,8 +362,12 @@ impl FileBody {
     /// Asks for its kind once there are enough bytes; until then they are kept.
     fn look_at(&mut self, bytes: &[u8]) {
         if self.head.is_empty() && bytes.len() >= HEAD_BYTES {
-            self.kind = kind::kind(bytes.get(..HEAD_BYTES).unwrap_or(bytes));
+            let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
+            self.kind = kind::kind(head);
             self.is_kind_asked = true;
+            if let Some(magic) = &mut self.magic {
+                magic.of(head);
+            }
             return;
         }
         let room = HEAD_BYTES.saturating_sub(self.head.len());
@@ -253,6 +375,9 @@ impl FileBody {
         if self.head.len() >= HEAD_BYTES {
             self.kind = kind::kind(&self.head);
             self.is_kind_asked = true;
+            if let Some(magic) = &mut self.magic {
+                magic.of(&self.head);
+            }
             self.head = Vec::new();
         }
     }

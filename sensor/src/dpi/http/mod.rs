@@ -17,7 +17,7 @@ mod head;
 mod multipart;
 mod probe;
 mod told;
-pub(super) mod uri;
+mod uri;
 #[cfg(test)]
 mod tests;
 
@@ -220,6 +220,25 @@ impl Dissector for Http {
         }
         while self.tell_oldest(context) {}
     }
+
+    fn describe(&self, _direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        let is_it = |head: &&Head| head.number == transaction;
+        let of_half = |half: &'_ Half| half.is_matched && half.number == transaction;
+        let answered = self.halves.iter().find(|half| of_half(half));
+        let asking = self.halves.iter().find(|half| {
+            half.state == State::Head && !half.head.is_response() && self.transactions == transaction
+        });
+        let request = self
+            .waiting
+            .iter()
+            .find(is_it)
+            .or_else(|| answered.and_then(|half| half.request.as_ref()))
+            .or_else(|| asking.map(|half| &half.head));
+        let response = answered.filter(|half| half.head.is_response()).map(|half| (&half.head, half.body_bytes));
+        if request.is_some() || response.is_some() {
+            event::write(request, response, out);
+        }
+    }
 }
 
 impl Http {
@@ -363,14 +382,13 @@ impl Http {
         if is_response {
             return self.end_response_head(index, framing, used, after, context);
         }
-        let has_file = matches!(head.get(Part::Method), Some(b"POST" | b"PUT"));
         let has_body = framing.is_chunked || framing.length.is_some_and(|length| length > 0);
         let number = if head.has(Part::Target) { self.transactions } else { self.halves[index].number };
         self.tell_head(index, number, context);
         let head = &self.halves[index].head;
         let is = Description::of(head, Some(head));
         let direction = context.direction;
-        let body = (has_file && has_body && head.has(Part::Target))
+        let body = (has_body && head.has(Part::Target))
             .then(|| Body::begin(&is, direction, self.transactions, context))
             .flatten();
         self.halves[index].body = body;
@@ -520,6 +538,9 @@ impl Http {
         let Some(mut body) = self.halves[index].body.take() else { return };
         let carrier = if body.is_form() { self.carrier(index, context) } else { Vec::new() };
         body.bytes(bytes, &carrier, context);
+        if context.wanted.is_some() && body.tell_early(context) {
+            self.over(index, context);
+        }
         self.halves[index].body = Some(body);
     }
 
@@ -597,7 +618,7 @@ impl Http {
         let half = &mut self.halves[index];
         if let Some(told) = &mut self.told {
             told.line(index, rest.get(..used).unwrap_or_default());
-            if line.is_empty() {
+            if line.is_empty() && !half.is_over {
                 told.tell_trailer(index, half.head.is_response(), half.number, context);
             }
         }

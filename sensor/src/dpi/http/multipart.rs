@@ -24,6 +24,8 @@ pub(super) struct Multipart {
     file: Option<Box<FileBody>>,
     direction: Direction,
     transaction: u64,
+    /// Signatures were told all that they want.
+    is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,16 @@ impl Multipart {
             file: None,
             direction,
             transaction,
+            is_told: false,
         })
+    }
+
+    /// Tells signatures the file being read as far as it came; of later ones they are not told.
+    pub(super) fn tell(&mut self, context: &mut Context<'_>) {
+        self.is_told = true;
+        if let Some(file) = &mut self.file {
+            file.tell(context);
+        }
     }
 
     /// Whether more of it is wanted.
@@ -144,7 +155,7 @@ impl Multipart {
     }
 
     /// The head of a part is complete: a file begins where it has a name.
-    fn begin(&mut self, head: &[u8], context: &Context<'_>) {
+    fn begin(&mut self, head: &[u8], context: &mut Context<'_>) {
         let line = head.split(|byte| *byte == b'\n').find_map(|line| {
             let name = b"content-disposition:";
             let is_it = line.get(..name.len())?.eq_ignore_ascii_case(name);
@@ -154,6 +165,9 @@ impl Multipart {
             .and_then(file_name)
             .filter(|name| !name.is_empty())
             .and_then(|name| FileBody::begin(&name, self.direction, Some(self.transaction), context));
+        if let Some(file) = self.file.as_mut().filter(|_| self.is_told) {
+            file.tell_nothing();
+        }
     }
 }
 

@@ -88,13 +88,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The text of a request's target as `http.uri` has it.
-pub fn normalized_uri(target: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(target.len());
-    Target::of(target, false).normalize(&mut out);
-    out
-}
-
 /// The host in `host:port`, `[::1]:port`, or without a port.
 pub(super) fn host(text: &[u8]) -> Option<&[u8]> {
     let text = text.strip_prefix(b"//").unwrap_or(text);
@@ -353,6 +346,12 @@ fn best_fit(character: u32) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn normalized_uri(target: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(target.len());
+        Target::of(target, false).normalize(&mut out);
+        out
+    }
 
     #[test]
     fn targets_are_normalised_as_the_keyword_has_them() {

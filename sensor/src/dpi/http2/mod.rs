@@ -8,14 +8,17 @@
 
 mod event;
 mod hpack;
+mod told;
 #[cfg(test)]
 mod tests;
 
+use super::buffers::{Number, Stage};
 use super::http::body::{Body, Description};
 use super::http::learn;
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts, dns};
 use event::{Common, Said, element};
 use hpack::{BLOCK_BYTES_MAX, Hpack};
+use told::Block;
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
@@ -44,6 +47,7 @@ mod frame {
     pub(super) const SETTINGS: u8 = 4;
     pub(super) const PUSH_PROMISE: u8 = 5;
     pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
     pub(super) const END_STREAM: u8 = 1;
     pub(super) const ACK: u8 = 1;
@@ -116,6 +120,10 @@ struct Side {
     /// Its body cannot be followed, or nobody wants to.
     is_unread: bool,
     is_ended: bool,
+    /// Signatures were told something of it, its headers, that it is over.
+    is_told: bool,
+    has_head: bool,
+    is_over: bool,
 }
 
 /// A frame's header.
@@ -253,8 +261,15 @@ impl Dissector for Http2 {
 
     fn close(&mut self, context: &mut Context<'_>) {
         for mut stream in std::mem::take(&mut self.streams) {
-            stream.end_bodies(false, context);
+            stream.end_bodies(false, self.client, context);
             self.tell(&stream, context);
+        }
+    }
+
+    fn describe(&self, _direction: Direction, transaction: u64, out: &mut Vec<u8>) {
+        if let Some(stream) = self.streams.iter().find(|stream| stream.number == transaction) {
+            let [client, server] = &stream.sides;
+            event::write(stream.id, &stream.common, [&client.said, &server.said], out);
         }
     }
 }
@@ -293,6 +308,45 @@ impl Http2 {
             stream.header(0, name, value, has_events);
         }
         stream.sides[0].is_ended = true;
+        let (number, client) = (stream.number, self.client);
+        if context.wanted.is_some() {
+            let mut block = Block::default();
+            for (name, value) in headers.into_iter().filter(|(_, value)| !value.is_empty()) {
+                block.push(name, value);
+            }
+            block.tell(false, true, client, number, context);
+            let own = &mut self.stream(1, context).sides[0];
+            (own.is_told, own.has_head, own.is_over) = (true, true, true);
+            context.reached(client, number, Stage::Body);
+        }
+    }
+
+    /// Tells signatures of a frame on a stream that is open, or of one of the connection that says nothing else.
+    fn tell_frame(&mut self, header: FrameHeader, rest: &[u8], context: &mut Context<'_>) {
+        let direction = context.direction;
+        let window = rest
+            .get(HEADER_BYTES..)
+            .and_then(|rest| rest.first_chunk::<4>())
+            .filter(|_| header.kind == frame::WINDOW_UPDATE)
+            .map(|window| u32::from_be_bytes(*window) & 0x7fff_ffff);
+        let is_transaction = header.stream == 0
+            && !matches!(header.kind, frame::GOAWAY)
+            && (header.kind != frame::SETTINGS || header.has(frame::ACK));
+        let number = if is_transaction {
+            self.new_stream(0).number
+        } else {
+            let side = usize::from(direction != self.client);
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) else { return };
+            stream.sides[side].is_told = true;
+            stream.number
+        };
+        context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+        if let Some(window) = window {
+            context.put_number(direction, number, Number::Http2Window, window.into());
+        }
+        if is_transaction {
+            context.reached(direction, number, Stage::Body);
+        }
     }
 
     /// Before the first frame.
@@ -318,10 +372,24 @@ impl Http2 {
     fn frame(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let index = context.direction.index();
         let Some(header) = FrameHeader::of(rest) else { return Step::Wait };
-        let half = &mut self.halves[index];
-        let continues = header.kind == frame::CONTINUATION && header.stream == half.block_stream;
-        if half.block_stream != 0 && !continues {
+        let block_stream = self.halves[index].block_stream;
+        let continues = header.kind == frame::CONTINUATION && header.stream == block_stream;
+        if block_stream != 0 && !continues {
             return Step::Broken("invalid_frame_header");
+        }
+        if context.wanted.is_some() && !matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY) {
+            if header.kind == frame::WINDOW_UPDATE && rest.len() < HEADER_BYTES + 4 {
+                return Step::Wait;
+            }
+            // A frame is told of once, also where it takes several looks to read it.
+            let is_whole = match header.kind {
+                frame::DATA => !header.has(frame::PADDED) || rest.len() > HEADER_BYTES,
+                frame::CONTINUATION => rest.len() >= HEADER_BYTES.saturating_add(header.length),
+                _ => true,
+            };
+            if is_whole {
+                self.tell_frame(header, rest, context);
+            }
         }
         if header.kind == frame::DATA {
             let padding = match (header.has(frame::PADDED), rest.get(HEADER_BYTES)) {
@@ -336,6 +404,7 @@ impl Http2 {
             if header.stream == 0 {
                 return Step::Broken("data_stream_zero");
             }
+            let half = &mut self.halves[index];
             half.state = State::Data;
             half.data = Data {
                 stream: header.stream,
@@ -378,7 +447,12 @@ impl Http2 {
         let side = usize::from(direction != self.client);
         let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         match header.kind {
-            frame::SETTINGS if !header.has(frame::ACK) => {
+            frame::SETTINGS if header.has(frame::ACK) => {
+                if context.wanted.is_some() {
+                    self.tell_frame(header, &[], context);
+                }
+            }
+            frame::SETTINGS => {
                 if header.stream != 0 || !payload.len().is_multiple_of(6) {
                     return Err("invalid_frame_data");
                 }
@@ -388,6 +462,10 @@ impl Http2 {
                 let error = payload.get(4..).and_then(number).ok_or("invalid_frame_data")?;
                 let mut stream = self.new_stream(0);
                 stream.sides[side].said.error = Some(error);
+                let number = stream.number;
+                context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+                context.reached(direction, number, Stage::Body);
                 self.tell(&stream, context);
             }
             frame::RST_STREAM => {
@@ -395,12 +473,25 @@ impl Http2 {
                 if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
                     let mut stream = self.streams.remove(at);
                     stream.sides[side].said.error = Some(error);
-                    stream.end_bodies(false, context);
+                    if !stream.sides[side].is_over {
+                        stream.sides[side].is_told = true;
+                        let number = stream.number;
+                        context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                        context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+                    }
+                    stream.end_bodies(false, self.client, context);
                     self.tell(&stream, context);
                 }
             }
             frame::PRIORITY => {
                 let weight = payload.get(4).ok_or("invalid_frame_data")?;
+                if context.wanted.is_some() && header.stream != 0 {
+                    let own = self.stream(header.stream, context);
+                    own.sides[side].is_told = true;
+                    let number = own.number;
+                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                    context.put_number(direction, number, Number::Http2Priority, (*weight).into());
+                }
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) {
                     stream.sides[side].said.priority = Some(*weight);
                 }
@@ -428,6 +519,15 @@ impl Http2 {
                 }
                 if weight.is_some() {
                     self.stream(id, context).sides[side].said.priority = weight;
+                }
+                if context.wanted.is_some() {
+                    let stream = self.stream(id, context);
+                    stream.sides[side].is_told = true;
+                    let number = stream.number;
+                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                    if let Some(weight) = weight {
+                        context.put_number(direction, number, Number::Http2Priority, weight.into());
+                    }
                 }
                 let half = &mut self.halves[direction.index()];
                 half.block = block.to_vec();
@@ -458,6 +558,20 @@ impl Http2 {
     /// Settings are a transaction of their own.
     fn settings(&mut self, payload: &[u8], direction: Direction, context: &mut Context<'_>) {
         let mut stream = self.new_stream(0);
+        if context.wanted.is_some() {
+            let number = stream.number;
+            context.put_number(direction, number, Number::Http2FrameType, frame::SETTINGS.into());
+            for [high, low, value @ ..] in payload.as_chunks::<6>().0 {
+                let setting = u64::from(u16::from_be_bytes([*high, *low])) << 32;
+                context.put_number(
+                    direction,
+                    number,
+                    Number::Http2Setting,
+                    setting | u64::from(u32::from_be_bytes(*value)),
+                );
+            }
+            context.reached(direction, number, Stage::Body);
+        }
         if context.events.is_none() {
             return;
         }
@@ -485,10 +599,18 @@ impl Http2 {
         // Who asks for something is the client, also where its preface was not seen.
         let side = usize::from(direction != self.client);
         let has_events = context.events.is_some();
+        let mut told = context.wanted.is_some().then(Block::default);
+        let mut resized = None;
         let stream = self.stream(id, context);
         let outcome = hpack.read(&block, &mut |said| match said {
-            hpack::Said::Header(name, value) => stream.header(side, name, value, has_events),
+            hpack::Said::Header(name, value) => {
+                stream.header(side, name, value, has_events);
+                if let Some(told) = &mut told {
+                    told.push(name, value);
+                }
+            }
             hpack::Said::TableSize(size) => {
+                resized = Some(size);
                 if has_events {
                     element(&mut stream.sides[side].said.headers, |object| {
                         object.number("table_size_update", size);
@@ -497,6 +619,16 @@ impl Http2 {
             }
         });
         stream.learn(side, context);
+        if let Some(told) = told.filter(|_| !stream.sides[side].is_over) {
+            let own = &mut stream.sides[side];
+            let is_first = !std::mem::replace(&mut own.has_head, true);
+            own.is_told = true;
+            if let Some(size) = resized {
+                context.put_number(direction, stream.number, Number::Http2SizeUpdate, size);
+            }
+            told.tell(side == 1, is_first, direction, stream.number, context);
+            context.reached(direction, stream.number, Stage::Head);
+        }
         if side == 0 {
             dns::carried_in_target(&stream.common.path, stream.number, context);
         }
@@ -554,7 +686,7 @@ impl Http2 {
                 if self.streams.len() >= STREAMS_MAX || bytes > STREAMS_BYTES_MAX {
                     context.anomaly("too_many_streams", None);
                     let mut oldest = self.streams.remove(0);
-                    oldest.end_bodies(false, context);
+                    oldest.end_bodies(false, self.client, context);
                     self.tell(&oldest, context);
                 }
                 let stream = self.new_stream(id);
@@ -571,6 +703,8 @@ impl Http2 {
         let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return };
         let stream = &mut self.streams[at];
         stream.end_body(side, true, context);
+        let direction = context.direction;
+        stream.over(side, direction, context);
         stream.sides[side].is_ended = true;
         if stream.sides[1 - side].is_ended {
             let stream = self.streams.remove(at);
@@ -667,14 +801,30 @@ impl Stream {
                 content_range: &own.content_range,
                 target: &self.common.path,
                 is_post: side == 0 && self.common.method == b"POST",
+                is_request: side == 0,
+                is_file: true,
             };
             let direction = if side == 0 { client } else { client.flip() };
             own.body = Body::begin(&is, direction, self.number, context);
             // One that cannot be followed is not tried again.
             own.is_unread = own.body.is_none();
         }
+        let mut is_told = false;
         if let Some(body) = &mut own.body {
             body.bytes(bytes, &carrier, context);
+            is_told = context.wanted.is_some() && body.tell_early(context);
+        }
+        if is_told {
+            let direction = if side == 0 { client } else { client.flip() };
+            self.over(side, direction, context);
+        }
+    }
+
+    /// Tells signatures that a side is over, of which they were told something.
+    fn over(&mut self, side: usize, direction: Direction, context: &mut Context<'_>) {
+        let own = &mut self.sides[side];
+        if own.is_told && !std::mem::replace(&mut own.is_over, true) {
+            context.reached(direction, self.number, Stage::Body);
         }
     }
 
@@ -695,9 +845,10 @@ impl Stream {
         }
     }
 
-    fn end_bodies(&mut self, is_whole: bool, context: &mut Context<'_>) {
-        for side in [0, 1] {
+    fn end_bodies(&mut self, is_whole: bool, client: Direction, context: &mut Context<'_>) {
+        for (side, direction) in [client, client.flip()].into_iter().enumerate() {
             self.end_body(side, is_whole, context);
+            self.over(side, direction, context);
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Mail as it is carried by SMTP, IMAP and POP3: the message format (RFC 5322) and MIME (RFC 2045 to 2049).
 //!
-//! In: the bytes of one message as they come, without the carrier's dots. Out: EVE's `email` object, and one
-//! `fileinfo` per attachment when the message ends. Holds the headers that are told, the names of attachments
+//! In: the bytes of one message as they come, without the carrier's dots. Out: EVE's `email` object, one
+//! `fileinfo` per attachment when the message ends, and the parts that signatures look into. Holds the headers that are told, the names of attachments
 //! and links, and less than one line of the body; never the body.
 
+mod body_digest;
 mod decode;
 mod header;
 #[cfg(test)]
 mod tests;
 
-use super::file::FileBody;
+use super::buffers::{Buffer, NO_TRANSACTION};
+use super::digest::Hex;
+use super::file::{self, FileBody};
 use super::{Context, scan};
+use body_digest::BodyDigest;
 use decode::{Decoder, Encoding};
 use header::{Header, encoded_words, parameter};
 use weir_common::json::Object;
@@ -36,6 +40,18 @@ const LINKS_MAX: usize = 64;
 /// Most bytes of a link.
 const LINK_BYTES_MAX: usize = 1024;
 
+/// The headers that signatures look into: the first of a name, but of `received` every one.
+const PARTS: &[(Buffer, Header)] = &[
+    (Buffer::EmailFrom, Header::From),
+    (Buffer::EmailTo, Header::To),
+    (Buffer::EmailCc, Header::Cc),
+    (Buffer::EmailSubject, Header::Subject),
+    (Buffer::EmailDate, Header::Date),
+    (Buffer::EmailMessageId, Header::MessageId),
+    (Buffer::EmailXMailer, Header::XMailer),
+    (Buffer::EmailReceived, Header::Received),
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Headers, of the message or of a part.
@@ -58,6 +74,10 @@ pub(super) struct Mail {
     is_in_line: bool,
     /// The header that is being unfolded.
     header: Vec<u8>,
+    /// Where lines begin in it that continue it.
+    folds: Vec<usize>,
+    /// The same of headers that are kept: which, and where in its value.
+    kept_folds: Vec<(usize, usize)>,
     /// The message's own headers are over.
     is_body: bool,
     headers: Vec<(Header, Vec<u8>)>,
@@ -71,6 +91,9 @@ pub(super) struct Mail {
     /// Names of what was told as anomaly already.
     told: Vec<&'static str>,
     anomalies: Vec<&'static str>,
+    /// Of its body, where signatures look at it.
+    digest: Option<Box<BodyDigest>>,
+    is_digest_asked: bool,
 }
 
 /// The part that is being read.
@@ -96,6 +119,8 @@ impl Mail {
             line: Vec::new(),
             is_in_line: false,
             header: Vec::new(),
+            folds: Vec::new(),
+            kept_folds: Vec::new(),
             is_body: false,
             headers: Vec::new(),
             boundaries: Vec::new(),
@@ -106,11 +131,16 @@ impl Mail {
             is_done: false,
             told: Vec::new(),
             anomalies: Vec::new(),
+            digest: None,
+            is_digest_asked: false,
         })
     }
 
     /// Its next bytes.
     pub(super) fn bytes(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.is_digest_asked, true) && context.wants(Buffer::EmailBodyMd5) {
+            self.digest = Some(Box::default());
+        }
         while !bytes.is_empty() {
             let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).max(1);
             let window = bytes.get(..room).unwrap_or(bytes);
@@ -176,6 +206,48 @@ impl Mail {
                 metadata.set_bytes(Field::ClientSoftware, value);
             }
         }
+    }
+
+    /// Tells signatures its parts and those of its files, once it has ended; true: of its files they are told all
+    /// that they want, without [`Mail::tell_files`].
+    pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(wanted) = context.wanted else { return true };
+        let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        if let Some(side) = context.side(direction, transaction) {
+            for (buffer, header) in PARTS {
+                let mut of_name = self.headers.iter().enumerate().filter(|(_, (have, _))| have == header);
+                let count = if *header == Header::Received { usize::MAX } else { 1 };
+                for (at, (_, value)) in of_name.by_ref().take(count).filter(|_| wanted.has(*buffer)) {
+                    side.put(*buffer, b"");
+                    let mut from = 0;
+                    for (_, fold) in self.kept_folds.iter().filter(|(kept, _)| *kept == at) {
+                        // The blank that makes a line continue another is not part of the value.
+                        side.grow(*buffer, value.get(from..*fold).unwrap_or_default());
+                        from = fold + 1;
+                    }
+                    side.grow(*buffer, value.get(from..).unwrap_or_default());
+                }
+            }
+            for link in self.links.iter().filter(|_| wanted.has(Buffer::EmailUrl)) {
+                side.put(Buffer::EmailUrl, link);
+            }
+            if let Some(digest) = self.digest.take() {
+                side.put(Buffer::EmailBodyMd5, Hex::<32>::of(&digest.finish()).as_str().as_bytes());
+            }
+        }
+        if file::is_whole_wanted(wanted) {
+            return false;
+        }
+        for (file, _) in &mut self.files {
+            file.tell(context);
+        }
+        true
+    }
+
+    /// Tells signatures that nothing more will come of it, for carriers that have no more to say of it themselves.
+    pub(super) fn over(&mut self, context: &mut Context<'_>) {
+        let transaction = self.transaction.unwrap_or(NO_TRANSACTION);
+        context.reached(self.direction, transaction, super::buffers::Stage::Body);
     }
 
     /// Tells of the files that it carried, each with `beside` as what carried it, without the `email` object.
@@ -254,6 +326,9 @@ impl Mail {
     fn piece(&mut self, piece: &[u8], context: &mut Context<'_>) {
         let is_first = !self.is_in_line;
         self.is_in_line = !piece.ends_with(b"\n");
+        if let Some(digest) = &mut self.digest {
+            digest.line(piece);
+        }
         if piece.len() > LINE_BYTES_ALLOWED + 2 {
             self.anomaly("MIME_LONG_LINE");
         }
@@ -265,7 +340,10 @@ impl Mail {
         match self.stage {
             Stage::Headers if !is_first => self.unfold(text),
             Stage::Headers if text.is_empty() => self.begin_body(context),
-            Stage::Headers if matches!(text.first(), Some(b' ' | b'\t')) => self.unfold(text),
+            Stage::Headers if matches!(text.first(), Some(b' ' | b'\t')) => {
+                self.folds.push(self.header.len());
+                self.unfold(text);
+            }
             Stage::Headers => {
                 self.end_header();
                 self.unfold(text);
@@ -286,16 +364,24 @@ impl Mail {
     /// A header has ended.
     fn end_header(&mut self) {
         let mut line = std::mem::take(&mut self.header);
+        let mut folds = std::mem::take(&mut self.folds);
         if let Some(colon) = memchr::memchr(b':', &line)
             && let Some((name, value)) = line.split_at_checked(colon)
         {
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            let value = value.get(1..).unwrap_or_default();
+            let from = colon + 1 + value.len() - value.trim_ascii_start().len();
+            let (value, kept) = (value.trim_ascii(), self.headers.len());
             self.take_header(name.trim_ascii(), value);
+            if self.headers.len() > kept {
+                let inside = folds.iter().filter_map(|fold| fold.checked_sub(from));
+                self.kept_folds.extend(inside.filter(|fold| *fold < value.len()).map(|fold| (kept, fold)));
+            }
         } else if !line.is_empty() {
             self.anomaly("MIME_MALFORMED_MSG");
         }
         line.clear();
-        self.header = line;
+        folds.clear();
+        (self.header, self.folds) = (line, folds);
     }
 
     fn take_header(&mut self, name: &[u8], value: &[u8]) {
@@ -331,6 +417,9 @@ impl Mail {
         self.is_body = true;
         self.stage = Stage::Body;
         if let Some(boundary) = self.part.boundary.take() {
+            if let Some(digest) = &mut self.digest {
+                digest.delimit(&boundary);
+            }
             if self.boundaries.len() < NESTING_MAX {
                 self.boundaries.push(boundary);
                 self.stage = Stage::Between;

@@ -26,6 +26,11 @@ impl Applications {
         self.0.is_empty() || self.0.contains(&app)
     }
 
+    /// Whether it may be any, known or not.
+    pub(in crate::signatures) fn is_any(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The applications; none: any.
     pub(in crate::signatures) fn iter(&self) -> impl Iterator<Item = App> {
         self.0.iter().copied()

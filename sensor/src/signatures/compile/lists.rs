@@ -79,6 +79,18 @@ impl Lists {
                 self.last = self.legacy_list(Buffer::HttpUri);
                 self.put(self.last, &content)
             }
+            // Older keywords that have what is looked for as their value.
+            "tls.subject" | "tls.issuerdn" | "tls.fingerprint" | "ssh.softwareversion" => {
+                let buffer = match name {
+                    "tls.subject" => Buffer::TlsCertSubject,
+                    "tls.issuerdn" => Buffer::TlsCertIssuer,
+                    "tls.fingerprint" => Buffer::TlsCertFingerprint,
+                    _ => Buffer::SshSoftware,
+                };
+                let content = RuleOption { name: "content".into(), ..option.clone() };
+                self.last = self.legacy_list(buffer);
+                self.put(self.last, &content)
+            }
             "urilen" => {
                 let keyword = matches::urilen_buffer(option.value.as_deref().unwrap_or_default());
                 let place = self.legacy_list(Buffer::of(keyword)?);
@@ -114,6 +126,8 @@ impl Lists {
             let keyword = empty.place.keyword();
             return Err((at, format!("`{keyword}` is named and nothing is looked for in it")));
         }
+        let digits = self.side.iter_mut().filter(|list| list.place.is_of_digits() && list.transforms.is_empty());
+        digits.for_each(|list| list.matches.ignore_case());
         let packet = self.packet.iter_mut().map(|list| (&list.transforms, &mut list.matches));
         let side = self.side.iter_mut().map(|list| (&list.transforms, &mut list.matches));
         packet.chain(side).try_for_each(|(transforms, matches)| {

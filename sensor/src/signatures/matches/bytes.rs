@@ -3,16 +3,16 @@
 //! In: the option; later a buffer, where the match before ended, and the numbers read so far. Out: whether it holds,
 //! a new position, a number. All of them take some bytes at an offset, as binary or as digits.
 
-use super::reader::{Operand, named, operand, parts, refused, strtoull, text, whole_number, wrong};
+use super::reader::{Operand, named, operand, parts, refused, strtoull, text, unknown, whole_number, wrong};
 use super::{Names, Refused, Slot, Values};
 use weir_common::rule::RuleOption;
 
 /// Most digits of a number, as in Suricata: 64 bits in octal, with the leading zero.
-const DIGITS_MAX: i64 = 23;
+const DIGITS_MAX: i32 = 23;
 /// Most bytes of a binary number.
-const BINARY_BYTES_MAX: i64 = 8;
-/// Largest offset of a number, in bytes, as in Suricata; a rule with more is refused.
-const OFFSET_MAX: i64 = 65535;
+const BINARY_BYTES_MAX: i32 = 8;
+/// Largest offset of a number in all but `byte_test`, in bytes, as in Suricata; a rule with more is refused.
+const OFFSET_MAX: i32 = 65535;
 
 /// Which bytes make the number, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +49,17 @@ impl Field {
         }
         let base = if self.is_relative { i64::from(at) } else { 0 };
         let offset = match self.offset {
-            Operand::Fixed(offset) => offset,
+            Operand::Fixed(offset) => i64::from(offset),
             // Suricata keeps 32 bits of it.
             Operand::Named(slot) => i64::from(values.get(slot) as i32),
         };
         let begin = usize::try_from(base.saturating_add(offset)).ok()?;
-        let count = usize::try_from(i64::from(values.of(self.bytes) as i32)).ok()?;
+        let count = values.of(self.bytes) as i32;
         let most = if matches!(self.form, Form::Digits(_)) { DIGITS_MAX } else { BINARY_BYTES_MAX };
-        if count as i64 > most || (self.is_relative && begin >= buffer.len()) {
+        if count > most || (self.is_relative && begin >= buffer.len()) {
             return None;
         }
+        let count = usize::try_from(count).ok()?;
         let bytes = buffer.get(begin..begin.checked_add(count)?)?;
         let (number, length) = match self.form {
             Form::Digits(base) => strtoull(bytes, base)?,
@@ -73,7 +74,7 @@ impl Field {
     }
 
     /// Refuses more bytes than a number has.
-    fn check(self, option: &RuleOption, digits_max: i64) -> Result<Field, Refused> {
+    fn check(self, option: &RuleOption, digits_max: i32) -> Result<Field, Refused> {
         let most = if matches!(self.form, Form::Digits(_)) { digits_max } else { BINARY_BYTES_MAX };
         match self.bytes {
             Operand::Fixed(bytes) if bytes > most => {
@@ -144,6 +145,16 @@ impl Bits {
     }
 }
 
+/// Reads `bitmask 0xf0`, if the word is one.
+fn bitmask(option: &RuleOption, word: &str) -> Result<Option<Bits>, Refused> {
+    let Some((_, mask)) = word.split_at_checked(7).filter(|(name, _)| name.eq_ignore_ascii_case("bitmask"))
+    else {
+        return Ok(None);
+    };
+    let mask = whole_number(mask.trim()).and_then(|mask| u32::try_from(mask).ok());
+    mask.map(|mask| Some(Bits(mask))).ok_or_else(|| wrong(option, "a number of 32 bits behind `bitmask`"))
+}
+
 /// `byte_test`: compares a number with another.
 #[derive(Debug)]
 pub(super) struct ByteTest {
@@ -207,17 +218,15 @@ impl ByteTest {
         } else {
             Value::Fixed(whole_number(value).ok_or_else(|| wrong(option, "a number or a name as value"))?)
         };
-        let offset = offset_in_any_base(option, offset, names)?;
+        let offset = operand(option, offset, -i32::MAX..=i32::MAX, names)?;
         let (mut form, mut is_relative, mut bits) = (FormWords::default(), false, None);
         for word in rest {
             if *word == "relative" {
                 is_relative = true;
-            } else if let Some(mask) = word.get(..7).filter(|name| name.eq_ignore_ascii_case("bitmask")) {
-                let mask = word.get(mask.len()..).unwrap_or_default().trim();
-                let mask = whole_number(mask).and_then(|mask| u32::try_from(mask).ok());
-                bits = Some(Bits(mask.ok_or_else(|| wrong(option, "a number of 32 bits behind `bitmask`"))?));
+            } else if let Some(mask) = bitmask(option, word)? {
+                bits = Some(mask);
             } else if !form.take(word) {
-                return Err(wrong(option, &format!("nothing such as `{word}`")));
+                return Err(unknown(option, word));
             }
         }
         let form = form.form(option, 0, false)?;
@@ -260,23 +269,15 @@ fn operator(word: &str) -> Option<Operator> {
     })
 }
 
-/// An offset, which `byte_test` also reads in hexadecimal.
-fn offset_in_any_base(option: &RuleOption, word: &str, names: &Names) -> Result<Operand, Refused> {
-    let digits = word.strip_prefix('-').unwrap_or(word);
-    match whole_number(digits).and_then(|number| i32::try_from(number).ok()).map(i64::from) {
-        Some(number) => Ok(Operand::Fixed(if digits == word { number } else { -number })),
-        None => operand(option, word, -OFFSET_MAX..=OFFSET_MAX, names),
-    }
-}
-
 /// `byte_jump`: the matches that follow go on where a number says.
 #[derive(Debug)]
 pub(super) struct ByteJump {
     field: Field,
+    bits: Option<Bits>,
     multiplier: u64,
     is_aligned: bool,
     from: JumpFrom,
-    post_offset: i64,
+    post_offset: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +298,12 @@ impl ByteJump {
         };
         let (mut form, mut is_relative, mut is_aligned) = (FormWords::default(), false, false);
         let (mut multiplier, mut post_offset, mut from) = (1, 0, JumpFrom::Number);
+        let mut bits = None;
         for word in rest {
+            if let Some(mask) = bitmask(option, word)? {
+                bits = Some(mask);
+                continue;
+            }
             let (name, number) = word.split_once(char::is_whitespace).unwrap_or((word, ""));
             let number = number.trim();
             match name.to_ascii_lowercase().as_str() {
@@ -314,11 +320,14 @@ impl ByteJump {
                         u64::from(read.ok_or_else(|| wrong(option, "a multiplier from 1 to 65535"))?);
                 }
                 "post_offset" => {
-                    let read = number.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
+                    let read = number
+                        .parse::<i32>()
+                        .ok()
+                        .filter(|number| (-OFFSET_MAX..=OFFSET_MAX).contains(number));
                     post_offset = read.ok_or_else(|| wrong(option, "a post_offset from -65535 to 65535"))?;
                 }
                 _ if form.take(word) => {}
-                _ => return Err(wrong(option, &format!("nothing such as `{word}`"))),
+                _ => return Err(unknown(option, word)),
             }
         }
         if form.is_dce && from != JumpFrom::Number {
@@ -328,7 +337,7 @@ impl ByteJump {
         let bytes = operand(option, bytes, 0..=DIGITS_MAX, names)?;
         let offset = operand(option, offset, -OFFSET_MAX..=OFFSET_MAX, names)?;
         let field = Field { bytes, offset, is_relative, form }.check(option, DIGITS_MAX)?;
-        Ok(ByteJump { field, multiplier, is_aligned, from, post_offset })
+        Ok(ByteJump { field, bits, multiplier, is_aligned, from, post_offset })
     }
 
     pub(super) fn is_relative(&self) -> bool {
@@ -344,11 +353,12 @@ impl ByteJump {
         values: &Values,
     ) -> Option<u32> {
         let read = self.field.read(buffer, at, is_little, values)?;
-        let mut jump = read.number.wrapping_mul(self.multiplier);
+        let number = self.bits.map_or(read.number, |bits| bits.of(read.number));
+        let mut jump = number.wrapping_mul(self.multiplier);
         if self.is_aligned {
             jump = jump.wrapping_add((4 - jump % 4) % 4);
         }
-        let jump = jump.wrapping_add_signed(self.post_offset) as i64;
+        let jump = jump.wrapping_add_signed(i64::from(self.post_offset)) as i64;
         let from = match self.from {
             JumpFrom::Beginning => 0,
             JumpFrom::End => buffer.len(),
@@ -393,7 +403,7 @@ impl ByteExtract {
                     align = read.ok_or_else(|| wrong(option, "`align 2` or `align 4`"))?;
                 }
                 _ if form.take(word) => {}
-                _ => return Err(wrong(option, &format!("nothing such as `{word}`"))),
+                _ => return Err(unknown(option, word)),
             }
         }
         if form.is_string && form.is_little.is_some() {
@@ -471,7 +481,10 @@ impl ByteMath {
             let is_first = match name {
                 "bytes" => bytes.replace(operand(option, value, 1..=10, names)?).is_none(),
                 "offset" => {
-                    let read = value.parse::<i64>().ok().filter(|number| number.abs() <= OFFSET_MAX);
+                    let read = value
+                        .parse::<i32>()
+                        .ok()
+                        .filter(|number| (-OFFSET_MAX..=OFFSET_MAX).contains(number));
                     offset
                         .replace(read.ok_or_else(|| wrong(option, "an offset from -65535 to 65535"))?)
                         .is_none()
@@ -499,7 +512,7 @@ impl ByteMath {
                 _ => false,
             };
             if !is_first {
-                return Err(wrong(option, &format!("nothing such as `{word}`, or not twice")));
+                return Err(unknown(option, word));
             }
         }
         let missing = || wrong(option, "`bytes`, `offset`, `oper`, `rvalue` and `result`");

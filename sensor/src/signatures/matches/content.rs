@@ -8,19 +8,18 @@ use super::reader::{Operand, no_value, operand, refused, text, wrong};
 use super::{Names, Refused, Values};
 use memchr::memmem;
 use std::sync::OnceLock;
-use weir_common::rule::{Place, RuleOption, content};
+use weir_common::rule::{RuleOption, content};
 
 /// Largest `distance` and `within`, in bytes, as in Suricata; a rule with more is refused.
-const DISTANCE_MAX: i64 = 1 << 20;
+const DISTANCE_MAX: i32 = 1 << 20;
 /// Largest `offset` and `depth`, in bytes, as in Suricata; a rule with more is refused.
-const OFFSET_MAX: i64 = u16::MAX as i64;
+const OFFSET_MAX: i32 = u16::MAX as i32;
 
 /// One `content` with its modifiers.
 #[derive(Debug)]
 pub(super) struct Content {
     /// In lower case when case does not matter, once it is prepared.
     pub(super) bytes: Box<[u8]>,
-    pub(super) place: Place,
     search: Search,
     pub(super) is_negated: bool,
     pub(super) is_nocase: bool,
@@ -48,8 +47,8 @@ pub(super) enum Fast {
     Only,
     /// A part of it.
     Part {
-        offset: usize,
-        length: usize,
+        offset: u16,
+        length: u16,
     },
 }
 
@@ -63,7 +62,7 @@ struct Search {
     /// The rarest byte in both cases, and where it stands in the content.
     byte: u8,
     upper: u8,
-    at: usize,
+    at: u16,
     /// For long buffers, where case matters; made when first needed.
     finder: OnceLock<Box<memmem::Finder<'static>>>,
 }
@@ -103,7 +102,6 @@ impl Content {
         })?;
         Ok(Content {
             bytes: bytes.into_boxed_slice(),
-            place: option.place,
             search: Search::default(),
             is_negated,
             is_nocase: false,
@@ -143,7 +141,7 @@ impl Content {
                 no_value(option)?;
                 self.absolute(option, self.depth.is_none() && self.offset.is_none())?;
                 self.starts = true;
-                self.depth = Some(Operand::Fixed(self.bytes.len() as i64));
+                self.depth = Some(Operand::Fixed(self.bytes.len() as i32));
                 Ok(())
             }
             "distance" => {
@@ -172,7 +170,7 @@ impl Content {
     /// A content longer than where it may lie is never found, which Suricata refuses as well.
     fn fits(&self, option: &RuleOption, room: Operand) -> Result<(), Refused> {
         match room {
-            Operand::Fixed(room) if room < self.bytes.len() as i64 => {
+            Operand::Fixed(room) if room < self.bytes.len() as i32 => {
                 let reason = format!("the content has {} bytes, so it is never found", self.bytes.len());
                 Err(refused(option, &reason))
             }
@@ -222,13 +220,13 @@ impl Content {
             "only" => Fast::Only,
             part => {
                 let part = part.split_once(',').and_then(|(offset, length)| {
-                    let number = |word: &str| word.trim().parse::<u16>().ok().map(usize::from);
+                    let number = |word: &str| word.trim().parse::<u16>().ok();
                     Some((number(offset)?, number(length)?))
                 });
                 let Some((offset, length)) = part else {
                     return Err(wrong(option, "nothing, `only`, or an offset and a length"));
                 };
-                if length == 0 || self.bytes.get(offset..offset + length).is_none() {
+                if length == 0 || usize::from(offset) + usize::from(length) > self.bytes.len() {
                     return Err(refused(option, "the part is not within the content"));
                 }
                 Fast::Part { offset, length }
@@ -243,7 +241,7 @@ impl Content {
             self.bytes.make_ascii_lowercase();
         }
         let rarest = self.bytes.iter().enumerate().min_by_key(|(_, byte)| commonness(**byte));
-        let (at, byte) = rarest.map_or((0, 0), |(at, byte)| (at, *byte));
+        let (at, byte) = rarest.map_or((0, 0), |(at, byte)| (at as u16, *byte));
         let upper = if self.is_nocase { byte.to_ascii_uppercase() } else { byte };
         self.search = Search { byte, upper, at, finder: OnceLock::new() };
     }
@@ -327,7 +325,8 @@ impl Content {
             let finder = finder.get_or_init(|| Box::new(memmem::Finder::new(&self.bytes).into_owned()));
             return finder.find(room);
         }
-        let starts = room.get(*at..=last + at)?;
+        let at = usize::from(*at);
+        let starts = room.get(at..=last + at)?;
         match byte == upper {
             true if is_one_byte => memchr::memchr(*byte, starts),
             true => memchr::memchr_iter(*byte, starts).find(|begin| self.is_at(room, *begin)),
@@ -344,7 +343,10 @@ impl Content {
     /// The bytes that `fast_pattern` names, or all.
     pub(super) fn fast_bytes(&self) -> &[u8] {
         match self.fast {
-            Fast::Part { offset, length } => self.bytes.get(offset..offset + length).unwrap_or(&self.bytes),
+            Fast::Part { offset, length } => {
+                let from = self.bytes.get(usize::from(offset)..);
+                from.and_then(|from| from.get(..usize::from(length))).unwrap_or(&self.bytes)
+            }
             _ => &self.bytes,
         }
     }
@@ -390,7 +392,7 @@ impl Values {
     #[inline]
     pub(super) fn of(&self, operand: Operand) -> u64 {
         match operand {
-            Operand::Fixed(number) => number as u64,
+            Operand::Fixed(number) => i64::from(number) as u64,
             Operand::Named(slot) => self.get(slot),
         }
     }

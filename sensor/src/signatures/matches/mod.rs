@@ -170,7 +170,7 @@ pub(super) struct Match {
 
 #[derive(Debug)]
 enum Kind {
-    Content(Box<Content>),
+    Content(Content),
     Pcre(Box<Pcre>),
     DataAt(DataAt),
     ByteTest(Box<ByteTest>),
@@ -243,7 +243,7 @@ impl MatchList {
             return Some(self.modify(option, names));
         }
         let kind = match option.name.as_str() {
-            "content" => Content::parse(option).map(|content| Kind::Content(Box::new(content))),
+            "content" => Content::parse(option).map(Kind::Content),
             "pcre" => Pcre::parse(option).map(|pcre| Kind::Pcre(Box::new(pcre))),
             "byte_test" => ByteTest::parse(option, names).map(|test| Kind::ByteTest(Box::new(test))),
             "byte_jump" => ByteJump::parse(option, names).map(|jump| Kind::ByteJump(Box::new(jump))),
@@ -275,6 +275,15 @@ impl MatchList {
     /// Puts a match at the end.
     pub(super) fn push(&mut self, one: Match) {
         self.part().push(one);
+    }
+
+    /// The case of letters matters nowhere in the buffer.
+    pub(super) fn ignore_case(&mut self) {
+        for one in &mut self.matches {
+            if let Kind::Content(content) = &mut one.kind {
+                content.is_nocase = true;
+            }
+        }
     }
 
     /// The options that follow are about the buffer itself again, no longer about what `base64_data` means. To be
@@ -380,7 +389,7 @@ impl MatchList {
         let value = text(option);
         let plain = value.strip_prefix('!');
         let mut words = parts(plain.unwrap_or(&value));
-        let offset = operand(option, words.next().unwrap_or_default(), 0..=i64::from(u16::MAX), names)?;
+        let offset = operand(option, words.next().unwrap_or_default(), 0..=i32::from(u16::MAX), names)?;
         let mut is_relative = false;
         for word in words {
             match word {

@@ -10,7 +10,7 @@ use weir_common::rule::RuleOption;
 /// A number that the rule holds, or the name of one that an earlier option reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operand {
-    Fixed(i64),
+    Fixed(i32),
     Named(Slot),
 }
 
@@ -44,27 +44,33 @@ pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
 }
 
-/// A number of the rule within bounds, or a name.
+/// A word that the option has no place for.
+pub(super) fn unknown(option: &RuleOption, word: &str) -> Refused {
+    let shown: String = word.chars().take(40).collect();
+    (option.value_place, format!("`{}`: `{shown}` is not known, or stands there twice", option.name))
+}
+
+/// A number of the rule within bounds, in any base that C knows, or a name.
 pub(super) fn operand(
     option: &RuleOption,
     word: &str,
-    bounds: std::ops::RangeInclusive<i64>,
+    bounds: std::ops::RangeInclusive<i32>,
     names: &Names,
 ) -> Result<Operand, Refused> {
     let word = word.trim().trim_matches('"');
     if word.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
         return named(option, word, names).map(Operand::Named);
     }
-    match word.parse::<i64>() {
-        Ok(number) if bounds.contains(&number) => Ok(Operand::Fixed(number)),
-        _ => Err(wrong(
-            option,
-            &format!(
-                "a number from {} to {}, or a name from byte_extract or byte_math",
-                bounds.start(),
-                bounds.end()
-            ),
-        )),
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let number = whole_number(digits).and_then(|number| i32::try_from(number).ok());
+    let number = number.filter(|_| digits.starts_with(|digit: char| digit.is_ascii_digit()));
+    match number.map(|number| if digits == word { number } else { -number }) {
+        Some(number) if bounds.contains(&number) => Ok(Operand::Fixed(number)),
+        _ => {
+            let (low, high) = (bounds.start(), bounds.end());
+            let expected = format!("a number from {low} to {high}, or a name from byte_extract or byte_math");
+            Err(wrong(option, &expected))
+        }
     }
 }
 
@@ -132,7 +138,7 @@ mod tests {
             ("", 10, None),
             ("-", 10, None),
             ("x", 10, None),
-            ("\0005", 10, None),
+            ("\x005", 10, None),
             ("5\0", 10, Some((5, 1))),
         ] {
             assert_eq!(strtoull(text.as_bytes(), base), want, "{text} {base}");

@@ -2,6 +2,9 @@
 //!
 //! In: an option's value. Out: a test. `3<>9` leaves out both of its ends.
 
+/// A symbol, and the comparison that it begins.
+type Symbol<N, C> = (&'static str, fn(N) -> C);
+
 /// A comparison with whole numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sizes {
@@ -42,7 +45,7 @@ impl Sizes {
             let sizes = if plain == text { Sizes::Between(low, high) } else { Sizes::NotBetween(low, high) };
             return (high > low && high - low > 1).then_some(sizes);
         }
-        let symbols: [(&str, fn(u64) -> Sizes); 7] = [
+        let symbols: [Symbol<u64, Sizes>; 7] = [
             (">=", Sizes::AtLeast),
             ("<=", Sizes::AtMost),
             (">", Sizes::Above),
@@ -205,7 +208,7 @@ impl Compare {
                 if plain == text { Compare::Between(low, high) } else { Compare::NotBetween(low, high) };
             return (high - low > f64::EPSILON).then_some(compare);
         }
-        let symbols: [(&str, fn(f64) -> Compare); 6] = [
+        let symbols: [Symbol<f64, Compare>; 6] = [
             (">=", Compare::AtLeast),
             ("<=", Compare::AtMost),
             (">", Compare::Above),

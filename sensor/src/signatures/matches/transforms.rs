@@ -190,7 +190,7 @@ impl Transform {
             Transform::ToUppercase => bytes.make_ascii_uppercase(),
             Transform::StripWhitespace => bytes.retain(|byte| !is_space(*byte)),
             Transform::CompressWhitespace => {
-                bytes.dedup_by(|byte, before| is_space(*byte) && is_space(*before))
+                bytes.dedup_by(|byte, before| is_space(*byte) && is_space(*before));
             }
             Transform::StripPseudoHeaders => strip_pseudo_headers(bytes),
             Transform::HeaderLowercase => header_lowercase(bytes),
@@ -410,7 +410,7 @@ fn xor(option: &RuleOption) -> Result<Transform, Refused> {
 
 fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
     let digits = digits.as_bytes();
-    if digits.is_empty() || digits.len() % 2 != 0 || digits.len() > 2 * usize::from(u8::MAX) {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || digits.len() > 2 * usize::from(u8::MAX) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);

@@ -182,7 +182,9 @@ mod tests {
         let (code, _) = source.split_once("#[cfg(test)]").unwrap_or((source, ""));
         let mut names: Vec<String> = code
             .split('"')
-            .filter(|text| text.starts_with(prefix) && text.len() > prefix.len() && !text.contains(char::is_whitespace))
+            .filter(|text| {
+                text.starts_with(prefix) && text.len() > prefix.len() && !text.contains(char::is_whitespace)
+            })
             .map(str::to_owned)
             .collect();
         names.sort_unstable();
@@ -202,7 +204,10 @@ mod tests {
         assert_eq!(decode_event("ipv4.trunc_pkt"), trunc);
         assert_eq!(decode_event("IPV4.Trunc_pkt"), trunc);
         assert_eq!(engine_event("decoder.ipv4.trunc_pkt"), trunc);
-        assert_eq!(stream_event("reassembly_seq_gap"), Ok(PacketTest::StreamEvent("stream.reassembly_seq_gap")));
+        assert_eq!(
+            stream_event("reassembly_seq_gap"),
+            Ok(PacketTest::StreamEvent("stream.reassembly_seq_gap"))
+        );
         assert_eq!(engine_event("stream.reassembly_seq_gap"), stream_event("reassembly_seq_gap"));
         for wrong in ["", "ipv4", "decoder.ipv4.trunc_pkt", "ppp.wrong_type", "é"] {
             assert!(decode_event(wrong).is_err() && stream_event(wrong).is_err(), "{wrong}");
@@ -216,7 +221,10 @@ mod tests {
             let (protocol, apps, event) = (protocol.to_owned(), apps.to_vec(), event.to_owned());
             Ok(AppLayerEvent::Transaction { protocol, apps, event })
         };
-        assert_eq!(app_layer_event_of("tls.invalid_sni_type"), transaction("tls", &[App::Tls], "invalid_sni_type"));
+        assert_eq!(
+            app_layer_event_of("tls.invalid_sni_type"),
+            transaction("tls", &[App::Tls], "invalid_sni_type")
+        );
         assert_eq!(app_layer_event_of("http.a"), transaction("http", &[App::Http], "a"));
         assert_eq!(app_layer_event_of("file.a"), transaction("file", &[], "a"));
         assert_eq!(

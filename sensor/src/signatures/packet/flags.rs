@@ -28,7 +28,8 @@ pub(super) fn tcp(text: &str) -> Result<UintTest, String> {
     if let Ok(test) = UintTest::parse(text, Width::U8) {
         return Ok(test);
     }
-    let (letters, ignored) = text.split_once(',').map_or((text, None), |(letters, rest)| (letters, Some(rest)));
+    let (letters, ignored) =
+        text.split_once(',').map_or((text, None), |(letters, rest)| (letters, Some(rest)));
     let (how, bits) = letters_of(letters.trim(), TCP)?;
     let Some(ignored) = ignored else { return test(how, bits, TCP_ALL) };
     if how != '=' {

@@ -4,9 +4,9 @@
 //! streams are followed by [`StreamSizes`], which the caller keeps with the flow if a rule asks. Deliberately absent:
 //! what flows carried in slices that were told already: after the active timeout their counts begin anew.
 
+use super::PacketTest;
 use super::app_protocol::AppFacts;
 use super::number::{UintTest, Width, shown};
-use super::PacketTest;
 use crate::decode::{Packet, Transport};
 use crate::flow::Flow;
 use weir_common::net::Direction;
@@ -45,6 +45,19 @@ impl FlowFacts {
             octets: [there.frame_octets, back.frame_octets],
             start: flow.start(),
             last: flow.end(),
+            stream_sizes: None,
+            apps: AppFacts::default(),
+        }
+    }
+
+    /// Those of no flow.
+    pub fn nothing() -> FlowFacts {
+        FlowFacts {
+            direction: Direction::Forward,
+            packets: [0; 2],
+            octets: [0; 2],
+            start: Timestamp::MIN,
+            last: Timestamp::MIN,
             stream_sizes: None,
             apps: AppFacts::default(),
         }

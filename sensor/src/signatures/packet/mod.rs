@@ -16,6 +16,7 @@ mod header;
 mod ip_options;
 mod ip_protocol;
 mod number;
+mod numbers;
 mod requires;
 mod rpc;
 #[cfg(test)]
@@ -28,7 +29,8 @@ pub(super) use events::{AppLayerEvent, app_layer_event, packet_of};
 pub use flow::FlowFacts;
 pub(super) use flow::StreamSizes;
 pub(super) use header::HeaderBuffer;
-pub(super) use number::{UintTest, UintsTest, Width};
+pub(super) use number::{UintTest, Width};
+pub(super) use numbers::UintsTest;
 pub(super) use requires::requires;
 
 use crate::decode::Packet;
@@ -84,7 +86,9 @@ impl PacketTest {
             return Some(test.map(|test| PacketTest::Number(field, test)));
         }
         if let Some(checksum) = Checksum::of(&option.name) {
-            return Some(words(option).and_then(|text| said(option, checksum.parse(&text))).map(PacketTest::Checksum));
+            return Some(
+                words(option).and_then(|text| said(option, checksum.parse(&text))).map(PacketTest::Checksum),
+            );
         }
         let read: fn(&str, &str) -> Result<PacketTest, String> = match option.name.as_str() {
             "sameip" => {
@@ -95,7 +99,11 @@ impl PacketTest {
             }
             "ipopts" => |_, text| IpOption::parse(text).map(PacketTest::IpOption),
             "vlan.id" => |_, text| vlans(text),
-            "flow.pkts" | "flow.pkts_toserver" | "flow.pkts_toclient" | "flow.bytes" | "flow.bytes_toserver"
+            "flow.pkts"
+            | "flow.pkts_toserver"
+            | "flow.pkts_toclient"
+            | "flow.bytes"
+            | "flow.bytes_toserver"
             | "flow.bytes_toclient" => |name, text| {
                 flow::count(name, text).map(|(count, side, test)| PacketTest::FlowCount(count, side, test))
             },
@@ -174,7 +182,10 @@ fn vlans(text: &str) -> Result<PacketTest, String> {
     }
     let layers = crate::decode::VLAN_LAYERS as i32;
     if test.place().is_some_and(|place| !(-layers..layers).contains(&place)) {
-        return Err(format!("a packet has at most {layers} VLANs: expected a place from -{layers} to {}", layers - 1));
+        return Err(format!(
+            "a packet has at most {layers} VLANs: expected a place from -{layers} to {}",
+            layers - 1
+        ));
     }
     Ok(PacketTest::Vlans(Box::new(test)))
 }

@@ -7,9 +7,6 @@
 //! ```text
 //! 5  =5  !5  !=5  <5  <=5  >5  >=5  3-6  3<>6  !3-6  &0xf0=0x80  &0xf0!=0     0x1f  10kb  2MiB  1gb
 //! ```
-//!
-//! Keywords about several numbers add `,any`, `,all`, `,all_or_absent`, `,or_absent`, `,nb>3`, `,0`, `,-1`, `,oob_or 2`
-//! and behind that a part of them as `,1:3`; or they are counted with `count >2`.
 
 /// How wide a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,13 +142,13 @@ impl UintTest {
     }
 
     /// Whether a count that may still grow passes, and will go on to: `>` and `>=` wait for nothing.
-    fn is_minimum(&self) -> bool {
+    pub(super) fn is_minimum(&self) -> bool {
         matches!(self, UintTest::Range { to: u64::MAX, is_negated: false, .. })
     }
 }
 
 /// What no number passes.
-const NOTHING: UintTest = UintTest::Range { from: 0, to: u64::MAX, is_negated: true };
+pub(super) const NOTHING: UintTest = UintTest::Range { from: 0, to: u64::MAX, is_negated: true };
 
 /// Whether the ends of a range belong to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -224,7 +221,10 @@ impl Reader<'_> {
         if is_sound {
             return Ok(UintTest::Range { from, to, is_negated: false });
         }
-        Err(format!("every number passes this comparison with {value}, or none: they go from 0 to {}", self.max))
+        Err(format!(
+            "every number passes this comparison with {value}, or none: they go from 0 to {}",
+            self.max
+        ))
     }
 
     fn bits(&mut self) -> Result<UintTest, String> {
@@ -255,7 +255,8 @@ impl Reader<'_> {
             let value = u64::from_str_radix(digits, 16).ok().filter(|value| *value <= self.max);
             return value.ok_or(too_large);
         }
-        let digits = self.rest.len() - self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+        let digits =
+            self.rest.len() - self.rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
         let (digits, rest) = self.rest.split_at(digits);
         if digits.is_empty() {
             return Err(format!("expected a number, not `{}`", shown(self.rest)));
@@ -266,8 +267,8 @@ impl Reader<'_> {
     }
 
     fn unit(&mut self) -> u64 {
-        for (name, factor) in
-            [("kib", 10), ("kb", 10), ("mib", 20), ("mb", 20), ("gib", 30), ("gb", 30)].map(|(n, f)| (n, 1 << f))
+        for (name, factor) in [("kib", 10), ("kb", 10), ("mib", 20), ("mb", 20), ("gib", 30), ("gb", 30)]
+            .map(|(n, f)| (n, 1 << f))
         {
             if self.rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)) {
                 self.rest = self.rest.get(name.len()..).unwrap_or_default();
@@ -288,175 +289,13 @@ impl Reader<'_> {
     }
 }
 
-/// A test of several numbers of one transaction or packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::signatures) struct UintsTest {
-    test: UintTest,
-    index: Index,
-    /// The part that is looked at, as in `from:to`; negative from the end, and `to` 0 is the end.
-    from: i32,
-    to: i32,
-}
-
-/// Which of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Index {
-    Any,
-    /// All, and there is one.
-    All,
-    AllOrAbsent,
-    OrAbsent,
-    At { place: i32, or_outside: bool },
-    /// How many pass.
-    Matches(UintTest),
-    /// How many there are.
-    Count(UintTest),
-}
-
-impl UintsTest {
-    /// Reads a test of numbers.
-    pub(in crate::signatures) fn parse(text: &str, width: Width) -> Result<UintsTest, String> {
-        UintsTest::parse_with(text, |text| UintTest::parse(text, width))
-    }
-
-    /// Reads a test of numbers whose values may have names.
-    pub(in crate::signatures) fn parse_named(
-        text: &str,
-        width: Width,
-        names: &[(&str, u64)],
-    ) -> Result<UintsTest, String> {
-        UintsTest::parse_with(text, |text| UintTest::parse_named(text, width, names))
-    }
-
-    fn parse_with(
-        text: &str,
-        read: impl FnOnce(&str) -> Result<UintTest, String>,
-    ) -> Result<UintsTest, String> {
-        let mut parts = text.split(',');
-        let value = parts.next().unwrap_or_default();
-        let (index, part, more) = (parts.next(), parts.next(), parts.next());
-        if more.is_some() {
-            return Err("expected a value, which of the numbers, and a part of them, and no more".into());
-        }
-        if let Some(count) = value.trim().strip_prefix("count") {
-            if index.is_some() {
-                return Err("nothing stands behind `count`".into());
-            }
-            let index = Index::Count(UintTest::parse(count, Width::U32)?);
-            return Ok(UintsTest { test: NOTHING, index, from: 0, to: 0 });
-        }
-        let test = read(value)?;
-        let index = index.map_or(Ok(Index::Any), Index::parse)?;
-        let (from, to) = part.map_or(Ok((0, 0)), part_of)?;
-        Ok(UintsTest { test, index, from, to })
-    }
-
-    /// Which place it asks for, so that keywords with few places can refuse others.
-    pub(super) fn place(&self) -> Option<i32> {
-        match self.index {
-            Index::At { place, .. } => Some(place),
-            _ => None,
-        }
-    }
-
-    /// Whether some number that could pass is at most this: what a keyword with fewer values can refuse by.
-    pub(super) fn is_within(&self, max: u64) -> bool {
-        match self.test {
-            UintTest::Range { from, to, .. } => from <= max && (to <= max || to == u64::MAX),
-            UintTest::Bits { mask, .. } => mask <= max,
-        }
-    }
-
-    /// Whether `len` numbers pass; a place may have none. `is_complete` says that none will follow.
-    pub(in crate::signatures) fn has(
-        &self,
-        len: usize,
-        value: impl Fn(usize) -> Option<u64>,
-        is_complete: bool,
-    ) -> bool {
-        let len = i64::try_from(len).unwrap_or(i64::MAX);
-        let place = |at: i32| if at < 0 { len + i64::from(at) } else { i64::from(at) };
-        let (from, to) = (place(self.from), if self.to == 0 { len } else { place(self.to) });
-        let (from, to) = if from < 0 || to > len || from >= to { (0, 0) } else { (from, to) };
-        let mut values = (from..to).filter_map(|at| value(at as usize));
-        let passes = |value: u64| self.test.has(value);
-        match self.index {
-            Index::Any => values.any(passes),
-            Index::OrAbsent => {
-                let mut is_absent = true;
-                let is_found = values.any(|value| {
-                    is_absent = false;
-                    passes(value)
-                });
-                is_found || is_absent && is_complete
-            }
-            Index::All => is_complete && values.next().is_some_and(passes) && values.all(passes),
-            Index::AllOrAbsent => is_complete && values.all(passes),
-            Index::Matches(number) => {
-                (is_complete || number.is_minimum())
-                    && number.has(values.filter(|value| passes(*value)).count() as u64)
-            }
-            Index::Count(number) => {
-                (is_complete || number.is_minimum()) && number.has(values.count() as u64)
-            }
-            Index::At { place, or_outside } => {
-                let at = if place < 0 { to + i64::from(place) } else { from + i64::from(place) };
-                if (from..to).contains(&at) {
-                    value(at as usize).is_some_and(passes)
-                } else {
-                    or_outside && is_complete
-                }
-            }
-        }
-    }
-}
-
-impl Index {
-    fn parse(text: &str) -> Result<Index, String> {
-        let text = text.trim();
-        if let Some(number) = text.strip_prefix("nb") {
-            return UintTest::parse(number, Width::U32).map(Index::Matches);
-        }
-        let (or_outside, place) = match text.strip_prefix("oob_or") {
-            Some(place) => (true, place.trim_start()),
-            None => (false, text),
-        };
-        match text {
-            "any" => Ok(Index::Any),
-            "all" => Ok(Index::All),
-            "all_or_absent" => Ok(Index::AllOrAbsent),
-            "or_absent" => Ok(Index::OrAbsent),
-            _ => match place.parse() {
-                Ok(place) => Ok(Index::At { place, or_outside }),
-                Err(_) => Err(format!(
-                    "`{}` is none of `any`, `all`, `all_or_absent`, `or_absent`, `nb` with a comparison, or a place",
-                    shown(text)
-                )),
-            },
-        }
-    }
-}
-
-/// `from:to`.
-fn part_of(text: &str) -> Result<(i32, i32), String> {
-    let ends = text.trim().split_once(':').and_then(|(from, to)| from.parse().ok().zip(to.parse().ok()));
-    let Some((from, to)) = ends else {
-        return Err(format!("`{}` is not a part such as `1:3`", shown(text.trim())));
-    };
-    let is_same_side = from > 0 && to > 0 || from < 0 && to < 0;
-    if is_same_side && to <= from {
-        return Err(format!("the part {from}:{to} ends before it begins"));
-    }
-    Ok((from, to))
-}
-
 fn named(name: &str, names: &[(&str, u64)]) -> Option<u64> {
     names.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
 }
 
 /// As much of a rule's text as fits into a reason.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().take(40).collect()
+    text.chars().take(60).collect()
 }
 
 #[cfg(test)]
@@ -502,9 +341,41 @@ mod tests {
     #[test]
     fn what_every_number_passes_or_none_is_an_error() {
         for wrong in [
-            "", " ", "x", "<0", ">255", ">=0", "<=255", "5<>5", "5-6", "6-3", "-5", "5-", "<", "1.5", "256", "5 6",
-            "!", "=", "<>5", "1!", ">10<>10", "&", "&3", "&3=", "&3=4", "0x", "0xg", "0x100", "1kb", "<-5", "==5", "=3-6",
-            "! 3-6", "18446744073709551616", "0x10000000000000000",
+            "",
+            " ",
+            "x",
+            "<0",
+            ">255",
+            ">=0",
+            "<=255",
+            "5<>5",
+            "5-6",
+            "6-3",
+            "-5",
+            "5-",
+            "<",
+            "1.5",
+            "256",
+            "5 6",
+            "!",
+            "=",
+            "<>5",
+            "1!",
+            ">10<>10",
+            "&",
+            "&3",
+            "&3=",
+            "&3=4",
+            "0x",
+            "0xg",
+            "0x100",
+            "1kb",
+            "<-5",
+            "==5",
+            "=3-6",
+            "! 3-6",
+            "18446744073709551616",
+            "0x10000000000000000",
         ] {
             assert!(u8(wrong).is_err(), "{wrong}");
         }
@@ -524,7 +395,9 @@ mod tests {
     #[test]
     fn inclusive_ranges_have_their_ends() {
         let test = UintTest::parse_inclusive("3-6", Width::U8).unwrap();
-        assert!([3, 6].iter().all(|number| test.has(*number)) && ![2, 7].iter().any(|number| test.has(*number)));
+        assert!(
+            [3, 6].iter().all(|number| test.has(*number)) && ![2, 7].iter().any(|number| test.has(*number))
+        );
         assert!(UintTest::parse_inclusive("3-3", Width::U8).is_err());
     }
 
@@ -533,7 +406,9 @@ mod tests {
         let names = [("text", 1), ("binary", 2), ("ping", 9)];
         let named = |text| UintTest::parse_named(text, Width::U8, &names);
         assert!(named("text").unwrap().has(1) && !named("Text").unwrap().has(2));
-        assert!(named("!ping").unwrap().has(1) && !named("!ping").unwrap().has(9) && named("! 9").unwrap().has(8));
+        assert!(
+            named("!ping").unwrap().has(1) && !named("!ping").unwrap().has(9) && named("! 9").unwrap().has(8)
+        );
         assert!(named(">2").unwrap().has(9) && named("pong").is_err() && named("").is_err());
         let bits = |text| UintTest::parse_bits(text, Width::U8, &[("fin", 0x80), ("comp", 0x40), ("res", 1)]);
         for (text, inside, outside) in [
@@ -549,52 +424,5 @@ mod tests {
             assert!(test.has(inside) && !test.has(outside), "{text}");
         }
         assert!(bits("fin,fin").is_err() && bits("none").is_err() && bits("+").is_err() && bits("").is_err());
-    }
-
-    #[test]
-    fn several_numbers_are_asked_as_a_whole_by_place_and_by_count() {
-        let has = |text: &str, values: &[u64], is_complete| {
-            let test = UintsTest::parse(text, Width::U16).unwrap_or_else(|error| panic!("{text}: {error}"));
-            test.has(values.len(), |at| values.get(at).copied(), is_complete)
-        };
-        for (text, values, now, once_complete) in [
-            ("5", &[4, 5][..], true, true),
-            ("5,any", &[4, 6], false, false),
-            ("5", &[], false, false),
-            (">4,all", &[5, 6], false, true),
-            (">4,all", &[4, 6], false, false),
-            (">4,all", &[], false, false),
-            (">4,all_or_absent", &[], false, true),
-            (">4,all_or_absent", &[5, 4], false, false),
-            ("5,or_absent", &[], false, true),
-            ("5,or_absent", &[4], false, false),
-            ("5,or_absent", &[4, 5], true, true),
-            ("5,0", &[5, 4], true, true),
-            ("5,1", &[5, 4], false, false),
-            ("5,-2", &[5, 4], true, true),
-            ("5,-3", &[5, 4], false, false),
-            ("5,2", &[5, 5], false, false),
-            ("5,oob_or 2", &[4, 4], false, true),
-            ("5,oob_or 1", &[4, 4], false, false),
-            ("5,nb>1", &[5, 5], true, true),
-            ("5,nb>1", &[5, 4], false, false),
-            ("5,nb 1", &[5, 4], false, true),
-            ("count >1", &[5, 4], true, true),
-            ("count 2", &[5, 4], false, true),
-            ("count 3", &[5, 4], false, false),
-            (">2,all,2:4", &[1, 2, 3, 4, 5, 1], false, false),
-            (">2,all,2:4", &[1, 2, 3, 4, 1, 1], false, true),
-            ("3,0,-4:-1", &[1, 2, 3, 4, 5, 6], true, true),
-            ("5,-1,-4:-1", &[1, 2, 3, 4, 5, 6], true, true),
-            ("6,any,-4:-1", &[1, 2, 3, 4, 5, 6], false, false),
-            ("6,any,3:0", &[1, 2, 3, 4, 5, 6], true, true),
-            ("1,any,0:9", &[1, 2], false, false),
-        ] {
-            assert_eq!(has(text, values, false), now, "{text} {values:?}");
-            assert_eq!(has(text, values, true), once_complete, "{text} {values:?}");
-        }
-        for wrong in ["", "5,x", "5,any,1", "5,any,1:2,3", "5,any,2:1", "5,any,-1:-2", "count", "count 1,any", "5,nb", "5,"] {
-            assert!(UintsTest::parse(wrong, Width::U16).is_err(), "{wrong}");
-        }
     }
 }

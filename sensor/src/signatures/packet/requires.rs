@@ -31,7 +31,8 @@ fn met(text: &str, knows: impl Fn(&str) -> bool) -> Result<(), String> {
     let mut has_version = false;
     let mut unmet = None;
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(part.len());
+        let end =
+            part.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).unwrap_or(part.len());
         let (what, value) = part.split_at(end);
         let value = value.trim();
         let is_met = match what {
@@ -69,7 +70,8 @@ fn is_version(text: &str) -> Result<bool, String> {
                 return Err(format!("expected `<`, `<=`, `>` or `>=` before `{}`", shown(rest)));
             };
             let behind = rest.get(operator.len()..).unwrap_or_default().trim_start();
-            let end = behind.find(|c: char| c.is_whitespace() || matches!(c, '<' | '>')).unwrap_or(behind.len());
+            let end =
+                behind.find(|c: char| c.is_whitespace() || matches!(c, '<' | '>')).unwrap_or(behind.len());
             let (number, more) = behind.split_at(end);
             let wanted = version(number).ok_or_else(|| format!("`{}` is not a version", shown(number)))?;
             holds &= match operator {
@@ -130,9 +132,17 @@ mod tests {
         ] {
             assert!(met(other).unwrap_err().contains("requires"), "{other}");
         }
-        for wrong in ["version", "version 7", "version >=", "version >= x", "version >= 1.2.3.4", "version >= 7, version >= 8",
-            "version >= 300", "version >= 7 |", "version = 7"]
-        {
+        for wrong in [
+            "version",
+            "version 7",
+            "version >=",
+            "version >= x",
+            "version >= 1.2.3.4",
+            "version >= 7, version >= 8",
+            "version >= 300",
+            "version >= 7 |",
+            "version = 7",
+        ] {
             assert!(!met(wrong).unwrap_err().contains("requires"), "{wrong}");
         }
     }

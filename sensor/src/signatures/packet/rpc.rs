@@ -45,7 +45,9 @@ impl RpcTest {
             _ => return false,
         };
         let Some(words) = message.first_chunk::<24>() else { return false };
-        let word = |at: usize| words.get(at * 4..).and_then(|rest| rest.first_chunk()).map(|b| u32::from_be_bytes(*b));
+        let word = |at: usize| {
+            words.get(at * 4..).and_then(|rest| rest.first_chunk()).map(|b| u32::from_be_bytes(*b))
+        };
         word(1) == Some(CALL)
             && word(2) == Some(RPC_VERSION)
             && word(3) == Some(self.program)

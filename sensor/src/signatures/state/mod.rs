@@ -14,10 +14,13 @@
 #![allow(dead_code, unused_imports)]
 
 mod bits;
+mod data;
 mod flow;
 mod flowint;
+mod geography;
 mod limits;
 mod names;
+mod reputation;
 mod rule;
 mod shared;
 mod threshold;
@@ -28,10 +31,13 @@ mod words;
 mod tests;
 
 pub(super) use bits::{BitAction, BitTest, Change};
+pub(super) use data::{DataLoader, DataSettings, DataTable, DataTest};
 pub(super) use flow::{FLOW_BITS_MAX, FLOW_INTS_MAX, FlowState, TRANSACTION_BITS_MAX, TransactionBits};
 pub(super) use flowint::{IntAction, IntTest};
+pub(super) use geography::{Countries, CountryTest};
 pub(super) use limits::{RuleLimits, Suppression, ThresholdFile, Verdict};
 pub(super) use names::{Kind, NAMES_MAX, NameId, Names};
+pub(super) use reputation::{REPUTATIONS_MAX, ReputationTest, Reputations};
 pub(super) use rule::{BitUse, Census, Rank, RuleState, StateAction, StateTest};
 pub(super) use shared::{SHARED_BITS_MAX, SharedBits};
 pub(super) use threshold::Threshold;
@@ -54,6 +60,8 @@ pub struct StateCounters {
     pub flow_ints_refused: u64,
     /// Marks of hosts and pairs not set because there were too many.
     pub shared_bits_refused: u64,
+    /// Values not added to a data set because it, or all together, had their most bytes.
+    pub data_refused: u64,
 }
 
 /// What of a packet is looked at by keywords about hosts.

@@ -1,0 +1,222 @@
+//! A header block of HTTP/2 as signatures look at it: Suricata's sticky buffers.
+//!
+//! In: the headers of a block, in their order. Out: the parts in a transaction's [`Side`], as Suricata has them: what
+//! HTTP/1 has as lines is made of the headers, names that begin with a colon stand among the others, nothing is
+//! normalised but the host.
+
+use crate::dpi::Context;
+use crate::dpi::buffers::{Buffer, Side, Wanted};
+use std::ops::Range;
+use weir_common::net::Direction;
+
+/// The headers of a block.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    bytes: Vec<u8>,
+    headers: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Block {
+    pub(super) fn push(&mut self, name: &[u8], value: &[u8]) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.headers.push((begin..middle, middle..self.bytes.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let get = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        self.headers.iter().map(move |(name, value)| (get(name), get(value)))
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
+    }
+
+    /// Tells its parts. Of a block that comes later in a stream only the headers are told, each for itself.
+    pub(super) fn tell(
+        &self,
+        is_response: bool,
+        is_first: bool,
+        direction: Direction,
+        transaction: u64,
+        context: &mut Context<'_>,
+    ) {
+        let Some(wanted) = context.wanted else { return };
+        let Some(side) = context.side(direction, transaction) else { return };
+        let mut tell = Tell { wanted, side, block: self };
+        if is_first && is_response {
+            tell.response();
+        } else if is_first {
+            tell.request();
+        }
+        if is_first {
+            tell.both(is_response);
+        }
+        let each = if is_response { Buffer::HttpResponseHeader } else { Buffer::HttpRequestHeader };
+        tell.each(each);
+        tell.each(Buffer::Http2Header);
+        if wanted.has(Buffer::Http2HeaderName) {
+            for (name, _) in self.iter() {
+                tell.side.put(Buffer::Http2HeaderName, name);
+            }
+        }
+    }
+}
+
+struct Tell<'t> {
+    wanted: &'t Wanted,
+    side: &'t mut Side,
+    block: &'t Block,
+}
+
+impl Tell<'_> {
+    fn put(&mut self, buffer: Buffer, bytes: &[u8]) {
+        if self.wanted.has(buffer) {
+            self.side.put(buffer, bytes);
+        }
+    }
+
+    /// Pieces of one part.
+    fn pieces(&mut self, buffer: Buffer, pieces: &[&[u8]]) {
+        if self.wanted.has(buffer) {
+            self.side.put(buffer, b"");
+            for piece in pieces {
+                self.side.grow(buffer, piece);
+            }
+        }
+    }
+
+    /// The values of a name, unless they are empty.
+    fn value(&mut self, buffer: Buffer, name: &[u8]) -> bool {
+        if !self.wanted.has(buffer) || self.block.first(name).is_none() {
+            return false;
+        }
+        let values = || self.block.iter().filter(|(have, _)| *have == name).map(|(_, value)| value);
+        if values().count() == 1 && values().all(<[u8]>::is_empty) {
+            return false;
+        }
+        self.side.put(buffer, b"");
+        for (at, value) in values().enumerate() {
+            if at > 0 {
+                self.side.grow(buffer, b", ");
+            }
+            self.side.grow(buffer, value);
+        }
+        true
+    }
+
+    fn request(&mut self) {
+        let method = self.block.first(b":method").unwrap_or_default();
+        let path = self.block.first(b":path").unwrap_or_default();
+        if !method.is_empty() {
+            self.put(Buffer::HttpMethod, method);
+        }
+        if !path.is_empty() {
+            self.put(Buffer::HttpUri, path);
+            self.put(Buffer::HttpUriRaw, path);
+        }
+        if !method.is_empty() && !path.is_empty() {
+            self.pieces(Buffer::HttpRequestLine, &[method, b" ", path, b" HTTP/2\r\n"]);
+        }
+        if !self.value(Buffer::HttpHostRaw, b":authority") {
+            self.value(Buffer::HttpHostRaw, b"host");
+        }
+        let host = self.block.first(b":authority").or_else(|| self.block.first(b"host")).unwrap_or_default();
+        if !host.is_empty() && self.wanted.has(Buffer::HttpHost) {
+            let end = memchr::memchr(b':', host).unwrap_or(host.len());
+            self.side.put(Buffer::HttpHost, &host.get(..end).unwrap_or(host).to_ascii_lowercase());
+        }
+        let values: [(Buffer, &[u8]); 6] = [
+            (Buffer::HttpUserAgent, b"user-agent"),
+            (Buffer::HttpReferer, b"referer"),
+            (Buffer::HttpCookie, b"cookie"),
+            (Buffer::HttpAccept, b"accept"),
+            (Buffer::HttpAcceptLang, b"accept-language"),
+            (Buffer::HttpAcceptEnc, b"accept-encoding"),
+        ];
+        for (buffer, name) in values {
+            self.value(buffer, name);
+        }
+    }
+
+    fn response(&mut self) {
+        if let Some(status) = self.block.first(b":status").filter(|status| !status.is_empty()) {
+            self.put(Buffer::HttpStatCode, status);
+            self.pieces(Buffer::HttpResponseLine, &[b"HTTP/2 ", status, b"\r\n"]);
+        }
+        // There is none in HTTP/2: it is told as an empty one.
+        self.put(Buffer::HttpStatMsg, b"");
+        self.value(Buffer::HttpServer, b"server");
+        self.value(Buffer::HttpLocation, b"location");
+        self.value(Buffer::HttpCookie, b"set-cookie");
+    }
+
+    fn both(&mut self, is_response: bool) {
+        self.put(Buffer::HttpProtocol, b"HTTP/2");
+        self.value(Buffer::HttpConnection, b"connection");
+        self.value(Buffer::HttpContentType, b"content-type");
+        self.value(Buffer::HttpContentLen, b"content-length");
+        let Tell { wanted, side, block } = self;
+        if block.headers.is_empty() {
+            return;
+        }
+        let cookie: &[u8] = if is_response { b"set-cookie" } else { b"cookie" };
+        let is_cookie = |name: &[u8]| name.eq_ignore_ascii_case(cookie);
+        if wanted.has(Buffer::HttpHeader) && block.iter().any(|(name, _)| !is_cookie(name)) {
+            side.put(Buffer::HttpHeader, b"");
+            for (name, value) in block.iter().filter(|(name, _)| !is_cookie(name)) {
+                grow(side, Buffer::HttpHeader, &[name, b": ", trimmed(value), b"\r\n"]);
+            }
+        }
+        if wanted.has(Buffer::HttpHeaderRaw) {
+            side.put(Buffer::HttpHeaderRaw, b"");
+            for (name, value) in block.iter() {
+                grow(side, Buffer::HttpHeaderRaw, &[name, b": ", value, b"\r\n"]);
+            }
+        }
+        if wanted.has(Buffer::HttpHeaderNames) {
+            side.put(Buffer::HttpHeaderNames, b"\r\n");
+            for (name, _) in block.iter() {
+                grow(side, Buffer::HttpHeaderNames, &[name, b"\r\n"]);
+            }
+            side.grow(Buffer::HttpHeaderNames, b"\r\n");
+        }
+    }
+
+    /// Each header for itself; colons in it are doubled, so that the one between name and value stands out.
+    fn each(&mut self, buffer: Buffer) {
+        if !self.wanted.has(buffer) {
+            return;
+        }
+        for (name, value) in self.block.iter() {
+            self.side.put(buffer, b"");
+            for (at, text) in [name, value].into_iter().enumerate() {
+                if at > 0 {
+                    self.side.grow(buffer, b": ");
+                }
+                for piece in text.split_inclusive(|byte| *byte == b':') {
+                    self.side.grow(buffer, piece);
+                    if piece.ends_with(b":") {
+                        self.side.grow(buffer, b":");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn grow(side: &mut Side, buffer: Buffer, pieces: &[&[u8]]) {
+    for piece in pieces {
+        side.grow(buffer, piece);
+    }
+}
+
+/// Without blanks around it.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let from = value.iter().position(is_text).unwrap_or(value.len());
+    let to = value.iter().rposition(is_text).map_or(from, |at| at + 1);
+    value.get(from..to).unwrap_or_default()
+}
