@@ -271,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_told_commands_and_lines_as_frames() {
+        let mut trial = Trial::<Telnet>::new().server(SERVER).client(b"l").client(b"s\r").client(b"\n").close();
+        assert_eq!(
+            trial.framed(),
+            "server frame:telnet.pdu \\xff\\xfd\\x18\nserver frame:telnet.ctl \\xff\\xfd\\x18\n\
+            server frame:telnet.pdu \\xff\\xfb\\x01\nserver frame:telnet.ctl \\xff\\xfb\\x01\n\
+            server frame:telnet.pdu Welcome\\r\\n\nserver frame:telnet.data Welcome\\r\\n\n\
+            server frame:telnet.pdu login: \nserver frame:telnet.data login: \n\
+            client frame:telnet.pdu ls\\r\\n\nclient frame:telnet.data ls\\r\\n\n"
+        );
+    }
+
+    #[test]
     fn an_echo_does_not_hide_the_prompt() {
         let trial = Trial::<Telnet>::new().server(b"login: ");
         let trial = b"bob".iter().fold(trial, |trial, byte| trial.client(&[*byte]).server(&[*byte]));
