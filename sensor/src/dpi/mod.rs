@@ -121,7 +121,7 @@ pub use services::{Services, ServicesError};
 /// The numbers that the name of an NFS procedure stands for in versions 2, 3 and 4.
 pub(crate) use nfs::procedure_numbers as nfs_procedure_numbers;
 
-use buffers::{Buffer, Number, Side, Sides, Stage, Wanted};
+use buffers::{Buffer, Frame, Number, Side, Sides, Stage, Wanted};
 use expect::Expectations;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -285,6 +285,41 @@ impl Context<'_> {
     pub fn reached(&mut self, direction: Direction, transaction: u64, stage: Stage) {
         if let Some(side) = self.side(direction, transaction) {
             side.stage = side.stage.max(stage);
+        }
+    }
+
+    /// Tells a whole frame, where signatures look into it: a part of the stream's own structure, be it of a transaction or
+    /// not.
+    #[inline]
+    pub fn frame(&mut self, buffer: Buffer, transaction: Option<u64>, bytes: &[u8]) {
+        let frame = Frame { length: bytes.len() as u64, transaction };
+        if let Some(number) = self.begin_frame(buffer, frame) {
+            self.frame_bytes(number, bytes);
+            self.end_frame(number);
+        }
+    }
+
+    /// A frame begins; its number, where signatures look into it.
+    #[inline]
+    pub fn begin_frame(&mut self, buffer: Buffer, frame: Frame) -> Option<u64> {
+        if !self.wants(buffer) {
+            return None;
+        }
+        let (app, direction) = (self.app, self.direction);
+        self.sides.get_or_insert_default().begin_frame(app, direction, buffer, frame)
+    }
+
+    /// More bytes of a frame.
+    pub fn frame_bytes(&mut self, number: u64, bytes: &[u8]) {
+        if let Some(sides) = self.sides {
+            sides.frame_bytes(number, bytes);
+        }
+    }
+
+    /// A frame is over, or what follows of it is not to be seen.
+    pub fn end_frame(&mut self, number: u64) {
+        if let Some(sides) = self.sides {
+            sides.end_frame(number);
         }
     }
 
