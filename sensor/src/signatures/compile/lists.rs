@@ -53,11 +53,6 @@ impl<P> List<P> {
 }
 
 impl Lists {
-    /// Those of a rule whose header names this protocol.
-    pub(super) fn of(protocol: &str) -> Lists {
-        Lists { protocol: protocol.to_owned(), ..Lists::default() }
-    }
-
     /// Reads an option; none: it has nothing to do with lists.
     pub(super) fn option(&mut self, option: &RuleOption) -> Option<Result<(), Refused>> {
         let name = option.name.as_str();
