@@ -5,7 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
-use super::compile::{Kind, List, PacketPart, Signature};
+use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
 use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
@@ -40,11 +40,12 @@ pub struct Engine {
     windows: Windows,
     costs: Vec<Cost>,
     counters: EngineCounters,
-    state_counters: StateCounters,
     /// Bytes of each direction of a TCP flow that are searched.
     stream_depth: u64,
     /// See [`Engine::without_limits`].
     leaves_limits: bool,
+    /// How often the rules have changed.
+    epoch: u32,
 }
 
 /// What is used again for every packet.
@@ -56,6 +57,7 @@ struct Work {
     seam: Vec<u8>,
     window: Vec<u8>,
     changed: Vec<u8>,
+    state_counters: StateCounters,
 }
 
 /// What an engine did.
@@ -86,6 +88,37 @@ pub struct Cost {
     pub matches: u64,
     /// Time that its evaluations took, in nanoseconds, projected from those that were timed.
     pub nanos: u64,
+}
+
+impl EngineCounters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &EngineCounters) {
+        let EngineCounters {
+            alerts,
+            evaluated,
+            suppressed,
+            alerts_over_limit,
+            candidates_over_limit,
+            passed_flows,
+            given_up,
+        } = other;
+        self.alerts += alerts;
+        self.evaluated += evaluated;
+        self.suppressed += suppressed;
+        self.alerts_over_limit += alerts_over_limit;
+        self.candidates_over_limit += candidates_over_limit;
+        self.passed_flows += passed_flows;
+        self.given_up += given_up;
+    }
+}
+
+impl Cost {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Cost) {
+        self.checks += other.checks;
+        self.matches += other.matches;
+        self.nanos += other.nanos;
+    }
 }
 
 /// A packet and what is known of it.
@@ -190,9 +223,9 @@ impl Engine {
             shared: SharedBits::default(),
             windows: Windows::default(),
             counters: EngineCounters::default(),
-            state_counters: StateCounters::default(),
             stream_depth: u64::MAX,
             leaves_limits: false,
+            epoch: 0,
         }
     }
 
@@ -236,6 +269,15 @@ impl Engine {
         &self.costs
     }
 
+    /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
+    /// in them; what flows wait for by a signature's number does not.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.costs.clear();
+        self.costs.resize(rules.len(), Cost::default());
+        self.rules = rules;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
     /// Looks at a packet, and at what it made known of its flow's transactions.
     pub fn packet(
         &mut self,
@@ -251,6 +293,13 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
         let known = marks.get_or_insert_default();
+        if known.epoch != self.epoch {
+            known.begin_epoch(self.epoch);
+            for side in sides.iter_mut().flat_map(|(sides, _)| sides.iter_mut()) {
+                side.looked.candidates.clear();
+                side.looked.matched.clear();
+            }
+        }
         if known.known.learn(sight) {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
@@ -447,7 +496,8 @@ impl Engine {
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
-            let is_match = self.scratch.holds(signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
+            let is_match = about.hosts_are(signature, rules)
+                && self.scratch.holds(rules, signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
             if let Some(cost) = cost {
                 cost.checks += 1;
                 cost.matches += u64::from(is_match);
@@ -477,7 +527,7 @@ impl Engine {
                 }
                 marks.once.push(once);
             }
-            let state_counters = &mut self.state_counters;
+            let state_counters = &mut self.scratch.state_counters;
             signature.state.apply(Some(&mut marks.bits), None, &mut self.shared, &ends, state_counters);
             let verdict = match self.leaves_limits {
                 true => Verdict::Alert,
@@ -546,6 +596,7 @@ impl<'a> About<'a> {
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
             || flow.established.is_some_and(|established| established != self.sight.is_established)
+            || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
             || carrier.version.is_some_and(|want| want != version)
             || !(carrier.protocols.is_empty() || carrier.protocols.contains(&self.sight.key.protocol))
@@ -563,6 +614,15 @@ impl<'a> About<'a> {
         lies([&self.source, &self.destination], [source_port, destination_port])
             || signature.is_bidirectional
                 && lies([&self.destination, &self.source], [destination_port, source_port])
+    }
+
+    /// Whether the packet's hosts are what a signature asks for.
+    fn hosts_are(&self, signature: &Signature, rules: &Rules) -> bool {
+        let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
+        signature.hosts.iter().all(|test| match test {
+            HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
+            HostTest::Country(test) => rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends)),
+        })
     }
 
     /// Counts a match and says whether it is told.
@@ -599,6 +659,7 @@ impl Work {
     /// Whether everything that a signature looks for is there; its header and marks were looked at.
     fn holds(
         &mut self,
+        rules: &Rules,
         signature: &Signature,
         sight: &Sight<'_>,
         side: Option<&Side>,
@@ -625,47 +686,62 @@ impl Work {
             if !is_odd
                 || !signature.numbers.iter().all(has_number)
                 || !signature.app.iter().all(|test| test.holds(side))
-                || !signature.lists.iter().all(|list| self.holds_side(list, side))
+                || !signature.lists.iter().all(|list| self.holds_side(rules, list, side))
             {
                 return false;
             }
         }
         signature.payload.iter().all(|list| match list.place {
-            PacketPart::Payload => self.holds_payload(signature, list, payload),
+            PacketPart::Payload => self.holds_payload(rules, signature, list, payload),
             PacketPart::Header(header) => {
-                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(list, bytes, true))
+                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(rules, list, bytes, true))
             }
+            PacketPart::SourceAddress => self.holds_address(rules, list, sight.packet.ip.source),
+            PacketPart::DestinationAddress => self.holds_address(rules, list, sight.packet.ip.destination),
         })
     }
 
     /// Whether one of the buffer's values has what a list looks for; without any, whether it may be absent.
-    fn holds_side(&mut self, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
+    fn holds_side(&mut self, rules: &Rules, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
         let mut has_any = false;
         for bytes in side.values_of(list.place) {
             has_any = true;
-            if self.holds_bytes(list, bytes, !side.is_cut) {
+            if self.holds_bytes(rules, list, bytes, !side.is_cut) {
                 return true;
             }
         }
         !has_any && list.matches.holds_when_absent()
     }
 
-    fn holds_payload(&mut self, signature: &Signature, list: &List<PacketPart>, payload: &Payload<'_>) -> bool {
+    fn holds_address(&mut self, rules: &Rules, list: &List<PacketPart>, address: Address) -> bool {
+        let bytes = address.0;
+        let from = if address.is_v4() { 12 } else { 0 };
+        self.holds_bytes(rules, list, bytes.get(from..).unwrap_or_default(), true)
+    }
+
+    fn holds_payload(
+        &mut self,
+        rules: &Rules,
+        signature: &Signature,
+        list: &List<PacketPart>,
+        payload: &Payload<'_>,
+    ) -> bool {
         let is_of_stream = !signature.is_of_packets();
-        if signature.carrier.is_stream != Some(true) && self.holds_bytes(list, payload.bytes, true) {
+        if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
         is_of_stream
             && !payload.window.is_empty()
             && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(list, payload.window, false)
+            && self.holds_bytes(rules, list, payload.window, false)
     }
 
-    fn holds_bytes<P>(&mut self, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
-        let Work { matches, changed, .. } = self;
+    fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
+        let Work { matches, changed, state_counters, .. } = self;
         let changed = list.transforms.apply(bytes, changed, matches);
         let view = View { is_complete, has_failed: changed.has_failed, ..View::of(changed.bytes) };
         list.matches.matches(&view, matches)
+            && list.data.iter().all(|test| test.passes(&rules.data, changed.bytes, state_counters))
     }
 }
 
