@@ -33,6 +33,7 @@ mod supply;
 pub use scan::{Found, Position};
 
 use crate::capture::CaptureError;
+use crate::ring::account::account;
 use crate::ring::cipher::RingKey;
 use crate::ring::custody::Signer;
 use crate::ring::gaps::Gaps;
@@ -309,6 +310,7 @@ impl Query {
         }
         // What left the ring before the plan saw it was written down before.
         let gaps = gaps.with_losses_of(Gaps::read(&self.directory).map_err(unreadable)?);
+        plan.unreadable.extend(completeness::unaccounted(&account(&gaps, &plan.held, &plan.told)));
         Ok(Planned { since, until, filters, need, pairs, plan, gaps })
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 mod damage;
 mod equality;
+mod gone;
 mod turning;
 
 pub(super) type Owned = (u64, u32, Vec<u8>);

@@ -87,7 +87,7 @@ pub(super) fn covered(gaps: &Gaps) -> Vec<Covered> {
 impl Run {
     fn covered(&self, number: u32, gaps: &Gaps) -> Vec<Covered> {
         // A lane whose slot cannot be read is covered up to nobody knows when.
-        let times = gaps.alive.iter().filter(|alive| alive.1 == number).map(|alive| alive.2);
+        let times = gaps.alive.iter().filter(|alive| alive.run == number).map(|alive| alive.until);
         let alive = times.clone().min().filter(|_| times.count() >= self.begun as usize);
         let (end, to) = match (self.closed < self.begun, self.killed) {
             (true, _) => (End::Open, alive),

@@ -1,12 +1,14 @@
 //! The statement that ends every answer: whether it is complete, and if not, what is missing and why.
 //!
-//! In: the gap ledger, the range that was asked for, and what reading found damaged or removed. Out: a
-//! [`Completeness`], in words and as JSON. Deliberately absent: any guess; what the ledger does not know
+//! In: the gap ledger, the range that was asked for, and what reading, or the account of blocks, found damaged, removed
+//! or gone. Out: a [`Completeness`], in words and as JSON. Deliberately absent: any guess; what the ledger does not know
 //! to be covered counts as not captured.
 
+mod absent;
 mod covered;
 mod words;
 
+pub use absent::unaccounted;
 pub use words::Finding;
 
 use crate::ring::entry::LeftOut;

@@ -1,9 +1,14 @@
 //! Ledgers in, statements out: what is missing, why, and in which words.
 
 use super::*;
+use crate::ring::gaps::Alive;
 
 fn record(kind: RecordKind, run: u32, from: u64, to: u64, frames: u64) -> GapRecord {
-    GapRecord { kind, lane: 0, run, from: Timestamp(from), to: Timestamp(to), frames, bytes: 0 }
+    GapRecord { kind, lane: 0, run, from: Timestamp(from), to: Timestamp(to), frames, bytes: 0, blocks: 0 }
+}
+
+fn alive(lane: u16, run: u32, until: u64) -> Alive {
+    Alive { lane, run, until: Timestamp(until), blocks: 0 }
 }
 
 fn ledger(records: &[GapRecord]) -> Gaps {
@@ -94,7 +99,7 @@ fn losses_and_expiry_count_where_they_overlap_the_range() {
 #[test]
 fn what_is_not_written_yet_matters_only_when_it_was_asked_for() {
     let mut gaps = ledger(&run(1, 100, 200)[..1]);
-    gaps.alive.push((0, 1, Timestamp(900)));
+    gaps.alive.push(alive(0, 1, 900));
     let waiting = (GapState::NotYetWritten, 900, 1000);
     assert_eq!(state(&gaps, None, None, true), (true, vec![waiting]));
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting]));
@@ -183,7 +188,7 @@ fn downtime_is_told_with_its_length_and_how_it_began() {
     }
     // A run that nobody ended and nobody writes was killed, though no later one has said so yet.
     let mut open = ledger(&run(1, 0, 0)[..1]);
-    open.alive.push((0, 1, Timestamp(5 * SECOND)));
+    open.alive.push(alive(0, 1, 5 * SECOND));
     assert!(statement(&open, None, Some(9 * SECOND)).to_string().contains("4.0 s, sensor killed"));
     // A range that lies behind all runs knows how the last one ended.
     let behind = statement(&gaps, Some(700 * SECOND), Some(710 * SECOND)).to_string();
@@ -234,7 +239,7 @@ fn a_clock_set_back_takes_a_run_to_times_before_its_begin() {
 #[test]
 fn a_run_whose_clock_was_set_back_goes_on_where_the_clock_is_now() {
     let mut gaps = ledger(&[run(1, 500 * SECOND, 0)[0], step(ClockStep::Back, 100, 600)]);
-    gaps.alive.push((0, 1, Timestamp(130 * SECOND)));
+    gaps.alive.push(alive(0, 1, 130 * SECOND));
     let evidence = Evidence {
         gaps: &gaps,
         being_written: true,
@@ -327,13 +332,13 @@ fn an_answer_without_frames_says_what_that_means() {
 fn a_lane_that_does_not_say_until_when_it_is_covered_is_not() {
     let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
     let mut gaps = ledger(&[start(0), start(1)]);
-    gaps.alive = vec![(0, 1, Timestamp(900)), (1, 1, Timestamp(300))];
+    gaps.alive = vec![alive(0, 1, 900), alive(1, 1, 300)];
     let waiting = |from| (GapState::NotYetWritten, from, 1000);
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(300)]));
     // The slot of lane 1 is damaged, or still another run's.
     gaps.alive.pop();
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
-    gaps.alive.push((1, 0, Timestamp(50)));
+    gaps.alive.push(alive(1, 0, 50));
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
 }
 
