@@ -7,6 +7,7 @@
 mod flows;
 mod hunt;
 mod pin;
+mod new_file;
 mod progress;
 mod query;
 mod reload;

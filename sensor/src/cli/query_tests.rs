@@ -245,3 +245,32 @@ fn fragments_that_came_before_their_flow_was_known_are_covered() {
     assert_eq!(blocks_of(text(orphaned, "community_id").parse().unwrap()), (1, 1));
     assert_eq!(blocks_of(CommunityId([7; 20])), (0, 0));
 }
+
+/// What `weir-sensor query` does with these arguments.
+fn asked(arguments: &[&str]) -> Result<Outcome, Failure> {
+    use clap::Parser as _;
+    let words = ["weir-sensor", "query", "--priority", "normal"];
+    let cli = crate::cli::Cli::try_parse_from(words.iter().chain(arguments)).unwrap();
+    let crate::cli::Command::Query(arguments) = cli.command else { panic!("another command") };
+    query(&arguments)
+}
+
+#[test]
+fn a_question_that_cannot_be_answered_leaves_the_file_that_is_there() {
+    let work = tempfile::tempdir().unwrap();
+    let config = config(work.path());
+    replay(&config, captures(&["dns.pcap"]));
+    let (ring, file) = (&config.ring.directory, work.path().join("kept.pcapng"));
+    let (name, before) = (file.to_str().unwrap(), "what was there");
+    std::fs::write(&file, before).unwrap();
+    for wrong in [&["port", "port"][..], &["--since", "2000", "--until", "1000"]] {
+        let asked = asked(&[&["--ring", ring, "-w", name], wrong].concat());
+        assert!(matches!(asked, Err(Failure::Input(_))), "{wrong:?}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "{wrong:?}");
+    }
+    assert!(asked(&["--ring", ring, "-w", name, "port 53"]).is_ok());
+    assert_eq!(std::fs::read(&file).unwrap()[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+    let nowhere = work.path().join("none/file").display().to_string();
+    let Err(Failure::System(error)) = asked(&["--ring", ring, "-w", &nowhere]) else { panic!("written") };
+    assert!(error.to_string().contains(&format!("{nowhere}: No such file")), "{error}");
+}
