@@ -6,8 +6,8 @@
 
 mod flows;
 mod hunt;
-mod pin;
 mod new_file;
+mod pin;
 mod progress;
 mod query;
 mod reload;

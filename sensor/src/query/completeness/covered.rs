@@ -106,7 +106,7 @@ impl Run {
     }
 }
 
-/// The parts of the range in which no run was writing.
+/// The parts of the range in which no run was writing. A range of one moment is such a part or is none.
 pub(super) fn not_captured(
     evidence: &Evidence<'_>,
     covered: &[Covered],
@@ -114,11 +114,19 @@ pub(super) fn not_captured(
     until: Timestamp,
     gaps: &mut Vec<Gap>,
 ) {
+    let is_moment = from == until;
+    if is_moment && covered.iter().any(|part| (part.from..=part.to).contains(&from)) {
+        return;
+    }
     let mut push = |state, from: Timestamp, to: Timestamp, reason: &str| {
         gaps.push(Gap { state, from, to, frames: None, bytes: None, reason: reason.into() });
     };
     if covered.is_empty() {
         push(GapState::NotCaptured, from, until, "nothing was ever written to this ring");
+        return;
+    }
+    if is_moment && from > evidence.now {
+        push(GapState::NotCaptured, from, until, "in the future");
         return;
     }
     let mut uncovered = |from: Timestamp, to: Timestamp, after: Option<&Covered>| match after {
@@ -136,6 +144,11 @@ pub(super) fn not_captured(
         }
         Some(_) => push(GapState::NotCaptured, from, to, "sensor killed"),
     };
+    if is_moment {
+        let before = covered.iter().filter(|part| part.to < from).max_by_key(|part| part.to);
+        uncovered(from, until, before);
+        return;
+    }
     let (mut reached, mut last) = (from, None);
     for part in covered {
         if part.from > reached && reached < until {

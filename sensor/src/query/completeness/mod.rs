@@ -183,10 +183,6 @@ impl Completeness {
         let until = evidence.until.or(end.filter(|_| !is_behind)).unwrap_or(evidence.now).max(from);
         let mut gaps = Vec::new();
         not_captured(evidence, &covered, from, until, &mut gaps);
-        if is_behind && from > evidence.now {
-            let (state, reason) = (GapState::NotCaptured, "in the future".into());
-            gaps.push(Gap { state, from, to: until, frames: None, bytes: None, reason });
-        }
         let overlaps = |a: Timestamp, b: Timestamp| a <= until && b >= from;
         for record in evidence.gaps.records.iter().filter(|record| overlaps(record.from, record.to)) {
             gaps.extend(recorded(record, evidence.reads_bytes));

@@ -58,6 +58,30 @@ fn before_between_and_after_runs_nothing_was_captured() {
 }
 
 #[test]
+fn a_range_of_one_moment_was_captured_or_was_not() {
+    let gaps = ledger(&[run(1, 100, 200), run(2, 300, 400)].concat());
+    for (moment, is_captured) in
+        [(99, false), (100, true), (150, true), (200, true), (201, false), (299, false), (300, true), (401, false)]
+    {
+        let missing = vec![(GapState::NotCaptured, moment, moment)];
+        let want = if is_captured { (true, vec![]) } else { (false, missing) };
+        assert_eq!(state(&gaps, Some(moment), Some(moment), false), want, "{moment}");
+    }
+    let words = statement(&gaps, Some(99), Some(99)).to_string();
+    assert!(words.contains("not captured: less than 1 ms, before the ring began"), "{words}");
+    assert!(statement(&gaps, Some(401), Some(401)).to_string().contains("sensor stopped"));
+    // As `--since now` asks: 1000 is now, and the sensor has told up to 900.
+    let mut open = ledger(&run(1, 500, 0)[..1]);
+    open.alive.push(alive(0, 1, 900));
+    assert_eq!(state(&open, Some(1000), None, true), (false, vec![(GapState::NotYetWritten, 1000, 1000)]));
+    assert_eq!(state(&open, Some(1000), None, false), (false, vec![(GapState::NotCaptured, 1000, 1000)]));
+    assert_eq!(state(&open, Some(900), Some(900), true), (true, vec![]));
+    // In the future no sensor has written anything yet.
+    let future = (GapState::NotCaptured, 1001, 1001);
+    assert_eq!(state(&open, Some(1001), Some(1001), true), (false, vec![future]));
+}
+
+#[test]
 fn an_open_range_behind_all_there_is_was_not_captured() {
     let gaps = ledger(&run(1, 100, 200));
     assert_eq!(state(&gaps, Some(200), None, false), (true, vec![]));
