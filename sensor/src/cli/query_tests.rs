@@ -1,6 +1,7 @@
 //! From a replay to its records' extents and back to the packets, over the bundled captures.
 
 use super::*;
+use crate::query::completeness::Finding;
 use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::file::FileSequence;
 use crate::capture::{BatchEnd, CaptureError, Frame, FrameSource, LinkType, SourceLoss};
@@ -119,11 +120,22 @@ fn blocks_of_another_run_or_lane_and_no_blocks_hold_nothing() {
         query.extents = Some(named.parse().unwrap());
         query.count(Timestamp::MAX, &Flows::new(&config)).unwrap()
     };
-    assert_eq!(asked("1.0:0").frames, packets(&records[0]));
+    let answer = asked("1.0:0");
+    assert_eq!((answer.frames, answer.completeness.complete), (packets(&records[0]), true));
+    assert!(answer.to_string().contains("only blocks 1.0:0 were looked at"), "{answer}");
     for elsewhere in ["2.0:0", "1.1:0", "1.0:1-9", "1.0:"] {
         let answer = asked(elsewhere);
         assert_eq!((answer.frames, answer.cost.blocks_to_read), (0, 0), "{elsewhere}");
+        // Whether it matched elsewhere, nobody looked.
+        assert_eq!(answer.finding, Finding::Incomplete, "{elsewhere}: {answer}");
+        assert_eq!(answer.completeness.complete, elsewhere == "1.0:", "{elsewhere}: {answer}");
     }
+    // A block that is there and holds no match says nothing of the others.
+    let mut query = question_of(&config, &records[0]);
+    (query.flow, query.expression) = (None, "port 9999".to_owned());
+    let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
+    assert_eq!((answer.finding, answer.completeness.complete), (Finding::Incomplete, true), "{answer}");
+    assert!(answer.to_string().contains("which is not all of the range"), "{answer}");
 }
 
 #[test]

@@ -11,7 +11,8 @@
 //! of the blocks of one moment ([`merge`], 256 MiB).
 //!
 //! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, so the caller gives
-//! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read.
+//! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read, and the
+//! answer speaks of those alone.
 
 pub mod completeness;
 pub mod evidence;
@@ -133,6 +134,9 @@ pub struct Answer {
     pub cost: Cost,
     /// Frames may be out of order of time, because too many blocks were of one moment.
     pub out_of_order: bool,
+    /// The blocks outside of which nothing was looked for; none: all that could hold a match were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_blocks: Option<Extents>,
     /// Why and where the answer ends before the range does; none: it was read to its end.
     pub stopped: Option<Stopped>,
     /// What the frames, or their absence, say about the wire.
@@ -193,6 +197,9 @@ impl fmt::Display for Answer {
         writeln!(f, "{} frames, {} bytes", self.frames, self.bytes)?;
         if let Some(sentence) = self.finding.sentence(&self.completeness) {
             writeln!(f, "{sentence}")?;
+        }
+        if let Some(extents) = &self.only_blocks {
+            writeln!(f, "only blocks {extents} were looked at")?;
         }
         if self.out_of_order {
             writeln!(f, "frames may be out of order of time")?;
@@ -311,6 +318,11 @@ impl Query {
         // What left the ring before the plan saw it was written down before.
         let gaps = gaps.with_losses_of(Gaps::read(&self.directory).map_err(unreadable)?);
         plan.unreadable.extend(completeness::unaccounted(&account(&gaps, &plan.held, &plan.told)));
+        if let Some(extents) = &self.extents {
+            let held = [plan.held.as_slice(), &plan.pinned].concat();
+            let being_written = is_being_written(&self.directory);
+            plan.unreadable.extend(completeness::not_there(extents, &held, &gaps, being_written));
+        }
         Ok(Planned { since, until, filters, need, pairs, plan, gaps })
     }
 
@@ -357,7 +369,8 @@ impl Query {
         planned.plan.unreadable.extend(read.unreadable);
         let completeness = self.state(now, planned, until, shortened);
         Ok(Answer {
-            finding: Finding::of(frames, &completeness, stopped.is_some()),
+            finding: Finding::of(frames, &completeness, stopped.is_some() || self.extents.is_some()),
+            only_blocks: self.extents.clone(),
             frames,
             bytes,
             frames_scanned: read.frames_scanned,

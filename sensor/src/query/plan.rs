@@ -5,7 +5,7 @@
 //! a few pages of its index are read, whatever its size; of one that is being written the journal. Memory does
 //! not grow with the ring but for the list of candidates. Reads no frame.
 
-use super::completeness::Unreadable;
+use super::completeness::{GapState, Unreadable};
 use super::expression::Need;
 use crate::ring::account::{Held, Told};
 use crate::ring::cipher::RingKey;
@@ -107,6 +107,8 @@ pub struct Plan {
     pub has_pairs: bool,
     /// What the ring's own segments hold in sum, for the account of blocks.
     pub held: Vec<Held>,
+    /// What the pins' copies hold, from the first block of each to its last.
+    pub pinned: Vec<Held>,
     /// Times of lanes of which `unreadable` tells already.
     pub told: Vec<Told>,
     /// Candidates by what tells a block from all others of a ring, wherever a copy of it lies; empty without pins.
@@ -199,9 +201,8 @@ impl Plan {
     }
 
     fn hold(&mut self, files: &SegmentFiles, totals: &Totals, place: Place) {
-        if !place.is_pin {
-            self.held.extend(Held::of(files.name.lane, totals));
-        }
+        let held = if place.is_pin { &mut self.pinned } else { &mut self.held };
+        held.extend(Held::of(files.name.lane, totals));
     }
 
     fn add_found(&mut self, files: SegmentFiles, found: &[(u64, BlockHeader)], run: u32, place: Place) {
@@ -235,7 +236,7 @@ impl Plan {
         let frames = known.map(|header| header.frames.into());
         let file = files.segment.display().to_string();
         self.told.push(Told { lane: files.name.lane, from, to });
-        self.unreadable.push(Unreadable { from, to, frames, removed: false, file, what });
+        self.unreadable.push(Unreadable { from, to, frames, state: GapState::Damaged, file, what });
     }
 
     fn unreadable(&mut self, files: &SegmentFiles, error: &BlockError) {
@@ -245,7 +246,7 @@ impl Plan {
             from,
             to,
             frames: None,
-            removed: matches!(error, BlockError::Removed),
+            state: if matches!(error, BlockError::Removed) { GapState::Expired } else { GapState::Damaged },
             file: files.segment.display().to_string(),
             what: match error {
                 BlockError::Removed => "removed to make room while this was asked".into(),

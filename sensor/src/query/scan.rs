@@ -7,7 +7,7 @@
 //! The heads of frames are read first. Where they decide, which the program's reach tells, only matches cost the
 //! reading of tails, and of those only the chunks that hold them.
 
-use super::completeness::Unreadable;
+use super::completeness::{GapState, Unreadable};
 use super::filters::Filters;
 use super::flow::{Alone, FrameFlow};
 use super::plan::{Candidate, Plan};
@@ -356,7 +356,7 @@ pub(super) fn unreadable(plan: &Plan, candidate: &Candidate, error: &BlockError)
         from: header.first_time,
         to: header.last_time,
         frames: Some(header.frames.into()),
-        removed,
+        state: if removed { GapState::Expired } else { GapState::Damaged },
         what: if removed {
             "removed to make room while this was read".into()
         } else {

@@ -154,7 +154,7 @@ fn span(record: &GapRecord) -> Told {
 
 /// Of each lane the latest run of which the ring removed blocks, and up to which number. A segment that is older
 /// goes before one that is younger.
-fn expired(gaps: &Gaps) -> BTreeMap<u16, (u32, u64)> {
+pub fn expired(gaps: &Gaps) -> BTreeMap<u16, (u32, u64)> {
     let mut latest: BTreeMap<u16, (u32, u64)> = BTreeMap::new();
     for record in gaps.records.iter().filter(|record| record.kind.is_expiry() && record.blocks > 0) {
         let held = latest.entry(record.lane).or_default();

@@ -8,7 +8,7 @@ mod absent;
 mod covered;
 mod words;
 
-pub use absent::unaccounted;
+pub use absent::{not_there, unaccounted};
 pub use words::Finding;
 
 use crate::ring::entry::LeftOut;
@@ -94,14 +94,14 @@ pub(super) fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Res
 /// A range of the ring that reading found damaged, or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Earliest time that may have been there.
+    /// Earliest time that may have been there; [`Timestamp::MIN`]: from the range's begin.
     pub from: Timestamp,
-    /// Latest time that may have been there.
+    /// Latest time that may have been there; [`Timestamp::MAX`]: up to the range's end.
     pub to: Timestamp,
     /// Frames, where known.
     pub frames: Option<u64>,
-    /// Whether retention removed it, rather than damage.
-    pub removed: bool,
+    /// Damaged, unless the ring removed it or has not written it yet.
+    pub state: GapState,
     /// The file that it is of; empty: of none.
     pub file: String,
     /// Which block, and what is wrong with it.
@@ -187,7 +187,12 @@ impl Completeness {
         for record in evidence.gaps.records.iter().filter(|record| overlaps(record.from, record.to)) {
             gaps.extend(recorded(record, evidence.reads_bytes));
         }
-        gaps.extend(unread(evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to))));
+        let of_range = evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to));
+        gaps.extend(unread(of_range).into_iter().map(|gap| Gap {
+            from: if gap.from == Timestamp::MIN { from } else { gap.from },
+            to: if gap.to == Timestamp::MAX { until.max(gap.from) } else { gap.to },
+            ..gap
+        }));
         if evidence.gaps.damaged_records > 0 {
             let reason =
                 format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
@@ -256,13 +261,12 @@ impl fmt::Display for Completeness {
 
 /// What could not be read. Many blocks of one file are told as one gap: a file that was cut is one damage.
 fn unread<'a>(found: impl Iterator<Item = &'a Unreadable>) -> Vec<Gap> {
-    let mut by_file: BTreeMap<(&str, bool), Vec<&Unreadable>> = BTreeMap::new();
+    let mut by_file: BTreeMap<(&str, GapState), Vec<&Unreadable>> = BTreeMap::new();
     for unreadable in found {
-        by_file.entry((&unreadable.file, unreadable.removed)).or_default().push(unreadable);
+        by_file.entry((&unreadable.file, unreadable.state)).or_default().push(unreadable);
     }
     let mut gaps = Vec::new();
-    for ((file, removed), blocks) in by_file {
-        let state = if removed { GapState::Expired } else { GapState::Damaged };
+    for ((file, state), blocks) in by_file {
         let first = blocks.iter().min_by_key(|block| block.from).filter(|_| !file.is_empty());
         match first.filter(|_| blocks.len() > BLOCKS_OF_FILE_LISTED_MAX) {
             Some(first) => gaps.push(Gap {

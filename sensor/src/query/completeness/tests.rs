@@ -373,7 +373,7 @@ fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() 
         let block = |n: u64| {
             let (from, to, what) =
                 (Timestamp(110 + n), Timestamp(115 + n), format!("block at {n} of a.seg: short"));
-            Unreadable { from, to, frames: Some(3), removed: false, file: file.into(), what }
+            Unreadable { from, to, frames: Some(3), state: GapState::Damaged, file: file.into(), what }
         };
         let evidence = Evidence {
             gaps: &gaps,
