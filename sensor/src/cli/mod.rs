@@ -176,7 +176,7 @@ struct QueryArguments {
     /// Write the packets as pcapng, `-` for standard output
     #[arg(short, value_name = "FILE")]
     write: Option<String>,
-    /// Only count the packets
+    /// Only count the packets; payloads that the expression does not look at are not verified
     #[arg(long, conflicts_with = "write")]
     count: bool,
     /// Show what would be read, and read nothing

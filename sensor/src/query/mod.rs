@@ -239,7 +239,7 @@ impl Query {
     }
 
     /// Counts the matching frames without giving them out, and reads no more of them than that takes: where the
-    /// first bytes of frames decide, damage behind those is not found.
+    /// first bytes of frames decide, those behind are not verified. That the file has them at all is looked at.
     pub fn count(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Answer, QueryError> {
         self.answer(now, &mut self.plan(flow_of)?, flow_of, Wants::Count, &mut |_| Ok(()))
     }
