@@ -180,9 +180,9 @@ impl Plan {
 
     fn add_walked(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted, place: Place) {
         let mut found = Vec::new();
-        let mut totals = Totals { run: contents.run.unwrap_or(RUN_UNKNOWN), ..Totals::default() };
+        // Of a block that is damaged it is told that it is, not that it is gone.
+        let totals = contents.totals();
         for block in &contents.blocks {
-            totals.add(block.offset, &block.header);
             self.cost.blocks += 1;
             self.cost.bytes += block.header.stored_bytes();
             let summary = contents.summary(block).and_then(|bytes| Summary::parse(bytes).ok());
@@ -192,8 +192,6 @@ impl Plan {
             }
         }
         for damaged in &contents.damaged {
-            // Of a block that is damaged it is told that it is, not that it is gone.
-            damaged.known.iter().for_each(|header| totals.add(damaged.offset, header));
             self.damaged(&files, damaged);
         }
         self.hold(&files, &totals, place);

@@ -9,6 +9,8 @@
 use super::gaps::{GapRecord, Gaps, LEDGER_BYTES_MAX, LossKind, RECORD_BYTES, RecordKind};
 use super::index::{RUN_UNKNOWN, Totals};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use weir_common::evidence::BlockRange;
 use weir_common::time::Timestamp;
 
 /// A ledger that is compacted has at most so many records; with fewer it has never forgotten a run.
@@ -72,6 +74,21 @@ pub struct Absent {
     pub from: Timestamp,
     /// Earliest time behind them.
     pub to: Timestamp,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Absent { run, lane, first, last, .. } = *self;
+        f.write_str(&in_words(run, lane, BlockRange { first, last }))
+    }
+}
+
+/// Blocks in words.
+pub fn in_words(run: u32, lane: u16, BlockRange { first, last }: BlockRange) -> String {
+    match first == last {
+        true => format!("block {first} of run {run}, lane {lane}"),
+        false => format!("blocks {first} to {last} of run {run}, lane {lane}"),
+    }
 }
 
 /// A run that the ledger does not know, and whose blocks are there.

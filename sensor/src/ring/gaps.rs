@@ -183,7 +183,7 @@ pub struct GapRecord {
 
 impl GapRecord {
     /// What is of a moment and counts no frames: a begin or an end.
-    pub(super) fn instant(kind: RecordKind, lane: u16, run: u32, time: Timestamp) -> GapRecord {
+    pub fn instant(kind: RecordKind, lane: u16, run: u32, time: Timestamp) -> GapRecord {
         GapRecord { kind, lane, run, from: time, to: time, frames: 0, bytes: 0, blocks: 0 }
     }
 

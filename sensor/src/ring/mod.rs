@@ -564,7 +564,8 @@ fn prepare(
     let sync = Duration::from_millis(config.sync_ms);
     let shared = || {
         let gaps = Gaps::read(directory)?;
-        let run = gaps.last_run().saturating_add(1);
+        // Where the ledger is lost, the segments still say which runs there were: none has the number of another.
+        let run = gaps.last_run().max(recovery::last_run(directory, key.as_ref())?).saturating_add(1);
         let mut ledger = Ledger::open(directory)?;
         let mut retention = Retention::new(directory, key.clone(), limits);
         let found = recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)?;

@@ -12,7 +12,7 @@ use super::gaps::{GapRecord, Gaps, Ledger, RecordKind};
 use super::index::journal::IndexWriter;
 use super::index::{Journal, RUN_UNKNOWN, Totals};
 use super::index::sealed::{BLOCKS_MAX, sealed_totals};
-use super::reader::{BlockError, SegmentContents, SegmentFiles, segments};
+use super::reader::{BlockError, SegmentContents, SegmentFiles, segment_header, segments};
 use super::summary::Summarizer;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -43,6 +43,12 @@ pub(super) fn recover(
         }
     }
     Ok(kept)
+}
+
+/// The latest run of which there is a segment; 0: none.
+pub(super) fn last_run(directory: &Path, key: Option<&RingKey>) -> io::Result<u32> {
+    let headers = segments(directory, key)?.into_iter().filter_map(|files| segment_header(&files).ok());
+    Ok(headers.map(|header| header.run).max().unwrap_or(0))
 }
 
 /// Removes files that were not finished, and indexes whose segment is gone: what such an index alone still knows of is

@@ -4,7 +4,7 @@
 //! What the ring removed itself is told only of blocks that were named; its ledger tells the rest.
 
 use super::{GapState, Unreadable};
-use crate::ring::account::{Absent, Account, Held, UnknownRun, expired};
+use crate::ring::account::{Absent, Account, Held, UnknownRun, expired, in_words};
 use crate::ring::gaps::{GAPS_FILE, Gaps};
 use crate::ring::index::RUN_UNKNOWN;
 use weir_common::evidence::{BlockRange, Extents};
@@ -16,14 +16,13 @@ pub fn unaccounted(account: &Account) -> impl Iterator<Item = Unreadable> {
 }
 
 fn gone(absent: &Absent) -> Unreadable {
-    let blocks = named(absent.run, absent.lane, BlockRange { first: absent.first, last: absent.last });
     Unreadable {
         from: absent.from,
         to: absent.to,
         frames: None,
         state: GapState::Damaged,
         file: String::new(),
-        what: format!("gone, and the ring did not remove them: {blocks}"),
+        what: format!("gone, and the ring did not remove them: {absent}"),
     }
 }
 
@@ -57,8 +56,8 @@ pub fn not_there(extents: &Extents, held: &[Held], gaps: &Gaps, being_written: b
                 (GapState::NotYetWritten, next.max(written), end, "still in the sensor's memory"),
             ] {
                 if from < to {
-                    let blocks =
-                        named(extents.run, extents.lane, BlockRange { first: from, last: to - 1 });
+                    let blocks = BlockRange { first: from, last: to - 1 };
+                    let blocks = in_words(extents.run, extents.lane, blocks);
                     let what = format!("asked for by name, and {why}: {blocks}");
                     let (from, to) = (Timestamp::MIN, Timestamp::MAX);
                     out.push(Unreadable { from, to, frames: None, state, file: String::new(), what });
@@ -84,14 +83,6 @@ fn written_blocks(extents: &Extents, gaps: &Gaps, being_written: bool) -> u64 {
     let is_open = being_written && gaps.open_runs().contains(&(extents.lane, extents.run));
     let alive = gaps.alive.iter().find(|alive| (alive.lane, alive.run) == (extents.lane, extents.run));
     alive.filter(|_| is_open).map_or(u64::MAX, |alive| alive.blocks)
-}
-
-/// Consecutive blocks in words.
-fn named(run: u32, lane: u16, BlockRange { first, last }: BlockRange) -> String {
-    match first == last {
-        true => format!("block {first} of run {run}, lane {lane}"),
-        false => format!("blocks {first} to {last} of run {run}, lane {lane}"),
-    }
 }
 
 #[cfg(test)]

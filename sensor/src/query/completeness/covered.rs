@@ -122,7 +122,11 @@ pub(super) fn not_captured(
         gaps.push(Gap { state, from, to, frames: None, bytes: None, reason: reason.into() });
     };
     if covered.is_empty() {
-        push(GapState::NotCaptured, from, until, "nothing was ever written to this ring");
+        let reason = match evidence.unreadable {
+            [] => "nothing was ever written to this ring",
+            _ => "the ledger knows of no run that wrote this ring",
+        };
+        push(GapState::NotCaptured, from, until, reason);
         return;
     }
     if is_moment && from > evidence.now {

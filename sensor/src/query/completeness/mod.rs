@@ -176,8 +176,12 @@ impl Completeness {
     /// Makes the statement.
     pub fn state(evidence: &Evidence<'_>) -> Completeness {
         let covered = covered(evidence.gaps);
-        let from = evidence.since.or(covered.first().map(|run| run.from)).unwrap_or(Timestamp::MIN);
-        let end = covered.iter().map(|run| run.to).max();
+        // Frames of runs that the ledger does not know are given as well where no time was asked for.
+        let begins = evidence.unreadable.iter().map(|found| found.from).filter(|from| *from > Timestamp::MIN);
+        let begin = covered.iter().map(|run| run.from).chain(begins).min();
+        let ends = evidence.unreadable.iter().map(|found| found.to).filter(|to| *to < Timestamp::MAX);
+        let end = covered.iter().map(|run| run.to).chain(ends).max();
+        let from = evidence.since.or(begin).unwrap_or(Timestamp::MIN);
         // An open range that begins behind all there is ends now, and nothing of it was captured.
         let is_behind = evidence.until.is_none() && end.is_some_and(|end| from > end);
         let until = evidence.until.or(end.filter(|_| !is_behind)).unwrap_or(evidence.now).max(from);

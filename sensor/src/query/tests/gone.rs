@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::ring::account::Held;
+use crate::ring::check::{self, Check};
+use crate::ring::custody::verify::Verifier;
 use crate::ring::gaps::{Gaps, RecordKind};
-use crate::ring::index::Totals;
 use crate::ring::reader::{SegmentContents, SegmentFiles, segments};
 use completeness::{Finding, GapState};
 use std::fs;
@@ -56,10 +57,7 @@ fn ring(directory: &Path, is_killed: bool, budget_mib: u64) -> RingConfig {
 }
 
 fn held(files: &SegmentFiles) -> Held {
-    let mut totals = Totals::default();
-    let contents = SegmentContents::read(files).unwrap();
-    contents.blocks.iter().for_each(|block| totals.add(block.offset, &block.header));
-    Held::of(files.name.lane, &totals).unwrap()
+    Held::of(files.name.lane, &SegmentContents::read(files).unwrap().totals()).unwrap()
 }
 
 fn within(directory: &Path, since: Timestamp, until: Timestamp) -> Answer {
@@ -165,4 +163,58 @@ fn an_index_whose_segment_is_gone_is_written_down_before_it_is_removed() {
         Ring::open(&small, 1, RingMode::Replay, Timestamp(0)).unwrap().close();
         assert!(!all[0].index.exists() && damaged().len() == 2);
     }
+}
+
+fn checked(directory: &Path) -> Check {
+    check::check_with(directory, None, Verifier::new(directory, &[], false), &mut |_, _| {}).unwrap()
+}
+
+/// Files that a check finds damaged.
+fn damaged_files(directory: &Path) -> Vec<String> {
+    checked(directory).damaged.into_iter().map(|damage| damage.file).collect()
+}
+
+#[test]
+fn a_check_names_blocks_that_are_gone_also_where_no_custody_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    ring(directory.path(), false, 64);
+    assert!(checked(directory.path()).is_sound());
+    let files = segments(directory.path(), None).unwrap().remove(1);
+    let Held { first, last, .. } = held(&files);
+    fs::remove_file(&files.index).unwrap();
+    assert_eq!(damaged_files(directory.path()), [files.name.index_file()]);
+    fs::remove_file(&files.segment).unwrap();
+    assert_eq!(damaged_files(directory.path()), [format!("blocks {first} to {last} of run 1, lane 0")]);
+}
+
+#[test]
+fn a_ledger_that_is_lost_is_missed_before_and_after_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = ring(directory.path(), false, 64);
+    let ledger = directory.path().join("gaps");
+    let whole = fs::read(&ledger).unwrap();
+    // The header and the begin of the run, and a torn end, are a ledger of a run that goes on.
+    fs::write(&ledger, &whole[..128 + 6]).unwrap();
+    assert!(checked(directory.path()).is_sound());
+    let lost = |words: &str| {
+        assert_eq!(damaged_files(directory.path()), ["gaps"]);
+        let answer = query(directory.path(), "").count(Timestamp::MAX, &Addresses).unwrap();
+        assert!(!answer.completeness.complete, "{answer}");
+        let said = answer.to_string();
+        assert!(said.contains("the ledger is missing or damaged: it knows no run 1") && said.contains(words), "{said}");
+    };
+    fs::write(&ledger, &whole[..70]).unwrap();
+    lost("the ledger knows of no run that wrote this ring");
+    fs::remove_file(&ledger).unwrap();
+    lost("the ledger knows of no run that wrote this ring");
+    // The next run is not a second first.
+    let mut ring = Ring::open(&config, 1, RingMode::Replay, Timestamp(0)).unwrap();
+    assert_eq!(ring.run(), 2);
+    let mut lane = ring.lane(0).unwrap();
+    let (time, link) = (Timestamp(1_800_000_000_000_000_000), LinkType::ETHERNET);
+    let frame = Frame { time, link, interface: 0, wire_len: 60, data: &[1; 60] };
+    lane.append(&frame, None, None, &mut RingCounters::default());
+    drop(lane);
+    ring.close();
+    lost("wrote here");
 }

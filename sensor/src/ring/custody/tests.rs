@@ -258,7 +258,7 @@ fn what_a_kill_left_is_chained_at_the_next_start_as_recovered() {
     let last = ChainRecord::decode(&whole[whole.len() - RECORD_BYTES..]).unwrap().said;
     let files = segments(directory.path(), None).unwrap();
     let files = files.iter().find(|files| files.name.sequence == last.segment).unwrap();
-    fs::remove_file(&files.index).unwrap();
+    crate::ring::testing::empty_journal(&files.index);
     let (check, damages) = checked(directory.path());
     assert_eq!((damages.len(), check.segments_without_record), (0, 1), "{damages:?}");
     run(directory.path(), 600, 2);
