@@ -169,3 +169,25 @@ pub(super) fn not_captured(
         uncovered(reached, until, last);
     }
 }
+
+/// What there is to say of the time from the end of an open range until now: what came last is on its way, or nobody
+/// captures any longer.
+pub(super) fn behind_the_end(evidence: &Evidence<'_>, covered: &[Covered], until: Timestamp) -> Option<Gap> {
+    let last = covered.iter().max_by_key(|part| part.to)?;
+    let (state, reason) = match last.end {
+        _ if evidence.being_written => {
+            (GapState::NotYetWritten, "what came last is still in the sensor's memory")
+        }
+        End::Stopped => (GapState::NotCaptured, "sensor stopped"),
+        End::Killed | End::Open => (GapState::NotCaptured, "sensor killed"),
+    };
+    let is_told = evidence.until.is_none() && evidence.now > until;
+    is_told.then(|| Gap {
+        state,
+        from: until,
+        to: evidence.now,
+        frames: None,
+        bytes: None,
+        reason: reason.into(),
+    })
+}

@@ -13,7 +13,7 @@ pub use words::Finding;
 
 use crate::ring::entry::LeftOut;
 use crate::ring::gaps::{ClockStep, GapRecord, Gaps, LossKind, RecordKind};
-use covered::{covered, not_captured};
+use covered::{behind_the_end, covered, not_captured};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -81,7 +81,7 @@ pub struct Completeness {
     /// End of the range.
     #[serde(serialize_with = "text")]
     pub until: Timestamp,
-    /// What is missing, in order of time.
+    /// What is missing, in order of time; at last, of an open range, what there is to say of the time since its end.
     pub gaps: Vec<Gap>,
     /// Blocks that pins alone still have; frames of an expired range come from these.
     pub pinned_blocks: u64,
@@ -206,19 +206,14 @@ impl Completeness {
         // Where no time was asked for, every frame is there whatever its time.
         let asks_for_time = evidence.since.is_some() || evidence.until.is_some();
         let complete = gaps.iter().all(|gap| gap.state == GapState::ClockStep && !asks_for_time);
-        // What is not written yet lies behind the end of an open range: it is told, and nothing is missing.
-        if evidence.being_written && evidence.until.is_none() && evidence.now > until {
-            let reason = "what came last is still in the sensor's memory".into();
-            gaps.push(Gap {
-                state: GapState::NotYetWritten,
-                from: until,
-                to: evidence.now,
-                frames: None,
-                bytes: None,
-                reason,
-            });
-        }
+        // What lies behind the end of an open range is told, and nothing of the range is missing for it.
+        gaps.extend(behind_the_end(evidence, &covered, until));
         Completeness { complete, from, until, gaps: condense(gaps), pinned_blocks: 0 }
+    }
+
+    /// Whether a gap lies behind the range, and takes nothing from it.
+    fn is_behind(&self, gap: &Gap) -> bool {
+        gap.from >= self.until && gap.to > self.until
     }
 
     /// Frames that the kernel dropped in the range.

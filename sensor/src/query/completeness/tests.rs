@@ -15,6 +15,7 @@ fn ledger(records: &[GapRecord]) -> Gaps {
     Gaps { records: records.to_vec(), ..Gaps::default() }
 }
 
+/// Whether a statement says complete, and its gaps. That nobody captures since the end of an open range has its own test.
 fn state(
     gaps: &Gaps,
     since: Option<u64>,
@@ -31,7 +32,12 @@ fn state(
         shortened: Shortened::default(),
         reads_bytes: false,
     };
-    let stated = Completeness::state(&evidence);
+    let mut stated = Completeness::state(&evidence);
+    let behind = (GapState::NotCaptured, stated.until, evidence.now);
+    let is_behind = |gap: &Gap| (gap.state, gap.from, gap.to) == behind && gap.from < gap.to;
+    if until.is_none() {
+        stated.gaps.retain(|gap| !is_behind(gap));
+    }
     (stated.complete, stated.gaps.iter().map(|gap| (gap.state, gap.from.0, gap.to.0)).collect())
 }
 
@@ -380,7 +386,7 @@ fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() 
             being_written: false,
             since: None,
             until: None,
-            now: Timestamp(1000),
+            now: Timestamp(200),
             unreadable: &Vec::from_iter((0..blocks).map(block)),
             shortened: Shortened::default(),
             reads_bytes: false,
@@ -395,4 +401,34 @@ fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() 
         (GapState::Damaged, Timestamp(110), Timestamp(134), Some(60))
     );
     assert_eq!(gap.reason, "20 blocks of a.seg; the first: block at 0 of a.seg: short");
+}
+
+#[test]
+fn that_nobody_captures_since_the_end_of_an_open_range_is_told_and_makes_nothing_incomplete() {
+    let mut killed = ledger(&run(1, 100, 0)[..1]);
+    killed.alive.push(alive(0, 1, 900));
+    let stopped = ledger(&run(1, 100, 900));
+    let told = |gaps: &Gaps, being_written, until: Option<u64>, now| {
+        let evidence = Evidence {
+            gaps,
+            being_written,
+            since: None,
+            until: until.map(Timestamp),
+            now: Timestamp(now),
+            unreadable: &[],
+            shortened: Shortened::default(),
+            reads_bytes: false,
+        };
+        let stated = Completeness::state(&evidence);
+        let gaps = stated.gaps.into_iter().map(|gap| (gap.state, gap.from.0, gap.to.0, gap.reason));
+        (stated.complete, gaps.collect::<Vec<_>>())
+    };
+    let not_captured = |reason: &str| vec![(GapState::NotCaptured, 900, 1000, reason.to_owned())];
+    assert_eq!(told(&killed, false, None, 1000), (true, not_captured("sensor killed")));
+    assert_eq!(told(&stopped, false, None, 1000), (true, not_captured("sensor stopped")));
+    for (gaps, until, now) in [(&killed, None, 900), (&stopped, None, 899), (&killed, Some(900), 1000)] {
+        assert_eq!(told(gaps, false, until, now), (true, vec![]), "{until:?} {now}");
+    }
+    let (complete, gaps) = told(&killed, true, None, 1000);
+    assert_eq!((complete, gaps.len(), gaps[0].0), (true, 1, GapState::NotYetWritten));
 }

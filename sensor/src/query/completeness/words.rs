@@ -56,7 +56,8 @@ impl Finding {
             }
             Finding::Incomplete => {
                 let mut states: Vec<&str> = Vec::new();
-                for words in completeness.gaps.iter().map(|gap| gap.state.words()) {
+                let of_range = completeness.gaps.iter().filter(|gap| !completeness.is_behind(gap));
+                for words in of_range.map(|gap| gap.state.words()) {
                     if !states.contains(&words) {
                         states.push(words);
                     }
