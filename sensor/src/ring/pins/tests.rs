@@ -293,7 +293,24 @@ fn only_names_of_pins_are_given_back() {
     let wanted =
         ["..", "", "lock", "../pins", "20270115T080000Z/pin.json", made.id.as_str()].map(str::to_owned);
     assert_eq!(unpin(directory.path(), &wanted, &mut || ()).unwrap(), wanted[..5]);
+    // One that is none among them, and every pin stays, wherever it stands.
+    assert_eq!(list(directory.path()).unwrap().len(), 1);
+    let wanted = [made.id, "nosuch".to_owned()];
+    assert_eq!(unpin(directory.path(), &wanted, &mut || ()).unwrap(), wanted[1..]);
+    assert_eq!(list(directory.path()).unwrap().len(), 1);
+    assert!(unpin(directory.path(), &wanted[..1], &mut || ()).unwrap().is_empty());
     assert!(list(directory.path()).unwrap().is_empty() && place(directory.path()).join("lock").exists());
+}
+
+#[test]
+fn all_pins_are_given_back_at_once() {
+    let (directory, _) = ring();
+    assert_eq!(unpin_all(directory.path(), &mut || ()).unwrap(), 0);
+    for _ in 0..2 {
+        pin(directory.path(), u64::MAX, NOW, None).unwrap();
+    }
+    assert_eq!(unpin_all(directory.path(), &mut || ()).unwrap(), 2);
+    assert!(list(directory.path()).unwrap().is_empty());
 }
 
 #[test]
