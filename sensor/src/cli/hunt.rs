@@ -34,6 +34,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const WRITE_BYTES: usize = 64 << 10;
 
 pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
+    hunt_until(arguments, control::stop_on_signals().map_err(|error| Failure::System(error.into()))?)
+}
+
+fn hunt_until(arguments: &HuntArguments, stop: Arc<AtomicBool>) -> Result<Outcome, Failure> {
     let config = load(&arguments.config)?;
     let read = rules::read(&arguments.rules, &arguments.variables)?;
     rules::warn(&read.problems, "are wrong", &arguments.rules);
@@ -79,13 +83,20 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
         reached: from,
         saved_at: Instant::now(),
         progress: Progress::new(arguments, &query, &explained),
-        stop: control::stop_on_signals().map_err(|error| Failure::System(error.into()))?,
+        stop: Arc::clone(&stop),
         failure: None,
         is_stopped: false,
     };
+    // Where nothing matches no frame comes by which the hunt could see it.
+    query.reading.stop = Some(stop);
     let answer = query.run(now, &Flows::new(&config), &mut |found| run.frame(&found.frame));
     run.progress.clear();
     let answer = match answer {
+        Ok(Answer { stopped: Some(stopped), .. }) => {
+            run.is_stopped = true;
+            run.reached = run.reached.max(Some(Timestamp(stopped.before.0.saturating_sub(1))));
+            None
+        }
         Ok(answer) => Some(answer),
         Err(_) if run.is_stopped => None,
         Err(error) => return Err(run.failure.take().unwrap_or_else(|| failure(error))),
@@ -416,3 +427,7 @@ fn failure(error: QueryError) -> Failure {
         _ => Failure::Input(error.into()),
     }
 }
+
+#[cfg(test)]
+#[path = "hunt_tests.rs"]
+mod tests;

@@ -142,4 +142,4 @@ pub(super) fn failure(error: QueryError) -> Failure {
 
 #[cfg(test)]
 #[path = "query_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Small blocks, so that little traffic fills many, and rates that are known soon.
-fn config(work: &Path) -> SensorConfig {
+pub(in crate::cli) fn config(work: &Path) -> SensorConfig {
     let mut config = SensorConfig::default();
     let text = |name: &str| work.join(name).display().to_string();
     config.ring.directory = text("ring");
@@ -26,7 +26,7 @@ fn config(work: &Path) -> SensorConfig {
 }
 
 /// What `replay` does; gives the record lines.
-fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
+pub(in crate::cli) fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     let published = vec![Default::default()];
     let exporting = open_export(config, Vec::new(), &published, Pace::Replay).ok().unwrap();
     let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN).ok().unwrap();
@@ -46,7 +46,7 @@ fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn captures(names: &[&str]) -> Box<dyn FrameSource> {
+pub(in crate::cli) fn captures(names: &[&str]) -> Box<dyn FrameSource> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures");
     Box::new(FileSequence::new(names.iter().map(|name| format!("{folder}/{name}")).collect()))
 }
