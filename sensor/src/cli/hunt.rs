@@ -72,7 +72,8 @@ fn hunt_until(arguments: &HuntArguments, stop: Arc<AtomicBool>) -> Result<Outcom
     }
     let explained = query.explain(now, &Flows::new(&config)).map_err(failure)?;
     eprintln!("{} of {loaded} rules can run; {}", engine.rules().len(), explained.cost);
-    let narrowed_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
+    let is_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
+    let narrowed_by_ports = is_by_ports && leaves_blocks_out(&query, &explained, now, &Flows::new(&config))?;
     let can_run = engine.rules().len();
     let mut run = Run {
         hunt: Hunt::new(&config, engine, position),
@@ -184,6 +185,17 @@ fn until_covered(query: &mut Query, now: Timestamp, flows: &Flows) -> Result<Tim
         query.since = query.until;
     }
     Ok(completeness.from)
+}
+
+/// Whether the rules keep blocks from being read that the expression and the range do not.
+fn leaves_blocks_out(
+    query: &Query,
+    explained: &Explanation,
+    now: Timestamp,
+    flows: &Flows,
+) -> Result<bool, Failure> {
+    let whole = Query { need: None, ..query.clone() }.explain(now, flows).map_err(failure)?;
+    Ok(explained.cost.blocks_to_read < whole.cost.blocks_to_read)
 }
 
 /// Everything that is on disk was looked at by the runs before.

@@ -1,6 +1,6 @@
 //! Hunts that are stopped, and what they say of packets that are not there.
 
-use super::super::query::tests::{captures, config, replay};
+use super::super::query::tests::{Made, captures, config, replay, udp};
 use super::*;
 use clap::Parser as _;
 
@@ -30,5 +30,25 @@ fn a_hunt_stops_also_where_no_packet_comes_by() {
         let stopped = reached();
         assert!(matches!(hunted(work.path(), ANY, &["--resume", &resume, expression], false), Outcome::Done));
         assert!(stopped < reached(), "{expression}");
+    }
+}
+
+#[test]
+fn a_datagram_without_its_end_is_told_only_where_blocks_were_left_out() {
+    const MORE: u16 = 0x2000;
+    // Two blocks full of other ports behind the one with the first piece of a datagram from 5000 to 5001.
+    let other_port = |number: u64| {
+        let mut frame = udp(9, number as u16, 0, 1400);
+        frame[34..38].copy_from_slice(&[0, 7, 0, 9]);
+        (2_000_000_000 + number, frame)
+    };
+    for (others, outcome) in [(0, Outcome::Done), (400, Outcome::Lost)] {
+        let work = tempfile::tempdir().unwrap();
+        let mut frames = vec![(1_000_000_000, udp(1, 7, MORE, 1480))];
+        frames.extend((0..others).map(other_port));
+        replay(&config(work.path()), Box::new(Made(frames.into_iter())));
+        let rule = "alert udp any any -> any 5001 (msg:\"any\"; sid:1;)";
+        assert_eq!(hunted(work.path(), rule, &[], false) as u8, outcome as u8, "{others} others");
+        assert_eq!(hunted(work.path(), rule, &["--whole"], false) as u8, 0, "{others} others");
     }
 }

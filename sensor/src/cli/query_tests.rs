@@ -171,7 +171,7 @@ fn two_replays_say_the_same_of_blocks_and_expiry() {
 }
 
 /// Frames made here.
-struct Made(std::vec::IntoIter<(u64, Vec<u8>)>);
+pub(in crate::cli) struct Made(pub(in crate::cli) std::vec::IntoIter<(u64, Vec<u8>)>);
 
 impl FrameSource for Made {
     fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
@@ -201,7 +201,7 @@ impl FrameSource for Made {
 }
 
 /// A piece of a UDP datagram from 10.0.0.`host` with an offset and flags as IPv4 has them.
-fn udp(host: u8, identification: u16, fragment: u16, payload_len: usize) -> Vec<u8> {
+pub(in crate::cli) fn udp(host: u8, identification: u16, fragment: u16, payload_len: usize) -> Vec<u8> {
     let mut frame = vec![2; 12];
     frame.extend([8, 0, 0x45, 0]);
     frame.extend((20 + payload_len as u16).to_be_bytes());
