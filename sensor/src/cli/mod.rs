@@ -4,6 +4,7 @@
 //! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
 //! lost.
 
+mod causes;
 mod flows;
 mod hunt;
 mod new_file;
@@ -453,11 +454,11 @@ fn not_in_this_version(what: &str) -> Result<Outcome, Failure> {
 fn report(failure: &Failure) -> u8 {
     match failure {
         Failure::Input(error) => {
-            eprintln!("weir-sensor: {error:#}");
+            eprintln!("weir-sensor: {}", causes::in_words(error));
             1
         }
         Failure::System(error) => {
-            eprintln!("weir-sensor: {error:#}");
+            eprintln!("weir-sensor: {}", causes::in_words(error));
             2
         }
         Failure::BrokenPipe => 0,
