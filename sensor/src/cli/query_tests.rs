@@ -286,3 +286,19 @@ fn a_question_that_cannot_be_answered_leaves_the_file_that_is_there() {
     let Err(Failure::System(error)) = asked(&["--ring", ring, "-w", &nowhere]) else { panic!("written") };
     assert!(error.to_string().contains(&format!("{nowhere}: No such file")), "{error}");
 }
+
+#[test]
+fn an_explanation_names_what_narrows_it() {
+    let work = tempfile::tempdir().unwrap();
+    let config = config(work.path());
+    let record = replay(&config, captures(&["dns.pcap"])).remove(0);
+    let asked_for = |query: Query| query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().need;
+    let ring = Query { directory: config.ring.directory.clone().into(), ..Query::default() };
+    assert_eq!(asked_for(ring.clone()), "anything, so that every block of the time range is read");
+    assert_eq!(asked_for(Query { expression: "host 192.0.2.1".into(), ..ring }), "host 192.0.2.1");
+    let flow = text(&record, "community_id");
+    let query = Query { expression: "udp port 53".into(), ..question_of(&config, &record) };
+    assert_eq!(asked_for(query.clone()), format!("blocks 1.0:0, flow {flow}, udp and port 53"));
+    let explanation = query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().to_string();
+    assert!(explanation.contains("\nindex asked for: blocks 1.0:0, "), "{explanation}");
+}

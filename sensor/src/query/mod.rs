@@ -28,6 +28,7 @@ pub mod reading;
 mod filters;
 mod given;
 mod merge;
+mod need_words;
 mod scan;
 mod supply;
 
@@ -186,7 +187,7 @@ impl fmt::Display for Stopped {
 pub struct Explanation {
     /// What would be read of what there is.
     pub cost: Cost,
-    /// What the index was asked for; `Anything`: every block of the time range is read.
+    /// What the index was asked for, in words.
     pub need: String,
     /// Whether anything is known to be missing.
     pub completeness: Completeness,
@@ -225,7 +226,16 @@ impl Query {
     pub fn explain(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Explanation, QueryError> {
         let planned = self.plan(flow_of)?;
         let completeness = self.state(now, &planned, self.until, Shortened::default());
-        Ok(Explanation { cost: planned.plan.cost, need: format!("{:?}", planned.need), completeness })
+        Ok(Explanation { cost: planned.plan.cost, need: self.asked_for(&planned.need), completeness })
+    }
+
+    /// What narrows the blocks, besides the time range.
+    fn asked_for(&self, need: &Need) -> String {
+        let flow = self.flow.map(|flow| format!("flow {flow}"));
+        let extents = self.extents.as_ref().map(|extents| format!("blocks {extents}"));
+        let need = (!need.is_anything()).then(|| need.to_string());
+        let all: Vec<String> = [extents, flow, need].into_iter().flatten().collect();
+        if all.is_empty() { "anything, so that every block of the time range is read".into() } else { all.join(", ") }
     }
 
     /// Gives each matching frame to `each`, in order of time. `flow_of` is asked only for a query by flow.
