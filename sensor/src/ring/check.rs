@@ -375,6 +375,15 @@ impl Check {
     }
 }
 
+/// Text that somebody wrote, on one line and without what a terminal would obey.
+fn on_one_line(text: &str) -> String {
+    let shown = |char: char| match char.is_control() {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// A file's name, with its pin's where it belongs to one.
 fn shown(path: &Path) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -424,7 +433,8 @@ impl fmt::Display for Listing {
             write!(f, "; {:.1} MB left out on purpose", self.left_out_bytes as f64 / 1e6)?;
         }
         for pin in &self.pins {
-            let Pin { id, frames, blocks, bytes, query, note, .. } = pin;
+            let Pin { id, frames, blocks, bytes, .. } = pin;
+            let (query, note) = (on_one_line(&pin.query), on_one_line(&pin.note));
             let megabytes = *bytes as f64 / 1e6;
             write!(f, "\npin {id}: {frames} frames in {blocks} blocks, {megabytes:.1} MB, ")?;
             match pin.until {

@@ -32,7 +32,8 @@ fn pin(directory: &Path, budget: u64, now: Timestamp, until: Option<Timestamp>) 
             }
         }
     }
-    maker.finish(Pin { until, query: "every third block".into(), frames: 5, ..Pin::default() })
+    let (query, note) = ("every third block".into(), "case 17\n\x1b[2J".into());
+    maker.finish(Pin { until, query, note, frames: 5, ..Pin::default() })
 }
 
 /// Places and stored bytes of the blocks of these segments, and how many frames they have.
@@ -345,4 +346,13 @@ fn evidence_is_for_the_ring_s_owner_alone_whoever_pins_it() {
     for directory in [&pin, &place(directory.path())] {
         assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o750);
     }
+}
+
+#[test]
+fn a_note_is_listed_on_one_line_and_without_what_a_terminal_obeys() {
+    let (directory, _) = ring();
+    pin(directory.path(), u64::MAX, NOW, None).unwrap();
+    let listed = check::list(directory.path(), None).unwrap().to_string();
+    let line = listed.lines().find(|line| line.starts_with("pin ")).unwrap();
+    assert!(line.ends_with(r"every third block (case 17\n\u{1b}[2J)") && !listed.contains('\x1b'), "{listed}");
 }
