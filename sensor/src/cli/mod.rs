@@ -28,6 +28,7 @@ use crate::export::{self, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -175,7 +176,7 @@ struct QueryArguments {
     #[arg(long, value_name = "EXTENTS")]
     extents: Option<String>,
     /// Write the packets as pcapng, `-` for standard output
-    #[arg(short, value_name = "FILE")]
+    #[arg(short, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     write: Option<String>,
     /// Only count the packets; payloads that the expression does not look at are not verified
     #[arg(long, conflicts_with = "write")]
@@ -245,7 +246,7 @@ struct HuntArguments {
     #[arg(long, value_name = "T")]
     until: Option<String>,
     /// Write the alerts to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     eve: Option<String>,
     /// Keep in this file how far the hunt has come, and go on from there
     #[arg(long, value_name = "FILE")]

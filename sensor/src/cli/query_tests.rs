@@ -302,3 +302,17 @@ fn an_explanation_names_what_narrows_it() {
     let explanation = query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().to_string();
     assert!(explanation.contains("\nindex asked for: blocks 1.0:0, "), "{explanation}");
 }
+
+#[test]
+fn a_file_without_a_name_is_asked_for() {
+    use clap::Parser as _;
+    let error = |words: &[&str]| {
+        let parsed = crate::cli::Cli::try_parse_from([&["weir-sensor"], words].concat());
+        parsed.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (words, named) in [(&["query", "-w"][..], "-w"), (&["hunt", "--rules", "a", "--eve"], "--eve")] {
+        let without = error(&[words, &[""]].concat());
+        assert!(without.contains("a value is required") && without.contains(named), "{without}");
+        assert_eq!(error(&[words, &["a"]].concat()), "");
+    }
+}
