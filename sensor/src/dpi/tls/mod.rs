@@ -527,7 +527,10 @@ impl Tls {
                 },
                 None,
             );
-            self.side(context).phase = Phase::Over;
+            // What follows a certificate can be found all the same.
+            if kind != message::CERTIFICATE {
+                self.side(context).phase = Phase::Over;
+            }
         }
     }
 
