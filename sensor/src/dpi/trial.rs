@@ -200,6 +200,9 @@ impl<D: Dissector> Trial<D> {
         let mut text = String::new();
         for side in self.sides.iter_mut().flat_map(|sides| sides.iter_mut()) {
             let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            if side.frame.is_some() {
+                continue;
+            }
             for (buffer, bytes) in side.values() {
                 let (number, keyword) = (side.transaction, buffer.keyword());
                 text += &format!("{who} {number} {keyword} {}\n", bytes.escape_ascii());
@@ -214,6 +217,22 @@ impl<D: Dissector> Trial<D> {
     /// The dissector, to be asked what it knows.
     pub(crate) fn dissector(&self) -> &D {
         &self.dissector
+    }
+
+    /// The frames that signatures would look into, one line each: who, keyword, bytes, and what is missing.
+    pub(crate) fn framed(&mut self) -> String {
+        let mut text = String::new();
+        for side in self.sides.iter_mut().flat_map(|sides| sides.iter_mut()) {
+            let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            let Some(frame) = side.frame else { continue };
+            for (buffer, bytes) in side.values() {
+                let missing = frame.length.saturating_sub(bytes.len() as u64);
+                let (keyword, bytes) = (buffer.keyword(), bytes.escape_ascii());
+                text += &format!("{who} {keyword} {bytes}");
+                text += &if missing > 0 { format!(" +{missing}\n") } else { "\n".to_string() };
+            }
+        }
+        text
     }
 
     /// The text of a field, empty without one.
