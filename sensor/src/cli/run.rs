@@ -2,7 +2,8 @@
 
 use super::replay::conclude;
 use super::{
-    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name, with_output,
+    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name,
+    with_output,
 };
 use crate::capture::live::LiveSource;
 use crate::capture::{CaptureError, FrameSource};
@@ -13,10 +14,10 @@ use crate::dpi::file::store::Store;
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
-use crate::signatures::RuleNames;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
+use crate::signatures::RuleNames;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;

@@ -430,7 +430,8 @@ impl Transaction {
             if direction == server && !self.command.is_empty() {
                 // It was not there yet when the first word of it was a preliminary one.
                 let was_awaited = self.reply.codes.first().is_some_and(|code| (100..200).contains(code));
-                for is_received in [false, true].into_iter().filter(|is_received| *is_received || was_awaited) {
+                for is_received in [false, true].into_iter().filter(|is_received| *is_received || was_awaited)
+                {
                     context.put_number(direction, self.id, Number::FtpReplyReceived, is_received.into());
                 }
             }

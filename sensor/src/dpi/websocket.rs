@@ -275,7 +275,8 @@ impl WebSocket {
         }
         if let Some(payload) = payload {
             let key = frame.mask.unwrap_or(0).to_be_bytes();
-            let mut payload: Vec<u8> = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            let mut payload: Vec<u8> =
+                payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             if !frame.is_control() {
                 let is_continuation = self.is_continued[index];
                 self.messages[index].frame(frame, is_continuation, &mut payload);

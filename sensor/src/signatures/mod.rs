@@ -12,7 +12,7 @@
 //! | `rules` | all signatures, grouped by what they have to be asked about |
 //! | `patterns` | which of thousands of patterns are in a buffer |
 //! | `engine`, `marks` | a worker's part: who is asked, and what is remembered of a flow |
-//! | `alert` | EVE's `alert` |
+//! | `alert`, `late`, `excerpt` | EVE's `alert`, when it is told, and what it quotes |
 //!
 //! Rules are compiled once and shared; an engine is a worker's own, and nothing on its path is locked. It never reads a
 //! clock, but to measure what each rule costs.
@@ -23,6 +23,8 @@ mod app;
 mod compile;
 pub mod config;
 mod engine;
+mod excerpt;
+mod late;
 mod marks;
 mod matches;
 mod packet;
@@ -34,8 +36,10 @@ mod state;
 mod tests;
 
 pub use addresses::networks;
-pub use alert::Beside;
+pub use alert::{Beside, Quoted};
 pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
+pub use excerpt::Excerpts;
+pub use late::{Held, Late, Transaction};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};

@@ -250,8 +250,7 @@ impl FileBody {
         if std::mem::replace(&mut self.is_told, true) {
             return;
         }
-        let (direction, transaction) =
-                (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        let (direction, transaction) = (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
         context.put(direction, transaction, Buffer::FileName, &self.name);
         if let Some(magic) = &mut self.magic
             && self.size > 0
@@ -294,8 +293,7 @@ impl FileBody {
         let sha1 = self.sha1.take().filter(|_| has_all).map(|hash| Hex::<40>::of(&hash.finalize()));
         let hex = sha256.filter(|_| has_all).map(|hash| Hex::<64>::of(&hash));
         if !is_told && is_closed {
-            let (direction, transaction) =
-                (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+            let (direction, transaction) = (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
             let hashes = [
                 (Buffer::FileMd5, md5.as_ref().map(Hex::as_str)),
                 (Buffer::FileSha1, sha1.as_ref().map(Hex::as_str)),

@@ -234,7 +234,8 @@ impl Dissector for Http {
             .find(is_it)
             .or_else(|| answered.and_then(|half| half.request.as_ref()))
             .or_else(|| asking.map(|half| &half.head));
-        let response = answered.filter(|half| half.head.is_response()).map(|half| (&half.head, half.body_bytes));
+        let response =
+            answered.filter(|half| half.head.is_response()).map(|half| (&half.head, half.body_bytes));
         if request.is_some() || response.is_some() {
             event::write(request, response, out);
         }

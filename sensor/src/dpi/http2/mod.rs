@@ -336,7 +336,9 @@ impl Http2 {
             self.new_stream(0).number
         } else {
             let side = usize::from(direction != self.client);
-            let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) else { return };
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) else {
+                return;
+            };
             stream.sides[side].is_told = true;
             stream.number
         };
@@ -377,7 +379,9 @@ impl Http2 {
         if block_stream != 0 && !continues {
             return Step::Broken("invalid_frame_header");
         }
-        if context.wanted.is_some() && !matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY) {
+        if context.wanted.is_some()
+            && !matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY)
+        {
             if header.kind == frame::WINDOW_UPDATE && rest.len() < HEADER_BYTES + 4 {
                 return Step::Wait;
             }
