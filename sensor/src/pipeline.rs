@@ -16,7 +16,7 @@ use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
-use crate::decode::{self, Decoder, Packet, Parsed};
+use crate::decode::{self, Decoder, Packet, Parsed, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
 use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent, packet_source};
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord, FlowState, Tunnel};
+use weir_common::record::{tcp_flags, EndReason, FlowRecord, FlowState, Tunnel};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -154,7 +154,8 @@ pub fn start(
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(&config.signatures, config.dpi.wait_for_acknowledgement, rules, inbox),
+            alerts: Alerts::new(&config.signatures, &config.dpi, rules, inbox),
+            midstream: config.dpi.midstream,
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -244,6 +245,8 @@ struct Worker {
     has_decode_events: bool,
     /// What is served at a port shows who began, where nothing else does.
     responder_by_port: bool,
+    /// TCP connections are looked into from their middle, too.
+    midstream: bool,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -439,6 +442,7 @@ impl Worker {
         }
         if let Some(inspector) = inspector
             && !packet.is_partial
+            && (self.midstream || has_begun(flow, packet))
         {
             inspector.inspect(
                 &mut flow.attachment.inspection,
@@ -590,6 +594,12 @@ impl Worker {
         self.counters.flow.active = 0;
         self.published.set(&self.counters);
     }
+}
+
+/// Whether the beginning of a TCP connection was seen; of what has none, always.
+fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
+    let has_syn = |direction| flow.stats(direction).tcp_flags & tcp_flags::SYN != 0;
+    !matches!(packet.transport, Transport::Tcp(_)) || has_syn(Direction::Forward) || has_syn(Direction::Reverse)
 }
 
 /// The flow's ends have been exchanged: what is told of it from now on knows.

@@ -478,6 +478,8 @@ pub struct Wanted {
     numbers: Bits,
     /// Somebody looks at what is odd (`app-layer-event`).
     pub anomalies: bool,
+    /// Somebody asks whether there are transactions at all.
+    pub any: bool,
 }
 
 type Bits = [u64; 8];
@@ -487,7 +489,7 @@ const _: () = assert!(Buffer::COUNT <= 512 && Number::COUNT <= 512, "Bits holds 
 impl Wanted {
     /// Everything.
     pub fn all() -> Wanted {
-        Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true }
+        Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true, any: true }
     }
 
     /// This one is.

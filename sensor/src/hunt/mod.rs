@@ -250,6 +250,7 @@ impl Rest {
             flow: counts,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
         };
         let sides = inspection.and_then(|inspection| {
             let (sides, is_swapped) = inspection.sides();
@@ -294,6 +295,7 @@ impl Rest {
             flow: FlowFacts::of(flow, Direction::Forward),
             decode_events: &[],
             stream_events: &[],
+            waits: false,
         };
         self.found.clear();
         self.engine.packet(

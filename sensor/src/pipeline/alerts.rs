@@ -8,6 +8,7 @@ use super::tell::{Scene, Teller};
 use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
+use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
@@ -45,13 +46,17 @@ pub(super) struct Alerts {
     teller: Teller,
     /// Faults of the frame at hand, where signatures ask for them.
     faults: Vec<&'static str>,
+    /// `dpi.wait_for_acknowledgement`.
+    waits: bool,
+    /// `dpi.midstream`.
+    midstream: bool,
 }
 
 impl Alerts {
-    /// None where there are no rules. `waits`: see `dpi.wait_for_acknowledgement`.
+    /// None where there are no rules.
     pub(super) fn new(
         config: &SignaturesConfig,
-        waits: bool,
+        &DpiConfig { wait_for_acknowledgement: waits, midstream, .. }: &DpiConfig,
         rules: &Arc<Rules>,
         inbox: &Arc<Inbox>,
     ) -> Option<Alerts> {
@@ -61,6 +66,8 @@ impl Alerts {
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
+            waits,
+            midstream,
             teller: Teller::new(config, waits),
         })
     }
@@ -130,6 +137,7 @@ impl Alerts {
         if self.engine.rules().needs().apps {
             counts.apps = apps(flow.attachment.inspection.as_deref());
         }
+        let has_begun = super::has_begun(flow, packet);
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
@@ -144,10 +152,12 @@ impl Alerts {
                 _ => has_both,
             },
             app,
-            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
+            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext())
+                || !(self.midstream || has_begun),
             flow: counts,
             decode_events: &faults,
             stream_events: &[],
+            waits: self.waits,
         };
         self.found.clear();
         let (sides, is_swapped) = match inspection.as_mut() {
@@ -189,6 +199,7 @@ impl Alerts {
             flow: FlowFacts::of(flow, Direction::Forward),
             decode_events: &[],
             stream_events: &[],
+            waits: self.waits,
         };
         self.found.clear();
         let marks = &mut flow.attachment.marks;

@@ -126,6 +126,7 @@ impl Signature {
         self.numbers.iter().for_each(|(number, _)| wanted.want_number(*number));
         self.app.iter().for_each(|test| test.wants(wanted));
         wanted.anomalies |= !self.anomalies.is_empty();
+        wanted.any |= self.kind == Kind::Side;
     }
 }
 
@@ -319,11 +320,12 @@ impl Reader {
         }
         let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
         // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
-        let is_about_flow = self.packet.is_empty()
+        let is_app = |test: &PacketTest| matches!(test, PacketTest::AppProtocol(_));
+        let is_about_app = !self.packet.is_empty() && self.packet.iter().all(is_app);
+        let is_about_flow = (self.packet.is_empty() && self.flow_at.is_none() || is_about_app)
             && self.lists.packet.is_empty()
             && self.state.tests.is_empty()
             && self.hosts.is_empty()
-            && self.flow_at.is_none()
             && !self.flow.is_first;
         self.kind = if has_side {
             Kind::Side

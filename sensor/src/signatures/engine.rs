@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use weir_common::app::App;
 use weir_common::net::{Address, Direction, FlowKey};
+use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 use weir_common::rule::group::ordinal;
 use weir_common::time::Timestamp;
@@ -146,6 +147,8 @@ pub struct Sight<'a> {
     pub decode_events: &'a [&'static str],
     /// What the packet shows to be odd about its stream, likewise.
     pub stream_events: &'a [&'static str],
+    /// What is said over TCP counts once it is acknowledged.
+    pub waits: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -166,6 +169,7 @@ impl<'a> Sight<'a> {
             is_opaque: true,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
         }
     }
 }
@@ -209,7 +213,11 @@ struct Payload<'a> {
     bytes: &'a [u8],
     /// The tail of the stream and the payload; empty where nothing lies before.
     window: &'a [u8],
+    /// The part of the window that was looked at before.
+    tail: &'a [u8],
     is_from_start: bool,
+    /// What it carries is no part of the stream.
+    is_reset: bool,
 }
 
 impl Engine {
@@ -312,6 +320,8 @@ impl Engine {
             );
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
+        // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
+        let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
         if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
@@ -320,7 +330,7 @@ impl Engine {
         }
         let sight = &with_sizes;
         if has_payload {
-            if let Transport::Tcp(tcp) = &sight.packet.transport {
+            if let (Transport::Tcp(tcp), false) = (&sight.packet.transport, is_reset) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
             self.ask_payload(&rules, traffic, sight, known, order);
@@ -331,7 +341,7 @@ impl Engine {
         if !self.candidates.is_empty() {
             self.answer(&rules, sight, known, order, sides.as_mut(), found);
         }
-        if let (true, Transport::Tcp(tcp)) = (has_payload, &sight.packet.transport) {
+        if let (true, Transport::Tcp(tcp)) = (has_payload && !is_reset, &sight.packet.transport) {
             known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
@@ -377,7 +387,13 @@ impl Engine {
         known: &FlowMarks,
         order: Order,
     ) {
-        let patterns = &rules.payloads[traffic as usize][sight.direction.index()];
+        let direction = sight.direction.index();
+        let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
+        // Beyond its depth a stream is no longer looked at as one.
+        let patterns = match is_beyond {
+            true => &rules.packet_payloads[direction],
+            false => &rules.payloads[traffic as usize][direction],
+        };
         let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
         ids.clear();
         patterns.set.scan(sight.packet.payload, scratch, ids);
@@ -478,7 +494,10 @@ impl Engine {
                 }
                 _ => None,
             };
-            let about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
+            let mut about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
+            if candidate.subject == Subject::Packet {
+                about.app = marks.known.visible;
+            }
             if !about.meets(signature) {
                 continue;
             }
@@ -498,6 +517,8 @@ impl Engine {
             let payload = Payload {
                 bytes: sight.packet.payload,
                 window: if stream.tail().is_empty() { &[] } else { &window },
+                tail: stream.tail(),
+                is_reset: matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0),
                 is_from_start: stream.is_whole(),
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
@@ -537,7 +558,9 @@ impl Engine {
                 side.looked.matched.push(candidate.signature);
             }
             if signature.kind == Kind::Flow {
-                let once = (candidate.signature, sight.direction);
+                // Recognition is the flow's, ends are a direction's.
+                let direction = if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
+                let once = (candidate.signature, direction);
                 if marks.once.contains(&once) {
                     continue;
                 }
@@ -747,13 +770,18 @@ impl Work {
         payload: &Payload<'_>,
     ) -> bool {
         let is_of_stream = !signature.is_of_packets();
-        if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
+        if payload.is_reset && is_of_stream {
+            return false;
+        }
+        if self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
         is_of_stream
             && !payload.window.is_empty()
             && (payload.is_from_start || !list.matches.is_anchored())
             && self.holds_bytes(rules, list, payload.window, false)
+            // What holds in the tail alone was found when that came.
+            && !self.holds_bytes(rules, list, payload.tail, false)
     }
 
     fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {

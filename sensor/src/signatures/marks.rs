@@ -10,7 +10,8 @@ use super::excerpt::Excerpts;
 use super::late::Late;
 use super::packet::StreamSizes;
 use super::state::FlowState;
-use crate::decode::Tcp;
+use crate::decode::{Tcp, Transport};
+use weir_common::app::App;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
@@ -49,11 +50,15 @@ pub struct FlowMarks {
 }
 
 /// What was known of a flow when signatures about headers were looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) seen: [bool; 2],
     pub(super) is_established: bool,
-    pub(super) app: weir_common::app::App,
+    /// The application, and the direction of the packet that showed it.
+    app: (App, Direction),
+    /// The application as packets see it: over TCP once the other end has answered to what showed it, as with
+    /// Suricata, which looks at what was acknowledged.
+    pub(super) visible: App,
 }
 
 /// The end of one direction's stream so far.
@@ -209,13 +214,26 @@ pub(super) fn seam<'o>(tail: &[u8], payload: &[u8], longest: usize, out: &'o mut
     out
 }
 
+impl Default for Known {
+    fn default() -> Known {
+        let app = (App::Unknown, Direction::Forward);
+        Known { seen: [false; 2], is_established: false, app, visible: App::Unknown }
+    }
+}
+
 impl Known {
     /// Takes up what a packet shows; whether any of it is news.
     pub(super) fn learn(&mut self, sight: &super::Sight<'_>) -> bool {
         let mut now = *self;
         now.seen[sight.direction.index()] = true;
         now.is_established |= sight.is_established;
-        now.app = sight.app;
+        if now.app.0 != sight.app {
+            now.app = (sight.app, sight.direction);
+        }
+        let is_answered = sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        if is_answered || !sight.waits {
+            now.visible = sight.app;
+        }
         std::mem::replace(self, now) != now
     }
 }

@@ -129,6 +129,7 @@ impl Watched {
             is_opaque: false,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
         };
         let mut found = Vec::new();
         self.engine.packet(&sight, &mut self.marks, sides.map(|sides| (sides, false)), &mut found);
