@@ -6,14 +6,19 @@
 //! A segment that is not the next in order is looked at alone: what spans a hole, or segments that came in the wrong
 //! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
 
+use super::excerpt::Excerpts;
+use super::late::Late;
 use super::packet::StreamSizes;
 use super::state::FlowState;
 use crate::decode::Tcp;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
+use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
 pub(super) const TAIL_BYTES: usize = 4096;
+/// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
+const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
@@ -35,6 +40,12 @@ pub struct FlowMarks {
     pub(super) has_alerted: bool,
     /// Which rules the numbers of signatures are of.
     pub(super) epoch: u32,
+    /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
+    pub(super) action: Option<Action>,
+    /// Alerts that wait.
+    pub late: Late,
+    /// What alerts quote of its streams, where they are to.
+    pub excerpts: Option<Box<Excerpts>>,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -55,8 +66,8 @@ pub(super) struct StreamTail {
     pub(super) looked: u64,
     /// The last of them.
     bytes: Vec<u8>,
-    /// Signatures whose pattern was found, and where: bytes of the stream looked at until then.
-    waiting: Vec<(u32, u64)>,
+    /// Signatures whose pattern was found, and for how many segments more they wait.
+    waiting: Vec<(u32, u8)>,
 }
 
 /// A segment's place in its stream.
@@ -82,8 +93,19 @@ impl FlowMarks {
     pub fn swap_directions(&mut self) {
         self.sizes.flip();
         self.streams.swap(0, 1);
+        self.late.swap_directions();
+        self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
+    }
+
+    /// What a rule does to packets it would do to the whole flow. As in Suricata, to drop weighs more than to pass.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Drop | Action::Reject => self.action = Some(Action::Drop),
+            Action::Pass => self.action = self.action.or(Some(Action::Pass)),
+            Action::Alert | Action::Config => {}
+        }
     }
 
     /// Whether an alert was told of the flow.
@@ -149,8 +171,10 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
-        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
-        self.waiting.retain(|(_, at)| *at >= oldest);
+        self.waiting.retain_mut(|(_, left)| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
     }
 
     /// The pattern of a signature was found, and not all that it asks for.
@@ -161,7 +185,7 @@ impl StreamTail {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.remove(0);
         }
-        self.waiting.push((signature, self.looked));
+        self.waiting.push((signature, WAIT_SEGMENTS_MAX));
     }
 
     /// A signature that has matched waits no longer.
