@@ -23,7 +23,8 @@ impl NewFile {
         match &mut self.file {
             Some(file) => Ok(file),
             none => {
-                let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path));
+                let named =
+                    |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path));
                 Ok(none.insert(File::create(&self.path).map_err(named)?))
             }
         }

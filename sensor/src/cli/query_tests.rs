@@ -1,13 +1,13 @@
 //! From a replay to its records' extents and back to the packets, over the bundled captures.
 
 use super::*;
-use crate::query::completeness::Finding;
 use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::file::FileSequence;
 use crate::capture::{BatchEnd, CaptureError, Frame, FrameSource, LinkType, SourceLoss};
 use crate::cli::{open_export, open_ring};
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
+use crate::query::completeness::Finding;
 use crate::ring::RingMode;
 use serde_json::Value;
 use std::path::Path;
@@ -298,7 +298,7 @@ fn an_explanation_names_what_narrows_it() {
     assert_eq!(asked_for(Query { expression: "host 192.0.2.1".into(), ..ring }), "host 192.0.2.1");
     let flow = text(&record, "community_id");
     let query = Query { expression: "udp port 53".into(), ..question_of(&config, &record) };
-    assert_eq!(asked_for(query.clone()), format!("blocks 1.0:0, flow {flow}, udp and port 53"));
+    assert_eq!(asked_for(query.clone()), format!("blocks 1.0:0, flow {flow}, port 53 and udp"));
     let explanation = query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().to_string();
     assert!(explanation.contains("\nindex asked for: blocks 1.0:0, "), "{explanation}");
 }

@@ -5,8 +5,8 @@ use super::{Failure, Outcome, RingArguments, RingCheckArguments, load, print, ri
 use crate::config::SensorConfig;
 use crate::query::evidence::{self, EvidenceError, EvidenceQuestion};
 use crate::ring::check;
-use crate::ring::custody::{KeyError, PublicKey};
 use crate::ring::custody::verify::Verifier;
+use crate::ring::custody::{KeyError, PublicKey};
 use crate::ring::reader;
 use serde::Serialize;
 use std::fmt::Display;

@@ -235,7 +235,11 @@ impl Query {
         let extents = self.extents.as_ref().map(|extents| format!("blocks {extents}"));
         let need = (!need.is_anything()).then(|| need.to_string());
         let all: Vec<String> = [extents, flow, need].into_iter().flatten().collect();
-        if all.is_empty() { "anything, so that every block of the time range is read".into() } else { all.join(", ") }
+        if all.is_empty() {
+            "anything, so that every block of the time range is read".into()
+        } else {
+            all.join(", ")
+        }
     }
 
     /// Gives each matching frame to `each`, in order of time. `flow_of` is asked only for a query by flow.

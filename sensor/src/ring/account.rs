@@ -344,7 +344,10 @@ mod tests {
         let there = [(0, 1), (3, 5), (7, 8)];
         let missed = vec![(2, 2, 119, 130)];
         assert_eq!(absent(&open(vec![alive(1, 6)]), &there, &[]), missed);
-        assert_eq!(absent(&open(vec![alive(1, 7)]), &there, &[]), [&missed[..], &[(6, 6, 159, 170)]].concat());
+        assert_eq!(
+            absent(&open(vec![alive(1, 7)]), &there, &[]),
+            [&missed[..], &[(6, 6, 159, 170)]].concat()
+        );
         assert_eq!(absent(&open(vec![alive(1, 10)]), &there[..2], &[]).last(), Some(&(6, 9, 150, 159)));
         // A sensor that has not told yet, an earlier version's, and another run's slot.
         for alive in [vec![], vec![alive(1, 0)], vec![alive(2, 9)]] {
@@ -361,10 +364,7 @@ mod tests {
         let there = [held(1, 0, 9), held(2, 0, 3), Held { lane: 1, ..held(2, 2, 5) }];
         let run = |run, from, to| UnknownRun { run, from: Timestamp(from), to: Timestamp(to) };
         assert_eq!(account(&gaps(&[]), &there, &[]).unknown_runs, [run(2, 100, 159)]);
-        assert_eq!(
-            account(&Gaps::default(), &there, &[]).unknown_runs,
-            [run(1, 100, 199), run(2, 100, 159)]
-        );
+        assert_eq!(account(&Gaps::default(), &there, &[]).unknown_runs, [run(1, 100, 199), run(2, 100, 159)]);
         assert_eq!(account(&Gaps::default(), &[], &[]), Account::default());
         // A ledger at its limit has forgotten the oldest runs, and no later one.
         let start = GapRecord::instant(RecordKind::RunStart, 9, 2, Timestamp(5));

@@ -245,8 +245,11 @@ pub fn check_with(
     check.ledger_records_unknown = gaps.unknown_records();
     let ledger = gaps.damaged_records;
     if ledger > 0 {
-        check
-            .damage(Damage::whole(GAPS_FILE, format!("{ledger} records do not match their checksum"), Some(0)));
+        check.damage(Damage::whole(
+            GAPS_FILE,
+            format!("{ledger} records do not match their checksum"),
+            Some(0),
+        ));
     }
     check.custody = custody.finish(&mut |damage| check.damage(damage))?;
     check.account(&account(&before.with_losses_of(gaps), &blocks.held, &blocks.told));

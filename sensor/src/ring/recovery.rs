@@ -10,8 +10,8 @@ use super::cipher::RingKey;
 use super::format::{SEGMENT_HEADER_BYTES, SegmentName};
 use super::gaps::{GapRecord, Gaps, Ledger, RecordKind};
 use super::index::journal::IndexWriter;
-use super::index::{Journal, RUN_UNKNOWN, Totals};
 use super::index::sealed::{BLOCKS_MAX, sealed_totals};
+use super::index::{Journal, RUN_UNKNOWN, Totals};
 use super::reader::{BlockError, SegmentContents, SegmentFiles, segment_header, segments};
 use super::summary::Summarizer;
 use std::fs::{self, OpenOptions};
@@ -100,9 +100,7 @@ fn held_once(index: &Path, name: SegmentName, key: Option<&RingKey>) -> io::Resu
 fn tells_of(record: &GapRecord, lane: u16, totals: &Totals) -> bool {
     let spans = record.from <= totals.first_time && record.to >= totals.last_time;
     let names = record.blocks == 0 || (record.run, record.blocks) > (totals.run, totals.last_number);
-    record.lane == lane
-        && spans
-        && (record.kind == RecordKind::Damaged || record.kind.is_expiry() && names)
+    record.lane == lane && spans && (record.kind == RecordKind::Damaged || record.kind.is_expiry() && names)
 }
 
 /// Shortens a segment to its sealed blocks and writes its index anew. False: nothing was in it, and it is gone.

@@ -66,9 +66,16 @@ fn before_between_and_after_runs_nothing_was_captured() {
 #[test]
 fn a_range_of_one_moment_was_captured_or_was_not() {
     let gaps = ledger(&[run(1, 100, 200), run(2, 300, 400)].concat());
-    for (moment, is_captured) in
-        [(99, false), (100, true), (150, true), (200, true), (201, false), (299, false), (300, true), (401, false)]
-    {
+    for (moment, is_captured) in [
+        (99, false),
+        (100, true),
+        (150, true),
+        (200, true),
+        (201, false),
+        (299, false),
+        (300, true),
+        (401, false),
+    ] {
         let missing = vec![(GapState::NotCaptured, moment, moment)];
         let want = if is_captured { (true, vec![]) } else { (false, missing) };
         assert_eq!(state(&gaps, Some(moment), Some(moment), false), want, "{moment}");

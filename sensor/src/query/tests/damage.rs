@@ -379,9 +379,8 @@ fn a_count_misses_what_a_file_that_was_cut_has_not() {
         + u64::from(block.header.heads_stored);
     let tails = block.offset + BLOCK_HEADER_BYTES as u64 + heads;
     let whole = fs::read(&files.segment).unwrap();
-    let is_whole = |answer: &Answer| {
-        answer.completeness.gaps.iter().all(|gap| gap.state != GapState::Damaged)
-    };
+    let is_whole =
+        |answer: &Answer| answer.completeness.gaps.iter().all(|gap| gap.state != GapState::Damaged);
     let count = |expression: &str| {
         let answer = query(directory.path(), expression).count(Timestamp::MAX, &Addresses).unwrap();
         (answer.frames as usize, is_whole(&answer))

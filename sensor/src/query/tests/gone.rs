@@ -66,7 +66,8 @@ fn within(directory: &Path, since: Timestamp, until: Timestamp) -> Answer {
 }
 
 fn is_told(answer: &Answer) -> bool {
-    let is_gone = |gap: &completeness::Gap| gap.state == GapState::Damaged && gap.reason.contains("did not remove");
+    let is_gone =
+        |gap: &completeness::Gap| gap.state == GapState::Damaged && gap.reason.contains("did not remove");
     answer.finding == Finding::Incomplete && answer.completeness.gaps.iter().any(is_gone)
 }
 
@@ -201,7 +202,10 @@ fn a_ledger_that_is_lost_is_missed_before_and_after_the_next_start() {
         let answer = query(directory.path(), "").count(Timestamp::MAX, &Addresses).unwrap();
         assert!(!answer.completeness.complete, "{answer}");
         let said = answer.to_string();
-        assert!(said.contains("the ledger is missing or damaged: it knows no run 1") && said.contains(words), "{said}");
+        assert!(
+            said.contains("the ledger is missing or damaged: it knows no run 1") && said.contains(words),
+            "{said}"
+        );
     };
     fs::write(&ledger, &whole[..70]).unwrap();
     lost("the ledger knows of no run that wrote this ring");

@@ -5,7 +5,7 @@ use super::*;
 use crate::capture::{Frame, LinkType};
 use crate::counters::RingCounters;
 use crate::ring::check::{Check, check_with};
-use crate::ring::reader::segments;
+use crate::ring::reader::{SegmentContents, segments};
 use crate::ring::{Ring, RingMode, RingStatus};
 use proptest::prelude::*;
 use std::fs;
@@ -117,7 +117,7 @@ fn a_byte_of_a_header_or_of_the_chain_is_seen_wherever_it_is() {
         bytes[at] ^= 0x10;
         fs::write(path, &bytes).unwrap();
     };
-    let first_block = reader::SegmentContents::read(&files).unwrap().blocks[0].header.frames;
+    let first_block = SegmentContents::read(&files).unwrap().blocks[0].header.frames;
     for at in [9, 40, 127, 128 + 9, 128 + 60, 128 + 127] {
         flip(&files.segment, at);
         assert_named(directory.path(), &["altered or replaced"]);

@@ -73,7 +73,8 @@ fn of_what_expired_the_latest_run_and_its_highest_block_stay_when_records_merge(
         compact(&mut records, 10);
         assert_eq!(records.iter().map(|record| (record.run, record.blocks)).collect::<Vec<_>>(), [want]);
         assert_eq!(GapRecord::decode(&records[0].encode()), Ok(records[0]));
-    }    }
+    }
+}
 
 #[test]
 fn a_run_is_open_until_it_ends() {
@@ -160,8 +161,7 @@ fn what_was_left_out_gives_way_to_losses_at_the_limit() {
 
 #[test]
 fn steps_of_the_clock_merge_into_their_largest() {
-    let step =
-        |bytes| GapRecord { kind: RecordKind::ClockStep(ClockStep::Back), bytes, ..loss(0, 5, 9, 1) };
+    let step = |bytes| GapRecord { kind: RecordKind::ClockStep(ClockStep::Back), bytes, ..loss(0, 5, 9, 1) };
     let mut merged = step(3);
     merged.merge(&step(8));
     merged.merge(&step(2));

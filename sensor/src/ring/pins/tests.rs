@@ -354,5 +354,8 @@ fn a_note_is_listed_on_one_line_and_without_what_a_terminal_obeys() {
     pin(directory.path(), u64::MAX, NOW, None).unwrap();
     let listed = check::list(directory.path(), None).unwrap().to_string();
     let line = listed.lines().find(|line| line.starts_with("pin ")).unwrap();
-    assert!(line.ends_with(r"every third block (case 17\n\u{1b}[2J)") && !listed.contains('\x1b'), "{listed}");
+    assert!(
+        line.ends_with(r"every third block (case 17\n\u{1b}[2J)") && !listed.contains('\x1b'),
+        "{listed}"
+    );
 }
