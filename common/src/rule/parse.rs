@@ -157,7 +157,8 @@ fn is_disabled_rule(line: &[u8]) -> bool {
 /// Which protocols there are, the engine knows: new ones come with every version of Suricata.
 fn is_protocol(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_alphabetic())
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        // Behind a colon stands when in a transaction the rule is looked at.
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'))
 }
 
 struct Cursor<'a> {

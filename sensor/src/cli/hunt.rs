@@ -16,7 +16,7 @@ use crate::hunt::{Hunt, need};
 use crate::query::plan::Cost;
 use crate::query::{Answer, Explanation, Query, QueryError};
 use crate::ring::custody::Signer;
-use crate::signatures::{Built, Choice, Engine, RuleNames, Rules, Thresholds};
+use crate::signatures::{Built, Engine, RuleNames, Rules, Surroundings};
 use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
@@ -43,7 +43,7 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     let question = question(arguments, read.hash);
     let loaded = read.rules.len() + read.problems.len();
     let wrong = read.problems.len();
-    let built = Rules::build(read.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    let built = Rules::build(read.rules, &mut RuleNames::default(), &Surroundings::default(), None);
     let Built { rules: compiled, problems: refused, .. } = built;
     let engine = Engine::new(Arc::new(compiled));
     rules::warn(&refused, "cannot run in this version", &arguments.rules);

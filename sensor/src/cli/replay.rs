@@ -36,7 +36,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     let source = filtered(Box::new(FileSequence::new(files)), &config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let started = Instant::now();
-    let rules = rules::load(&config, &mut RuleNames::default())?.rules;
+    let rules = rules::load(&config, &mut RuleNames::default(), None)?.rules;
     let store = open_store(&config, true)?;
     let mut published = vec![Default::default()];
     published.extend(store.as_ref().map(|store| store.published()));

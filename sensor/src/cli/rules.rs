@@ -6,7 +6,7 @@
 use super::{Failure, Outcome, RulesCheckArguments, print};
 use crate::config::SensorConfig;
 use crate::signatures::config::{Matcher, SignaturesConfig};
-use crate::signatures::{Built, Choice, RuleNames, Rules as Compiled, Thresholds, load_matcher};
+use crate::signatures::{Built, Choice, RuleNames, Rules as Compiled, Surroundings, load_matcher};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,24 +113,28 @@ pub(super) struct Loaded {
 }
 
 /// Loads the rules that the configuration names, and says which of them cannot run. `names` go on from load to load.
-pub(super) fn load(config: &SensorConfig, names: &mut RuleNames) -> Result<Loaded, Failure> {
-    let SignaturesConfig { rules, variables: settings, thresholds, matcher, .. } = &config.signatures;
-    if rules.is_empty() {
+pub(super) fn load(
+    config: &SensorConfig,
+    names: &mut RuleNames,
+    previous: Option<&Compiled>,
+) -> Result<Loaded, Failure> {
+    let signatures = &config.signatures;
+    if signatures.rules.is_empty() {
         return Ok(Loaded { rules: Arc::new(Compiled::none()), refused: 0 });
     }
     load_matcher();
     let mut variables = Variables::default();
-    for (name, text) in settings {
+    for (name, text) in &signatures.variables {
         variables
             .set(name, text)
             .map_err(|error| Failure::Input(anyhow::anyhow!("signatures.variables: {error}")))?;
     }
-    let thresholds = limits(thresholds, &variables)?;
-    let paths: Vec<PathBuf> = rules.iter().map(PathBuf::from).collect();
+    let surroundings = surroundings(signatures, &variables)?;
+    let paths: Vec<PathBuf> = signatures.rules.iter().map(PathBuf::from).collect();
     let read = read_with(&paths, variables)?;
     warn(&read.problems, "are wrong", &paths);
     let wrong = read.problems.len();
-    let Built { rules, problems, warnings } = Compiled::build(read.rules, names, &thresholds, choice(*matcher));
+    let Built { rules, problems, warnings } = Compiled::build(read.rules, names, &surroundings, previous);
     warn(&problems, "cannot run in this version", &paths);
     for warning in &warnings {
         tracing::debug!("{warning}");
@@ -143,18 +147,36 @@ pub(super) fn load(config: &SensorConfig, names: &mut RuleNames) -> Result<Loade
     Ok(Loaded { rules: Arc::new(rules), refused })
 }
 
-/// The file of thresholds and suppressions; a line that is wrong is said, and the others hold.
-fn limits(path: &str, variables: &Variables) -> Result<Thresholds, Failure> {
-    if path.is_empty() {
-        return Ok(Thresholds::default());
+/// What the rules refer to beside themselves; a line of it that is wrong is said, and the others hold.
+fn surroundings(config: &SignaturesConfig, variables: &Variables) -> Result<Surroundings, Failure> {
+    let read = |key: &str, path: &str| {
+        fs::read(path).map_err(|error| Failure::Input(anyhow::anyhow!("signatures.{key}: {path}: {error}")))
+    };
+    let mut surroundings = Surroundings::new(choice(config.matcher));
+    let mut problems = Vec::new();
+    if !config.thresholds.is_empty() {
+        let text = read("thresholds", &config.thresholds)?;
+        problems.extend(surroundings.thresholds(&config.thresholds, &text, variables));
     }
-    let text = fs::read(path)
-        .map_err(|error| Failure::Input(anyhow::anyhow!("signatures.thresholds: {path}: {error}")))?;
-    let (thresholds, problems) = Thresholds::read(path, &text, variables);
+    if !config.reputation_categories.is_empty() {
+        let categories = read("reputation_categories", &config.reputation_categories)?;
+        let files: Result<Vec<_>, Failure> = config
+            .reputations
+            .iter()
+            .map(|path| Ok((path.clone(), read("reputations", path)?)))
+            .collect();
+        problems.extend(surroundings.reputations((&config.reputation_categories, &categories), &files?));
+    }
+    if !config.countries.is_empty() {
+        surroundings.countries(Path::new(&config.countries)).map_err(|error| {
+            Failure::Input(anyhow::anyhow!("signatures.countries: {}: {error}", config.countries))
+        })?;
+    }
+    surroundings.data(config.absolute_data_files, None);
     for problem in &problems {
         eprintln!("{problem}");
     }
-    Ok(thresholds)
+    Ok(surroundings)
 }
 
 fn choice(matcher: Matcher) -> Choice {
@@ -169,7 +191,7 @@ fn choice(matcher: Matcher) -> Choice {
 pub(super) fn check(arguments: &RulesCheckArguments) -> Result<Outcome, Failure> {
     let read = read(&arguments.files, &arguments.variables)?;
     let (rules, wrong) = (read.rules.len(), read.problems.len());
-    let built = Compiled::build(read.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    let built = Compiled::build(read.rules, &mut RuleNames::default(), &Surroundings::default(), None);
     let (engine, refused) = (built.rules, built.problems);
     for warning in &built.warnings {
         eprintln!("{warning}");

@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let mut names = RuleNames::default();
-    let rules = rules::load(&config, &mut names)?.rules;
+    let rules = rules::load(&config, &mut names, None)?.rules;
     let sources = open_sources(&config)?;
     let store = open_store(&config, false)?;
     let mut published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();

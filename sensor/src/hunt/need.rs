@@ -102,7 +102,7 @@ pub fn is_by_ports(need: &Need) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signatures::{Choice, RuleNames, Thresholds};
+    use crate::signatures::{RuleNames, Surroundings};
     use weir_common::rule::{RuleReader, Variables};
 
     fn need(headers: &[&str]) -> Option<Need> {
@@ -113,8 +113,8 @@ mod tests {
             .collect();
         let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
         assert!(file.problems.is_empty(), "{:?}", file.problems);
-        let limits = Thresholds::default();
-        let built = Rules::build(file.rules, &mut RuleNames::default(), &limits, Choice::default());
+        let limits = Surroundings::default();
+        let built = Rules::build(file.rules, &mut RuleNames::default(), &limits, None);
         let problems = built.problems;
         assert!(problems.is_empty(), "{problems:?}");
         need_of(&built.rules)

@@ -14,7 +14,10 @@ mod lists;
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
 use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
-use super::state::{Names, RuleLimits, RuleState, Threshold, ThresholdFile};
+use super::state::{
+    Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState, Threshold,
+    ThresholdFile,
+};
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
 use weir_common::net::Direction;
@@ -22,6 +25,7 @@ use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDire
 
 pub(super) use header::{Applications, Carrier};
 
+use header::Hook;
 use lists::Lists;
 
 /// Where a rule is wrong, and why.
@@ -48,6 +52,7 @@ pub(super) struct Signature {
     pub(super) app: Vec<AppTest>,
     /// `app-layer-event`: names of what must be odd about the transaction.
     pub(super) anomalies: Vec<AppLayerEvent>,
+    pub(super) hosts: Vec<HostTest>,
     /// What must be remembered, and what a match leaves to remember.
     pub(super) state: RuleState,
     /// How often it may alert.
@@ -77,6 +82,17 @@ pub(super) enum Kind {
 pub(super) enum PacketPart {
     Payload,
     Header(HeaderBuffer),
+    /// `ip.src`: its bytes.
+    SourceAddress,
+    /// `ip.dst`.
+    DestinationAddress,
+}
+
+/// What the packet's hosts must be.
+#[derive(Debug)]
+pub(super) enum HostTest {
+    Reputation(ReputationTest),
+    Country(CountryTest),
 }
 
 /// What must be found in one place.
@@ -85,6 +101,8 @@ pub(super) struct List<P> {
     pub(super) place: P,
     pub(super) transforms: Transforms,
     pub(super) matches: MatchList,
+    /// Sets that the bytes are looked up in.
+    pub(super) data: Vec<DataTest>,
 }
 
 
@@ -95,8 +113,9 @@ pub(super) struct FlowTest {
     pub(super) established: Option<bool>,
     pub(super) fragment: Option<bool>,
     pub(super) stream: Option<bool>,
-    /// `stateless`, or no `flow` at all.
     pub(super) is_stateless: bool,
+    /// The packet begins its flow.
+    pub(super) is_first: bool,
 }
 
 impl Signature {
@@ -109,14 +128,24 @@ impl Signature {
     }
 }
 
-/// Compiles a rule. `names` are those of marks, which all rules share.
-pub(super) fn compile(rule: Rule, names: &mut Names, thresholds: &ThresholdFile) -> Result<Signature, Problem> {
+/// What the rules of one loading share.
+pub(super) struct Shared<'s> {
+    /// Names of marks.
+    pub(super) names: &'s mut Names,
+    pub(super) thresholds: &'s ThresholdFile,
+    pub(super) data: DataLoader<'s>,
+    pub(super) reputations: &'s Reputations,
+    pub(super) countries: Option<&'s Countries>,
+}
+
+/// Compiles a rule.
+pub(super) fn compile(rule: Rule, shared: &mut Shared<'_>) -> Result<Signature, Problem> {
     let mut reader = Reader::begin(&rule).map_err(|(place, reason)| rule.problem(place, reason))?;
     for option in &rule.options {
-        reader.option(option, names).map_err(|(place, reason)| rule.problem(place, reason))?;
+        reader.option(option, shared).map_err(|(place, reason)| rule.problem(place, reason))?;
     }
     reader.finish().map_err(|(place, reason)| rule.problem(place, reason))?;
-    Ok(reader.signature(rule, thresholds))
+    Ok(reader.signature(rule, shared.thresholds))
 }
 
 /// A rule being read.
@@ -132,10 +161,12 @@ struct Reader {
     numbers: Vec<(Number, UintTest)>,
     app: Vec<AppTest>,
     anomalies: Vec<AppLayerEvent>,
+    hosts: Vec<HostTest>,
     state: RuleState,
     threshold: Option<Threshold>,
     kind: Kind,
     stage: Stage,
+    hook: Option<Hook>,
 }
 
 impl Reader {
@@ -146,7 +177,17 @@ impl Reader {
         if rule.direction == RuleDirection::Transaction {
             return Err((rule.place, "cannot run `=>`: the two sides of a transaction are looked at apart".into()));
         }
-        let Some((carrier, applications)) = header::carrier(&rule.protocol) else {
+        let (protocol, hook) = match rule.protocol.split_once(':') {
+            Some((protocol, hook)) => (protocol, Some(hook)),
+            None => (rule.protocol.as_str(), None),
+        };
+        let hook = match hook {
+            Some(name) => Some(header::hook(name).ok_or_else(|| {
+                (rule.protocol_place, format!("cannot run: the hook `{name}` is not known to this engine"))
+            })?),
+            None => None,
+        };
+        let Some((carrier, applications)) = header::carrier(protocol) else {
             let reason = format!("cannot run: the protocol `{}` is not known to this engine", rule.protocol);
             return Err((rule.protocol_place, reason));
         };
@@ -158,19 +199,21 @@ impl Reader {
             flow: FlowTest::default(),
             flow_at: None,
             packet: Vec::new(),
-            lists: Lists::of(&rule.protocol),
+            lists: Lists::of(protocol),
             numbers: Vec::new(),
             app: Vec::new(),
             anomalies: Vec::new(),
+            hosts: Vec::new(),
             state: RuleState::default(),
             threshold: None,
             kind: Kind::Flow,
             stage: Stage::Begun,
+            hook,
         })
     }
 
-    fn option(&mut self, option: &RuleOption, names: &mut Names) -> Result<(), Refused> {
-        if self.state.option(option, names)? {
+    fn option(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<(), Refused> {
+        if self.state.option(option, shared.names)? {
             return Ok(());
         }
         if let Some(done) = self.lists.option(option) {
@@ -178,6 +221,18 @@ impl Reader {
         }
         match option.name.as_str() {
             "flow" => return self.flow(option),
+            "dataset" | "datarep" => {
+                let test = shared.data.option(option, &self.file)?;
+                return self.lists.data(test, option);
+            }
+            "iprep" => {
+                self.hosts.push(HostTest::Reputation(ReputationTest::read(option, shared.reputations)?));
+                return Ok(());
+            }
+            "geoip" => {
+                self.hosts.push(HostTest::Country(CountryTest::read(option, shared.countries)?));
+                return Ok(());
+            }
             "threshold" | "detection_filter" => {
                 if self.threshold.replace(Threshold::read(option)?).is_some() {
                     return Err((option.place, "a rule has one threshold".into()));
@@ -216,7 +271,7 @@ impl Reader {
             return Err((option.place, "a rule has one `flow`".into()));
         }
         for word in words(option).split(',').map(str::trim) {
-            let FlowTest { direction, established, fragment, stream, is_stateless } = &mut self.flow;
+            let FlowTest { direction, established, fragment, stream, is_stateless, .. } = &mut self.flow;
             let is_first = match word.to_ascii_lowercase().as_str() {
                 "to_server" | "from_client" => direction.replace(Direction::Forward).is_none(),
                 "to_client" | "from_server" => direction.replace(Direction::Reverse).is_none(),
@@ -245,13 +300,24 @@ impl Reader {
     /// What only the whole rule shows.
     fn finish(&mut self) -> Result<(), Refused> {
         self.lists.finish(self.place)?;
-        let has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
+        let mut has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
+        match self.hook {
+            Some(Hook::FlowStart) => self.flow.is_first = true,
+            Some(Hook::Side(direction, stage)) => {
+                has_side = true;
+                self.stage = stage;
+                self.flow.direction = self.flow.direction.or(direction);
+            }
+            None => {}
+        }
         let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
         // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
         let is_about_flow = self.packet.is_empty()
             && self.lists.packet.is_empty()
             && self.state.tests.is_empty()
-            && (self.flow_at.is_none() || !self.applications.is_any());
+            && self.hosts.is_empty()
+            && self.flow_at.is_none()
+            && !self.flow.is_first;
         self.kind = if has_side {
             Kind::Side
         } else if !self.anomalies.is_empty() {
@@ -265,7 +331,7 @@ impl Reader {
         };
         let stages = self.lists.side.iter().map(|list| list.place.stage());
         let tests = self.app.iter().map(AppTest::stage).chain(self.numbers.iter().map(|_| Stage::Head));
-        self.stage = stages.chain(tests).max().unwrap_or(Stage::Head);
+        self.stage = stages.chain(tests).max().unwrap_or(Stage::Head).max(self.stage);
         Ok(())
     }
 
@@ -286,6 +352,7 @@ impl Reader {
             numbers: self.numbers,
             app: self.app,
             anomalies: self.anomalies,
+            hosts: self.hosts,
             state: self.state,
             limits: thresholds.limits(gid, sid, self.threshold),
             stage: self.stage,

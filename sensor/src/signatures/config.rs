@@ -14,6 +14,14 @@ pub struct SignaturesConfig {
     pub variables: BTreeMap<String, String>,
     /// Thresholds and suppressions, in the form of Suricata's `threshold.config`. Empty: none.
     pub thresholds: String,
+    /// Categories of reputations (`iprep`), one `number,name,text` a line. Empty: none.
+    pub reputation_categories: String,
+    /// Files of reputations, one `address,category,score` a line.
+    pub reputations: Vec<String>,
+    /// Database of addresses' countries (`geoip`) in MaxMind's format. Empty: none.
+    pub countries: String,
+    /// Let rules name files of data sets outside of their own directory.
+    pub absolute_data_files: bool,
     /// Most bytes of each direction of a TCP flow that are searched; what lies beyond is only looked at by rules about
     /// single packets (`tcp-pkt`), as with Suricata's `stream.reassembly.depth`. 0: no limit.
     pub stream_depth_bytes: u64,
@@ -45,6 +53,10 @@ impl Default for SignaturesConfig {
             rules: Vec::new(),
             variables: BTreeMap::new(),
             thresholds: String::new(),
+            reputation_categories: String::new(),
+            reputations: Vec::new(),
+            countries: String::new(),
+            absolute_data_files: false,
             stream_depth_bytes: 1 << 20,
             alert_payload: false,
             alert_packet: false,

@@ -5,7 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
-use super::compile::{Kind, List, PacketPart, Signature};
+use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
 use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
@@ -40,7 +40,6 @@ pub struct Engine {
     windows: Windows,
     costs: Vec<Cost>,
     counters: EngineCounters,
-    state_counters: StateCounters,
     /// Bytes of each direction of a TCP flow that are searched.
     stream_depth: u64,
     /// See [`Engine::without_limits`].
@@ -56,6 +55,7 @@ struct Work {
     seam: Vec<u8>,
     window: Vec<u8>,
     changed: Vec<u8>,
+    state_counters: StateCounters,
 }
 
 /// What an engine did.
@@ -190,7 +190,6 @@ impl Engine {
             shared: SharedBits::default(),
             windows: Windows::default(),
             counters: EngineCounters::default(),
-            state_counters: StateCounters::default(),
             stream_depth: u64::MAX,
             leaves_limits: false,
         }
@@ -447,7 +446,8 @@ impl Engine {
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
-            let is_match = self.scratch.holds(signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
+            let is_match = about.hosts_are(signature, rules)
+                && self.scratch.holds(rules, signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
             if let Some(cost) = cost {
                 cost.checks += 1;
                 cost.matches += u64::from(is_match);
@@ -477,7 +477,7 @@ impl Engine {
                 }
                 marks.once.push(once);
             }
-            let state_counters = &mut self.state_counters;
+            let state_counters = &mut self.scratch.state_counters;
             signature.state.apply(Some(&mut marks.bits), None, &mut self.shared, &ends, state_counters);
             let verdict = match self.leaves_limits {
                 true => Verdict::Alert,
@@ -546,6 +546,7 @@ impl<'a> About<'a> {
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
             || flow.established.is_some_and(|established| established != self.sight.is_established)
+            || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
             || carrier.version.is_some_and(|want| want != version)
             || !(carrier.protocols.is_empty() || carrier.protocols.contains(&self.sight.key.protocol))
@@ -563,6 +564,15 @@ impl<'a> About<'a> {
         lies([&self.source, &self.destination], [source_port, destination_port])
             || signature.is_bidirectional
                 && lies([&self.destination, &self.source], [destination_port, source_port])
+    }
+
+    /// Whether the packet's hosts are what a signature asks for.
+    fn hosts_are(&self, signature: &Signature, rules: &Rules) -> bool {
+        let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
+        signature.hosts.iter().all(|test| match test {
+            HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
+            HostTest::Country(test) => rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends)),
+        })
     }
 
     /// Counts a match and says whether it is told.
@@ -599,6 +609,7 @@ impl Work {
     /// Whether everything that a signature looks for is there; its header and marks were looked at.
     fn holds(
         &mut self,
+        rules: &Rules,
         signature: &Signature,
         sight: &Sight<'_>,
         side: Option<&Side>,
@@ -625,47 +636,62 @@ impl Work {
             if !is_odd
                 || !signature.numbers.iter().all(has_number)
                 || !signature.app.iter().all(|test| test.holds(side))
-                || !signature.lists.iter().all(|list| self.holds_side(list, side))
+                || !signature.lists.iter().all(|list| self.holds_side(rules, list, side))
             {
                 return false;
             }
         }
         signature.payload.iter().all(|list| match list.place {
-            PacketPart::Payload => self.holds_payload(signature, list, payload),
+            PacketPart::Payload => self.holds_payload(rules, signature, list, payload),
             PacketPart::Header(header) => {
-                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(list, bytes, true))
+                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(rules, list, bytes, true))
             }
+            PacketPart::SourceAddress => self.holds_address(rules, list, sight.packet.ip.source),
+            PacketPart::DestinationAddress => self.holds_address(rules, list, sight.packet.ip.destination),
         })
     }
 
     /// Whether one of the buffer's values has what a list looks for; without any, whether it may be absent.
-    fn holds_side(&mut self, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
+    fn holds_side(&mut self, rules: &Rules, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
         let mut has_any = false;
         for bytes in side.values_of(list.place) {
             has_any = true;
-            if self.holds_bytes(list, bytes, !side.is_cut) {
+            if self.holds_bytes(rules, list, bytes, !side.is_cut) {
                 return true;
             }
         }
         !has_any && list.matches.holds_when_absent()
     }
 
-    fn holds_payload(&mut self, signature: &Signature, list: &List<PacketPart>, payload: &Payload<'_>) -> bool {
+    fn holds_address(&mut self, rules: &Rules, list: &List<PacketPart>, address: Address) -> bool {
+        let bytes = address.0;
+        let from = if address.is_v4() { 12 } else { 0 };
+        self.holds_bytes(rules, list, bytes.get(from..).unwrap_or_default(), true)
+    }
+
+    fn holds_payload(
+        &mut self,
+        rules: &Rules,
+        signature: &Signature,
+        list: &List<PacketPart>,
+        payload: &Payload<'_>,
+    ) -> bool {
         let is_of_stream = !signature.is_of_packets();
-        if signature.carrier.is_stream != Some(true) && self.holds_bytes(list, payload.bytes, true) {
+        if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
         is_of_stream
             && !payload.window.is_empty()
             && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(list, payload.window, false)
+            && self.holds_bytes(rules, list, payload.window, false)
     }
 
-    fn holds_bytes<P>(&mut self, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
-        let Work { matches, changed, .. } = self;
+    fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
+        let Work { matches, changed, state_counters, .. } = self;
         let changed = list.transforms.apply(bytes, changed, matches);
         let view = View { is_complete, has_failed: changed.has_failed, ..View::of(changed.bytes) };
         list.matches.matches(&view, matches)
+            && list.data.iter().all(|test| test.passes(&rules.data, changed.bytes, state_counters))
     }
 }
 

@@ -39,5 +39,5 @@ pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};
-pub use rules::{Bounds, Built, Needs, RuleNames, Rules, Thresholds};
+pub use rules::{Bounds, Built, Needs, RuleNames, Rules, Surroundings};
 pub use state::{Matched, RuleId, Window, WindowKey, Windows};

@@ -7,13 +7,14 @@
 //! a mark come before those that read it, then by priority. Candidates sorted by number are in that order.
 
 use super::addresses::AddressIndex;
-use super::compile::{Kind, PacketPart, Signature, compile};
+use super::compile::{Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
-use super::state::{Census, Names, ThresholdFile};
+use super::state::{Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile};
 use crate::dpi::buffers::{Buffer, Wanted};
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::net::{Direction, protocol};
@@ -43,6 +44,9 @@ pub struct Rules {
     /// Signatures about what is odd, by event.
     pub(super) anomalies: HashMap<Box<str>, Vec<u32>>,
     pub(super) wanted: Arc<Wanted>,
+    pub(super) data: Arc<DataTable>,
+    pub(super) reputations: Arc<Reputations>,
+    pub(super) countries: Option<Arc<Countries>>,
 }
 
 /// What signatures ask for that is made only where one does.
@@ -166,26 +170,74 @@ pub struct Bounds<'e> {
 #[derive(Debug, Default)]
 pub struct RuleNames(Names);
 
-/// A file of thresholds and suppressions, in the form of Suricata's `threshold.config`.
+/// What rules refer to beside themselves.
 #[derive(Debug, Default)]
-pub struct Thresholds(ThresholdFile);
+pub struct Surroundings {
+    thresholds: ThresholdFile,
+    data: DataSettings,
+    reputations: Arc<Reputations>,
+    countries: Option<Arc<Countries>>,
+    /// What searches for many patterns at once.
+    matcher: Choice,
+}
 
-impl Thresholds {
-    /// Reads a file, and says what of it is wrong.
-    pub fn read(name: &str, text: &[u8], variables: &Variables) -> (Thresholds, Vec<Problem>) {
+impl Surroundings {
+    /// Nothing but what searches for many patterns at once.
+    pub fn new(matcher: Choice) -> Surroundings {
+        Surroundings { matcher, ..Surroundings::default() }
+    }
+
+    /// Takes up a file of thresholds and suppressions, in the form of Suricata's `threshold.config`; says what of it is
+    /// wrong.
+    pub fn thresholds(&mut self, name: &str, text: &[u8], variables: &Variables) -> Vec<Problem> {
         let (file, problems) = ThresholdFile::read(name, text, variables);
-        (Thresholds(file), problems)
+        self.thresholds = file;
+        problems
+    }
+
+    /// Takes up the categories of reputations and files of them; says what of these is wrong.
+    pub fn reputations(&mut self, categories: (&str, &[u8]), files: &[(String, Vec<u8>)]) -> Vec<Problem> {
+        let mut reputations = Reputations::default();
+        let mut problems = reputations.read_categories(categories.0, categories.1);
+        for (name, text) in files {
+            problems.extend(reputations.read(name, text));
+        }
+        self.reputations = Arc::new(reputations);
+        problems
+    }
+
+    /// Takes up a database of addresses' countries.
+    pub fn countries(&mut self, path: &Path) -> std::io::Result<()> {
+        self.countries = Some(Arc::new(Countries::open(path)?));
+        Ok(())
+    }
+
+    /// Where rules may read data sets from.
+    pub fn data(&mut self, allows_absolute: bool, state_directory: Option<PathBuf>) {
+        self.data = DataSettings { allows_absolute, state_directory };
     }
 }
 
 impl Rules {
-    /// Compiles rules.
-    pub fn build(rules: Vec<Rule>, names: &mut RuleNames, thresholds: &Thresholds, choice: Choice) -> Built {
+    /// Compiles rules. What the rules before remember in data sets goes on.
+    pub fn build(
+        rules: Vec<Rule>,
+        names: &mut RuleNames,
+        surroundings: &Surroundings,
+        previous: Option<&Rules>,
+    ) -> Built {
         let (mut signatures, mut problems) = (Vec::with_capacity(rules.len()), Vec::new());
         let mut census = Census::default();
+        let mut shared = Shared {
+            names: &mut names.0,
+            thresholds: &surroundings.thresholds,
+            data: DataLoader::new(surroundings.data.clone(), previous.map(|rules| &*rules.data)),
+            reputations: &surroundings.reputations,
+            countries: surroundings.countries.as_deref(),
+        };
         for rule in rules {
             let (file, place) = (Arc::clone(&rule.file), rule.place);
-            match compile(rule, &mut names.0, &thresholds.0) {
+            match compile(rule, &mut shared) {
                 Ok(signature) => {
                     census.add(&file, place, &signature.state.uses);
                     signatures.push(signature);
@@ -193,12 +245,20 @@ impl Rules {
                 Err(problem) => problems.push(problem),
             }
         }
+        let mut warnings = shared.data.warnings().to_vec();
+        let data = Arc::new(shared.data.finish());
         signatures.sort_by_cached_key(|signature| {
             let order = signature.state.uses.order().map(std::cmp::Reverse);
             (action_order(signature.description.action), order, signature.description.severity)
         });
-        let warnings = census.warnings(&names.0);
-        Built { rules: Rules::group(signatures, choice), problems, warnings }
+        warnings.extend(census.warnings(&names.0));
+        let rules = Rules {
+            data,
+            reputations: Arc::clone(&surroundings.reputations),
+            countries: surroundings.countries.clone(),
+            ..Rules::group(signatures, surroundings.matcher)
+        };
+        Built { rules, problems, warnings }
     }
 
     /// No rules.
@@ -230,6 +290,9 @@ impl Rules {
             sides,
             anomalies,
             wanted: Arc::new(wanted),
+            data: Arc::default(),
+            reputations: Arc::default(),
+            countries: None,
             signatures,
         }
     }

@@ -23,7 +23,7 @@ fn engine(rules: &[&str]) -> (Engine, Vec<Problem>) {
         .collect();
     let file = RuleReader::new(Variables::default()).read("x", text.join("\n").as_bytes());
     assert!(file.problems.is_empty(), "{:?}", file.problems);
-    let built = Rules::build(file.rules, &mut RuleNames::default(), &Thresholds::default(), Choice::default());
+    let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
     (Engine::new(Arc::new(built.rules)), built.problems)
 }
 

@@ -2,7 +2,8 @@
 
 use crate::signatures::packet::suricata_apps;
 use weir_common::app::App;
-use weir_common::net::protocol;
+use crate::dpi::buffers::Stage;
+use weir_common::net::{Direction, protocol};
 
 /// Which packets the header's protocol means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,5 +67,34 @@ pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
         "gre" => plain(None, &[47]),
         "esp" => plain(None, &[50]),
         name => (carrier(None, BOTH, None), Applications::of(name)?),
+    })
+}
+
+/// When a rule is looked at, by what stands behind the protocol and a colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// At the first packet of a flow.
+    FlowStart,
+    /// When so much is known of a side: whose, where the hook says it.
+    Side(Option<Direction>, Stage),
+}
+
+/// What a hook means; none: it is not known.
+pub(super) fn hook(name: &str) -> Option<Hook> {
+    let (client, server) = (Some(Direction::Forward), Some(Direction::Reverse));
+    Some(match name {
+        "flow_start" => Hook::FlowStart,
+        "all" => Hook::Side(None, Stage::Head),
+        "request_started" | "request_line" | "request_headers" => Hook::Side(client, Stage::Head),
+        "request_body" | "request_trailer" | "request_complete" => Hook::Side(client, Stage::Body),
+        "response_started" | "response_line" | "response_headers" => Hook::Side(server, Stage::Head),
+        "response_body" | "response_trailer" | "response_complete" => Hook::Side(server, Stage::Body),
+        "client_in_progress" | "client_hello_done" => Hook::Side(client, Stage::Head),
+        "client_cert_done" | "client_handshake_done" | "client_finished" => Hook::Side(client, Stage::Body),
+        "server_in_progress" | "server_hello" => Hook::Side(server, Stage::Head),
+        "server_cert_done" | "server_hello_done" | "server_handshake_done" | "server_finished" => {
+            Hook::Side(server, Stage::Body)
+        }
+        _ => return None,
     })
 }

@@ -5,6 +5,7 @@ use super::{List, PacketPart, Refused};
 use crate::dpi::buffers::Buffer;
 use crate::signatures::matches::{self, MatchList, Names, Transforms};
 use crate::signatures::packet::HeaderBuffer;
+use crate::signatures::state::DataTest;
 use weir_common::rule::RuleOption;
 
 /// Most lists of one rule.
@@ -27,31 +28,31 @@ pub(super) struct Lists {
     /// Where a modifier of the last content goes.
     last: Place,
     pub(super) names: Names,
-    /// The protocol in the rule's header, whose frames `frame:` may name without it.
-    pub(super) protocol: String,
+    /// The rule's protocol, which frames are named by.
+    protocol: Box<str>,
 }
 
-impl Default for Lists {
-    fn default() -> Lists {
+impl Lists {
+    /// Those of a rule of this protocol, empty.
+    pub(super) fn of(protocol: &str) -> Lists {
         let payload = List::new(PacketPart::Payload);
         let (current, last) = (Place::Packet(0), Place::Packet(0));
-        let (names, protocol) = (Names::default(), String::new());
-        Lists { packet: vec![payload], side: Vec::new(), current, last, names, protocol }
+        let names = Names::default();
+        Lists { packet: vec![payload], side: Vec::new(), current, last, names, protocol: protocol.into() }
     }
 }
 
 impl<P> List<P> {
+    fn is_empty(&self) -> bool {
+        self.matches.is_empty() && self.data.is_empty()
+    }
+
     fn new(place: P) -> List<P> {
-        List { place, transforms: Transforms::default(), matches: MatchList::default() }
+        List { place, transforms: Transforms::default(), matches: MatchList::default(), data: Vec::new() }
     }
 }
 
 impl Lists {
-    /// Those of a rule whose header names this protocol.
-    pub(super) fn of(protocol: &str) -> Lists {
-        Lists { protocol: protocol.to_owned(), ..Lists::default() }
-    }
-
     /// Reads an option; none: it has nothing to do with lists.
     pub(super) fn option(&mut self, option: &RuleOption) -> Option<Result<(), Refused>> {
         let name = option.name.as_str();
@@ -59,8 +60,13 @@ impl Lists {
             if let Some(buffer) = Buffer::of(name) {
                 return Some(self.sticky(buffer, option));
             }
-            if let Some(header) = HeaderBuffer::of(name) {
-                self.packet.push(List::new(PacketPart::Header(header)));
+            let part = match name {
+                "ip.src" => Some(PacketPart::SourceAddress),
+                "ip.dst" => Some(PacketPart::DestinationAddress),
+                name => HeaderBuffer::of(name).map(PacketPart::Header),
+            };
+            if let Some(part) = part {
+                self.packet.push(List::new(part));
                 self.go_to(Place::Packet(self.packet.len() - 1));
                 return Some(self.within_limit(option));
             }
@@ -101,7 +107,7 @@ impl Lists {
                 let keyword = option.value.as_deref().and_then(matches::pcre_buffer);
                 let place = match keyword.and_then(Buffer::of) {
                     Some(buffer) => self.legacy_list(buffer),
-                    None => self.current,
+                    None => self.place_of(option),
                 };
                 self.last = place;
                 self.put(place, option)
@@ -109,9 +115,10 @@ impl Lists {
             _ => match self.transform(option) {
                 Some(done) => Some(done),
                 None => {
-                    let done = self.put(self.current, option);
+                    let place = self.place_of(option);
+                    let done = self.put(place, option);
                     if done.is_some() {
-                        self.last = self.current;
+                        self.last = place;
                     }
                     done
                 }
@@ -121,8 +128,8 @@ impl Lists {
 
     /// What the whole rule shows; takes out lists in which nothing is looked for.
     pub(super) fn finish(&mut self, at: weir_common::rule::Place) -> Result<(), Refused> {
-        self.packet.retain(|list| !list.matches.is_empty());
-        if let Some(empty) = self.side.iter().find(|list| list.matches.is_empty()) {
+        self.packet.retain(|list| !list.is_empty());
+        if let Some(empty) = self.side.iter().find(|list| list.is_empty()) {
             let keyword = empty.place.keyword();
             return Err((at, format!("`{keyword}` is named and nothing is looked for in it")));
         }
@@ -134,6 +141,31 @@ impl Lists {
             matches.check_transforms(transforms)?;
             matches.finish()
         })
+    }
+
+    /// Where a match goes: into the buffer named last, or, where none was and it is relative to the match before it, to
+    /// that.
+    fn place_of(&self, option: &RuleOption) -> Place {
+        let value = option.value.as_deref().unwrap_or_default();
+        let is_relative = match option.name.as_str() {
+            "content" => false,
+            // Flags stand behind the last slash.
+            "pcre" => value.rsplit(|byte| *byte == b'/').next().is_some_and(|flags| flags.contains(&b'R')),
+            _ => value.split(|byte| *byte == b',').any(|word| word.trim_ascii() == b"relative"),
+        };
+        if self.current == Place::Packet(0) && is_relative { self.last } else { self.current }
+    }
+
+    /// A set that the buffer named last is looked up in.
+    pub(super) fn data(&mut self, test: DataTest, option: &RuleOption) -> Result<(), Refused> {
+        let data = match self.current {
+            Place::Packet(0) => None,
+            Place::Packet(at) => self.packet.get_mut(at).map(|list| &mut list.data),
+            Place::Side(at) => self.side.get_mut(at).map(|list| &mut list.data),
+        };
+        let reason = || (option.place, format!("`{}` stands behind no buffer", option.name));
+        data.ok_or_else(reason)?.push(test);
+        Ok(())
     }
 
     fn go_to(&mut self, place: Place) {

@@ -44,7 +44,7 @@ enum Content {
     Changing(Arc<RwLock<Values>>),
 }
 
-/// A rule's test of a buffer, and what its match does to the set.
+/// A rule's test of a buffer.
 #[derive(Clone, Debug)]
 pub(in super::super::super) struct DataTest {
     set: usize,
@@ -54,55 +54,56 @@ pub(in super::super::super) struct DataTest {
 }
 
 impl DataTest {
-    /// Whether the buffer passes. One that is empty never does; one that is no value of the set's type is not
-    /// in the set.
-    pub(in super::super::super) fn passes(&self, table: &DataTable, buffer: &[u8]) -> bool {
-        let Some(set) = table.sets.get(self.set).filter(|_| !buffer.is_empty()) else { return false };
-        set.look(buffer, self.matches_subdomains, |note| match (self.command, note) {
-            (Command::IsSet | Command::Unset, note) => note.is_some(),
-            (Command::IsNotSet, note) => note.is_none(),
-            // What could not be added is not new.
-            (Command::Set, note) => note.is_none() && set.kind.key(buffer, &mut [0; 16]).is_some(),
-            (Command::Reputation(..), None) => false,
-            (Command::Reputation(comparison, wanted), Some(Note::Reputation(have))) => {
-                comparison.holds(*have, wanted)
-            }
-            (Command::Reputation(comparison, wanted), Some(_)) => comparison.holds(0, wanted),
-        })
-    }
-
-    /// Adds the buffer to the set, or takes it away; for when the whole rule has matched.
-    pub(in super::super::super) fn apply(
+    /// Whether the buffer passes; `set` and `unset` change the set with that, and pass when it is changed.
+    /// A buffer that is empty never passes; one that is no value of the set's type is not in the set.
+    pub(in super::super::super) fn passes(
         &self,
         table: &DataTable,
         buffer: &[u8],
         counters: &mut StateCounters,
-    ) {
-        let Some(Set { kind, most, content: Content::Changing(values), .. }) = table.sets.get(self.set)
-        else {
-            return;
-        };
-        if !matches!(self.command, Command::Set | Command::Unset) {
-            return;
+    ) -> bool {
+        let Some(set) = table.sets.get(self.set).filter(|_| !buffer.is_empty()) else { return false };
+        if self.changes_set() {
+            return self.change(table, set, buffer, counters);
+        }
+        set.look(buffer, self.matches_subdomains, |note| match (self.command, note) {
+            (Command::IsSet, note) => note.is_some(),
+            (Command::IsNotSet, note) => note.is_none(),
+            (Command::Reputation(comparison, wanted), Some(Note::Reputation(have))) => {
+                comparison.holds(*have, wanted)
+            }
+            (Command::Reputation(comparison, wanted), Some(_)) => comparison.holds(0, wanted),
+            (Command::Reputation(..) | Command::Set | Command::Unset, _) => false,
+        })
+    }
+
+    fn change(&self, table: &DataTable, set: &Set, buffer: &[u8], counters: &mut StateCounters) -> bool {
+        let Content::Changing(values) = &set.content else { return false };
+        let mut room = [0; 16];
+        let Some(key) = set.kind.key(buffer, &mut room) else { return false };
+        // Most values that are seen were seen before: those need no lock of their own.
+        let is_there = values.read().unwrap_or_else(PoisonError::into_inner).get(key).is_some();
+        if is_there == (self.command == Command::Set) {
+            return false;
         }
         let mut values = values.write().unwrap_or_else(PoisonError::into_inner);
         let before = values.bytes();
-        let others = table.bytes.load(Ordering::Relaxed).saturating_sub(before);
-        let most = (*most).min(TOTAL_BYTES_MAX.saturating_sub(others));
-        let mut room = [0; 16];
-        let Some(key) = kind.key(buffer, &mut room) else { return };
-        if self.command == Command::Unset {
-            values.remove(key);
-        } else if values.add(key, Note::None, most) == Added::NoRoom {
-            counters.data_refused += 1;
-        }
+        let is_changed = if self.command == Command::Unset {
+            values.remove(key)
+        } else {
+            let others = table.bytes.load(Ordering::Relaxed).saturating_sub(before);
+            let added = values.add(key, Note::None, set.most.min(TOTAL_BYTES_MAX.saturating_sub(others)));
+            counters.data_refused += u64::from(added == Added::NoRoom);
+            added == Added::New
+        };
         let after = values.bytes();
         // A table that was there before may have added what is taken away here.
         let changed = |bytes: u64| Some(bytes.saturating_add(after).saturating_sub(before));
         let _ = table.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
+        is_changed
     }
 
-    /// Whether [`DataTest::apply`] does anything.
+    /// Whether it is `set` or `unset`.
     pub(in super::super::super) fn changes_set(&self) -> bool {
         matches!(self.command, Command::Set | Command::Unset)
     }

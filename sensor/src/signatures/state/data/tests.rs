@@ -52,6 +52,10 @@ impl Files {
     }
 }
 
+fn passes(test: &DataTest, table: &DataTable, buffer: &[u8]) -> bool {
+    test.passes(table, buffer, &mut StateCounters::default())
+}
+
 #[test]
 fn values_of_every_type_are_found() {
     let sha = "e0ca4ff795b3f32d45260678e4ab79884793c05a149f2b350d10274451dc210a";
@@ -83,45 +87,52 @@ fn values_of_every_type_are_found() {
         let (table, tests) = files.load(&[&isset, &isnotset]);
         for buffer in inside {
             assert!(
-                tests[0].passes(&table, buffer) && !tests[1].passes(&table, buffer),
+                passes(&tests[0], &table, buffer) && !passes(&tests[1], &table, buffer),
                 "{definition} {buffer:?}"
             );
         }
         for buffer in outside {
-            assert!(!tests[0].passes(&table, buffer), "{definition} {buffer:?}");
-            assert_eq!(tests[1].passes(&table, buffer), !buffer.is_empty(), "{definition} {buffer:?}");
+            assert!(!passes(&tests[0], &table, buffer), "{definition} {buffer:?}");
+            assert_eq!(passes(&tests[1], &table, buffer), !buffer.is_empty(), "{definition} {buffer:?}");
         }
     }
 }
 
 #[test]
-fn a_value_is_new_once_and_is_added_only_when_the_rule_has_matched() {
+fn a_value_is_new_once_until_it_is_taken_away() {
     let files = Files::new(&[]);
     let (table, tests) =
         files.load(&["dataset:set,seen, type string", "dataset:isset,SEEN", "dataset:unset,seen"]);
     let [set, isset, unset] = tests.as_slice() else { panic!() };
-    let mut counters = StateCounters::default();
-    assert!(set.passes(&table, b"a") && set.passes(&table, b"a"), "a test adds nothing");
-    assert!(!isset.passes(&table, b"a") && !unset.passes(&table, b"a"));
-    set.apply(&table, b"a", &mut counters);
-    assert!(!set.passes(&table, b"a") && set.passes(&table, b"b"));
-    assert!(isset.passes(&table, b"a") && unset.passes(&table, b"a"));
-    isset.apply(&table, b"b", &mut counters);
-    assert!(!isset.passes(&table, b"b") && !isset.changes_set() && set.changes_set());
-    unset.apply(&table, b"a", &mut counters);
-    assert!(!isset.passes(&table, b"a") && set.passes(&table, b"a"));
-    assert!(!set.passes(&table, b"") && counters == StateCounters::default());
+    assert!(set.changes_set() && unset.changes_set() && !isset.changes_set());
+    assert!(!passes(isset, &table, b"a") && !passes(unset, &table, b"a") && !passes(set, &table, b""));
+    assert!(passes(set, &table, b"a") && !passes(set, &table, b"a") && passes(set, &table, b"b"));
+    assert!(passes(isset, &table, b"a") && passes(isset, &table, b"b") && !passes(isset, &table, b"c"));
+    assert!(passes(unset, &table, b"a") && !passes(unset, &table, b"a") && !passes(isset, &table, b"a"));
+    assert!(passes(set, &table, b"a") && table.size() == (1, 2));
+}
+
+#[test]
+fn of_several_workers_one_finds_a_value_new() {
+    let (table, tests) = Files::new(&[]).load(&["dataset:set,seen,type string"]);
+    let new = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let run = || (0..1000u32).filter(|n| passes(&tests[0], &table, &n.to_be_bytes())).count();
+                scope.spawn(run)
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!((new, table.size()), (1000, (1, 1000)));
 }
 
 #[test]
 fn what_is_no_value_of_the_type_is_not_new() {
     let (table, tests) = Files::new(&[]).load(&["dataset:set,seen,type ipv4", "dataset:set,both,type ip"]);
-    let mut counters = StateCounters::default();
-    assert!(!tests[0].passes(&table, &[0; 16]) && tests[0].passes(&table, &[1, 2, 3, 4]));
+    assert!(!passes(&tests[0], &table, &[0; 16]) && passes(&tests[0], &table, &[1, 2, 3, 4]));
     for address in [&[1, 2, 3, 4][..], &[7; 16]] {
-        assert!(tests[1].passes(&table, address));
-        tests[1].apply(&table, address, &mut counters);
-        assert!(!tests[1].passes(&table, address));
+        assert!(passes(&tests[1], &table, address) && !passes(&tests[1], &table, address));
     }
 }
 
@@ -131,16 +142,11 @@ fn at_its_most_bytes_a_set_takes_nothing_more_and_counts_it() {
     let text = format!("dataset:set,seen,type string,memcap {}", room * 2 + room - 1);
     let (table, tests) = Files::new(&[]).load(&[&text, "dataset:unset,seen"]);
     let mut counters = StateCounters::default();
-    for value in [b"a", b"b", b"b"] {
-        tests[0].apply(&table, value, &mut counters);
-    }
-    assert_eq!((counters.data_refused, table.size()), (0, (1, 2)));
-    tests[0].apply(&table, b"c", &mut counters);
-    assert_eq!((counters.data_refused, table.size()), (1, (1, 2)));
-    assert!(tests[0].passes(&table, b"c"), "it was not added");
-    tests[1].apply(&table, b"a", &mut counters);
-    tests[0].apply(&table, b"c", &mut counters);
-    assert_eq!((counters.data_refused, table.size()), (1, (1, 2)));
+    let mut run = |value: &[u8]| (tests[0].passes(&table, value, &mut counters), counters.data_refused);
+    assert_eq!([run(b"a"), run(b"b"), run(b"b")], [(true, 0), (true, 0), (false, 0)]);
+    assert_eq!([run(b"c"), run(b"c")], [(false, 1), (false, 2)], "what finds no room is not told as new");
+    assert!(passes(&tests[1], &table, b"a") && table.size() == (1, 1));
+    assert_eq!(run(b"c"), (true, 2));
     let files = Files::new(&[("list", "YQ==\nYg==\nYw==\n")]);
     let fits = format!("dataset:isset,s,type string,load list,memcap {}", room * 3);
     let short = format!("dataset:isset,s,type string,load list,memcap {}", room * 3 - 1);
@@ -152,7 +158,7 @@ fn at_its_most_bytes_a_set_takes_nothing_more_and_counts_it() {
 #[test]
 fn reputations_are_compared() {
     let files = Files::new(&[("rep", "YQ==,10\nYg==, 200\n"), ("plain", "YQ==")]);
-    for (text, buffer, passes) in [
+    for (text, buffer, expected) in [
         ("r,>,9,load rep,type string", "a", true),
         ("r,>,10,load rep,type string", "a", false),
         ("r,<,11,load rep,type string", "a", true),
@@ -163,7 +169,7 @@ fn reputations_are_compared() {
         ("r,<,1,load plain,type string", "a", true),
     ] {
         let (table, tests) = files.load(&[&format!("datarep:{text}")]);
-        assert_eq!(tests[0].passes(&table, buffer.as_bytes()), passes, "{text} {buffer}");
+        assert_eq!(passes(&tests[0], &table, buffer.as_bytes()), expected, "{text} {buffer}");
     }
 }
 
@@ -202,8 +208,8 @@ fn json_is_found_by_its_keys_and_given_to_the_alert() {
             &format!("dataset:isnotset,s,type ip,{options}"),
         ]);
         let (there, elsewhere) = ([10, 16, 1, 11], [10, 16, 1, 12]);
-        assert!(tests[0].passes(&table, &there) && !tests[0].passes(&table, &elsewhere), "{options}");
-        assert!(!tests[1].passes(&table, &there) && tests[1].passes(&table, &elsewhere), "{options}");
+        assert!(passes(&tests[0], &table, &there) && !passes(&tests[0], &table, &elsewhere), "{options}");
+        assert!(!passes(&tests[1], &table, &there) && passes(&tests[1], &table, &elsewhere), "{options}");
         let (key, found) = tests[0].context(&table, &there).unwrap();
         assert_eq!((&*key, &*found), ("k", json), "{options}");
         assert!(tests[0].context(&table, &elsewhere).is_none() && tests[1].context(&table, &there).is_none());
@@ -222,7 +228,7 @@ fn too_much_json_is_left_out_and_said() {
         let mut loader = DataLoader::new(DataSettings::default(), None);
         let test = loader.option(&option(options), &files.rules()).unwrap();
         assert_eq!(loader.warnings().is_empty(), is_there);
-        assert_eq!(test.passes(&loader.finish(), &[10, 0, 0, 1]), is_there);
+        assert_eq!(passes(&test, &loader.finish(), &[10, 0, 0, 1]), is_there);
     }
 }
 
@@ -230,7 +236,7 @@ fn too_much_json_is_left_out_and_said() {
 fn a_domain_is_found_by_its_ends() {
     let files = Files::new(&[("list", "LmV2aWwuY29t\n")]);
     let (table, tests) = files.load(&["dataset:isset,d,type string,match subdomain,load list"]);
-    for (name, passes) in [
+    for (name, expected) in [
         (".evil.com", true),
         (".www.evil.com", true),
         (".a.b.c.evil.com", true),
@@ -242,10 +248,10 @@ fn a_domain_is_found_by_its_ends() {
         (".com", false),
         (".", false),
     ] {
-        assert_eq!(tests[0].passes(&table, name.as_bytes()), passes, "{name}");
+        assert_eq!(passes(&tests[0], &table, name.as_bytes()), expected, "{name}");
     }
     let (table, tests) = files.load(&["dataset:isset,d,type string,match exact,load list"]);
-    assert!(tests[0].passes(&table, b".evil.com") && !tests[0].passes(&table, b".www.evil.com"));
+    assert!(passes(&tests[0], &table, b".evil.com") && !passes(&tests[0], &table, b".www.evil.com"));
 }
 
 #[test]
@@ -299,7 +305,7 @@ fn files_stay_within_the_rules_directory_unless_allowed() {
     let settings = DataSettings { allows_absolute: true, ..DataSettings::default() };
     let mut loader = DataLoader::new(settings, None);
     let test = loader.option(&option("dataset:isset,s,type string,load ../outside"), &files.rules()).unwrap();
-    assert!(test.passes(&loader.finish(), b"a"));
+    assert!(passes(&test, &loader.finish(), b"a"));
 }
 
 #[test]
@@ -432,22 +438,23 @@ fn options_that_are_not_understood_are_refused_with_their_place() {
 fn what_rules_change_goes_on_when_they_are_loaded_anew_and_what_they_load_is_read_anew() {
     let files = Files::new(&[("list", "YQ==")]);
     let options = ["dataset:set,seen,type string", "dataset:isset,listed,type string,load list"];
-    let mut counters = StateCounters::default();
     let (first, tests) = files.load(&options);
-    tests[0].apply(&first, b"x", &mut counters);
-    assert!(tests[1].passes(&first, b"a") && !tests[1].passes(&first, b"b"));
+    assert!(passes(&tests[0], &first, b"x"));
+    assert!(passes(&tests[1], &first, b"a") && !passes(&tests[1], &first, b"b"));
     fs::write(files.0.path().join("rules/list"), "Yg==").unwrap();
     let mut loader = DataLoader::new(DataSettings::default(), Some(&first));
     // In another order, and the set is only asked now.
     let listed = loader.option(&option(options[1]), &files.rules()).unwrap();
     let seen = loader.option(&option("dataset:isset,seen,type string"), &files.rules()).unwrap();
     let second = loader.finish();
-    assert!(seen.passes(&second, b"x") && !listed.passes(&second, b"a") && listed.passes(&second, b"b"));
-    tests[0].apply(&first, b"y", &mut counters);
-    assert!(seen.passes(&second, b"y"), "until the switch both see the same");
+    assert!(
+        passes(&seen, &second, b"x") && !passes(&listed, &second, b"a") && passes(&listed, &second, b"b")
+    );
+    assert!(passes(&tests[0], &first, b"y"));
+    assert!(passes(&seen, &second, b"y"), "until the switch both see the same");
     let mut loader = DataLoader::new(DataSettings::default(), Some(&first));
     let other = loader.option(&option("dataset:set,seen,type ip"), &files.rules()).unwrap();
-    assert!(other.passes(&loader.finish(), &[1, 2, 3, 4]), "another type begins anew");
+    assert!(passes(&other, &loader.finish(), &[1, 2, 3, 4]), "another type begins anew");
 }
 
 #[test]
@@ -465,9 +472,9 @@ fn state_is_read_from_its_directory_and_never_written() {
         assert!(loader.warnings()[0].reason.contains("kept in memory only"), "{:?}", loader.warnings());
         assert_eq!(loader.warnings().len(), 1);
         let table = loader.finish();
-        assert_eq!(test.passes(&table, b"a"), is_there);
-        again.apply(&table, b"b", &mut StateCounters::default());
-        assert!(test.passes(&table, b"b"));
+        assert_eq!(passes(&test, &table, b"a"), is_there);
+        assert!(passes(&again, &table, b"b"));
+        assert!(passes(&test, &table, b"b"));
     }
     assert_eq!(fs::read_to_string(state.join("seen.lst")).unwrap(), "YQ==\n");
 }

@@ -97,10 +97,11 @@ impl Values {
         Added::New
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) {
-        if let Some(note) = self.notes.remove(key) {
-            self.bytes = self.bytes.saturating_sub(cost(key, &note));
-        }
+    /// Takes a value away; whether it was there.
+    pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(note) = self.notes.remove(key) else { return false };
+        self.bytes = self.bytes.saturating_sub(cost(key, &note));
+        true
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Note> {
