@@ -390,17 +390,17 @@ numbers! {
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
-    RfbSecresult "rfb.secresult";
-    RfbSectype "rfb.sectype";
-    DhcpRenewalTime "dhcp.renewal_time";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpLeasetime "dhcp.leasetime";
-    NtpMode "ntp.mode";
-    NtpStratum "ntp.stratum";
-    NtpVersion "ntp.version";
-    SnmpPduType "snmp.pdu_type";
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
+    SnmpPduType "(snmp.pdu_type)";
+    NtpVersion "(ntp.version)";
+    NtpStratum "(ntp.stratum)";
+    NtpMode "(ntp.mode)";
+    DhcpLeasetime "dhcp.leasetime";
+    DhcpRebindingTime "dhcp.rebinding_time";
+    DhcpRenewalTime "dhcp.renewal_time";
+    RfbSectype "rfb.sectype";
+    RfbSecresult "(rfb.secresult)";
     Krb5MsgType "(krb5_msg_type)";
     Krb5ErrCode "(krb5_err_code)";
     Krb5TicketEncryption "(krb5.ticket_encryption)";
@@ -479,15 +479,6 @@ impl Wanted {
     /// This one is.
     pub fn want_number(&mut self, number: Number) {
         set(&mut self.numbers, number as u16);
-    }
-
-    /// This one is not, for tests of what is done without it.
-    #[cfg(test)]
-    pub(crate) fn without_number(mut self, number: Number) -> Wanted {
-        if let Some(word) = self.numbers.get_mut(usize::from(number as u16 / 64)) {
-            *word &= !(1 << (number as u16 % 64));
-        }
-        self
     }
 
     /// Whether it is.

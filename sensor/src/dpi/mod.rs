@@ -362,6 +362,14 @@ impl Context<'_> {
         }
     }
 
+    /// Tells signatures that something is odd that is not worth an event of its own.
+    pub fn odd(&mut self, direction: Direction, transaction: u64, event: &'static str) {
+        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let app = self.app;
+            self.sides.get_or_insert_default().anomaly(app, direction, transaction, event);
+        }
+    }
+
     /// The end that sends in a direction.
     pub fn end(&self, direction: Direction) -> End {
         self.ends[direction.index()]
@@ -420,7 +428,7 @@ pub trait Dissector: Sized {
     }
 
     /// Asked when a signature has found something: what is known of a transaction whose event was not told yet, as
-    /// the body of that event. `direction` is that of the side that was looked into. Writes nothing where it knows
-    /// nothing of it (any more).
+    /// the body of that event; what stands beside that in the event may follow, with a comma before it. `direction` is
+    /// that of the side that was looked into. Writes nothing where it knows nothing of it (any more).
     fn describe(&self, _direction: Direction, _transaction: u64, _out: &mut Vec<u8>) {}
 }

@@ -3,7 +3,7 @@
 //! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
-use super::buffers::{Number, Sides, Wanted};
+use super::buffers::{Sides, Wanted};
 use super::config::{FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
 use super::file::Files;
@@ -54,8 +54,7 @@ impl<D: Dissector> Trial<D> {
             carrier: Carrier::Stream,
             ends: [(Address::v4([192, 0, 2, 1]), 40_000), (Address::v4([192, 0, 2, 2]), 40_001)],
             to_handshake_end: false,
-            // For that number TLS is followed beyond what else is learned of it.
-            wanted: Wanted::all().without_number(Number::TlsKeyExchange),
+            wanted: Wanted::all(),
             sides: None,
         }
     }
@@ -79,12 +78,6 @@ impl<D: Dissector> Trial<D> {
     /// Somebody wants to know where the ciphertext begins.
     pub(crate) fn followed(self) -> Trial<D> {
         Trial { to_handshake_end: true, ..self }
-    }
-
-    /// Signatures look at this number as well.
-    pub(crate) fn wanting(mut self, number: Number) -> Trial<D> {
-        self.wanted.want_number(number);
-        self
     }
 
     /// What the dissector says about the end of the handshake, by direction.

@@ -275,7 +275,8 @@ impl WebSocket {
         }
         if let Some(payload) = payload {
             let key = frame.mask.unwrap_or(0).to_be_bytes();
-            let mut payload: Vec<u8> = payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            let mut payload: Vec<u8> =
+                payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             if !frame.is_control() {
                 let is_continuation = self.is_continued[index];
                 self.messages[index].frame(frame, is_continuation, &mut payload);
@@ -335,6 +336,38 @@ mod tests {
         assert_eq!(bodies, want);
         let numbers: Vec<_> = trial.events.iter().map(|event| event.transaction).collect();
         assert_eq!(numbers, [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn signatures_are_told_whole_messages_unmasked_and_inflated() {
+        // "Hello" in two frames with a ping between them, then twice "Hello" compressed (RFC 7692 section 7.2.3),
+        // the second time as a reference to the first.
+        let split = b"\x01\x03Hel\x89\x01?\x80\x02lo";
+        let packed = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\xc1\x05\xf2\x00\x11\x00\x00";
+        let mut trial = Trial::<WebSocket>::new().client(MASKED).client(split);
+        trial = packed.iter().fold(trial, |trial, byte| trial.server(&[*byte]));
+        expect_test::expect![[r#"
+            client 0 websocket.payload Hello
+            client 0 WebsocketFlags 128
+            client 0 WebsocketOpcode 1
+            client 0 WebsocketMask 939139389
+            client 1 websocket.payload Hel
+            client 1 WebsocketFlags 0
+            client 1 WebsocketOpcode 1
+            client 2 websocket.payload ?
+            client 2 WebsocketFlags 128
+            client 2 WebsocketOpcode 9
+            client 3 websocket.payload Hello
+            client 3 WebsocketFlags 128
+            client 3 WebsocketOpcode 0
+            server 4 websocket.payload Hello
+            server 4 WebsocketFlags 192
+            server 4 WebsocketOpcode 1
+            server 5 websocket.payload Hello
+            server 5 WebsocketFlags 192
+            server 5 WebsocketOpcode 1
+        "#]]
+        .assert_eq(&trial.told());
     }
 
     #[test]

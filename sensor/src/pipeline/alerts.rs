@@ -6,21 +6,40 @@
 use super::Attachment;
 use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::Sides;
+use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::{Event, Inspection};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Sight, alert};
-use std::sync::Arc;
+use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 use weir_common::record::FlowState;
 use weir_common::time::Timestamp;
 
+/// Where a worker is given rules that were loaded anew, and shows what it did.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    is_full: AtomicBool,
+    rules: Mutex<Option<Arc<Rules>>>,
+    pub(super) shown: Shown,
+}
+
+impl Inbox {
+    /// Gives a worker rules, which it takes up between two batches of frames.
+    pub(super) fn put(&self, rules: Arc<Rules>) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+        self.is_full.store(true, Ordering::Release);
+    }
+}
+
 /// A worker's signatures.
 #[derive(Debug)]
 pub(super) struct Alerts {
+    inbox: Arc<Inbox>,
+    reloads: u64,
     engine: Engine,
     found: Vec<Found>,
     carries_payload: bool,
@@ -31,8 +50,10 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// None where there are no rules.
-    pub(super) fn new(config: &SignaturesConfig, rules: &Arc<Rules>) -> Option<Alerts> {
+    pub(super) fn new(config: &SignaturesConfig, rules: &Arc<Rules>, inbox: &Arc<Inbox>) -> Option<Alerts> {
         (!rules.is_empty()).then(|| Alerts {
+            inbox: Arc::clone(inbox),
+            reloads: 0,
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
@@ -41,9 +62,26 @@ impl Alerts {
         })
     }
 
-    /// The engine.
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Which parts of transactions its rules look into.
+    pub(super) fn wanted(&self) -> Arc<Wanted> {
+        self.engine.rules().wanted()
+    }
+
+    /// Takes up rules that were loaded anew; whether there were any.
+    pub(super) fn renew(&mut self) -> bool {
+        if !self.inbox.is_full.swap(false, Ordering::Acquire) {
+            return false;
+        }
+        let rules = self.inbox.rules.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(rules) = rules else { return false };
+        self.engine.set_rules(rules);
+        self.reloads += 1;
+        true
+    }
+
+    /// Shows what was done so far.
+    pub(super) fn show(&self) {
+        self.inbox.shown.set(&self.engine, self.reloads);
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
@@ -146,7 +184,12 @@ impl Alerts {
             stream_events: &[],
         };
         self.found.clear();
-        self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
+        self.engine.packet(
+            &sight,
+            &mut flow.attachment.marks,
+            Some((&mut sides, is_swapped)),
+            &mut self.found,
+        );
         if !self.found.is_empty() {
             self.tell(&sight, None, start, None, events);
         }
@@ -172,7 +215,14 @@ impl Alerts {
             described.clear();
             let mut name = None;
             if let Some((transaction, direction)) = found.transaction {
-                name = describe(found.app, transaction, direction, inspection.as_deref(), events, &mut described);
+                name = describe(
+                    found.app,
+                    transaction,
+                    direction,
+                    inspection.as_deref(),
+                    events,
+                    &mut described,
+                );
             }
             let beside = Beside {
                 transaction: name.map(|name| (name, described.as_slice())),
@@ -199,21 +249,22 @@ fn describe(
     events: &[Event],
     out: &mut Vec<u8>,
 ) -> Option<&'static str> {
-    let is_it = |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == app.event_name();
+    let name = if app == App::Http2 { "http" } else { app.event_name() };
+    let is_it =
+        |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == name;
     let told = events.iter().rev().find(is_it);
     let told = told.or_else(|| inspection?.waiting_events().rev().find(is_it));
     match told {
-        // Alerts tell of DNP3's fragments by whose they are, its events by their type.
-        Some(event) if app == App::Dnp3 => {
-            let is_request = event.body.starts_with(b"{\"type\":\"request\"");
-            out.extend_from_slice(if is_request { b"{\"request\":" } else { b"{\"response\":" });
+        Some(event) => {
             out.extend_from_slice(&event.body);
-            out.push(b'}');
+            if !event.beside.is_empty() {
+                out.push(b',');
+                out.extend_from_slice(&event.beside);
+            }
         }
-        Some(event) => out.extend_from_slice(&event.body),
         None => inspection?.describe(direction, transaction, out),
     }
-    (!out.is_empty()).then(|| app.event_name())
+    (!out.is_empty()).then_some(name)
 }
 
 /// What recognition says of a flow.

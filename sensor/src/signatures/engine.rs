@@ -44,6 +44,8 @@ pub struct Engine {
     stream_depth: u64,
     /// See [`Engine::without_limits`].
     leaves_limits: bool,
+    /// How often the rules have changed.
+    epoch: u32,
 }
 
 /// What is used again for every packet.
@@ -86,6 +88,37 @@ pub struct Cost {
     pub matches: u64,
     /// Time that its evaluations took, in nanoseconds, projected from those that were timed.
     pub nanos: u64,
+}
+
+impl EngineCounters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &EngineCounters) {
+        let EngineCounters {
+            alerts,
+            evaluated,
+            suppressed,
+            alerts_over_limit,
+            candidates_over_limit,
+            passed_flows,
+            given_up,
+        } = other;
+        self.alerts += alerts;
+        self.evaluated += evaluated;
+        self.suppressed += suppressed;
+        self.alerts_over_limit += alerts_over_limit;
+        self.candidates_over_limit += candidates_over_limit;
+        self.passed_flows += passed_flows;
+        self.given_up += given_up;
+    }
+}
+
+impl Cost {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Cost) {
+        self.checks += other.checks;
+        self.matches += other.matches;
+        self.nanos += other.nanos;
+    }
 }
 
 /// A packet and what is known of it.
@@ -192,6 +225,7 @@ impl Engine {
             counters: EngineCounters::default(),
             stream_depth: u64::MAX,
             leaves_limits: false,
+            epoch: 0,
         }
     }
 
@@ -235,6 +269,15 @@ impl Engine {
         &self.costs
     }
 
+    /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
+    /// in them; what flows wait for by a signature's number does not.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.costs.clear();
+        self.costs.resize(rules.len(), Cost::default());
+        self.rules = rules;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
     /// Looks at a packet, and at what it made known of its flow's transactions.
     pub fn packet(
         &mut self,
@@ -250,6 +293,13 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
         let known = marks.get_or_insert_default();
+        if known.epoch != self.epoch {
+            known.begin_epoch(self.epoch);
+            for side in sides.iter_mut().flat_map(|(sides, _)| sides.iter_mut()) {
+                side.looked.candidates.clear();
+                side.looked.matched.clear();
+            }
+        }
         if known.known.learn(sight) {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }

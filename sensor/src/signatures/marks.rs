@@ -33,6 +33,8 @@ pub struct FlowMarks {
     pub(super) known: Known,
     /// An alert was told of it.
     pub(super) has_alerted: bool,
+    /// Which rules the numbers of signatures are of.
+    pub(super) epoch: u32,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -69,6 +71,13 @@ pub(super) enum Order {
 }
 
 impl FlowMarks {
+    /// The rules have changed: numbers of signatures mean others now.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.once.clear();
+        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+    }
+
     /// The flow's ends were exchanged.
     pub fn swap_directions(&mut self) {
         self.sizes.flip();

@@ -194,7 +194,10 @@ mod tests {
             assert_eq!(Description::default().of(head), want, "{}", head.escape_ascii());
         }
         let mut description = Description::default();
-        assert_eq!((description.of(b"MZ").to_owned(), description.of(b"PK\x03\x04")), ("MS-DOS executable".into(), "MS-DOS executable"));
+        assert_eq!(
+            (description.of(b"MZ").to_owned(), description.of(b"PK\x03\x04")),
+            ("MS-DOS executable".into(), "MS-DOS executable")
+        );
     }
 
     #[test]

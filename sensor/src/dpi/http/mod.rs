@@ -234,7 +234,8 @@ impl Dissector for Http {
             .find(is_it)
             .or_else(|| answered.and_then(|half| half.request.as_ref()))
             .or_else(|| asking.map(|half| &half.head));
-        let response = answered.filter(|half| half.head.is_response()).map(|half| (&half.head, half.body_bytes));
+        let response =
+            answered.filter(|half| half.head.is_response()).map(|half| (&half.head, half.body_bytes));
         if request.is_some() || response.is_some() {
             event::write(request, response, out);
         }
@@ -590,6 +591,12 @@ impl Http {
             return Step::Used(used);
         }
         let Some(size) = head::chunk_size(line) else { return self.bad_chunk(rest, context) };
+        if context.wanted.is_some() && line.contains(&b';') {
+            let half = self.half(context);
+            let event = half.head.word("REQUEST_CHUNK_EXTENSION", "RESPONSE_CHUNK_EXTENSION");
+            let (direction, number) = (context.direction, half.number);
+            context.odd(direction, number, event);
+        }
         let half = self.half(context);
         half.body_bytes = half.body_bytes.saturating_add(used as u64);
         if size == 0 {

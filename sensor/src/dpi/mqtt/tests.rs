@@ -75,7 +75,8 @@ fn cuts_and_damage_do_no_harm() {
 #[test]
 fn signatures_are_told_an_exchange_as_who_began_it_says_it() {
     let trial = Trial::<Mqtt>::new().client(CONNECT).server(CONNACK).client(PUBLISH).server(PUBACK);
-    let mut trial = trial.client(b"\x82\x08\0\x01\0\x03a/b\x02").server(b"\x90\x03\0\x01\x02").client(b"\0\0");
+    let mut trial =
+        trial.client(b"\x82\x08\0\x01\0\x03a/b\x02").server(b"\x90\x03\0\x01\x02").client(b"\0\0");
     assert_eq!(
         trial.told(),
         "client 0 mqtt.connect.protocol_string MQTT\nclient 0 mqtt.connect.clientid dev\n\

@@ -44,7 +44,6 @@ enum Form {
 use Form::{Bits, Count, Inclusive, Many, One, Word};
 use Width::{U8, U16, U32};
 
-
 /// Stands for the number of one among several that has none.
 const ABSENT: u64 = u64::MAX;
 

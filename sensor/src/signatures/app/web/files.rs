@@ -16,11 +16,22 @@ const LIST_BYTES_MAX: u64 = 256 << 20;
 #[derive(Debug)]
 pub(in crate::signatures) enum Test {
     /// A text is in a part, in letters of any size; or a part is there without it.
-    Has { buffer: Buffer, text: Vec<u8>, is_negated: bool },
+    Has {
+        buffer: Buffer,
+        text: Vec<u8>,
+        is_negated: bool,
+    },
     /// A file's name ends so, in letters of any size; or one does not.
-    Ends { text: Vec<u8>, is_negated: bool },
+    Ends {
+        text: Vec<u8>,
+        is_negated: bool,
+    },
     /// A digest is in the list; or one is not.
-    Listed { buffer: Buffer, digests: Digests, is_negated: bool },
+    Listed {
+        buffer: Buffer,
+        digests: Digests,
+        is_negated: bool,
+    },
     Size(UintTest),
     /// There is a file.
     Any,
@@ -36,9 +47,15 @@ pub(in crate::signatures) struct Digests {
 /// Reads an option; none: it is none of these keywords. `file` is that of the rule, beside which lists lie.
 pub(super) fn option(name: &str, value: &[u8], file: &str) -> Option<Result<Test, String>> {
     Some(match name {
-        "filename" => text(value).map(|(text, is_negated)| Test::Has { buffer: Buffer::FileName, text, is_negated }),
-        "filemagic" => text(value).map(|(text, is_negated)| Test::Has { buffer: Buffer::FileMagic, text, is_negated }),
-        "fileext" => text(value).map(|(text, is_negated)| Test::Ends { text: [b".", &text[..]].concat(), is_negated }),
+        "filename" => {
+            text(value).map(|(text, is_negated)| Test::Has { buffer: Buffer::FileName, text, is_negated })
+        }
+        "filemagic" => {
+            text(value).map(|(text, is_negated)| Test::Has { buffer: Buffer::FileMagic, text, is_negated })
+        }
+        "fileext" => {
+            text(value).map(|(text, is_negated)| Test::Ends { text: [b".", &text[..]].concat(), is_negated })
+        }
         "filemd5" => listed(Buffer::FileMd5, 32, value, file),
         "filesha1" => listed(Buffer::FileSha1, 40, value, file),
         "filesha256" => listed(Buffer::FileSha256, 64, value, file),
@@ -70,8 +87,7 @@ fn store(value: &[u8]) -> Result<Test, String> {
     let value = String::from_utf8_lossy(value).to_ascii_lowercase();
     let mut words = value.split(',').map(str::trim);
     let (direction, scope) = (words.next().unwrap_or_default(), words.next());
-    let is_direction =
-        ["", "request", "to_server", "response", "to_client", "both"].contains(&direction);
+    let is_direction = ["", "request", "to_server", "response", "to_client", "both"].contains(&direction);
     let is_scope = scope.is_none_or(|scope| ["file", "tx", "ssn", "flow"].contains(&scope));
     if is_direction && is_scope && words.next().is_none() {
         return Ok(Test::Any);
@@ -96,9 +112,8 @@ fn listed(buffer: Buffer, digits: usize, value: &[u8], file: &str) -> Result<Tes
         return Err(format!("{} is larger than {LIST_BYTES_MAX} bytes", path.display()));
     }
     let list = std::fs::read(&path).map_err(problem)?;
-    let digests = Digests::read(&list, digits).map_err(|line| {
-        format!("{}:{line}: expected {digits} hexadecimal digits", path.display())
-    })?;
+    let digests = Digests::read(&list, digits)
+        .map_err(|line| format!("{}:{line}: expected {digits} hexadecimal digits", path.display()))?;
     Ok(Test::Listed { buffer, digests, is_negated })
 }
 
@@ -205,7 +220,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let rules = directory.path().join("my.rules");
         let digests: [&[u8]; 3] = [&[b'b'; 32], &[b'5'; 32], &[b'c'; 32]];
-        let list = format!("# known\n{}\r\n{}  x.exe\n\n{}\n", "B".repeat(32), "5".repeat(32), "c".repeat(32));
+        let list =
+            format!("# known\n{}\r\n{}  x.exe\n\n{}\n", "B".repeat(32), "5".repeat(32), "c".repeat(32));
         std::fs::write(directory.path().join("list"), list).unwrap();
         std::fs::write(directory.path().join("bad"), "# x\nzz\n").unwrap();
         let read = |text: &str| read(text, rules.to_str().unwrap()).unwrap();
@@ -216,7 +232,9 @@ mod tests {
         };
         assert!(digests.iter().all(|digest| listed.has(digest)) && !listed.has(&[b'd'; 32]));
         assert!(read("filemd5:bad").unwrap_err().ends_with("bad:2: expected 32 hexadecimal digits"));
-        assert!(read("filesha1:list").is_err() && read("filemd5:none").is_err() && read("filemd5:!").is_err());
+        assert!(
+            read("filesha1:list").is_err() && read("filemd5:none").is_err() && read("filemd5:!").is_err()
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl WebTest {
     /// Reads an option of a rule in a file of this name; none: it is none of these keywords.
     pub(super) fn option(option: &RuleOption, file: &str) -> Option<Result<WebTest, Refused>> {
         let value = option.value.as_deref().unwrap_or_default();
-        let text = || std::str::from_utf8(value).map(str::trim).map_err(|_| "the value is not UTF-8".to_string());
+        let text =
+            || std::str::from_utf8(value).map(str::trim).map_err(|_| "the value is not UTF-8".to_string());
         let read = match protocols::option(&option.name, text) {
             Some(read) => read.map(WebTest::Protocol),
             None => files::option(&option.name, value, file)?.map(WebTest::File),

@@ -64,8 +64,15 @@ const SETTINGS: Names = &[
 ];
 
 /// RFC 6455 section 11.8.
-const OPCODES: Names =
-    &[("continuation", 0), ("text", 1), ("binary", 2), ("connection_close", 8), ("close", 8), ("ping", 9), ("pong", 10)];
+const OPCODES: Names = &[
+    ("continuation", 0),
+    ("text", 1),
+    ("binary", 2),
+    ("connection_close", 8),
+    ("close", 8),
+    ("ping", 9),
+    ("pong", 10),
+];
 
 /// Reads an option; none: it is none of these keywords.
 pub(super) fn option<'v>(
