@@ -226,6 +226,7 @@ impl Alerts {
             }
             let beside = Beside {
                 transaction: name.map(|name| (name, described.as_slice())),
+                frame: found.frame.as_ref().map(|frame| self.engine.frame_bytes(frame)).unwrap_or_default(),
                 flow_start: Some(start),
                 payload: self.carries_payload.then_some(sight.packet.payload),
                 packet: frame.filter(|_| self.carries_packet),
@@ -255,6 +256,13 @@ fn describe(
     let told = events.iter().rev().find(is_it);
     let told = told.or_else(|| inspection?.waiting_events().rev().find(is_it));
     match told {
+        // Alerts tell of DNP3's fragments by whose they are, its events by their type.
+        Some(event) if app == App::Dnp3 => {
+            let is_request = event.body.starts_with(b"{\"type\":\"request\"");
+            out.extend_from_slice(if is_request { b"{\"request\":" } else { b"{\"response\":" });
+            out.extend_from_slice(&event.body);
+            out.push(b'}');
+        }
         Some(event) => {
             out.extend_from_slice(&event.body);
             if !event.beside.is_empty() {
