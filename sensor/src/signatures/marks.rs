@@ -14,6 +14,8 @@ use weir_common::record::tcp_flags;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
 pub(super) const TAIL_BYTES: usize = 4096;
+/// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
+const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
@@ -55,8 +57,8 @@ pub(super) struct StreamTail {
     pub(super) looked: u64,
     /// The last of them.
     bytes: Vec<u8>,
-    /// Signatures whose pattern was found, and where: bytes of the stream looked at until then.
-    waiting: Vec<(u32, u64)>,
+    /// Signatures whose pattern was found, and for how many segments more they wait.
+    waiting: Vec<(u32, u8)>,
 }
 
 /// A segment's place in its stream.
@@ -149,8 +151,10 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
-        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
-        self.waiting.retain(|(_, at)| *at >= oldest);
+        self.waiting.retain_mut(|(_, left)| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
     }
 
     /// The pattern of a signature was found, and not all that it asks for.
@@ -161,7 +165,7 @@ impl StreamTail {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.remove(0);
         }
-        self.waiting.push((signature, self.looked));
+        self.waiting.push((signature, WAIT_SEGMENTS_MAX));
     }
 
     /// A signature that has matched waits no longer.

@@ -460,9 +460,12 @@ fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use
     [Direction::Forward, Direction::Reverse].into_iter().filter(move |other| direction.is_none_or(|want| want == *other))
 }
 
+/// What may carry a packet for which all tests of a signature hold.
 fn traffic_of(signature: &Signature) -> impl Iterator<Item = Traffic> + use<> {
+    let mut may = [false; Traffic::COUNT];
     let protocols = signature.carrier.protocols;
-    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| {
-        protocols.is_empty() || protocols.iter().any(|protocol| Traffic::of(*protocol) == *traffic)
-    })
+    for number in (0..=u8::MAX).filter(|number| protocols.is_empty() || protocols.contains(number)) {
+        may[Traffic::of(number) as usize] |= signature.packet.iter().all(|test| test.may_hold_for(number));
+    }
+    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| may[*traffic as usize])
 }
