@@ -226,7 +226,6 @@ impl Alerts {
             }
             let beside = Beside {
                 transaction: name.map(|name| (name, described.as_slice())),
-                frame: found.frame.as_ref().map(|frame| self.engine.frame_bytes(frame)).unwrap_or_default(),
                 flow_start: Some(start),
                 payload: self.carries_payload.then_some(sight.packet.payload),
                 packet: frame.filter(|_| self.carries_packet),

@@ -18,8 +18,6 @@ use weir_common::time::Timestamp;
 pub struct Beside<'a> {
     /// Name and body of the transaction's event, as far as it is known.
     pub transaction: Option<(&'static str, &'a [u8])>,
-    /// What was seen of the frame that matched.
-    pub frame: &'a [u8],
     /// When the flow began, as EVE writes it.
     pub flow_start: Option<Timestamp>,
     /// The payload, where alerts are to carry it.
@@ -56,21 +54,8 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if let Some((name, body)) = beside.transaction {
             object.raw(name, body);
         }
-        if let Some(seen) = &found.frame {
-            let name = seen.buffer.keyword().trim_start_matches("frame:");
-            let mut frame = object.object("frame");
-            frame.text("type", name.split_once('.').map_or(name, |(_, name)| name));
-            frame.text("direction", if found.direction == Direction::Forward { "toserver" } else { "toclient" });
-            frame.number("length", seen.frame.length).bool("complete", seen.missing == 0);
-            if let Some(transaction) = seen.frame.transaction {
-                frame.number("tx_id", transaction);
-            }
-            frame.text("payload", &STANDARD.encode(beside.frame));
-            let mut text = printable(beside.frame);
-            if seen.missing > 0 && beside.frame.len() as u64 + seen.missing == seen.frame.length {
-                text.push_str(&format!("[{} bytes missing]", seen.missing));
-            }
-            frame.text("payload_printable", &text);
+        if let Some(frame) = &found.frame {
+            frame.write(found.direction, &mut object.object("frame"));
         }
         if let Some(payload) = beside.payload {
             object.text("payload", &STANDARD.encode(payload));
@@ -95,7 +80,7 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
 }
 
 /// Bytes as Suricata prints them: what is no printable ASCII is a dot.
-fn printable(bytes: &[u8]) -> String {
+pub(super) fn printable(bytes: &[u8]) -> String {
     let printable = |byte: &u8| match byte {
         b'\r' | b'\n' | b' '..=b'~' => char::from(*byte),
         _ => '.',

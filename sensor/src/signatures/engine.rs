@@ -5,6 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
+use super::frame::FoundFrame;
 use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
@@ -13,7 +14,7 @@ use super::patterns::PatternScratch;
 use super::rules::{Patterns, Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::{Buffer, Frame, NO_TRANSACTION, Number, Side, Sides, Stage};
+use crate::dpi::buffers::{NO_TRANSACTION, Number, Side, Sides, Stage};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,8 +30,6 @@ pub const PACKET_ALERTS_MAX: usize = 15;
 pub const PACKET_CANDIDATES_MAX: usize = 4096;
 /// One evaluation of so many is timed, and stands for all of them.
 const TIMED_OF: u64 = 16;
-/// Most bytes of a frame that its alert tells, as in Suricata.
-const FRAME_BYTES_MAX: usize = 4095;
 
 /// A worker's signatures.
 #[derive(Debug)]
@@ -38,8 +37,6 @@ pub struct Engine {
     rules: Arc<Rules>,
     scratch: Work,
     candidates: Vec<Candidate>,
-    /// Bytes of frames that matched in the packet at hand, for their alerts.
-    frames: Vec<u8>,
     shared: SharedBits,
     windows: Windows,
     costs: Vec<Cost>,
@@ -175,7 +172,7 @@ impl<'a> Sight<'a> {
 }
 
 /// A signature matched, and its rule alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number.
     pub signature: u32,
@@ -188,20 +185,7 @@ pub struct Found {
     /// It was found in a stream, and counts once the other end has acknowledged it.
     pub is_of_stream: bool,
     /// The frame that matched.
-    pub frame: Option<FoundFrame>,
-}
-
-/// A frame that matched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FoundFrame {
-    /// Which it is.
-    pub buffer: Buffer,
-    /// What is known of it.
-    pub frame: Frame,
-    /// How many of its bytes were not seen.
-    pub missing: u64,
-    /// Where its bytes are kept until the next packet.
-    range: (usize, usize),
+    pub frame: Option<Arc<FoundFrame>>,
 }
 
 /// A signature to be asked.
@@ -239,7 +223,6 @@ impl Engine {
             rules,
             scratch: Work::default(),
             candidates: Vec::new(),
-            frames: Vec::new(),
             shared: SharedBits::default(),
             windows: Windows::default(),
             counters: EngineCounters::default(),
@@ -284,11 +267,6 @@ impl Engine {
         EngineCounters { given_up, ..self.counters }
     }
 
-    /// What was seen of a frame that matched in the last packet, as far as its alert tells it.
-    pub fn frame_bytes(&self, frame: &FoundFrame) -> &[u8] {
-        self.frames.get(frame.range.0..frame.range.1).unwrap_or_default()
-    }
-
     /// What each signature cost so far, by number.
     pub fn costs(&self) -> &[Cost] {
         &self.costs
@@ -315,7 +293,6 @@ impl Engine {
             return;
         }
         self.candidates.clear();
-        self.frames.clear();
         let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
         let known = marks.get_or_insert_default();
@@ -579,23 +556,12 @@ impl Engine {
             }
             self.counters.alerts += 1;
             marks.has_alerted = true;
-            let frame = frame.and_then(|side| keep(side, &mut self.frames));
+            let frame = frame.and_then(FoundFrame::of).map(Arc::new);
             found.push(Found { frame, ..about.found(candidate.signature, signature) });
         }
         self.scratch.window = window;
         self.candidates = candidates;
     }
-}
-
-/// Keeps what an alert tells of a frame.
-fn keep(side: &Side, kept: &mut Vec<u8>) -> Option<FoundFrame> {
-    let (buffer, bytes) = side.values().next()?;
-    let mut frame = side.frame?;
-    frame.length = frame.length.max(bytes.len() as u64);
-    let begin = kept.len();
-    kept.extend_from_slice(bytes.get(..FRAME_BYTES_MAX).unwrap_or(bytes));
-    let missing = frame.length - bytes.len() as u64;
-    Some(FoundFrame { buffer, frame, missing, range: (begin, kept.len()) })
 }
 
 /// Whom a candidate is about.

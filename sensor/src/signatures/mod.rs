@@ -24,6 +24,7 @@ mod app;
 mod compile;
 pub mod config;
 mod engine;
+mod frame;
 mod marks;
 mod matches;
 mod packet;
