@@ -523,9 +523,9 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
 fn with_output(mut config: SensorConfig, output: &OutputArguments) -> Result<SensorConfig, Failure> {
     config.signatures.rules.extend(output.rules.iter().cloned());
     for setting in &output.variables {
-        let (name, text) = setting.split_once('=').ok_or_else(|| {
-            Failure::Input(anyhow::anyhow!("`--var {setting}`: expected NAME=VALUE"))
-        })?;
+        let (name, text) = setting
+            .split_once('=')
+            .ok_or_else(|| Failure::Input(anyhow::anyhow!("`--var {setting}`: expected NAME=VALUE")))?;
         config.signatures.variables.insert(name.trim_start_matches('$').to_owned(), text.to_owned());
     }
     if let Some(eve) = &output.eve {

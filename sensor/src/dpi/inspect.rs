@@ -387,24 +387,6 @@ impl Inspection {
         }
     }
 
-    /// Lets further events of a segment, those from `from` on, wait as its others do.
-    pub fn hold(
-        &mut self,
-        tcp: &Tcp,
-        payload_bytes: usize,
-        direction: Direction,
-        from: usize,
-        events: &mut Vec<Event>,
-    ) {
-        if !self.waits {
-            return;
-        }
-        let direction = self.own(direction);
-        let end = end_of(tcp, payload_bytes);
-        let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
-        pending.hold_also(events, from, direction, end);
-    }
-
     /// The application, as far as it is known.
     pub fn app(&self) -> App {
         self.app

@@ -48,7 +48,7 @@ impl Need {
     /// As a part of a larger need.
     fn within(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Need::Anything | Need::Has(_) => self.fmt(f),
+            Need::Anything | Need::Has(_) => fmt::Display::fmt(self, f),
             Need::All(_) | Need::Any(_) => write!(f, "({self})"),
         }
     }

@@ -13,10 +13,12 @@ mod lists;
 
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
-use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
+use super::packet::{
+    AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires,
+};
 use super::state::{
-    Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState, Threshold,
-    ThresholdFile,
+    Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState,
+    Threshold, ThresholdFile,
 };
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
@@ -105,7 +107,6 @@ pub(super) struct List<P> {
     pub(super) data: Vec<DataTest>,
 }
 
-
 /// What `flow` asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FlowTest {
@@ -175,7 +176,10 @@ impl Reader {
             return Err((rule.place, "cannot run `config`: it changes Suricata's own behaviour".into()));
         }
         if rule.direction == RuleDirection::Transaction {
-            return Err((rule.place, "cannot run `=>`: the two sides of a transaction are looked at apart".into()));
+            return Err((
+                rule.place,
+                "cannot run `=>`: the two sides of a transaction are looked at apart".into(),
+            ));
         }
         let (protocol, hook) = match rule.protocol.split_once(':') {
             Some((protocol, hook)) => (protocol, Some(hook)),
@@ -283,7 +287,10 @@ impl Reader {
                 "no_stream" => stream.replace(false).is_none(),
                 "stateless" => !std::mem::replace(is_stateless, true),
                 other => {
-                    return Err((option.place, format!("cannot run `flow:{other}`: not known to this engine")));
+                    return Err((
+                        option.place,
+                        format!("cannot run `flow:{other}`: not known to this engine"),
+                    ));
                 }
             };
             if !is_first {

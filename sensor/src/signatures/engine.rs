@@ -310,8 +310,9 @@ impl Engine {
         self.ask_hosts(&rules.packets[traffic as usize], ends);
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
-            self.candidates
-                .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+            self.candidates.extend(
+                faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }),
+            );
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         let mut order = Order::Apart;
@@ -354,7 +355,8 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         self.candidates.clear();
         let faults = rules.faults.iter();
-        self.candidates.extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        self.candidates
+            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
         let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
         self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
         packet
@@ -370,7 +372,14 @@ impl Engine {
     }
 
     /// Signatures whose pattern is in the payload, or where it meets what lies before it.
-    fn ask_payload(&mut self, rules: &Rules, traffic: Traffic, sight: &Sight<'_>, known: &FlowMarks, order: Order) {
+    fn ask_payload(
+        &mut self,
+        rules: &Rules,
+        traffic: Traffic,
+        sight: &Sight<'_>,
+        known: &FlowMarks,
+        order: Order,
+    ) {
         let patterns = &rules.payloads[traffic as usize][sight.direction.index()];
         let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
         ids.clear();
@@ -381,9 +390,8 @@ impl Engine {
         {
             let fresh = sight.packet.payload.get(again..).unwrap_or_default();
             patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
-            self.candidates.extend(
-                stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }),
-            );
+            self.candidates
+                .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }
         self.owners(patterns, Subject::Payload);
     }
@@ -500,7 +508,13 @@ impl Engine {
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
             let is_match = about.hosts_are(signature, rules)
-                && self.scratch.holds(rules, signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
+                && self.scratch.holds(
+                    rules,
+                    signature,
+                    sight,
+                    side.as_ref().map(|(side, _)| &**side),
+                    &payload,
+                );
             if let Some(cost) = cost {
                 cost.checks += 1;
                 cost.matches += u64::from(is_match);
@@ -509,7 +523,9 @@ impl Engine {
                 }
             }
             if !is_match {
-                if signature.kind == Kind::Payload && sight.packet.ip.protocol == weir_common::net::protocol::TCP {
+                if signature.kind == Kind::Payload
+                    && sight.packet.ip.protocol == weir_common::net::protocol::TCP
+                {
                     marks.streams[sight.direction.index()].wait(candidate.signature);
                 }
                 continue;
@@ -538,6 +554,9 @@ impl Engine {
                 true => Verdict::Alert,
                 false => about.verdict(signature, &mut self.windows),
             };
+            if signature.acts_on_flows() {
+                marks.act(signature.description.action);
+            }
             if signature.description.action == Action::Pass {
                 marks.is_passed = true;
                 self.counters.passed_flows += 1;
@@ -631,7 +650,9 @@ impl<'a> About<'a> {
         let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
         signature.hosts.iter().all(|test| match test {
             HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
-            HostTest::Country(test) => rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends)),
+            HostTest::Country(test) => {
+                rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends))
+            }
         })
     }
 
@@ -652,9 +673,8 @@ impl<'a> About<'a> {
     }
 
     fn found(&self, number: u32, signature: &Signature) -> Found {
-        let is_of_packet = signature.kind == Kind::Packet
-            || signature.kind == Kind::Flow
-            || signature.is_of_packets();
+        let is_of_packet =
+            signature.kind == Kind::Packet || signature.kind == Kind::Flow || signature.is_of_packets();
         Found {
             signature: number,
             direction: self.direction,
@@ -757,6 +777,11 @@ impl Work {
 }
 
 impl Signature {
+    /// Whether what it does is done to the flow: unless it is about single packets.
+    fn acts_on_flows(&self) -> bool {
+        self.kind == Kind::Flow || !(self.kind == Kind::Packet || self.is_of_packets())
+    }
+
     /// Whether it is about single packets, not about the stream they make up.
     fn is_of_packets(&self) -> bool {
         self.carrier.is_stream == Some(false)

@@ -6,11 +6,14 @@
 //! A segment that is not the next in order is looked at alone: what spans a hole, or segments that came in the wrong
 //! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
 
+use super::excerpt::Excerpts;
+use super::late::Late;
 use super::packet::StreamSizes;
 use super::state::FlowState;
 use crate::decode::Tcp;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
+use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
 pub(super) const TAIL_BYTES: usize = 4096;
@@ -37,6 +40,12 @@ pub struct FlowMarks {
     pub(super) has_alerted: bool,
     /// Which rules the numbers of signatures are of.
     pub(super) epoch: u32,
+    /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
+    pub(super) action: Option<Action>,
+    /// Alerts that wait.
+    pub late: Late,
+    /// What alerts quote of its streams, where they are to.
+    pub excerpts: Option<Box<Excerpts>>,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -84,8 +93,19 @@ impl FlowMarks {
     pub fn swap_directions(&mut self) {
         self.sizes.flip();
         self.streams.swap(0, 1);
+        self.late.swap_directions();
+        self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
+    }
+
+    /// What a rule does to packets it would do to the whole flow. As in Suricata, to drop weighs more than to pass.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Drop | Action::Reject => self.action = Some(Action::Drop),
+            Action::Pass => self.action = self.action.or(Some(Action::Pass)),
+            Action::Alert | Action::Config => {}
+        }
     }
 
     /// Whether an alert was told of the flow.

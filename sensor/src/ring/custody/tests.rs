@@ -5,7 +5,7 @@ use super::*;
 use crate::capture::{Frame, LinkType};
 use crate::counters::RingCounters;
 use crate::ring::check::{Check, check_with};
-use crate::ring::reader::segments;
+use crate::ring::reader::{self, segments};
 use crate::ring::{Ring, RingMode, RingStatus};
 use proptest::prelude::*;
 use std::fs;

@@ -22,8 +22,8 @@ mod rpc;
 #[cfg(test)]
 mod tests;
 
-pub use app_protocol::{AppFacts, AppKnown};
 pub(super) use app_protocol::suricata_apps;
+pub use app_protocol::{AppFacts, AppKnown};
 pub(super) use effectless::effectless;
 pub(super) use events::{AppLayerEvent, app_layer_event, packet_of};
 pub use flow::FlowFacts;
