@@ -541,7 +541,7 @@ struct Value {
 /// What is known of a frame beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// Bytes that it has on the wire, as far as its head says.
+    /// Bytes that it has on the wire, as far as its head says; 0: as many as are told.
     pub length: u64,
     /// Transaction that it belongs to, where that is known.
     pub transaction: Option<u64>,

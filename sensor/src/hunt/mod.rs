@@ -267,7 +267,7 @@ impl Rest {
             _ => None,
         };
         for found in &self.found {
-            let matched = Match { found: *found, time, icmp, first: flow.attachment.first };
+            let matched = Match { found: found.clone(), time, icmp, first: flow.attachment.first };
             self.teller.tell(&self.engine, flow, &matched, now);
         }
     }

@@ -8,7 +8,7 @@ use crate::capture::Frame;
 use crate::decode::{self, Tcp, Transport};
 use crate::dpi::{Event, Inspection};
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert};
+use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, kind_of};
 use weir_common::metadata::Metadata;
 use weir_common::record::tcp_flags;
 use weir_common::time::Timestamp;
@@ -88,7 +88,7 @@ impl Teller {
             learn(&mut transaction, found, scene.inspection, events);
             let is_of_packet = found.direction == scene.sight.direction;
             let end = is_of_packet.then(|| end_of(tcp, scene.sight.packet.payload.len()));
-            if let Some((found, transaction)) = marks.late.hold(*found, transaction, end) {
+            if let Some((found, transaction)) = marks.late.hold(found.clone(), transaction, end) {
                 self.tell(scene, marks, &found, transaction, events);
             }
         }
@@ -165,7 +165,7 @@ fn learn(transaction: &mut Transaction, found: &Found, inspection: Option<&Inspe
     let mut body = Vec::new();
     inspection.describe(direction, number, &mut body);
     if !body.is_empty() {
-        transaction.kind = Some(found.app.event_name());
+        transaction.kind = Some(kind_of(found.app));
         transaction.body = body;
         transaction.beside.clear();
     }

@@ -81,6 +81,9 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if beside.flow_start.is_some() {
             flow(&mut object, found, sight, beside);
         }
+        if let Some(frame) = &found.frame {
+            frame.write(found.direction, &mut object.object("frame"));
+        }
         if let Some(payload) = beside.payload {
             object.text("payload", &STANDARD.encode(payload));
             object.text("payload_printable", &printable(payload));
@@ -239,7 +242,7 @@ fn without_braces(mut object: Vec<u8>) -> Vec<u8> {
 }
 
 /// Bytes as Suricata prints them: what is no printable ASCII is a dot.
-fn printable(bytes: &[u8]) -> String {
+pub(super) fn printable(bytes: &[u8]) -> String {
     let printable = |byte: &u8| match byte {
         b'\r' | b'\n' | b' '..=b'~' => char::from(*byte),
         _ => '.',

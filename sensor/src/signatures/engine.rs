@@ -5,6 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
+use super::frame::FoundFrame;
 use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
@@ -175,7 +176,7 @@ impl<'a> Sight<'a> {
 }
 
 /// A signature matched, and its rule alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number.
     pub signature: u32,
@@ -187,6 +188,8 @@ pub struct Found {
     pub transaction: Option<(u64, Direction)>,
     /// It was found in a stream, and counts once the other end has acknowledged it.
     pub is_of_stream: bool,
+    /// The frame that matched.
+    pub frame: Option<Arc<FoundFrame>>,
 }
 
 /// A signature to be asked.
@@ -551,11 +554,13 @@ impl Engine {
             if candidate.subject == Subject::Payload {
                 marks.streams[sight.direction.index()].matched(candidate.signature);
             }
+            let mut frame = None;
             if let Some((side, _)) = side {
                 if side.looked.matched.contains(&candidate.signature) {
                     continue;
                 }
                 side.looked.matched.push(candidate.signature);
+                frame = Some(&*side).filter(|side| side.frame.is_some());
             }
             if signature.kind == Kind::Flow {
                 // Recognition is the flow's, ends are a direction's.
@@ -593,7 +598,8 @@ impl Engine {
             }
             self.counters.alerts += 1;
             marks.has_alerted = true;
-            found.push(about.found(candidate.signature, signature));
+            let frame = frame.and_then(FoundFrame::of).map(Arc::new);
+            found.push(Found { frame, ..about.found(candidate.signature, signature) });
         }
         self.scratch.window = window;
         self.candidates = candidates;
@@ -617,7 +623,11 @@ impl<'a> About<'a> {
         let (direction, app, side) = match side {
             Some((side, is_swapped)) => {
                 let direction = if is_swapped { side.direction.flip() } else { side.direction };
-                (direction, side.app, Some((side.transaction, side.direction)))
+                let transaction = match side.frame {
+                    Some(frame) => frame.transaction.unwrap_or(NO_TRANSACTION),
+                    None => side.transaction,
+                };
+                (direction, side.app, Some((transaction, side.direction)))
             }
             None => (sight.direction, sight.app, None),
         };
@@ -694,6 +704,7 @@ impl<'a> About<'a> {
             app: self.app,
             transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
             is_of_stream: !is_of_packet,
+            frame: None,
         }
     }
 }

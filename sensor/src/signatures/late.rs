@@ -8,6 +8,7 @@
 use super::Found;
 use crate::decode::Tcp;
 use crate::dpi::Event;
+use weir_common::app::App;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
 
@@ -62,12 +63,26 @@ impl Transaction {
             if self.files.len() < FILES_MAX && !self.files.contains(&event.body) {
                 self.files.push(event.body.clone());
             }
-        } else if event.app == found.app && event.kind == found.app.event_name() {
+        } else if event.app == found.app && event.kind == kind_of(found.app) {
             self.kind = Some(event.kind);
-            self.body.clone_from(&event.body);
+            self.body.clear();
+            // Alerts tell of DNP3's fragments by whose they are, its events by their type.
+            if event.app == App::Dnp3 {
+                let is_request = event.body.starts_with(b"{\"type\":\"request\"");
+                self.body.extend_from_slice(if is_request { b"{\"request\":" } else { b"{\"response\":" });
+                self.body.extend_from_slice(&event.body);
+                self.body.push(b'}');
+            } else {
+                self.body.extend_from_slice(&event.body);
+            }
             self.beside.clone_from(&event.beside);
         }
     }
+}
+
+/// Kind of an application's events.
+pub fn kind_of(app: App) -> &'static str {
+    if app == App::Http2 { "http" } else { app.event_name() }
 }
 
 impl Late {
@@ -141,7 +156,7 @@ mod tests {
 
     fn found(direction: Direction) -> Found {
         let transaction = Some((3, direction));
-        Found { signature: 1, direction, app: App::Http, transaction, is_of_stream: true }
+        Found { signature: 1, direction, app: App::Http, transaction, is_of_stream: true, frame: None }
     }
 
     #[test]
