@@ -27,8 +27,8 @@ use crate::ring::entry::LeftOut;
 use crate::ring::gaps::LossKind;
 use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
-use crate::signatures::{FlowMarks, Rules};
-use alerts::Alerts;
+use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
+use alerts::{Alerts, Inbox};
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,7 @@ pub struct Outlets {
 pub struct Running {
     workers: Vec<JoinHandle<WorkerCounters>>,
     published: Vec<Published>,
+    inboxes: Vec<Arc<Inbox>>,
     exporting: Exporting,
     ring: Option<Ring>,
     store: Option<RunningStore>,
@@ -100,6 +101,8 @@ pub struct Report {
     pub export: ExportStatus,
     /// What the ring has to say, when there was one.
     pub ring: Option<RingStatus>,
+    /// What signatures have to say, when there were any.
+    pub signatures: Option<SignaturesStatus>,
     /// Workers that ended by a fault of ours.
     pub workers_failed: usize,
 }
@@ -127,7 +130,9 @@ pub fn start(
     let (store, store_handle) = store.map(Store::start).transpose()?.unzip();
     let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
-    for (index, (source, published)) in sources.into_iter().zip(&published).enumerate() {
+    let inboxes: Vec<Arc<Inbox>> = (0..sources.len()).map(|_| Arc::default()).collect();
+    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate()
+    {
         let number = index as u16;
         let outbox = Outbox {
             batch: Batch::default(),
@@ -150,7 +155,7 @@ pub fn start(
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(&config.signatures, config.dpi.wait_for_acknowledgement, rules),
+            alerts: Alerts::new(&config.signatures, config.dpi.wait_for_acknowledgement, rules, inbox),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -167,7 +172,7 @@ pub fn start(
         let thread = std::thread::Builder::new().name(format!("worker-{index}"));
         workers.push(thread.spawn(move || worker.run(source, &stop))?);
     }
-    Ok(Running { workers, published, exporting, ring, store })
+    Ok(Running { workers, published, inboxes, exporting, ring, store })
 }
 
 impl Running {
@@ -179,6 +184,17 @@ impl Running {
     /// What the ring did so far, when there is one.
     pub fn ring_status(&self) -> Option<RingStatus> {
         self.ring.as_ref().map(Ring::status)
+    }
+
+    /// What signatures did so far, when there are any.
+    pub fn signatures(&self) -> Option<SignaturesStatus> {
+        let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
+        (status.rules > 0).then_some(status)
+    }
+
+    /// Gives the workers rules that were loaded anew. A sensor that began without any takes none up.
+    pub fn set_rules(&self, rules: &Arc<Rules>) {
+        self.inboxes.iter().for_each(|inbox| inbox.put(Arc::clone(rules)));
     }
 
     /// Applies the ring's limits that may change while it runs; without a ring there is nothing to apply.
@@ -209,7 +225,9 @@ impl Running {
         }
         let ring = self.ring.map(Ring::close);
         let export = self.exporting.join();
-        Report { counters, export, ring, workers_failed }
+        let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
+        let signatures = (status.rules > 0).then_some(status);
+        Report { counters, export, ring, signatures, workers_failed }
     }
 }
 
@@ -271,6 +289,7 @@ impl Worker {
             }
             if publish_at.elapsed() >= PUBLISH_INTERVAL {
                 publish_at = Instant::now();
+                self.renew_rules();
                 self.publish(source.as_mut());
             }
         }
@@ -508,6 +527,15 @@ impl Worker {
         if all { decoder.drain(decode, &mut meter) } else { decoder.expire(*now, decode, &mut meter) }
     }
 
+    /// Takes up rules that were loaded anew.
+    fn renew_rules(&mut self) {
+        if let (Some(alerts), Some(inspector)) = (&mut self.alerts, &mut self.inspector)
+            && alerts.renew()
+        {
+            inspector.set_wanted(Some(alerts.wanted()));
+        }
+    }
+
     /// Tells others what was counted, and the ring what was lost before it.
     fn publish(&mut self, source: &mut dyn FrameSource) {
         let loss = source.loss();
@@ -525,6 +553,9 @@ impl Worker {
             {
                 lane.note_clock_forward(from, to);
             }
+        }
+        if let Some(alerts) = &self.alerts {
+            alerts.show();
         }
         self.loss = loss;
         self.counters.flow.active = self.flows.len() as u64;
@@ -551,6 +582,9 @@ impl Worker {
         };
         flows.drain(&mut counters.flow, &mut ended);
         outbox.send(&mut counters.export);
+        if let Some(alerts) = alerts {
+            alerts.show();
+        }
         if let Some(lane) = self.lane.take() {
             lane.close(self.clock);
         }

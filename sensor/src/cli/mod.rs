@@ -13,6 +13,7 @@ mod reload;
 mod replay;
 mod ring;
 mod rules;
+mod rules_top;
 mod run;
 mod status;
 mod summary;
@@ -99,7 +100,7 @@ struct ConfigArguments {
     overrides: Vec<String>,
 }
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 struct OutputArguments {
     /// Write EVE JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
@@ -262,6 +263,33 @@ struct HuntArguments {
 enum RulesCommand {
     /// Every rule that cannot be loaded, with file, line, column and reason
     Check(RulesCheckArguments),
+    /// The rules that cost the running sensor most, or a capture's replay
+    Top(RulesTopArguments),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  weir-sensor rules top capture.pcap --rules emerging.rules --limit 20")]
+struct RulesTopArguments {
+    /// Capture files to replay; without one, the running sensor is asked
+    #[arg(value_name = "FILE")]
+    files: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Rules to replay with: a file, or a directory of *.rules; may be repeated
+    #[arg(long, value_name = "FILE")]
+    rules: Vec<String>,
+    /// Set an address or port variable of the rules, as HOME_NET=[10.0.0.0/8]; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// Status socket of the running sensor
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Most rules shown
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -411,6 +439,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Check(arguments) => check(&arguments),
         Command::Hunt(arguments) => hunt::hunt(&arguments),
         Command::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
+        Command::Rules(RulesCommand::Top(arguments)) => rules_top::top(&arguments),
         Command::Top(_) => not_in_this_version("top"),
         Command::Pair(_) => not_in_this_version("pair"),
     }

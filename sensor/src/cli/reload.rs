@@ -4,33 +4,47 @@
 //! every other key that differs, because it needs a restart. A configuration that is wrong in any place changes
 //! nothing and is logged with that place.
 
+use super::rules::{self, Loaded};
 use super::{Failure, RunArguments, run};
 use crate::config::SensorConfig;
 use crate::pipeline::Running;
 use crate::ring::config::RingConfig;
+use crate::signatures::{RuleNames, Rules};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Keys that take effect at once.
 const LIVE: [&str; 4] =
     ["ring.budget_mib", "ring.age_max_hours", "ring.disk_free_min_mib", "ring.pin_budget_mib"];
 
-/// Reads the configuration again; `config` is what holds, before and after.
-pub(super) fn reload(arguments: &RunArguments, config: &mut SensorConfig, running: &mut Running) {
+/// Reads the configuration again, and the rules; `config` is what holds, before and after. Gives the rules that hold
+/// from now on, where they were loaded anew: they are compiled here, while the workers go on with those before.
+pub(super) fn reload(
+    arguments: &RunArguments,
+    config: &mut SensorConfig,
+    running: &mut Running,
+    (names, rules): (&mut RuleNames, &Arc<Rules>),
+) -> Option<Loaded> {
     let wanted = match run::configuration(arguments) {
         Ok(wanted) => wanted,
         Err(Failure::Input(error) | Failure::System(error)) => {
             tracing::error!("SIGHUP: the configuration is not changed: {error:#}");
-            return;
+            return None;
         }
-        Err(Failure::BrokenPipe) => return,
+        Err(Failure::BrokenPipe) => return None,
     };
+    let loaded = load_rules(config, &wanted, names, rules);
+    if let Some(loaded) = &loaded {
+        running.set_rules(&loaded.rules);
+        config.signatures = wanted.signatures.clone();
+    }
     let changed = differences(config, &wanted);
     let (live, other): (Vec<String>, Vec<String>) =
         changed.into_iter().partition(|key| LIVE.contains(&key.as_str()));
     if !live.is_empty() {
         if let Err(error) = running.set_ring_limits(&wanted.ring) {
             tracing::error!("SIGHUP: the configuration is not changed: {error}");
-            return;
+            return loaded;
         }
         let RingConfig { budget_mib, age_max_hours, disk_free_min_mib, pin_budget_mib, .. } = wanted.ring;
         config.ring = RingConfig {
@@ -45,6 +59,34 @@ pub(super) fn reload(arguments: &RunArguments, config: &mut SensorConfig, runnin
         tracing::warn!(keys = other.join(", "), "SIGHUP: these changes need a restart");
     }
     tracing::info!(applied = live.join(", "), "SIGHUP: the configuration was read again");
+    loaded
+}
+
+/// Loads the rules anew; none where that cannot be, or there were none to begin with.
+fn load_rules(
+    config: &SensorConfig,
+    wanted: &SensorConfig,
+    names: &mut RuleNames,
+    rules: &Arc<Rules>,
+) -> Option<Loaded> {
+    if config.signatures.rules.is_empty() || wanted.signatures.rules.is_empty() {
+        return None;
+    }
+    match rules::load(wanted, names, Some(rules)) {
+        Ok(loaded) => {
+            tracing::info!(
+                rules = loaded.rules.len(),
+                refused = loaded.refused,
+                "SIGHUP: the rules were loaded anew"
+            );
+            Some(loaded)
+        }
+        Err(Failure::Input(error) | Failure::System(error)) => {
+            tracing::error!("SIGHUP: the rules are not changed: {error:#}");
+            None
+        }
+        Err(Failure::BrokenPipe) => None,
+    }
 }
 
 /// Keys whose values differ, with their sections.

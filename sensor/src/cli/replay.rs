@@ -1,5 +1,6 @@
 //! `weir-sensor replay`: capture files through the same path as live traffic, as fast as they can be taken.
 
+use super::rules::Loaded;
 use super::{
     Failure, Outcome, ReplayArguments, load, open_export, open_ring, open_store, rules, summary, with_output,
 };
@@ -23,8 +24,20 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     let config = with_output(load(&arguments.config)?, &arguments.output)?;
+    let Replayed { report, started } = replay_files(&config, &arguments.files)?;
+    conclude(report, started)
+}
+
+/// How a replay ended, and since when it ran.
+pub(super) struct Replayed {
+    pub(super) report: Report,
+    pub(super) started: Instant,
+}
+
+/// Replays capture files and directories.
+pub(super) fn replay_files(config: &SensorConfig, arguments: &[String]) -> Result<Replayed, Failure> {
     let mut files = Vec::new();
-    for argument in &arguments.files {
+    for argument in arguments {
         let found = expand(argument).map_err(|error| Failure::Input(error.into()))?;
         if found.is_empty() {
             return Err(Failure::Input(anyhow::anyhow!("{argument}: no capture file in this directory")));
@@ -33,20 +46,24 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<Outcome, Failure> {
     }
     let bytes_total: u64 =
         files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
-    let source = filtered(Box::new(FileSequence::new(files)), &config)?;
+    let source = filtered(Box::new(FileSequence::new(files)), config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
+    let Loaded { rules, refused } = rules::load(config, &mut RuleNames::default(), None)?;
     let started = Instant::now();
-    let rules = rules::load(&config, &mut RuleNames::default(), None)?.rules;
-    let store = open_store(&config, true)?;
+    let store = open_store(config, true)?;
     let mut published = vec![Default::default()];
     published.extend(store.as_ref().map(|store| store.published()));
-    let exporting = open_export(&config, Vec::new(), &published, Pace::Replay)?;
-    let ring = open_ring(&config, 1, RingMode::Replay, Timestamp::MIN)?;
+    let exporting = open_export(config, Vec::new(), &published, Pace::Replay)?;
+    let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN)?;
     let outlets = Outlets { exporting, ring, store };
-    let running = pipeline::start(&config, vec![source], published, outlets, &rules, Mode::Replay, &stop)
+    let running = pipeline::start(config, vec![source], published, outlets, &rules, Mode::Replay, &stop)
         .map_err(|error| Failure::System(error.into()))?;
     show_progress(&running, bytes_total, started);
-    conclude(running.wait(), started)
+    let mut report = running.wait();
+    if let Some(signatures) = &mut report.signatures {
+        signatures.rules_refused = refused as u64;
+    }
+    Ok(Replayed { report, started })
 }
 
 /// The source behind the configured filter.
@@ -93,6 +110,9 @@ pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Fail
         eprintln!("{}: {} records lost: {why}", destination.url, destination.records_dropped);
     }
     lost |= report.export.lost() > 0;
+    if let Some(signatures) = &report.signatures {
+        eprintln!("{}", summary::signatures(signatures));
+    }
     if let Some(gain) = report.ring.and_then(|ring| Gain::of(&ring, report.counters.capture.bytes)) {
         eprintln!("{gain}");
     }

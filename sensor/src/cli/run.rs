@@ -1,6 +1,7 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
 use super::replay::conclude;
+use super::rules::Loaded;
 use super::{
     Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name,
     with_output,
@@ -17,7 +18,7 @@ use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
-use crate::signatures::RuleNames;
+use crate::signatures::{RuleNames, SignaturesStatus};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let mut names = RuleNames::default();
-    let rules = rules::load(&config, &mut names, None)?.rules;
+    let Loaded { mut rules, mut refused } = rules::load(&config, &mut names, None)?;
     let sources = open_sources(&config)?;
     let store = open_store(&config, false)?;
     let mut published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
@@ -56,7 +57,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let export_status = exporting.shared_status();
     let ring_status = Arc::new(Mutex::new(None::<RingStatus>));
     let workers = sources.len();
+    let signatures_status = Arc::new(Mutex::new(None::<SignaturesStatus>));
     let (counted, ring_shown) = (published.clone(), Arc::clone(&ring_status));
+    let signatures_shown = Arc::clone(&signatures_status);
     let status = move || -> Value {
         let mut status = json!({
             "name": name,
@@ -71,6 +74,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
         let captured_bytes = total(&counted).capture.bytes;
         let gain = ring.and_then(|ring| Gain::of(&ring, captured_bytes));
         merge(&mut status, json!({ "storage": ring, "cut_off": gain }));
+        let signatures = signatures_shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        merge(&mut status, json!({ "signatures": signatures }));
         status
     };
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
@@ -83,8 +88,14 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
         if reload.swap(false, Ordering::Relaxed) {
-            super::reload::reload(arguments, &mut config, &mut running);
+            if let Some(anew) =
+                super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules))
+            {
+                (rules, refused) = (anew.rules, anew.refused);
+            }
         }
+        *signatures_status.lock().unwrap_or_else(PoisonError::into_inner) =
+            running.signatures().map(|status| SignaturesStatus { rules_refused: refused as u64, ..status });
         *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
         drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
     }

@@ -1,6 +1,7 @@
 //! The one summary that a replay or a capture ends with.
 
 use crate::counters::WorkerCounters;
+use crate::signatures::SignaturesStatus;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -72,4 +73,22 @@ mod tests {
         counters.capture.kernel_dropped = 5;
         assert!(text(&counters, Duration::ZERO).ends_with("lost: 5 frames dropped by the kernel"));
     }
+}
+
+/// What signatures found, and what they left out.
+pub(super) fn signatures(status: &SignaturesStatus) -> String {
+    let counters = &status.counters;
+    let mut text = format!("{} rules, {} alerts", status.rules, counters.alerts);
+    for (count, what) in [
+        (status.rules_refused, "rules cannot run"),
+        (counters.suppressed, "matches not told, by thresholds and suppressions"),
+        (counters.alerts_over_limit, "alerts not told, more than 15 of one packet"),
+        (counters.candidates_over_limit, "rules not looked at, more than 4096 for one packet"),
+        (counters.given_up, "searches given up at their limit"),
+    ] {
+        if count > 0 {
+            text += &format!("; {count} {what}");
+        }
+    }
+    text
 }

@@ -75,6 +75,17 @@ struct DatagramKey {
     protocol: u8,
 }
 
+impl DatagramKey {
+    fn of(arrival: &Arrival, fragment: &Fragment) -> DatagramKey {
+        DatagramKey {
+            source: arrival.ip.source,
+            destination: arrival.ip.destination,
+            identification: fragment.identification,
+            protocol: fragment.protocol,
+        }
+    }
+}
+
 /// A datagram of which at least one fragment has come. It stays when it is whole, so that fragments that come
 /// twice find their flow.
 #[derive(Clone, Copy, Debug)]
@@ -261,6 +272,24 @@ impl FragmentTable {
         }
     }
 
+    fn find(&self, hash: u64, key: &DatagramKey) -> Option<usize> {
+        let at = |place: u32| self.datagrams.get(place as usize).and_then(Option::as_ref);
+        let found = self.index.find(hash, |place| at(*place).is_some_and(|datagram| datagram.key == *key));
+        found.map(|place| *place as usize)
+    }
+
+    /// Whether a fragment with so many bytes has some of those that came before it, the same or not.
+    pub(super) fn is_overlap(&self, arrival: &Arrival, fragment: &Fragment, len: usize) -> bool {
+        let key = DatagramKey::of(arrival, fragment);
+        let place = self.find(self.hasher.hash_one(key), &key);
+        let Some(Some(datagram)) = place.and_then(|place| self.datagrams.get(place)) else { return false };
+        let bounds =
+            u16::try_from(fragment.offset).ok().zip(u16::try_from(fragment.offset as usize + len).ok());
+        // A datagram that is whole or given up has ended: what comes later under its number is another one.
+        let is_open = datagram.payload != Payload::Whole && !datagram.is_expired(arrival.time, self.timeout);
+        is_open && bounds.is_some_and(|(start, end)| datagram.ranges.covered(start, end) > 0)
+    }
+
     /// Where the fragment's datagram is, made if it is new; `None` when there is no room.
     fn place_of(
         &mut self,
@@ -268,18 +297,10 @@ impl FragmentTable {
         fragment: &Fragment,
         counters: &mut DecodeCounters,
     ) -> Option<usize> {
-        let key = DatagramKey {
-            source: arrival.ip.source,
-            destination: arrival.ip.destination,
-            identification: fragment.identification,
-            protocol: fragment.protocol,
-        };
+        let key = DatagramKey::of(arrival, fragment);
         let hash = self.hasher.hash_one(key);
-        let datagrams = &self.datagrams;
-        let at = |place: u32| datagrams.get(place as usize).and_then(Option::as_ref);
-        let found = self.index.find(hash, |place| at(*place).is_some_and(|datagram| datagram.key == key));
-        if let Some(place) = found.map(|place| *place as usize) {
-            let datagram = datagrams.get(place).and_then(Option::as_ref)?;
+        if let Some(place) = self.find(hash, &key) {
+            let datagram = self.datagrams.get(place).and_then(Option::as_ref)?;
             // The sender uses its numbers again: after the timeout, or with a new first fragment
             // after a datagram that is whole. A late duplicate of a first fragment looks the same and does no harm.
             let is_reused = datagram.is_expired(arrival.time, self.timeout)

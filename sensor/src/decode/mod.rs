@@ -28,7 +28,7 @@ mod ranges;
 mod tests;
 
 pub use arp::{Arp, arp, arp_in_gre};
-pub use events::{DecodeEvent, events};
+pub use events::{DecodeEvent, datagram_events, events};
 pub use fragments::EarlyFragments;
 pub use headers::VLAN_LAYERS;
 pub use link::LinkHeader;
@@ -198,6 +198,18 @@ impl Decoder {
             return Some(Packet { early: packet.early, ..inner });
         }
         Some(packet)
+    }
+
+    /// Tells what is wrong with a fragment beside the others of its datagram; to be asked before it is taken in, and
+    /// only where somebody wants to know.
+    #[cold]
+    pub fn fragment_events(&self, frame: &FragmentFrame<'_>, each: &mut impl FnMut(DecodeEvent)) {
+        let FragmentFrame { arrival, fragment, payload, .. } = frame;
+        if self.fragments.is_overlap(arrival, fragment, payload.len()) {
+            let ends = [arrival.ip.source, arrival.ip.destination];
+            let version = if ends[0].is_v4() { Version::V4 } else { Version::V6 };
+            each(events::overlap(version, events::of_fragment(arrival.vlans, ends, arrival.ip.protocol)));
+        }
     }
 
     /// Gives up datagrams that have waited too long, and hands over the fragments among them whose first

@@ -21,6 +21,11 @@ pub const SIDES_MAX: usize = 32;
 /// Most values of one side; further ones are left out.
 pub const VALUES_MAX: usize = 4096;
 
+/// Most frames of one flow that were told since signatures looked; further ones are left out and counted.
+pub const FRAMES_MAX: usize = 1024;
+/// Number of the first frame: frames are sides of their own, with numbers that no transaction has.
+pub const FIRST_FRAME: u64 = 1 << 63;
+
 /// Number of what belongs to no transaction.
 pub const NO_TRANSACTION: u64 = u64::MAX;
 
@@ -53,6 +58,15 @@ macro_rules! buffers {
             /// The buffer of a keyword; some have an older name as well. A name in parentheses is no keyword.
             pub fn of(keyword: &str) -> Option<Buffer> {
                 match keyword { _ if keyword.starts_with('(') => None, $($($name)|+ => Some(Buffer::$variant),)* _ => None }
+            }
+
+            /// The buffer of a frame as `frame:` names it: with the application before it (`tls.pdu`, `smb.smb2.hdr`), or
+            /// without where the rule's header names that (`pdu`, `smb2.hdr`).
+            pub fn of_frame(name: &str, app: &str) -> Option<Buffer> {
+                // What the header calls by several names is one application here.
+                let app = if app == "http" { "http1" } else { app };
+                let named = |keyword: String| Buffer::of(&keyword);
+                named(format!("frame:{name}")).or_else(|| named(format!("frame:{app}.{name}")))
             }
 
             /// When its last value is known.
@@ -294,6 +308,37 @@ buffers! {
     EnipCip Head "(enip.cip)";
     // What a request writes, two bytes for each coil or register.
     ModbusValues Head "(modbus.values)";
+    // Frames of services.
+    FrameNbssPdu Head "frame:smb.nbss.pdu" "frame:nbss.pdu";
+    FrameNbssHdr Head "frame:smb.nbss.hdr" "frame:nbss.hdr";
+    FrameNbssData Head "frame:smb.nbss.data" "frame:nbss.data";
+    FrameSmb1Pdu Head "frame:smb.smb1.pdu" "frame:smb1.pdu";
+    FrameSmb1Hdr Head "frame:smb.smb1.hdr" "frame:smb1.hdr";
+    FrameSmb1Data Head "frame:smb.smb1.data" "frame:smb1.data";
+    FrameSmb2Pdu Head "frame:smb.smb2.pdu" "frame:smb2.pdu";
+    FrameSmb2Hdr Head "frame:smb.smb2.hdr" "frame:smb2.hdr";
+    FrameSmb2Data Head "frame:smb.smb2.data" "frame:smb2.data";
+    FrameSmb3Pdu Head "frame:smb.smb3.pdu" "frame:smb3.pdu";
+    FrameSmb3Hdr Head "frame:smb.smb3.hdr" "frame:smb3.hdr";
+    FrameSmb3Data Head "frame:smb.smb3.data" "frame:smb3.data";
+    FrameDcerpcPdu Head "frame:dcerpc.pdu";
+    FrameDcerpcHdr Head "frame:dcerpc.hdr";
+    FrameDcerpcData Head "frame:dcerpc.data";
+    FrameLdapPdu Head "frame:ldap.pdu";
+    FrameMqttPdu Head "frame:mqtt.pdu";
+    FrameMqttHeader Head "frame:mqtt.header";
+    FrameMqttData Head "frame:mqtt.data";
+    FrameModbusPdu Head "frame:modbus.pdu";
+    FrameEnipPdu Head "frame:enip.pdu";
+    FrameEnipHdr Head "frame:enip.hdr";
+    FrameEnipData Head "frame:enip.data";
+    FrameEnipCip Head "frame:enip.cip";
+    FrameTelnetPdu Head "frame:telnet.pdu";
+    FrameTelnetCtl Head "frame:telnet.ctl";
+    FrameTelnetData Head "frame:telnet.data";
+    FrameRpcPdu Head "frame:nfs.rpc.pdu" "frame:rpc.pdu";
+    FrameRpcHdr Head "frame:nfs.rpc.hdr" "frame:rpc.hdr";
+    FrameRpcData Head "frame:nfs.rpc.data" "frame:rpc.data";
 }
 
 numbers! {
@@ -345,17 +390,17 @@ numbers! {
     SmbVersion "(smb.version)";
     DcerpcOpnum "(dcerpc.opnum)";
     // 1: the numbers in stubs have their lowest byte first, as the header's data representation says.
-    RfbSecresult "rfb.secresult";
-    RfbSectype "rfb.sectype";
-    DhcpRenewalTime "dhcp.renewal_time";
-    DhcpRebindingTime "dhcp.rebinding_time";
-    DhcpLeasetime "dhcp.leasetime";
-    NtpMode "ntp.mode";
-    NtpStratum "ntp.stratum";
-    NtpVersion "ntp.version";
-    SnmpPduType "snmp.pdu_type";
     DcerpcLittleEndian "(dcerpc.little_endian)";
     SnmpVersion "snmp.version";
+    SnmpPduType "(snmp.pdu_type)";
+    NtpVersion "(ntp.version)";
+    NtpStratum "(ntp.stratum)";
+    NtpMode "(ntp.mode)";
+    DhcpLeasetime "dhcp.leasetime";
+    DhcpRebindingTime "dhcp.rebinding_time";
+    DhcpRenewalTime "dhcp.renewal_time";
+    RfbSectype "rfb.sectype";
+    RfbSecresult "(rfb.secresult)";
     Krb5MsgType "(krb5_msg_type)";
     Krb5ErrCode "(krb5_err_code)";
     Krb5TicketEncryption "(krb5.ticket_encryption)";
@@ -436,15 +481,6 @@ impl Wanted {
         set(&mut self.numbers, number as u16);
     }
 
-    /// This one is not, for tests of what is done without it.
-    #[cfg(test)]
-    pub(crate) fn without_number(mut self, number: Number) -> Wanted {
-        if let Some(word) = self.numbers.get_mut(usize::from(number as u16 / 64)) {
-            *word &= !(1 << (number as u16 % 64));
-        }
-        self
-    }
-
     /// Whether it is.
     #[inline]
     pub fn has(&self, buffer: Buffer) -> bool {
@@ -481,7 +517,17 @@ struct Value {
     range: Range<u32>,
 }
 
-/// What one end says in a transaction.
+/// What is known of a frame beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Bytes that it has on the wire, as far as its head says.
+    pub length: u64,
+    /// Transaction that it belongs to, where that is known.
+    pub transaction: Option<u64>,
+}
+
+/// What one end says in a transaction, or one frame: a part of the stream's own structure, which signatures look into
+/// for itself.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// Application of the dissector.
@@ -496,6 +542,8 @@ pub struct Side {
     pub looked: Looked,
     /// What was cut off or left out at a limit.
     pub is_cut: bool,
+    /// It is a frame.
+    pub frame: Option<Frame>,
     bytes: Vec<u8>,
     values: Vec<Value>,
     numbers: Vec<(Number, u64)>,
@@ -526,6 +574,7 @@ impl Side {
             stage: Stage::Begun,
             looked: Looked::default(),
             is_cut: false,
+            frame: None,
             bytes: Vec::new(),
             values: Vec::new(),
             numbers: Vec::new(),
@@ -619,6 +668,10 @@ pub struct Sides {
     list: Vec<Side>,
     /// Something was told since signatures looked.
     pub is_fresh: bool,
+    /// Frames so far.
+    frames: u64,
+    /// Frames that were left out at [`FRAMES_MAX`].
+    pub frames_left_out: u64,
 }
 
 impl Sides {
@@ -641,6 +694,45 @@ impl Sides {
             }
         };
         &mut self.list[at]
+    }
+
+    /// A frame begins, whose bytes are told by [`Sides::frame_bytes`] and end with [`Sides::end_frame`]. Returns its number;
+    /// none: it is one too many.
+    pub fn begin_frame(
+        &mut self,
+        app: App,
+        direction: Direction,
+        buffer: Buffer,
+        frame: Frame,
+    ) -> Option<u64> {
+        if self.list.iter().filter(|side| side.frame.is_some()).count() >= FRAMES_MAX {
+            self.frames_left_out += 1;
+            return None;
+        }
+        let number = FIRST_FRAME | self.frames;
+        self.frames += 1;
+        let side = self.of(app, direction, number);
+        side.frame = Some(frame);
+        side.put(buffer, &[]);
+        Some(number)
+    }
+
+    /// More bytes of a frame, which keeps no more of them than a body does ([`BODY_BYTES_MAX`]).
+    pub fn frame_bytes(&mut self, number: u64, bytes: &[u8]) {
+        if let Some(side) = self.list.iter_mut().rev().find(|side| side.transaction == number)
+            && let Some(buffer) = side.values.first().map(|value| value.buffer)
+        {
+            let goes_on = side.grow(buffer, bytes);
+            side.is_cut |= !goes_on;
+        }
+    }
+
+    /// A frame is over.
+    pub fn end_frame(&mut self, number: u64) {
+        if let Some(side) = self.list.iter_mut().rev().find(|side| side.transaction == number) {
+            side.stage = Stage::Body;
+            self.is_fresh = true;
+        }
     }
 
     /// Tells that something is odd, which need not be a transaction's.

@@ -336,6 +336,9 @@ mod tests {
     #[test]
     fn signatures_are_told_times() {
         let mut trial = Trial::<Dhcp>::new().over_datagrams().client(&request()).server(&reply());
-        expect_test::expect![[""]].assert_eq(&trial.told());
+        expect_test::expect![[r#"
+            server 1 DhcpLeasetime 3600
+        "#]]
+        .assert_eq(&trial.told());
     }
 }

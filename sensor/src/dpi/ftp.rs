@@ -556,6 +556,46 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_told_commands_and_replies() {
+        let mut trial = begun()
+            .client(b"PASV\r\n")
+            .server(b"227 Entering Passive Mode (192,0,2,2,4,1)\r\n")
+            .client(b"retr a b.txt\r\n")
+            .server(b"150 here\r\n226 done\r\n")
+            .client(b"PORT 10,0,0,1,1,0\r\n")
+            .close();
+        expect_test::expect![[r#"
+            client 1 ftp.command USER
+            client 1 ftp.command_data joe
+            server 1 ftp.reply pass
+            server 1 ftp.completion_code 331
+            server 1 FtpReplyReceived 1
+            client 2 ftp.command PASV
+            client 2 FtpDynamicPort 1025
+            client 2 FtpMode 0
+            server 2 ftp.reply Entering Passive Mode (192,0,2,2,4,1)
+            server 2 ftp.completion_code 227
+            server 2 FtpReplyReceived 1
+            server 2 FtpDynamicPort 1025
+            server 2 FtpMode 0
+            client 3 ftp.command RETR
+            client 3 ftp.command_data a b.txt
+            server 3 ftp.reply here
+            server 3 ftp.reply done
+            server 3 ftp.completion_code 150
+            server 3 ftp.completion_code 226
+            server 3 FtpReplyReceived 0
+            server 3 FtpReplyReceived 1
+            client 4 ftp.command PORT
+            client 4 ftp.command_data 10,0,0,1,1,0
+            client 4 FtpBounce 1
+            client 4 FtpDynamicPort 256
+            client 4 FtpMode 1
+        "#]]
+        .assert_eq(&trial.told());
+    }
+
+    #[test]
     fn tls_follows_an_accepted_auth() {
         let trial = begun().client(b"AUTH TLS\r\n").server(b"234 go\r\n");
         assert_eq!(trial.end, Some(Progress::Switch(8)));

@@ -18,6 +18,8 @@ pub(super) struct FtpData {
     filename: Vec<u8>,
     has_begun: bool,
     file: Option<Box<FileBody>>,
+    /// Who sent the first bytes.
+    sender: Option<Direction>,
 }
 
 impl Dissector for FtpData {
@@ -47,7 +49,7 @@ impl Dissector for FtpData {
             Some(file) => file.bytes(bytes),
             None if self.filename.is_empty() => {
                 // A listing is told and not read.
-                context.tell(Direction::Forward, None, |object| self.describe(object));
+                context.tell(Direction::Forward, Some(0), |object| self.write(object));
                 self.over(context);
                 return Progress::Done;
             }
@@ -71,15 +73,17 @@ impl Dissector for FtpData {
         let mut beside = Vec::new();
         if context.events.is_some() {
             beside.extend_from_slice(b"\"ftp_data\":");
-            self.describe(&mut Object::begin(&mut beside));
+            self.write(&mut Object::begin(&mut beside));
         }
-        context.tell(Direction::Forward, None, |object| self.describe(object));
+        context.tell(Direction::Forward, Some(0), |object| self.write(object));
         if let Some(file) = self.file.take() {
             file.end(true, &beside, context);
         }
-        if self.has_begun {
-            self.over(context);
-        }
+        self.over(context);
+    }
+
+    fn describe(&self, _direction: Direction, _transaction: u64, out: &mut Vec<u8>) {
+        self.write(&mut Object::begin(out));
     }
 }
 
@@ -88,38 +92,31 @@ impl FtpData {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
+        self.sender = Some(context.direction);
         context.metadata.add(Field::Command, &String::from_utf8_lossy(&self.command));
         if !self.filename.is_empty() {
             context.metadata.add(Field::Object, &String::from_utf8_lossy(&self.filename));
             self.file = FileBody::begin(&self.filename, context.direction, Some(0), context);
-            let sender = self.sender();
-            if let Some(file) = &mut self.file {
-                file.tell_as(sender);
-            }
         }
     }
 
-    /// Who sends the file, as signatures have it: uploads are the client's, whichever end opened the connection.
-    fn sender(&self) -> Direction {
-        match &self.command[..] {
-            b"STOR" | b"STOU" | b"APPE" => Direction::Forward,
-            _ => Direction::Reverse,
-        }
-    }
-
-    /// Tells signatures that the only transaction is over.
+    /// Tells signatures that the only transaction is over. That it is an upload is said by the client and a download
+    /// by the server, whichever end opened the connection; the file is its sender's.
     fn over(&self, context: &mut Context<'_>) {
-        let sender = self.sender();
-        let command = match &self.command[..] {
-            b"RETR" => 1,
-            b"STOR" => 2,
-            _ => 0,
+        let Some(sender) = self.sender else { return };
+        let (teller, command) = match &self.command[..] {
+            b"RETR" => (Direction::Reverse, 1),
+            b"STOR" => (Direction::Forward, 2),
+            _ => (sender, 0),
         };
-        context.put_number(sender, 0, Number::FtpdataCommand, command);
-        context.reached(sender, 0, Stage::Body);
+        context.put_number(teller, 0, Number::FtpdataCommand, command);
+        context.reached(teller, 0, Stage::Body);
+        if sender != teller {
+            context.reached(sender, 0, Stage::Body);
+        }
     }
 
-    fn describe(&self, object: &mut Object<'_>) {
+    fn write(&self, object: &mut Object<'_>) {
         if !self.filename.is_empty() {
             object.bytes("filename", &self.filename);
         }
@@ -138,6 +135,24 @@ mod tests {
         let learned = trial.learned();
         assert!(learned.contains("ftp_data {\"filename\":\"a.txt\",\"command\":\"RETR\"}\n"), "{learned}");
         assert!(learned.contains("\"md5\":\"5d41402abc4b2a76b9719d911017c592\""), "{learned}");
+    }
+
+    #[test]
+    fn signatures_are_told_the_file_by_its_sender_and_the_command_by_who_gave_it() {
+        // The server opens the connection: it is the initiator, and downloads are sent by it.
+        let mut trial = Trial::<FtpData>::new().announced(b"RETR\0a.txt").client(b"hello").close();
+        expect_test::expect![[r#"
+            client 0 file.name a.txt
+            client 0 file.magic ASCII text, with no line terminators
+            client 0 file.data hello
+            client 0 file md5 5d41402abc4b2a76b9719d911017c592
+            client 0 file sha1 aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d
+            client 0 file sha256 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
+            client 0 FileSizeMin 5
+            client 0 FileSize 5
+            server 0 FtpdataCommand 1
+        "#]]
+        .assert_eq(&trial.told());
     }
 
     #[test]

@@ -97,7 +97,11 @@ const SWITCHES_MAX: u8 = 4;
 enum Stage {
     Probing(Box<Probing>),
     Reading(Parser),
-    Over(Ciphertext),
+    Over {
+        ciphertext: Ciphertext,
+        /// Since the packet that was looked at last, and not before.
+        is_new: bool,
+    },
 }
 
 impl Inspector {
@@ -161,6 +165,11 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) {
         let has_payload = !packet.payload.is_empty();
+        if let Some(inspection) = slot
+            && let Stage::Over { is_new, .. } = &mut inspection.stage
+        {
+            *is_new = false;
+        }
         match slot {
             None if !has_payload || !self.is_enabled => return,
             Some(inspection)
@@ -351,9 +360,10 @@ impl Inspection {
         (self.sides.as_deref_mut(), self.is_swapped)
     }
 
-    /// Whether the payload of further packets is ciphertext, in which nothing is to be looked for.
+    /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
+    /// the handshake was over before it.
     pub fn is_ciphertext(&self) -> bool {
-        self.is_over() && matches!(self.app, App::Tls | App::Ssh)
+        matches!(self.stage, Stage::Over { is_new: false, .. }) && matches!(self.app, App::Tls | App::Ssh)
     }
 
     /// Events that wait until their bytes are acknowledged, oldest first.
@@ -381,7 +391,7 @@ impl Inspection {
 
     /// Whether nothing more will be learned.
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over(_))
+        matches!(self.stage, Stage::Over { .. })
     }
 
     /// How much of a packet's payload is worth keeping, by what is known before it; none: all of it, since
@@ -390,7 +400,7 @@ impl Inspection {
     pub fn kept_of(&mut self, packet: &Packet<'_>, direction: Direction) -> Option<usize> {
         let direction = self.own(direction);
         match &mut self.stage {
-            Stage::Over(ciphertext) => ciphertext.kept_of(packet, direction),
+            Stage::Over { ciphertext, .. } => ciphertext.kept_of(packet, direction),
             _ => None,
         }
     }
@@ -415,7 +425,7 @@ impl Inspection {
     }
 
     /// The direction as the dissector has known it from the start.
-    fn own(&self, direction: Direction) -> Direction {
+    pub fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
     }
 
@@ -617,7 +627,7 @@ impl Inspection {
                 let mut conversation = self.conversation(now, Vec::new());
                 let outcome = streams[direction.index()].flush(pool, &mut conversation);
                 if outcome.is_break() {
-                    self.stage = Stage::Over(Ciphertext::default());
+                    self.stage = Stage::Over { ciphertext: Ciphertext::default(), is_new: true };
                     break;
                 }
             }
@@ -645,7 +655,7 @@ impl Inspection {
 
     /// Nothing more is to be learned: gives back what the learning needed.
     fn end(&mut self, cut_off: CutOff, pool: &mut Pool) {
-        self.stage = Stage::Over(self.ciphertext(cut_off));
+        self.stage = Stage::Over { ciphertext: self.ciphertext(cut_off), is_new: true };
         self.is_waiting = false;
         if let Some(mut streams) = self.streams.take() {
             streams.iter_mut().for_each(|stream| stream.release(pool));
@@ -860,7 +870,8 @@ impl Conversation<'_> {
             metadata: self.metadata,
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
-            to_handshake_end: self.cut_off.names(parser),
+            // What signatures look into goes on up to the ciphertext.
+            to_handshake_end: self.cut_off.names(parser) || self.wanted.is_some(),
             app: parser.app(),
             ends: self.ends,
             files: self.files,

@@ -121,7 +121,7 @@ pub use services::{Services, ServicesError};
 /// The numbers that the name of an NFS procedure stands for in versions 2, 3 and 4.
 pub(crate) use nfs::procedure_numbers as nfs_procedure_numbers;
 
-use buffers::{Buffer, Number, Side, Sides, Stage, Wanted};
+use buffers::{Buffer, Frame, Number, Side, Sides, Stage, Wanted};
 use expect::Expectations;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -288,6 +288,41 @@ impl Context<'_> {
         }
     }
 
+    /// Tells a whole frame, where signatures look into it: a part of the stream's own structure, be it of a transaction or
+    /// not.
+    #[inline]
+    pub fn frame(&mut self, buffer: Buffer, transaction: Option<u64>, bytes: &[u8]) {
+        let frame = Frame { length: bytes.len() as u64, transaction };
+        if let Some(number) = self.begin_frame(buffer, frame) {
+            self.frame_bytes(number, bytes);
+            self.end_frame(number);
+        }
+    }
+
+    /// A frame begins; its number, where signatures look into it.
+    #[inline]
+    pub fn begin_frame(&mut self, buffer: Buffer, frame: Frame) -> Option<u64> {
+        if !self.wants(buffer) {
+            return None;
+        }
+        let (app, direction) = (self.app, self.direction);
+        self.sides.get_or_insert_default().begin_frame(app, direction, buffer, frame)
+    }
+
+    /// More bytes of a frame.
+    pub fn frame_bytes(&mut self, number: u64, bytes: &[u8]) {
+        if let Some(sides) = self.sides {
+            sides.frame_bytes(number, bytes);
+        }
+    }
+
+    /// A frame is over, or what follows of it is not to be seen.
+    pub fn end_frame(&mut self, number: u64) {
+        if let Some(sides) = self.sides {
+            sides.end_frame(number);
+        }
+    }
+
     /// Tells an event under the application's name, whose body `write` fills.
     pub fn tell(
         &mut self,
@@ -324,6 +359,14 @@ impl Context<'_> {
             let (app, direction) = (self.app, self.direction);
             let sides = self.sides.get_or_insert_default();
             sides.anomaly(app, direction, transaction.unwrap_or(buffers::NO_TRANSACTION), event);
+        }
+    }
+
+    /// Tells signatures that something is odd that is not worth an event of its own.
+    pub fn odd(&mut self, direction: Direction, transaction: u64, event: &'static str) {
+        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let app = self.app;
+            self.sides.get_or_insert_default().anomaly(app, direction, transaction, event);
         }
     }
 
@@ -385,7 +428,7 @@ pub trait Dissector: Sized {
     }
 
     /// Asked when a signature has found something: what is known of a transaction whose event was not told yet, as
-    /// the body of that event. `direction` is that of the side that was looked into. Writes nothing where it knows
-    /// nothing of it (any more).
+    /// the body of that event; what stands beside that in the event may follow, with a comma before it. `direction` is
+    /// that of the side that was looked into. Writes nothing where it knows nothing of it (any more).
     fn describe(&self, _direction: Direction, _transaction: u64, _out: &mut Vec<u8>) {}
 }

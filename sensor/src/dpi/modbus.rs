@@ -123,6 +123,7 @@ impl Dissector for Modbus {
                 return Progress::Used(bytes.len());
             }
             let Some((message, after)) = rest.split_at_checked(HEADER_BYTES + length) else { break };
+            context.frame(Buffer::FrameModbusPdu, None, message);
             self.message(message, context);
             rest = after;
         }

@@ -182,6 +182,12 @@ mod tests {
     #[test]
     fn signatures_are_told_version_mode_stratum_and_reference() {
         let mut trial = Trial::<Ntp>::new().over_datagrams().server(&server());
-        expect_test::expect![[""]].assert_eq(&trial.told());
+        expect_test::expect![[r#"
+            server 0 ntp.reference_id LOCL
+            server 0 NtpVersion 4
+            server 0 NtpMode 4
+            server 0 NtpStratum 2
+        "#]]
+        .assert_eq(&trial.told());
     }
 }

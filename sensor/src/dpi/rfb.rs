@@ -470,7 +470,12 @@ mod tests {
     fn signatures_are_told_what_was_agreed_on() {
         let trial = session(VERSION).server(&[2, 1, 2]).client(&[2]).server(&[7; 16]).client(&[8; 16]);
         let mut trial = trial.server(&[0; 4]).client(&[1]).server(&init());
-        expect_test::expect![[""]].assert_eq(&trial.told());
+        expect_test::expect![[r#"
+            client 0 RfbSectype 2
+            server 0 rfb.name \xa0
+            server 0 RfbSecresult 0
+        "#]]
+        .assert_eq(&trial.told());
     }
 
     #[test]

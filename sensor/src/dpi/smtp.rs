@@ -190,6 +190,11 @@ impl Dissector for Smtp {
         let mut known = self.waiting.iter().chain(&self.current);
         if let Some(transaction) = known.find(|known| known.id == transaction) {
             transaction.describe(out);
+            // As in EVE's event, the message stands beside the envelope.
+            if let Some(mail) = &transaction.mail {
+                out.extend_from_slice(b",\"email\":");
+                mail.write(&mut Object::begin(out));
+            }
         }
     }
 }
@@ -297,6 +302,7 @@ impl Smtp {
                 [_, b'\r', b'\n', ..] => return self.end_data(3, context),
                 [_] | [_, b'\r'] => return 0,
                 _ => {
+                    mail.dot();
                     self.phase = Phase::Data(false);
                     return 1;
                 }

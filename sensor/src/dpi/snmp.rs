@@ -339,6 +339,14 @@ mod tests {
     #[test]
     fn signatures_are_told_version_kind_and_who_asks() {
         let mut trial = Trial::<Snmp>::new().over_datagrams().client(&get()).client(&trap());
-        expect_test::expect![[""]].assert_eq(&trial.told());
+        expect_test::expect![[r#"
+            client 0 snmp.community public
+            client 0 SnmpVersion 2
+            client 0 SnmpPduType 0
+            client 1 snmp.community public
+            client 1 SnmpVersion 1
+            client 1 SnmpPduType 4
+        "#]]
+        .assert_eq(&trial.told());
     }
 }

@@ -4,6 +4,7 @@
 //! NEW-ENVIRON (RFC 1572), and one event per session. EVE has no such event. Passwords are never read: what
 //! is typed behind a prompt for one is passed over.
 
+use super::buffers::{Buffer, Frame};
 use super::wire::is_text;
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
@@ -41,6 +42,8 @@ pub(super) struct Telnet {
     terminal: Option<String>,
     user: Option<String>,
     is_told: bool,
+    /// By direction, the frames of a line of text that is not over.
+    frames: [[Option<u64>; 2]; 2],
 }
 
 /// How many commands of options the bytes begin with, and whether nothing else is among them.
@@ -92,6 +95,7 @@ impl Dissector for Telnet {
             terminal: None,
             user: None,
             is_told: false,
+            frames: [[None; 2]; 2],
         }
     }
 
@@ -99,6 +103,9 @@ impl Dissector for Telnet {
         let mut rest = bytes;
         while let Some(byte) = rest.first() {
             if *byte != IAC {
+                if context.wanted.is_some() {
+                    self.frame_text(*byte, context);
+                }
                 self.text(*byte, context);
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
@@ -116,6 +123,12 @@ impl Dissector for Telnet {
                 [_, WILL..=DONT] | [_] => break,
                 _ => 2,
             };
+            if context.wanted.is_some() {
+                self.end_text_frames(context.direction, context);
+            }
+            let command = rest.get(..used).unwrap_or(rest);
+            context.frame(Buffer::FrameTelnetPdu, None, command);
+            context.frame(Buffer::FrameTelnetCtl, None, command);
             rest = rest.get(used..).unwrap_or_default();
         }
         let used = bytes.len() - rest.len();
@@ -133,11 +146,38 @@ impl Dissector for Telnet {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            self.end_text_frames(direction, context);
+        }
         self.tell(context);
     }
 }
 
 impl Telnet {
+    /// One byte of the frames of text: a line is one, with its end.
+    fn frame_text(&mut self, byte: u8, context: &mut Context<'_>) {
+        let open = &mut self.frames[context.direction.index()];
+        for (open, buffer) in open.iter_mut().zip([Buffer::FrameTelnetPdu, Buffer::FrameTelnetData]) {
+            if open.is_none() {
+                *open = context.begin_frame(buffer, Frame::default());
+            }
+            if let Some(number) = *open {
+                context.frame_bytes(number, &[byte]);
+            }
+        }
+        if byte == b'\n' {
+            self.end_text_frames(context.direction, context);
+        }
+    }
+
+    fn end_text_frames(&mut self, direction: Direction, context: &mut Context<'_>) {
+        for open in &mut self.frames[direction.index()] {
+            if let Some(number) = open.take() {
+                context.end_frame(number);
+            }
+        }
+    }
+
     /// One byte of text. The client is who answers a prompt; what is echoed meanwhile does not matter.
     fn text(&mut self, byte: u8, context: &mut Context<'_>) {
         let (own, other) = (context.direction.index(), context.direction.flip().index());
@@ -228,6 +268,20 @@ mod tests {
             "client_software xterm\nuser bob\ntelnet {\"terminal_type\":\"xterm\",\"user\":\"bob\"}\n"
         );
         survives_damage::<Telnet>(CLIENT, SERVER);
+    }
+
+    #[test]
+    fn signatures_are_told_commands_and_lines_as_frames() {
+        let mut trial =
+            Trial::<Telnet>::new().server(SERVER).client(b"l").client(b"s\r").client(b"\n").close();
+        assert_eq!(
+            trial.framed(),
+            "server frame:telnet.pdu \\xff\\xfd\\x18\nserver frame:telnet.ctl \\xff\\xfd\\x18\n\
+            server frame:telnet.pdu \\xff\\xfb\\x01\nserver frame:telnet.ctl \\xff\\xfb\\x01\n\
+            server frame:telnet.pdu Welcome\\r\\n\nserver frame:telnet.data Welcome\\r\\n\n\
+            server frame:telnet.pdu login: \nserver frame:telnet.data login: \n\
+            client frame:telnet.pdu ls\\r\\n\nclient frame:telnet.data ls\\r\\n\n"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
-use super::buffers::{Number, Sides, Wanted};
+use super::buffers::{Sides, Wanted};
 use super::config::{FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
 use super::file::Files;
@@ -54,8 +54,7 @@ impl<D: Dissector> Trial<D> {
             carrier: Carrier::Stream,
             ends: [(Address::v4([192, 0, 2, 1]), 40_000), (Address::v4([192, 0, 2, 2]), 40_001)],
             to_handshake_end: false,
-            // For that number TLS is followed beyond what else is learned of it.
-            wanted: Wanted::all().without_number(Number::TlsKeyExchange),
+            wanted: Wanted::all(),
             sides: None,
         }
     }
@@ -79,12 +78,6 @@ impl<D: Dissector> Trial<D> {
     /// Somebody wants to know where the ciphertext begins.
     pub(crate) fn followed(self) -> Trial<D> {
         Trial { to_handshake_end: true, ..self }
-    }
-
-    /// Signatures look at this number as well.
-    pub(crate) fn wanting(mut self, number: Number) -> Trial<D> {
-        self.wanted.want_number(number);
-        self
     }
 
     /// What the dissector says about the end of the handshake, by direction.
@@ -207,6 +200,9 @@ impl<D: Dissector> Trial<D> {
         let mut text = String::new();
         for side in self.sides.iter_mut().flat_map(|sides| sides.iter_mut()) {
             let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            if side.frame.is_some() {
+                continue;
+            }
             for (buffer, bytes) in side.values() {
                 let (number, keyword) = (side.transaction, buffer.keyword());
                 text += &format!("{who} {number} {keyword} {}\n", bytes.escape_ascii());
@@ -221,6 +217,22 @@ impl<D: Dissector> Trial<D> {
     /// The dissector, to be asked what it knows.
     pub(crate) fn dissector(&self) -> &D {
         &self.dissector
+    }
+
+    /// The frames that signatures would look into, one line each: who, keyword, bytes, and what is missing.
+    pub(crate) fn framed(&mut self) -> String {
+        let mut text = String::new();
+        for side in self.sides.iter_mut().flat_map(|sides| sides.iter_mut()) {
+            let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            let Some(frame) = side.frame else { continue };
+            for (buffer, bytes) in side.values() {
+                let missing = frame.length.saturating_sub(bytes.len() as u64);
+                let (keyword, bytes) = (buffer.keyword(), bytes.escape_ascii());
+                text += &format!("{who} {keyword} {bytes}");
+                text += &if missing > 0 { format!(" +{missing}\n") } else { "\n".to_string() };
+            }
+        }
+        text
     }
 
     /// The text of a field, empty without one.

@@ -339,6 +339,38 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_told_whole_messages_unmasked_and_inflated() {
+        // "Hello" in two frames with a ping between them, then twice "Hello" compressed (RFC 7692 section 7.2.3),
+        // the second time as a reference to the first.
+        let split = b"\x01\x03Hel\x89\x01?\x80\x02lo";
+        let packed = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\xc1\x05\xf2\x00\x11\x00\x00";
+        let mut trial = Trial::<WebSocket>::new().client(MASKED).client(split);
+        trial = packed.iter().fold(trial, |trial, byte| trial.server(&[*byte]));
+        expect_test::expect![[r#"
+            client 0 websocket.payload Hello
+            client 0 WebsocketFlags 128
+            client 0 WebsocketOpcode 1
+            client 0 WebsocketMask 939139389
+            client 1 websocket.payload Hel
+            client 1 WebsocketFlags 0
+            client 1 WebsocketOpcode 1
+            client 2 websocket.payload ?
+            client 2 WebsocketFlags 128
+            client 2 WebsocketOpcode 9
+            client 3 websocket.payload Hello
+            client 3 WebsocketFlags 128
+            client 3 WebsocketOpcode 0
+            server 4 websocket.payload Hello
+            server 4 WebsocketFlags 192
+            server 4 WebsocketOpcode 1
+            server 5 websocket.payload Hello
+            server 5 WebsocketFlags 192
+            server 5 WebsocketOpcode 1
+        "#]]
+        .assert_eq(&trial.told());
+    }
+
+    #[test]
     fn a_message_of_text_is_recognised_without_the_upgrade() {
         let probe = |bytes: &[u8]| WebSocket::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
         let masked = b"\x81\x88\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x8e\x4d\x49";

@@ -7,20 +7,39 @@ use super::Attachment;
 use super::tell::{Scene, Teller};
 use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::Sides;
+use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::{Event, Inspection};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Sight, alert};
-use std::sync::Arc;
+use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
 use weir_common::record::{FlowRecord, FlowState, SignatureMarks};
 
+/// Where a worker is given rules that were loaded anew, and shows what it did.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    is_full: AtomicBool,
+    rules: Mutex<Option<Arc<Rules>>>,
+    pub(super) shown: Shown,
+}
+
+impl Inbox {
+    /// Gives a worker rules, which it takes up between two batches of frames.
+    pub(super) fn put(&self, rules: Arc<Rules>) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
+        self.is_full.store(true, Ordering::Release);
+    }
+}
+
 /// A worker's signatures.
 #[derive(Debug)]
 pub(super) struct Alerts {
+    inbox: Arc<Inbox>,
+    reloads: u64,
     engine: Engine,
     found: Vec<Found>,
     teller: Teller,
@@ -30,8 +49,15 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// None where there are no rules. `waits`: see `dpi.wait_for_acknowledgement`.
-    pub(super) fn new(config: &SignaturesConfig, waits: bool, rules: &Arc<Rules>) -> Option<Alerts> {
+    pub(super) fn new(
+        config: &SignaturesConfig,
+        waits: bool,
+        rules: &Arc<Rules>,
+        inbox: &Arc<Inbox>,
+    ) -> Option<Alerts> {
         (!rules.is_empty()).then(|| Alerts {
+            inbox: Arc::clone(inbox),
+            reloads: 0,
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
@@ -39,9 +65,26 @@ impl Alerts {
         })
     }
 
-    /// The engine.
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Which parts of transactions its rules look into.
+    pub(super) fn wanted(&self) -> Arc<Wanted> {
+        self.engine.rules().wanted()
+    }
+
+    /// Takes up rules that were loaded anew; whether there were any.
+    pub(super) fn renew(&mut self) -> bool {
+        if !self.inbox.is_full.swap(false, Ordering::Acquire) {
+            return false;
+        }
+        let rules = self.inbox.rules.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(rules) = rules else { return false };
+        self.engine.set_rules(rules);
+        self.reloads += 1;
+        true
+    }
+
+    /// Shows what was done so far.
+    pub(super) fn show(&self) {
+        self.inbox.shown.set(&self.engine, self.reloads);
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:

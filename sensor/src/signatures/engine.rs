@@ -44,6 +44,8 @@ pub struct Engine {
     stream_depth: u64,
     /// See [`Engine::without_limits`].
     leaves_limits: bool,
+    /// How often the rules have changed.
+    epoch: u32,
 }
 
 /// What is used again for every packet.
@@ -86,6 +88,37 @@ pub struct Cost {
     pub matches: u64,
     /// Time that its evaluations took, in nanoseconds, projected from those that were timed.
     pub nanos: u64,
+}
+
+impl EngineCounters {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &EngineCounters) {
+        let EngineCounters {
+            alerts,
+            evaluated,
+            suppressed,
+            alerts_over_limit,
+            candidates_over_limit,
+            passed_flows,
+            given_up,
+        } = other;
+        self.alerts += alerts;
+        self.evaluated += evaluated;
+        self.suppressed += suppressed;
+        self.alerts_over_limit += alerts_over_limit;
+        self.candidates_over_limit += candidates_over_limit;
+        self.passed_flows += passed_flows;
+        self.given_up += given_up;
+    }
+}
+
+impl Cost {
+    /// Adds another worker's.
+    pub fn add(&mut self, other: &Cost) {
+        self.checks += other.checks;
+        self.matches += other.matches;
+        self.nanos += other.nanos;
+    }
 }
 
 /// A packet and what is known of it.
@@ -177,6 +210,8 @@ struct Payload<'a> {
     /// The tail of the stream and the payload; empty where nothing lies before.
     window: &'a [u8],
     is_from_start: bool,
+    /// Nothing in it is new to the stream.
+    is_again: bool,
 }
 
 impl Engine {
@@ -192,6 +227,7 @@ impl Engine {
             counters: EngineCounters::default(),
             stream_depth: u64::MAX,
             leaves_limits: false,
+            epoch: 0,
         }
     }
 
@@ -235,6 +271,15 @@ impl Engine {
         &self.costs
     }
 
+    /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
+    /// in them; what flows wait for by a signature's number does not.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.costs.clear();
+        self.costs.resize(rules.len(), Cost::default());
+        self.rules = rules;
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
     /// Looks at a packet, and at what it made known of its flow's transactions.
     pub fn packet(
         &mut self,
@@ -250,6 +295,13 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
         let known = marks.get_or_insert_default();
+        if known.epoch != self.epoch {
+            known.begin_epoch(self.epoch);
+            for side in sides.iter_mut().flat_map(|(sides, _)| sides.iter_mut()) {
+                side.looked.candidates.clear();
+                side.looked.matched.clear();
+            }
+        }
         if known.known.learn(sight) {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
@@ -449,6 +501,7 @@ impl Engine {
                 bytes: sight.packet.payload,
                 window: if stream.tail().is_empty() { &[] } else { &window },
                 is_from_start: stream.is_whole(),
+                is_again: order == Order::Again,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
@@ -700,10 +753,15 @@ impl Work {
         if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
+        // What begins a stream, or goes on behind a hole, has nothing before it.
+        let stream = match payload.window {
+            [] if signature.carrier.is_stream == Some(true) && !payload.is_again => payload.bytes,
+            window => window,
+        };
         is_of_stream
-            && !payload.window.is_empty()
+            && !stream.is_empty()
             && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(rules, list, payload.window, false)
+            && self.holds_bytes(rules, list, stream, false)
     }
 
     fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {

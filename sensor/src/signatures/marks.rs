@@ -17,6 +17,8 @@ use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
 pub(super) const TAIL_BYTES: usize = 4096;
+/// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
+const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
@@ -42,6 +44,8 @@ pub struct FlowMarks {
     pub late: Late,
     /// What alerts quote of its streams, where they are to.
     pub excerpts: Option<Box<Excerpts>>,
+    /// Which rules the numbers of signatures are of.
+    pub(super) epoch: u32,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -62,8 +66,8 @@ pub(super) struct StreamTail {
     pub(super) looked: u64,
     /// The last of them.
     bytes: Vec<u8>,
-    /// Signatures whose pattern was found, and where: bytes of the stream looked at until then.
-    waiting: Vec<(u32, u64)>,
+    /// Signatures whose pattern was found, and for how many segments more they wait.
+    waiting: Vec<(u32, u8)>,
 }
 
 /// A segment's place in its stream.
@@ -78,6 +82,13 @@ pub(super) enum Order {
 }
 
 impl FlowMarks {
+    /// The rules have changed: numbers of signatures mean others now.
+    pub(super) fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.once.clear();
+        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+    }
+
     /// The flow's ends were exchanged.
     pub fn swap_directions(&mut self) {
         self.sizes.flip();
@@ -160,8 +171,10 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
-        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
-        self.waiting.retain(|(_, at)| *at >= oldest);
+        self.waiting.retain_mut(|(_, left)| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
     }
 
     /// The pattern of a signature was found, and not all that it asks for.
@@ -172,7 +185,7 @@ impl StreamTail {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.remove(0);
         }
-        self.waiting.push((signature, self.looked));
+        self.waiting.push((signature, WAIT_SEGMENTS_MAX));
     }
 
     /// A signature that has matched waits no longer.

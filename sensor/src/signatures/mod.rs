@@ -13,6 +13,7 @@
 //! | `patterns` | which of thousands of patterns are in a buffer |
 //! | `engine`, `marks` | a worker's part: who is asked, and what is remembered of a flow |
 //! | `alert`, `late`, `excerpt` | EVE's `alert`, when it is told, and what it quotes |
+//! | `report` | what was done, and what each rule cost |
 //!
 //! Rules are compiled once and shared; an engine is a worker's own, and nothing on its path is locked. It never reads a
 //! clock, but to measure what each rule costs.
@@ -29,6 +30,7 @@ mod marks;
 mod matches;
 mod packet;
 mod patterns;
+mod report;
 mod rules;
 mod state;
 
@@ -39,9 +41,10 @@ pub use addresses::networks;
 pub use alert::{Beside, Quoted};
 pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
 pub use excerpt::Excerpts;
-pub use late::{Held, Late, Transaction};
+pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};
+pub use report::{RuleCost, Shown, SignaturesStatus, TOP_RULES_MAX, total};
 pub use rules::{Bounds, Built, Needs, RuleNames, Rules, Surroundings};
 pub use state::{Matched, RuleId, Window, WindowKey, Windows};

@@ -339,6 +339,11 @@ impl Rules {
         self.signatures.get(signature as usize).map(|signature| &signature.description)
     }
 
+    /// Whether a signature is about a protocol of applications.
+    pub fn names_application(&self, signature: u32) -> bool {
+        self.signatures.get(signature as usize).is_some_and(|signature| !signature.applications.is_any())
+    }
+
     /// Where each signature's packets must lie.
     pub fn bounds(&self) -> impl Iterator<Item = Bounds<'_>> {
         self.signatures.iter().map(|signature| Bounds {
@@ -480,9 +485,12 @@ fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use
         .filter(move |other| direction.is_none_or(|want| want == *other))
 }
 
+/// What may carry a packet for which all tests of a signature hold.
 fn traffic_of(signature: &Signature) -> impl Iterator<Item = Traffic> + use<> {
+    let mut may = [false; Traffic::COUNT];
     let protocols = signature.carrier.protocols;
-    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| {
-        protocols.is_empty() || protocols.iter().any(|protocol| Traffic::of(*protocol) == *traffic)
-    })
+    for number in (0..=u8::MAX).filter(|number| protocols.is_empty() || protocols.contains(number)) {
+        may[Traffic::of(number) as usize] |= signature.packet.iter().all(|test| test.may_hold_for(number));
+    }
+    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| may[*traffic as usize])
 }

@@ -209,7 +209,9 @@ impl Bound {
     /// The server says what it accepts; false: that cannot be read.
     pub(in crate::dpi) fn results(&mut self, pdu: &Pdu, bytes: &[u8]) -> bool {
         let Some(results) = pdu.results(bytes) else { return false };
-        let asked = self.0.iter_mut().filter(|interface| interface.call == pdu.call);
+        // An alteration may have the number of the bind before it, whose interfaces have their results.
+        let is_asked = |interface: &&mut Interface| interface.call == pdu.call && interface.result.is_none();
+        let asked = self.0.iter_mut().filter(is_asked);
         for (interface, result) in asked.zip(results) {
             interface.result = Some(result);
         }

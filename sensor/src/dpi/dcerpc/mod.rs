@@ -193,6 +193,11 @@ impl Dissector for DceRpc {
                 return Progress::Used(bytes.len());
             };
             let Some((whole, after)) = rest.split_at_checked(usize::from(pdu.length)) else { break };
+            context.frame(Buffer::FrameDcerpcPdu, None, whole);
+            if let Some((head, data)) = whole.split_at_checked(HEADER_BYTES) {
+                context.frame(Buffer::FrameDcerpcHdr, None, head);
+                context.frame(Buffer::FrameDcerpcData, None, data);
+            }
             self.pdu(&pdu, whole, context);
             rest = after;
         }

@@ -156,6 +156,9 @@ impl Dissector for Enip {
 
 impl Enip {
     fn message(&mut self, pdu: &Pdu<'_>, context: &mut Context<'_>) {
+        if context.wanted.is_some() {
+            parts::put_frames(pdu, context);
+        }
         learn(pdu, context);
         let is_invalid = matches!(pdu.command, SEND_RR_DATA | SEND_UNIT_DATA)
             && pdu.status == 0

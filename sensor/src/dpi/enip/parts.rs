@@ -5,7 +5,7 @@
 //! side's, and what only requests have (paths) or only responses (identities, CIP's status) is told on both sides.
 
 use super::event::{self, MULTIPLE_SERVICE, SEGMENTS_MAX, SERVICES_MAX, segment};
-use super::{LIST_IDENTITY, LIST_SERVICES, Pdu, REGISTER_SESSION};
+use super::{HEADER_BYTES, LIST_IDENTITY, LIST_SERVICES, Pdu, REGISTER_SESSION};
 use crate::dpi::Context;
 use crate::dpi::buffers::{Buffer, Number, Stage};
 use crate::dpi::bytes::{le16, u8_at};
@@ -46,6 +46,19 @@ pub(super) fn put(
         }
     }
     SIDES.iter().for_each(|side| context.reached(*side, transaction, Stage::Body));
+}
+
+/// Tells a message's frames.
+pub(super) fn put_frames(pdu: &Pdu<'_>, context: &mut Context<'_>) {
+    let whole = pdu.bytes.get(..HEADER_BYTES + pdu.data.len()).unwrap_or(pdu.bytes);
+    context.frame(Buffer::FrameEnipPdu, None, whole);
+    context.frame(Buffer::FrameEnipHdr, None, whole.get(..HEADER_BYTES).unwrap_or(whole));
+    if !pdu.data.is_empty() {
+        context.frame(Buffer::FrameEnipData, None, pdu.data);
+    }
+    if let Some(data) = event::cip(pdu) {
+        context.frame(Buffer::FrameEnipCip, None, data);
+    }
 }
 
 /// What a device lists of itself.

@@ -93,7 +93,6 @@ pub struct FileBody {
     kept: Option<Vec<u8>>,
     /// Signatures were told of it.
     is_told: bool,
-    told_direction: Direction,
     magic: Option<magic::Description>,
 }
 
@@ -161,7 +160,6 @@ impl FileBody {
                 is_followed: files.enabled,
                 kept: wants(Buffer::FileData).then(Vec::new),
                 is_told: wanted.is_none(),
-                told_direction: direction,
                 magic: wants(Buffer::FileMagic).then(magic::Description::default),
             })
         })
@@ -170,11 +168,6 @@ impl FileBody {
     /// Its bytes are told to signatures by whoever reads them.
     pub(super) fn keep_nothing(&mut self) {
         self.kept = None;
-    }
-
-    /// Signatures take it for sent in this direction.
-    pub(super) fn tell_as(&mut self, direction: Direction) {
-        self.told_direction = direction;
     }
 
     /// Signatures are told nothing of it.
@@ -250,7 +243,7 @@ impl FileBody {
         if std::mem::replace(&mut self.is_told, true) {
             return;
         }
-        let (direction, transaction) = (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
         context.put(direction, transaction, Buffer::FileName, &self.name);
         if let Some(magic) = &mut self.magic
             && self.size > 0
@@ -293,7 +286,7 @@ impl FileBody {
         let sha1 = self.sha1.take().filter(|_| has_all).map(|hash| Hex::<40>::of(&hash.finalize()));
         let hex = sha256.filter(|_| has_all).map(|hash| Hex::<64>::of(&hash));
         if !is_told && is_closed {
-            let (direction, transaction) = (self.told_direction, self.transaction.unwrap_or(NO_TRANSACTION));
+            let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
             let hashes = [
                 (Buffer::FileMd5, md5.as_ref().map(Hex::as_str)),
                 (Buffer::FileSha1, sha1.as_ref().map(Hex::as_str)),
@@ -309,10 +302,9 @@ impl FileBody {
         if !self.is_followed {
             return;
         }
-        let has_config = |hash| context.files.hashes.contains(&hash);
-        let md5 = md5.filter(|_| has_config(FileHash::Md5));
-        let sha1 = sha1.filter(|_| has_config(FileHash::Sha1));
-        let is_told = has_all && has_config(FileHash::Sha256) || stored.is_some();
+        // Digests that only rules asked for are told as well.
+        let is_asked = context.files.hashes.contains(&FileHash::Sha256) || context.wants(Buffer::FileSha256);
+        let is_told = has_all && is_asked || stored.is_some();
         let sha256 = sha256.filter(|_| is_told).map(|hash| Hex::<64>::of(&hash));
         if !self.name.is_empty() {
             context.metadata.add(Field::FileNames, &String::from_utf8_lossy(&self.name));

@@ -26,6 +26,7 @@ pub(in crate::dpi) struct Body {
     /// What signatures will be told of it.
     told: Option<Told>,
     direction: Direction,
+    is_request: bool,
 }
 
 /// The bytes of a body for signatures.
@@ -160,7 +161,17 @@ impl Body {
             }
         };
         let message = (context.files.enabled && dns::is_media_type(is.content_type)).then(Vec::new);
-        Some(Box::new(Body { decoding, content, transaction, is_lost: false, message, told, direction }))
+        let is_request = is.is_request;
+        Some(Box::new(Body {
+            decoding,
+            content,
+            transaction,
+            is_lost: false,
+            message,
+            told,
+            direction,
+            is_request,
+        }))
     }
 
     /// Whether more of it is wanted.
@@ -192,10 +203,11 @@ impl Body {
 
     /// Its next bytes. `beside` is what carries the files of a form.
     pub(in crate::dpi) fn bytes(&mut self, bytes: &[u8], beside: &[u8], context: &mut Context<'_>) {
-        let Body { decoding, content, transaction, is_lost, message, told, .. } = self;
+        let Body { decoding, content, transaction, is_lost, message, told, is_request, .. } = self;
+        let mut is_too_long = false;
         let read = &mut |bytes: &[u8]| {
             if let Some(kept) = message {
-                keep(kept, bytes);
+                is_too_long |= !keep(kept, bytes);
             }
             let mut wants_more = false;
             if let Some(told) = told {
@@ -217,7 +229,13 @@ impl Body {
         if *is_lost {
             return;
         }
-        if let Err(error) = decoding.bytes(bytes, read) {
+        let decoded = decoding.bytes(bytes, read);
+        if is_too_long {
+            *message = None;
+            let event = if *is_request { "dns_request_too_long" } else { "dns_response_too_long" };
+            context.anomaly(event, Some(*transaction));
+        }
+        if let Err(error) = decoded {
             let event = match error {
                 _ if context.app == App::Http2 => "failed_decompression",
                 DecodeError::Invalid => "GZIP_DECOMPRESSION_FAILED",
@@ -246,7 +264,9 @@ impl Body {
 
     /// It has ended; `is_whole`: where it should.
     pub(in crate::dpi) fn end(self, is_whole: bool, beside: &[u8], context: &mut Context<'_>) {
-        let Body { mut decoding, mut content, is_lost, mut message, transaction, mut told, direction } = self;
+        let Body {
+            mut decoding, mut content, is_lost, mut message, transaction, mut told, direction, ..
+        } = self;
         if !is_lost {
             decoding.end(&mut |bytes| {
                 if let Some(kept) = &mut message {
@@ -277,13 +297,15 @@ impl Body {
     }
 }
 
-/// Adds bytes to a message; what is too long for one is not kept at all.
-fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
-    if kept.len() + bytes.len() <= MESSAGE_BYTES_MAX {
+/// Adds bytes to a message; what is too long for one is not kept at all, and false.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let is_right = kept.len() + bytes.len() <= MESSAGE_BYTES_MAX;
+    if is_right {
         kept.extend_from_slice(bytes);
     } else {
         kept.clear();
     }
+    is_right
 }
 
 /// The path of a target, without host and query; normalised, but not in HTTP/2: as Suricata names files.

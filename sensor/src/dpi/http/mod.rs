@@ -591,6 +591,12 @@ impl Http {
             return Step::Used(used);
         }
         let Some(size) = head::chunk_size(line) else { return self.bad_chunk(rest, context) };
+        if context.wanted.is_some() && line.contains(&b';') {
+            let half = self.half(context);
+            let event = half.head.word("REQUEST_CHUNK_EXTENSION", "RESPONSE_CHUNK_EXTENSION");
+            let (direction, number) = (context.direction, half.number);
+            context.odd(direction, number, event);
+        }
         let half = self.half(context);
         half.body_bytes = half.body_bytes.saturating_add(used as u64);
         if size == 0 {

@@ -89,6 +89,15 @@ impl Told {
             true => tell.response(first),
         }
         tell.both(first, is_response);
+        if wanted.anomalies {
+            let odd =
+                if is_response { odd_response(first, rest, lines) } else { odd_request(first, rest, lines) };
+            for event in odd.into_iter().flatten() {
+                // Suricata's rule asks the client's side about it, whichever end is meant.
+                let is_clients = is_response && event == "TOO_MANY_ENCODING_LAYERS";
+                context.odd(if is_clients { direction.flip() } else { direction }, transaction, event);
+            }
+        }
     }
 
     /// The lines after the last chunk are complete: tells the header lines again, with them.
@@ -495,6 +504,77 @@ impl Tell<'_> {
     }
 }
 
+/// Most content codings on top of each other that libhtp takes off.
+const CODINGS_MAX: usize = 2;
+
+/// What libhtp finds odd about a request's head, beside what events tell.
+fn odd_request(first: &[u8], raw: &[u8], lines: &Lines) -> [Option<&'static str>; 7] {
+    let request = RequestLine::new(first);
+    let value = |name: &[u8]| {
+        let entry = lines.find(raw, name)?;
+        Some(lines.value(raw, entry).collect::<Vec<_>>().concat())
+    };
+    let target = Target::of(request.target, request.method == b"CONNECT");
+    let host_line = value(b"host");
+    let is_sound =
+        |host: &[u8]| host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(byte));
+    let named = host_line.as_deref().map(|line| host(line).unwrap_or_default());
+    let is_new = request.protocol.ends_with(b"1.1");
+    let differs = match (target.host, named) {
+        (Some(target), Some(named)) => !target.eq_ignore_ascii_case(named),
+        _ => false,
+    };
+    let authorization = value(b"authorization");
+    let is_known = |text: &[u8]| {
+        [&b"basic"[..], b"digest", b"bearer"]
+            .iter()
+            .any(|known| text.get(..known.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(known)))
+    };
+    let delimiter = first.iter().find(|byte| is_blank(**byte));
+    let codings = value(b"content-encoding").unwrap_or_default();
+    [
+        (is_new && host_line.is_none() && target.host.is_none()).then_some("MISSING_HOST_HEADER"),
+        named.is_some_and(|host| host.is_empty() || !is_sound(host)).then_some("REQUEST_HEADER_HOST_INVALID"),
+        target.host.is_some_and(|host| !is_sound(host)).then_some("REQUEST_URI_HOST_INVALID"),
+        differs.then_some("HOST_HEADER_AMBIGUOUS"),
+        authorization.is_some_and(|text| !is_known(&text)).then_some("REQUEST_AUTH_UNRECOGNIZED"),
+        delimiter.is_some_and(|byte| *byte != b' ').then_some("METHOD_DELIM_NON_COMPLIANT"),
+        (count_codings(&codings) > CODINGS_MAX).then_some("TOO_MANY_ENCODING_LAYERS"),
+    ]
+}
+
+/// The same of a response's.
+fn odd_response(first: &[u8], raw: &[u8], lines: &Lines) -> [Option<&'static str>; 7] {
+    let response = ResponseLine::new(first);
+    let value = |name: &[u8]| {
+        let entry = lines.find(raw, name)?;
+        Some(lines.value(raw, entry).collect::<Vec<_>>().concat())
+    };
+    let status = response.status.unwrap_or_default();
+    let is_status =
+        status.len() == 3 && status.iter().all(u8::is_ascii_digit) && status.first() != Some(&b'0');
+    let is_protocol = [&b"HTTP/1.0"[..], b"HTTP/1.1", b"HTTP/0.9"]
+        .iter()
+        .any(|known| response.protocol.eq_ignore_ascii_case(known));
+    let transfer = value(b"transfer-encoding").map(|text| text.to_ascii_lowercase());
+    let is_chunked = transfer.as_deref().is_some_and(|text| memchr::memmem::find(text, b"chunked").is_some());
+    let codings = value(b"content-encoding").unwrap_or_default();
+    [
+        (!is_status).then_some("RESPONSE_INVALID_STATUS"),
+        (!is_protocol).then_some("RESPONSE_INVALID_PROTOCOL"),
+        (is_chunked && response.protocol.ends_with(b"1.0")).then_some("RESPONSE_CHUNKED_OLD_PROTO"),
+        (is_chunked && transfer.as_deref() != Some(b"chunked"))
+            .then_some("RESPONSE_ABNORMAL_TRANSFER_ENCODING"),
+        (count_codings(&codings) > CODINGS_MAX).then_some("TOO_MANY_ENCODING_LAYERS"),
+        None,
+        None,
+    ]
+}
+
+fn count_codings(codings: &[u8]) -> usize {
+    codings.split(|byte| matches!(byte, b',' | b' ')).filter(|coding| !coding.is_empty()).count()
+}
+
 /// A request line as libhtp takes it apart.
 struct RequestLine<'a> {
     method: &'a [u8],
@@ -663,6 +743,45 @@ mod tests {
             client 0 http.header Transfer-Encoding: chunked\r\nT: x\r\n
         "#]]
         .assert_eq(&told(client, "", &["http.header"]));
+    }
+
+    #[test]
+    fn bodies_are_told_decoded_and_files_by_their_names() {
+        let keywords = ["http.request_body", "http.response_body", "file.data", "file.name"];
+        let form =
+            "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\nhello\r\n--x--\r\n";
+        let length = form.len();
+        let client = format!(
+            "POST /a%20b/../c?d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n\
+             PATCH /p HTTP/1.1\r\nContent-Length: 1\r\n\r\nx\
+             POST /form HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {length}\r\n\r\n{form}"
+        );
+        let server = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\
+             HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Disposition: x; filename=y\r\n\r\nto the end";
+        expect_test::expect![[r#"
+            client 0 http.request_body abc
+            client 0 file.data abc
+            client 0 file.name /c
+            client 1 http.request_body x
+            client 2 file.name a.txt
+            client 2 file.data hello
+            client 2 http.request_body --x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\nhello\r\n--x--\r\n
+            server 0 http.response_body ok
+            server 0 file.data ok
+            server 0 file.name /c
+            server 2 http.response_body to the end
+            server 2 file.data to the end
+            server 2 file.name y
+        "#]]
+        .assert_eq(&sorted(&told(&client, server, &keywords)));
+    }
+
+    /// What the client is told of first, then by transaction.
+    fn sorted(told: &str) -> String {
+        let mut lines: Vec<&str> = told.lines().collect();
+        lines.sort_by_cached_key(|line| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>());
+        lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
     #[test]

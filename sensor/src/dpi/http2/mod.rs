@@ -312,12 +312,18 @@ impl Http2 {
         if context.wanted.is_some() {
             let mut block = Block::default();
             for (name, value) in headers.into_iter().filter(|(_, value)| !value.is_empty()) {
+                // Names stay as HTTP/1 has them, so that what looks for HTTP/2's does not find it a second time.
+                let name = if name == b"user-agent" { &b"User-Agent"[..] } else { name };
                 block.push(name, value);
             }
             block.tell(false, true, client, number, context);
-            let own = &mut self.stream(1, context).sides[0];
-            (own.is_told, own.has_head, own.is_over) = (true, true, true);
-            context.reached(client, number, Stage::Body);
+            let stream = self.stream(1, context);
+            (stream.sides[0].is_told, stream.sides[0].has_head) = (true, true);
+            if awaits_frames(context) {
+                context.reached(client, number, Stage::Head);
+            } else {
+                self.stream(1, context).over(0, client, context);
+            }
         }
     }
 
@@ -708,10 +714,13 @@ impl Http2 {
         let stream = &mut self.streams[at];
         stream.end_body(side, true, context);
         let direction = context.direction;
-        stream.over(side, direction, context);
+        if !awaits_frames(context) {
+            stream.over(side, direction, context);
+        }
         stream.sides[side].is_ended = true;
         if stream.sides[1 - side].is_ended {
-            let stream = self.streams.remove(at);
+            let mut stream = self.streams.remove(at);
+            stream.end_bodies(true, self.client, context);
             self.tell(&stream, context);
         }
     }
@@ -727,6 +736,13 @@ impl Http2 {
         let event = Event::new(App::Http2, time, direction, body);
         events.push(Event { kind: "http", transaction: Some(stream.number), ..event });
     }
+}
+
+/// Whether signatures look at the frames of streams, of which some come after a side has ended: its windows.
+fn awaits_frames(context: &Context<'_>) -> bool {
+    let numbers =
+        [Number::Http2FrameType, Number::Http2Window, Number::Http2ErrorCode, Number::Http2Priority];
+    context.wanted.is_some_and(|wanted| numbers.iter().any(|number| wanted.has_number(*number)))
 }
 
 impl Stream {
@@ -818,7 +834,7 @@ impl Stream {
             body.bytes(bytes, &carrier, context);
             is_told = context.wanted.is_some() && body.tell_early(context);
         }
-        if is_told {
+        if is_told && !awaits_frames(context) {
             let direction = if side == 0 { client } else { client.flip() };
             self.over(side, direction, context);
         }

@@ -220,3 +220,107 @@ fn trimmed(value: &[u8]) -> &[u8] {
     let to = value.iter().rposition(is_text).map_or(from, |at| at + 1);
     value.get(from..to).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::dpi::http2::Http2;
+    use crate::dpi::trial::Trial;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    fn literal(name: &str, value: &str) -> Vec<u8> {
+        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+    }
+
+    #[test]
+    fn headers_are_told_as_http_1_has_them() {
+        let request = [
+            literal(":method", "POST"),
+            literal(":path", "/a%20b?c"),
+            literal(":authority", "X.org:80"),
+            literal("cookie", "a=b"),
+            literal("accept", " x "),
+            literal("accept", "y"),
+        ];
+        let response = [literal(":status", "404"), literal("server", ""), literal("set-cookie", "q")];
+        let client = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]),
+            frame(1, 4, 1, &request.concat()),
+            frame(0, 1, 1, b"hello"),
+            frame(8, 0, 1, &[0, 0, 1, 0]),
+        ];
+        let server = [frame(1, 4, 1, &response.concat()), frame(3, 0, 1, &[0, 0, 0, 8])];
+        let mut trial = Trial::<Http2>::new().client(&client.concat()).server(&server.concat()).close();
+        expect_test::expect![[r#"
+            client 0 Http2FrameType 4
+            client 0 Http2Setting 12884901988
+            client 1 http.method POST
+            client 1 http.uri /a%20b?c
+            client 1 http.uri.raw /a%20b?c
+            client 1 http.request_line POST /a%20b?c HTTP/2\r\n
+            client 1 http.host.raw X.org:80
+            client 1 http.host x.org
+            client 1 http.cookie a=b
+            client 1 http.accept  x , y
+            client 1 http.protocol HTTP/2
+            client 1 http.header :method: POST\r\n:path: /a%20b?c\r\n:authority: X.org:80\r\naccept: x\r\naccept: y\r\n
+            client 1 http.header.raw :method: POST\r\n:path: /a%20b?c\r\n:authority: X.org:80\r\ncookie: a=b\r\naccept:  x \r\naccept: y\r\n
+            client 1 http.header_names \r\n:method\r\n:path\r\n:authority\r\ncookie\r\naccept\r\naccept\r\n\r\n
+            client 1 http.request_header ::method: POST
+            client 1 http.request_header ::path: /a%20b?c
+            client 1 http.request_header ::authority: X.org::80
+            client 1 http.request_header cookie: a=b
+            client 1 http.request_header accept:  x 
+            client 1 http.request_header accept: y
+            client 1 http2.header ::method: POST
+            client 1 http2.header ::path: /a%20b?c
+            client 1 http2.header ::authority: X.org::80
+            client 1 http2.header cookie: a=b
+            client 1 http2.header accept:  x 
+            client 1 http2.header accept: y
+            client 1 http2.header_name :method
+            client 1 http2.header_name :path
+            client 1 http2.header_name :authority
+            client 1 http2.header_name cookie
+            client 1 http2.header_name accept
+            client 1 http2.header_name accept
+            client 1 http.request_body hello
+            client 1 file.data hello
+            client 1 file.name /a%20b
+            client 1 file.magic ASCII text, with no line terminators
+            client 1 file md5 5d41402abc4b2a76b9719d911017c592
+            client 1 file sha1 aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d
+            client 1 file sha256 2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
+            client 1 Http2FrameType 1
+            client 1 Http2FrameType 0
+            client 1 FileSizeMin 5
+            client 1 FileSize 5
+            client 1 Http2FrameType 8
+            client 1 Http2Window 256
+            server 1 http.stat_code 404
+            server 1 http.response_line HTTP/2 404\r\n
+            server 1 http.stat_msg 
+            server 1 http.cookie q
+            server 1 http.protocol HTTP/2
+            server 1 http.header :status: 404\r\nserver: \r\n
+            server 1 http.header.raw :status: 404\r\nserver: \r\nset-cookie: q\r\n
+            server 1 http.header_names \r\n:status\r\nserver\r\nset-cookie\r\n\r\n
+            server 1 http.response_header ::status: 404
+            server 1 http.response_header server: 
+            server 1 http.response_header set-cookie: q
+            server 1 http2.header ::status: 404
+            server 1 http2.header server: 
+            server 1 http2.header set-cookie: q
+            server 1 http2.header_name :status
+            server 1 http2.header_name server
+            server 1 http2.header_name set-cookie
+            server 1 Http2FrameType 1
+            server 1 Http2FrameType 3
+            server 1 Http2ErrorCode 8
+        "#]]
+        .assert_eq(&trial.told());
+    }
+}

@@ -115,5 +115,25 @@ fn signatures_are_told_what_both_say_and_the_responder_chose() {
     let choice = message(0x10, 2, 0, 2, &[(1, &association_1())]);
     let nonce = message(0x10, 2, 0, 2, &[(4, b"key"), (10, b"nonce")]);
     let mut trial = Trial::<Ike>::new().over_datagrams().client(&proposal).server(&choice).client(&nonce);
-    expect_test::expect![[""]].assert_eq(&trial.told());
+    expect_test::expect![[r#"
+        client 0 ike.init_spi 0101010101010101
+        client 0 ike.vendor afca
+        client 0 IkeExchtype 2
+        server 1 ike.resp_spi 0202020202020202
+        server 1 IkeExchtype 2
+        server 1 IkeAlgEnc 7
+        server 1 IkeSaKeyLength 128
+        server 1 IkeAlgHash 2
+        server 1 IkeAlgDh 2
+        server 1 IkeAlgAuth 1
+        server 1 IkeSaLifeType 1
+        server 1 IkeSaLifeDuration 86400
+        client 2 ike.init_spi 0101010101010101
+        client 2 ike.key_exchange_payload key
+        client 2 ike.nonce_payload nonce
+        client 2 IkeExchtype 2
+        client 2 IkeKeyExchangePayloadLength 3
+        client 2 IkeNoncePayloadLength 5
+    "#]]
+    .assert_eq(&trial.told());
 }

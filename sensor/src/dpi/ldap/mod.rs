@@ -10,7 +10,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use super::buffers::Stage;
+use super::buffers::{Buffer, Stage};
 use super::der::{self, Header, SEQUENCE};
 use super::ntlm::{self, Logon};
 use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
@@ -134,6 +134,7 @@ impl Dissector for Ldap {
             };
             let Some((message, after)) = rest.split_at_checked(length) else { break };
             rest = after;
+            context.frame(Buffer::FrameLdapPdu, None, message);
             match Operation::parse(message) {
                 Some(operation) if operation.is_request() => self.request(&operation, context),
                 Some(operation) => {

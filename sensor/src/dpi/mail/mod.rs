@@ -4,7 +4,6 @@
 //! `fileinfo` per attachment when the message ends, and the parts that signatures look into. Holds the headers that are told, the names of attachments
 //! and links, and less than one line of the body; never the body.
 
-mod body_digest;
 mod decode;
 mod header;
 #[cfg(test)]
@@ -14,9 +13,9 @@ use super::buffers::{Buffer, NO_TRANSACTION};
 use super::digest::Hex;
 use super::file::{self, FileBody};
 use super::{Context, scan};
-use body_digest::BodyDigest;
 use decode::{Decoder, Encoding};
 use header::{Header, encoded_words, parameter};
+use md5::{Digest as _, Md5};
 use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
@@ -91,8 +90,8 @@ pub(super) struct Mail {
     /// Names of what was told as anomaly already.
     told: Vec<&'static str>,
     anomalies: Vec<&'static str>,
-    /// Of its body, where signatures look at it.
-    digest: Option<Box<BodyDigest>>,
+    /// Of its body as it was sent, where signatures look at it.
+    digest: Option<Box<Md5>>,
     is_digest_asked: bool,
 }
 
@@ -164,6 +163,13 @@ impl Mail {
         }
     }
 
+    /// A line of it begins with a dot that the carrier put there.
+    pub(super) fn dot(&mut self) {
+        if let Some(digest) = self.digest.as_mut().filter(|_| self.is_body) {
+            digest.update(b".");
+        }
+    }
+
     /// So many of its bytes were not seen.
     pub(super) fn gap(&mut self, missing: u64) {
         self.line.clear();
@@ -232,7 +238,7 @@ impl Mail {
                 side.put(Buffer::EmailUrl, link);
             }
             if let Some(digest) = self.digest.take() {
-                side.put(Buffer::EmailBodyMd5, Hex::<32>::of(&digest.finish()).as_str().as_bytes());
+                side.put(Buffer::EmailBodyMd5, Hex::<32>::of(&digest.finalize()).as_str().as_bytes());
             }
         }
         if file::is_whole_wanted(wanted) {
@@ -326,8 +332,8 @@ impl Mail {
     fn piece(&mut self, piece: &[u8], context: &mut Context<'_>) {
         let is_first = !self.is_in_line;
         self.is_in_line = !piece.ends_with(b"\n");
-        if let Some(digest) = &mut self.digest {
-            digest.line(piece);
+        if let Some(digest) = self.digest.as_mut().filter(|_| self.is_body) {
+            digest.update(piece);
         }
         if piece.len() > LINE_BYTES_ALLOWED + 2 {
             self.anomaly("MIME_LONG_LINE");
@@ -417,9 +423,6 @@ impl Mail {
         self.is_body = true;
         self.stage = Stage::Body;
         if let Some(boundary) = self.part.boundary.take() {
-            if let Some(digest) = &mut self.digest {
-                digest.delimit(&boundary);
-            }
             if self.boundaries.len() < NESTING_MAX {
                 self.boundaries.push(boundary);
                 self.stage = Stage::Between;

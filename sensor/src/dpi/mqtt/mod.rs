@@ -117,6 +117,13 @@ impl Dissector for Mqtt {
                 if context.wants(Buffer::MqttPublishMessage) { BODY_BYTES_MAX } else { PACKET_BYTES_MAX };
             let Some(body) = rest.get(start..size.min(most)) else { break };
             let head = rest.first().copied().unwrap_or_default();
+            if context.wanted.is_some() {
+                let transaction = Some(self.transactions);
+                // Suricata takes the header for two bytes, however long its length is written.
+                context.frame(Buffer::FrameMqttPdu, transaction, rest.get(..size).unwrap_or(rest));
+                context.frame(Buffer::FrameMqttHeader, transaction, rest.get(..2).unwrap_or(rest));
+                context.frame(Buffer::FrameMqttData, transaction, body);
+            }
             self.packet(head, body, length, context);
             used = used.saturating_add(size);
         }

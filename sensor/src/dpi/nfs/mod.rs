@@ -594,8 +594,9 @@ mod tests {
     fn signatures_are_told_what_is_called() {
         let (client, server) = session();
         let mut trial = Trial::<Nfs>::new().client(&client).server(&server).close();
+        let told = trial.told();
         assert_eq!(
-            trial.told(),
+            told.split_inclusive('\n').filter(|line| line.starts_with("client")).collect::<String>(),
             "client 1 NfsVersion 3\nclient 1 NfsProcedure 3\nclient 2 NfsVersion 3\nclient 2 NfsProcedure 6\n"
         );
     }

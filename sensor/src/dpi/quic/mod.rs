@@ -20,7 +20,9 @@ mod tests;
 use self::frames::take_crypto_frames;
 use self::google::Message;
 use self::keys::InitialKeys;
-use self::packet::{Kind, Long, Look, Type, google_public_version, is_forcing_negotiation, look, variable};
+use self::packet::{
+    Kind, Long, Look, Type, google_number, google_public_version, is_forcing_negotiation, look, variable,
+};
 use super::tls::facts;
 use super::tls::fingerprint::Transport;
 use super::tls::handshake::{ClientHello, ServerHello};
@@ -91,7 +93,8 @@ impl Dissector for Quic {
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         self.datagrams = self.datagrams.saturating_add(1);
         self.read(bytes, context);
-        if self.seen == [true; 2] || self.datagrams >= DATAGRAMS_MAX {
+        let is_over = self.seen == [true; 2] && !self.is_versions_only(context);
+        if is_over || self.datagrams >= DATAGRAMS_MAX {
             self.peek(context);
             return Progress::Done;
         }
@@ -138,7 +141,8 @@ impl Quic {
         read: impl FnOnce(&mut Quic, &mut Context<'_>),
     ) {
         let (direction, packet) = (context.direction, self.packets);
-        if context.wanted.is_none() || self.seen[direction.index()] {
+        let is_past = self.seen[direction.index()] && !self.is_versions_only(context);
+        if context.wanted.is_none() || is_past {
             return read(self, context);
         }
         self.packets += 1;
@@ -148,6 +152,12 @@ impl Quic {
         }
         read(self, context);
         context.reached(direction, packet, Stage::Body);
+    }
+
+    /// Whether signatures look into the versions of all packets, also behind hellos: into those of Google's own
+    /// handshake, whose end Suricata does not see.
+    fn is_versions_only(&self, context: &Context<'_>) -> bool {
+        google_number(self.version).is_some() && context.wants(Buffer::QuicVersion)
     }
 
     /// Number of the transaction that the packet being read is.

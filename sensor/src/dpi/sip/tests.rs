@@ -85,5 +85,32 @@ fn damage_does_not_panic() {
 #[test]
 fn signatures_are_told_first_lines_headers_and_the_description() {
     let mut trial = Trial::<Sip>::new().over_datagrams().client(INVITE).server(OK);
-    expect_test::expect![[""]].assert_eq(&trial.told());
+    expect_test::expect![[r#"
+        client 0 sip.method INVITE
+        client 0 sip.uri sip:bob@example.org
+        client 0 sip.protocol SIP/2.0
+        client 0 sip.request_line INVITE sip:bob@example.org SIP/2.0
+        client 0 sip.from \"Alice\" <sip:alice@example.org>;tag=1
+        client 0 sip.to sip:bob@example.org;x=1
+        client 0 sip.via SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1
+        client 0 sip.user_agent phone 1.0
+        client 0 sip.content_type application/sdp
+        client 0 sip.content_length 188
+        client 0 sdp.origin a 1 2 IN IP4 192.0.2.1
+        client 0 sdp.session_name call
+        client 0 sdp.connection_data IN IP4 192.0.2.1
+        client 0 sdp.bandwidth AS:64
+        client 0 sdp.time 1 2
+        client 0 sdp.repeat_time 3 4
+        client 0 sdp.attribute sendrecv
+        client 0 sdp.media.media audio 30000 RTP/AVP 0 8
+        client 0 sdp.media.media_info voice
+        client 0 sdp.media.media video 0 RTP/AVP 31
+        server 1 sip.protocol SIP/2.0
+        server 1 sip.stat_code 200
+        server 1 sip.stat_msg OK
+        server 1 sip.response_line SIP/2.0 200 OK
+        server 1 sip.content_length 0
+    "#]]
+    .assert_eq(&trial.told());
 }

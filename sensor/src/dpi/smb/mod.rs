@@ -5,6 +5,7 @@
 //! told as calls. What SMB 3 encrypts or compresses is passed over.
 
 mod event;
+mod frames;
 mod names;
 mod one;
 mod state;
@@ -14,6 +15,7 @@ mod two;
 
 use super::dcerpc::pdu::{HEADER_BYTES as PDU_BYTES, Pdu};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
+use frames::Frames;
 use state::{Handle, Head, State, Status};
 use weir_common::app::App;
 use weir_common::net::Direction;
@@ -47,6 +49,8 @@ struct Side {
     pass_left: usize,
     /// Frames are looked for at the beginnings of segments.
     is_lost: bool,
+    /// What signatures are told of the frames.
+    frames: Frames,
 }
 
 impl Dissector for Smb {
@@ -102,6 +106,9 @@ impl Dissector for Smb {
                 let known = side.known.min(data.len());
                 side.known -= known;
                 let handle = side.handle;
+                if context.wanted.is_some() {
+                    side.frames.bytes(data, context);
+                }
                 let data = data.get(known..).unwrap_or_default();
                 self.state.file_bytes(&handle, context.direction, data, 0);
             }
@@ -109,9 +116,15 @@ impl Dissector for Smb {
             if side.data_left == 0 && side.pass_left > 0 {
                 let pass = std::mem::take(&mut side.pass_left);
                 side.frame_left = side.frame_left.saturating_sub(pass);
+                if context.wanted.is_some() {
+                    side.frames.bytes(rest.get(..pass).unwrap_or(rest), context);
+                }
                 match rest.get(pass..) {
                     Some(after) => rest = after,
-                    None => return Progress::Used(bytes.len() - rest.len() + pass),
+                    None => {
+                        side.frames.end(context);
+                        return Progress::Used(bytes.len() - rest.len() + pass);
+                    }
                 }
             }
             if side.data_left > 0 || rest.is_empty() {
@@ -133,11 +146,25 @@ impl Dissector for Smb {
                         return Progress::Used(bytes.len());
                     }
                 }
+                if context.wanted.is_some() {
+                    side.frames.begin_session(frame, side.frame_left, context);
+                }
                 rest = after;
                 continue;
             }
+            let length = side.frame_left;
             match self.message(rest, context) {
-                Some(used) => rest = rest.get(used..).unwrap_or_default(),
+                Some(used) => {
+                    if context.wanted.is_some() {
+                        let next = two::header(rest).map_or(0, |message| message.next);
+                        let is_two = rest.starts_with(b"\xfeSMB");
+                        let has_next = is_two && (two::HEADER_BYTES..length).contains(&next);
+                        let frames = &mut self.sides[index].frames;
+                        frames.begin_message(rest, if has_next { next } else { length }, context);
+                        frames.bytes(rest.get(..used).unwrap_or(rest), context);
+                    }
+                    rest = rest.get(used..).unwrap_or_default();
+                }
                 None => break,
             }
         }
@@ -146,6 +173,7 @@ impl Dissector for Smb {
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         let side = &mut self.sides[context.direction.index()];
+        side.frames.end(context);
         let mut missing = usize::try_from(missing).unwrap_or(usize::MAX);
         let data = side.data_left.min(missing);
         side.data_left -= data;
@@ -171,6 +199,9 @@ impl Dissector for Smb {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            self.sides[direction.index()].frames.end(context);
+        }
         self.state.close(context);
     }
 

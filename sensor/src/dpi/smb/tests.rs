@@ -271,3 +271,41 @@ fn signatures_are_told_who_logs_on() {
         "client 0 smb.ntlmssp_user U\\xe9\nclient 0 smb.ntlmssp_domain D\nclient 0 SmbVersion 2\n"
     );
 }
+
+#[test]
+fn signatures_are_told_frames_as_bytes_pass() {
+    let [request, _] = write(4, b"hello\n");
+    let (head, body) = (request[4..68].escape_ascii(), request[68..].escape_ascii());
+    let whole = format!(
+        "client frame:smb.smb2.hdr {head}\nclient frame:smb.smb2.pdu {head}{body}\nclient frame:smb.smb2.data {body}\n"
+    );
+    let only_messages = |framed: String| {
+        let mut lines: Vec<_> =
+            framed.lines().filter(|line| line.contains("smb2")).map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    let expected = only_messages(whole);
+    for cut in 0..request.len() {
+        let (first, second) = request.split_at(cut);
+        let mut trial = run(&[tree(1, "\\\\s\\data"), create("b", 0)]);
+        let before = only_messages(trial.framed()).len();
+        let mut trial = run(&[tree(1, "\\\\s\\data"), create("b", 0)]).client(first).client(second);
+        let framed = trial.framed();
+        let lines: Vec<_> = framed.lines().filter(|line| line.contains("smb2")).collect();
+        let mut lines: Vec<_> = lines[before..].iter().map(|line| line.to_string()).collect();
+        lines.sort();
+        assert_eq!(lines, expected, "cut at {cut}");
+    }
+    // What is never seen ends its frame.
+    let trial = run(&[tree(1, "\\\\s\\data"), create("b", 0)]).client(&request[..request.len() - 4]);
+    let framed = trial.gap(Direction::Forward, 4).framed();
+    assert!(
+        framed.lines().any(|line| line.starts_with("client frame:smb.smb2.data ") && line.ends_with(" +4")),
+        "{framed}"
+    );
+    assert!(
+        framed.lines().any(|line| line.starts_with("client frame:smb.nbss.pdu ") && line.ends_with(" +4")),
+        "{framed}"
+    );
+}

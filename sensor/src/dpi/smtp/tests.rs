@@ -104,3 +104,39 @@ fn no_damage_panics() {
         b"220 mx.example ESMTP\r\n250-a\r\n250 b\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n",
     );
 }
+
+#[test]
+fn signatures_are_told_the_envelope_the_headers_and_the_files() {
+    let message = b"From: A <a@example.com>\r\nTo: b,\r\n\tc\r\nReceived: x\r\nReceived: y\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n\
+        --q\r\n\r\nsee http://h.example/x\r\n--q\r\nContent-Disposition: attachment; filename=n.txt\r\n\r\n..data\r\n--q--\r\n.\r\n";
+    let mut trial = trial()
+        .server(b"220 mx.example ESMTP\r\n")
+        .client(b"EHLO me\r\n")
+        .server(b"250 mx\r\n")
+        .client(b"MAIL FROM:<a> SIZE=5\r\nRCPT TO:<b>\r\nRCPT TO:<c>\r\nDATA\r\n")
+        .server(b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+        .client(message)
+        .server(b"250 ok\r\n")
+        .close();
+    expect_test::expect![[r#"
+        client 0 smtp.helo me
+        client 0 smtp.mail_from <a>
+        client 0 smtp.rcpt_to <b>
+        client 0 smtp.rcpt_to <c>
+        client 0 email.from A <a@example.com>
+        client 0 email.to b,c
+        client 0 email.received x
+        client 0 email.received y
+        client 0 email.url h.example/x
+        client 0 email.body_md5 f69a70617a24104ebe7be1a463279d5e
+        client 0 file.name n.txt
+        client 0 file.magic ASCII text, with no line terminators
+        client 0 file.data .data
+        client 0 file md5 b7b66a0518e9817c8c25a6c9c4c98ecb
+        client 0 file sha1 3d995a49285741de520c4a7112a75e61c9f5ea2d
+        client 0 file sha256 a510594e87476a348886c8037b1a6327044100b1cc1929027cf189e64a2aff6e
+        client 0 FileSizeMin 5
+        client 0 FileSize 5
+    "#]]
+    .assert_eq(&trial.told());
+}

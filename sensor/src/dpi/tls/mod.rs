@@ -233,8 +233,7 @@ impl Tls {
     /// Whether nothing more is wanted. Where records cannot be found, a handshake's end cannot be either.
     fn is_finished(&self, context: &Context<'_>) -> bool {
         let ends_unseen = || self.sides.iter().any(|side| side.lost);
-        let is_followed = context.to_handshake_end || told::wants_key_exchange(context);
-        self.is_learned() && (!is_followed || self.is_handshake_over() || ends_unseen())
+        self.is_learned() && (!context.to_handshake_end || self.is_handshake_over() || ends_unseen())
     }
 
     /// Reads as far as the bytes allow; says how many are done with.

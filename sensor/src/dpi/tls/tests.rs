@@ -527,6 +527,7 @@ fn signatures_are_told_hellos_and_certificates() {
         server 0 TlsNotBefore 1423764447
         server 0 TlsNotAfter 253402300799
         server 0 TlsCertSeenAt 0
+        server 0 TlsKeyExchange 8
     "#]].assert_eq(&told_briefly(session(TLS12_CLIENT, TLS12_SERVER)));
     expect![[r#"
         client 0 tls.sni www.example.com
@@ -582,8 +583,8 @@ fn a_session_is_described_before_and_after_it_is_told() {
 }
 
 #[test]
-fn signatures_are_told_of_the_agreement_on_keys_where_they_ask_for_it() {
-    let mut trial = trial().wanting(Number::TlsKeyExchange).client(&TLS12_CLIENT[..300]).server(TLS12_SERVER);
+fn signatures_are_told_of_the_agreement_on_keys_where_the_handshake_is_followed() {
+    let mut trial = trial().followed().client(&TLS12_CLIENT[..300]).server(TLS12_SERVER);
     trial = trial.client(&TLS12_CLIENT[300..]).close();
     let told = trial.told();
     let keys: Vec<&str> = told.lines().filter(|line| line.contains("TlsKeyExchange")).collect();

@@ -133,8 +133,3 @@ pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
         .wanted
         .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
 }
-
-/// Whether the messages behind the hellos and certificates are looked at.
-pub(crate) fn wants_key_exchange(context: &Context<'_>) -> bool {
-    context.wanted.is_some_and(|wanted| wanted.has_number(Number::TlsKeyExchange))
-}

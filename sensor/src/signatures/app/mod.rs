@@ -37,8 +37,11 @@ impl AppTest {
         service().or_else(named).or_else(session).or_else(web)
     }
 
-    /// Whether the side is what the rule asks for.
+    /// Whether the side is what the rule asks for. A frame is no transaction.
     pub(super) fn holds(&self, side: &Side) -> bool {
+        if side.frame.is_some() {
+            return false;
+        }
         match self {
             AppTest::Service(test) => test.holds(side),
             AppTest::Named(test) => test.holds(side),

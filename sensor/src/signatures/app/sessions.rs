@@ -250,8 +250,7 @@ fn attribute(value: &str) -> Result<Test, String> {
     Ok(Test::Attribute(*number, value.into()))
 }
 
-/// `2015`, `>2015`, `<2015-10-22`, `2015-10-22<>2016`: both ends belong to a range, as in Suricata. Digits alone are
-/// seconds since 1970.
+/// `2015`, `>2015`, `<2015-10-22`, `2015-10-22<>2016`: both ends belong to a range, as in Suricata.
 fn moment(number: Number, value: &str) -> Result<Test, String> {
     let read = |text: &str| {
         let text = text.trim();
@@ -274,11 +273,14 @@ fn moment(number: Number, value: &str) -> Result<Test, String> {
     Ok(Test::Moment { number, within })
 }
 
-/// Seconds since 1970 of `1445852105`, `2015-10`, `2015-10-22`, `2015-10-22 23`, `2015-10-22T23:59` or
+/// Seconds since 1970 of `1445852105`, `2015`, `2015-10`, `2015-10-22`, `2015-10-22 23`, `2015-10-22T23:59` or
 /// `2015-10-22 23:59:59`.
 fn seconds(text: &str) -> Option<u64> {
+    const YEAR_DIGITS: usize = 4;
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok();
+        let number: u64 = text.parse().ok()?;
+        let is_year = text.len() == YEAR_DIGITS && number >= 1970;
+        return Some(if is_year { days_before(number, 1, 1) * 86_400 } else { number });
     }
     let (date, time) = match text.split_once(['T', ' ']) {
         Some((date, time)) => (date, Some(time.trim())),
@@ -366,6 +368,7 @@ mod tests {
     fn dates_are_read_in_every_form() {
         for (text, expected) in [
             ("1445852105", Some(1_445_852_105)),
+            ("2015", Some(1_420_070_400)),
             ("2015-10", Some(1_443_657_600)),
             ("2015-10-22", Some(1_445_472_000)),
             ("2015-10-22 23", Some(1_445_554_800)),
@@ -392,14 +395,14 @@ mod tests {
             ("tls_cert_notbefore:<1000", true),
             ("tls_cert_notbefore:>1001", false),
             ("tls_cert_notafter:>1998-05-01", false),
-            ("tls_cert_notafter:1999<>2000", true),
+            ("tls_cert_notafter:1000<>1970-01-02", true),
             ("tls_cert_expired", true),
             ("tls_cert_valid", false),
         ] {
             assert_eq!(holds(option, &[], &moments), expected, "{option}");
         }
         assert!(!holds("tls_cert_expired", &[], &[]) && !holds("tls_cert_valid", &[], &[]));
-        for wrong in ["tls_cert_notafter:2000<>1999", "tls_cert_notafter:", "tls_cert_expired:1"] {
+        for wrong in ["tls_cert_notafter:2001<>2000", "tls_cert_notafter:", "tls_cert_expired:1"] {
             assert!(!reason(wrong).is_empty(), "{wrong}");
         }
     }

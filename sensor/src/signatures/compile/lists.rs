@@ -222,11 +222,7 @@ impl Lists {
     /// `frame:tls.pdu`: what an application's dissector tells of the stream's structure.
     fn frame(&mut self, option: &RuleOption) -> Result<(), Refused> {
         let value = String::from_utf8_lossy(option.value.as_deref().unwrap_or_default()).trim().to_owned();
-        let whole = match &*self.protocol {
-            "http1" => format!("frame:http.{value}"),
-            protocol => format!("frame:{protocol}.{value}"),
-        };
-        match Buffer::of(&format!("frame:{value}")).or_else(|| Buffer::of(&whole)) {
+        match Buffer::of_frame(&value, &self.protocol) {
             Some(buffer) => self.sticky(buffer, option),
             None => Err((option.place, format!("cannot run `frame:{value}`: not known to this engine"))),
         }

@@ -161,6 +161,15 @@ impl PacketTest {
         }
     }
 
+    /// Whether it can hold for a packet of an IP protocol.
+    pub(super) fn may_hold_for(&self, protocol: u8) -> bool {
+        if let PacketTest::Number(Field::Protocol, test) = self {
+            return test.has(protocol.into());
+        }
+        let protocols = self.protocols();
+        protocols.is_empty() || protocols.contains(&protocol)
+    }
+
     /// Whether it is about the packet itself, so that the rule's contents are looked for in the packet and not in its
     /// stream.
     pub(super) fn is_of_packet(&self) -> bool {

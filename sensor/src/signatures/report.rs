@@ -1,0 +1,95 @@
+//! What signatures did and what they cost, for `status`, `rules top` and the summary.
+//!
+//! In: workers' engines. Out: counts of all together, and the rules whose evaluation took the most time.
+
+use super::engine::{Cost, Engine, EngineCounters};
+use super::rules::Rules;
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most rules that are listed by their cost.
+pub const TOP_RULES_MAX: usize = 100;
+
+/// What a rule cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuleCost {
+    /// `gid`.
+    pub gid: u32,
+    /// `sid`.
+    pub sid: u32,
+    /// `msg`.
+    pub message: String,
+    /// How often, and how long.
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// What signatures did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SignaturesStatus {
+    /// Rules that are looked for.
+    pub rules: u64,
+    /// Rules that were loaded and cannot run.
+    pub rules_refused: u64,
+    /// What searches for many patterns at once.
+    pub matcher: &'static str,
+    /// How often rules were loaded anew.
+    pub reloads: u64,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub counters: EngineCounters,
+    /// The rules that cost most, first of all.
+    pub top: Vec<RuleCost>,
+}
+
+/// Where a worker shows what its signatures did.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Arc<Mutex<SignaturesStatus>>);
+
+impl Shown {
+    /// Shows what an engine did so far.
+    pub fn set(&self, engine: &Engine, reloads: u64) {
+        let top = top_of(engine.rules(), engine.costs());
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.rules = engine.rules().len() as u64;
+        shown.matcher = super::library();
+        shown.counters = engine.counters();
+        (shown.reloads, shown.top) = (reloads, top);
+    }
+
+    /// What it showed last.
+    pub fn get(&self) -> SignaturesStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What all workers did together.
+pub fn total<'s>(shown: impl Iterator<Item = &'s Shown>) -> SignaturesStatus {
+    let mut all = SignaturesStatus::default();
+    for status in shown.map(Shown::get) {
+        all.rules = all.rules.max(status.rules);
+        all.reloads = all.reloads.max(status.reloads);
+        all.matcher = status.matcher;
+        all.counters.add(&status.counters);
+        for rule in status.top {
+            match all.top.iter_mut().find(|known| (known.gid, known.sid) == (rule.gid, rule.sid)) {
+                Some(known) => known.cost.add(&rule.cost),
+                None => all.top.push(rule),
+            }
+        }
+    }
+    all.top.sort_by_key(|rule| std::cmp::Reverse(rule.cost.nanos));
+    all.top.truncate(TOP_RULES_MAX);
+    all
+}
+
+fn top_of(rules: &Rules, costs: &[Cost]) -> Vec<RuleCost> {
+    let mut top: Vec<(usize, &Cost)> = costs.iter().enumerate().filter(|(_, cost)| cost.checks > 0).collect();
+    top.sort_unstable_by_key(|(_, cost)| std::cmp::Reverse((cost.nanos, cost.checks)));
+    top.truncate(TOP_RULES_MAX);
+    let described = top.into_iter().filter_map(|(number, cost)| {
+        let about = rules.description(number as u32)?;
+        Some(RuleCost { gid: about.gid, sid: about.sid, message: about.message.clone(), cost: *cost })
+    });
+    described.collect()
+}
