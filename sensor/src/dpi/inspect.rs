@@ -51,6 +51,8 @@ pub struct Inspector {
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    /// Signatures look at packets, and perhaps at nothing else.
+    is_searched: bool,
     waits: bool,
     pool: Pool,
 }
@@ -122,6 +124,7 @@ impl Inspector {
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            is_searched: false,
             waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
@@ -145,6 +148,7 @@ impl Inspector {
 
     /// Keeps these parts of transactions for signatures; none: keeps nothing.
     pub fn set_wanted(&mut self, wanted: Option<Arc<Wanted>>) {
+        self.is_searched = wanted.is_some();
         self.wanted = wanted.filter(|wanted| !wanted.is_empty());
     }
 
@@ -189,7 +193,8 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
+            self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -204,6 +209,7 @@ impl Inspector {
             expectations,
             services,
             wanted: wanted.as_deref(),
+            is_searched: *is_searched,
         };
         inspection.packet_with_events(packet, &mut now, pool);
     }
@@ -250,7 +256,7 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } =
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
                 self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
@@ -265,6 +271,7 @@ impl Inspector {
                 expectations,
                 services,
                 wanted: wanted.as_deref(),
+                is_searched: *is_searched,
             };
             inspection.close(&mut now, pool);
         }
@@ -306,6 +313,7 @@ struct Now<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
 }
 
 impl Inspection {
@@ -603,6 +611,7 @@ impl Inspection {
             expectations: now.expectations,
             services: now.services,
             wanted: now.wanted,
+            is_searched: now.is_searched,
             ends: self.ends,
             other,
             other_used: 0,
@@ -691,6 +700,7 @@ struct Conversation<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -871,7 +881,7 @@ impl Conversation<'_> {
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
             // What signatures look into goes on up to the ciphertext.
-            to_handshake_end: self.cut_off.names(parser) || self.wanted.is_some(),
+            to_handshake_end: self.cut_off.names(parser) || self.is_searched,
             app: parser.app(),
             ends: self.ends,
             files: self.files,

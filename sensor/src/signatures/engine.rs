@@ -210,8 +210,10 @@ struct Payload<'a> {
     /// The tail of the stream and the payload; empty where nothing lies before.
     window: &'a [u8],
     is_from_start: bool,
-    /// Nothing in it is new to the stream.
-    is_again: bool,
+    /// What of it is new to the stream.
+    fresh: &'a [u8],
+    /// Something lies before it.
+    has_before: bool,
 }
 
 impl Engine {
@@ -497,11 +499,17 @@ impl Engine {
                     window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
                 }
             }
+            let has_before = !stream.tail().is_empty();
             let payload = Payload {
                 bytes: sight.packet.payload,
-                window: if stream.tail().is_empty() { &[] } else { &window },
+                window: if has_before && !stream.has_fired(candidate.signature) { &window } else { &[] },
+                fresh: match order {
+                    Order::Next(again) => sight.packet.payload.get(again..).unwrap_or_default(),
+                    Order::Apart => sight.packet.payload,
+                    Order::Again => &[],
+                },
                 is_from_start: stream.is_whole(),
-                is_again: order == Order::Again,
+                has_before,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
@@ -753,14 +761,14 @@ impl Work {
         if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
-        // What begins a stream, or goes on behind a hole, has nothing before it.
-        let stream = match payload.window {
-            [] if signature.carrier.is_stream == Some(true) && !payload.is_again => payload.bytes,
-            window => window,
+        // What begins a stream, or goes on behind a hole, or behind what was found already, stands for itself.
+        let (stream, is_from_start) = match payload.window {
+            [] if signature.carrier.is_stream == Some(true) => (payload.fresh, !payload.has_before),
+            window => (window, payload.is_from_start),
         };
         is_of_stream
             && !stream.is_empty()
-            && (payload.is_from_start || !list.matches.is_anchored())
+            && (is_from_start || !list.matches.is_anchored())
             && self.holds_bytes(rules, list, stream, false)
     }
 

@@ -38,14 +38,14 @@ pub struct FlowMarks {
     pub(super) known: Known,
     /// An alert was told of it.
     pub(super) has_alerted: bool,
+    /// Which rules the numbers of signatures are of.
+    pub(super) epoch: u32,
     /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
     pub(super) action: Option<Action>,
     /// Alerts that wait.
     pub late: Late,
     /// What alerts quote of its streams, where they are to.
     pub excerpts: Option<Box<Excerpts>>,
-    /// Which rules the numbers of signatures are of.
-    pub(super) epoch: u32,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -68,6 +68,8 @@ pub(super) struct StreamTail {
     bytes: Vec<u8>,
     /// Signatures whose pattern was found, and for how many segments more they wait.
     waiting: Vec<(u32, u8)>,
+    /// Signatures that matched, and how many bytes of the stream had been looked at before.
+    fired: Vec<(u32, u64)>,
 }
 
 /// A segment's place in its stream.
@@ -86,7 +88,10 @@ impl FlowMarks {
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.once.clear();
-        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+        for stream in &mut self.streams {
+            stream.waiting.clear();
+            stream.fired.clear();
+        }
     }
 
     /// The flow's ends were exchanged.
@@ -153,6 +158,7 @@ impl StreamTail {
                 }
                 self.bytes.clear();
                 self.waiting.clear();
+                self.fired.clear();
                 payload
             }
         };
@@ -171,6 +177,8 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
+        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
+        self.fired.retain(|(_, at)| *at >= oldest);
         self.waiting.retain_mut(|(_, left)| {
             *left = left.saturating_sub(1);
             *left > 0
@@ -191,6 +199,16 @@ impl StreamTail {
     /// A signature that has matched waits no longer.
     pub(super) fn matched(&mut self, signature: u32) {
         self.waiting.retain(|(waiting, _)| *waiting != signature);
+        self.fired.retain(|(fired, _)| *fired != signature);
+        if self.fired.len() >= WAITING_MAX {
+            self.fired.remove(0);
+        }
+        self.fired.push((signature, self.looked));
+    }
+
+    /// Whether a signature has matched in the tail: what it found there is not to be found again.
+    pub(super) fn has_fired(&self, signature: u32) -> bool {
+        self.fired.iter().any(|(fired, _)| *fired == signature)
     }
 
     /// Signatures that wait for more.
