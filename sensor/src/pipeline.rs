@@ -131,7 +131,8 @@ pub fn start(
     let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
     let inboxes: Vec<Arc<Inbox>> = (0..sources.len()).map(|_| Arc::default()).collect();
-    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate() {
+    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate()
+    {
         let number = index as u16;
         let outbox = Outbox {
             batch: Batch::default(),

@@ -719,7 +719,13 @@ impl Sides {
 
     /// A frame begins, whose bytes are told by [`Sides::frame_bytes`] and end with [`Sides::end_frame`]. Returns its number;
     /// none: it is one too many.
-    pub fn begin_frame(&mut self, app: App, direction: Direction, buffer: Buffer, frame: Frame) -> Option<u64> {
+    pub fn begin_frame(
+        &mut self,
+        app: App,
+        direction: Direction,
+        buffer: Buffer,
+        frame: Frame,
+    ) -> Option<u64> {
         if self.list.iter().filter(|side| side.frame.is_some()).count() >= FRAMES_MAX {
             self.frames_left_out += 1;
             return None;

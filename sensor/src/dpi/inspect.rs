@@ -433,7 +433,7 @@ impl Inspection {
     }
 
     /// The direction as the dissector has known it from the start.
-    fn own(&self, direction: Direction) -> Direction {
+    pub fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
     }
 

@@ -8,8 +8,10 @@ use crate::capture::Frame;
 use crate::decode::{self, Tcp, Transport};
 use crate::dpi::{Event, Inspection};
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, kind_of};
+use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, event_name};
+use std::sync::Arc;
 use weir_common::metadata::Metadata;
+use weir_common::net::protocol;
 use weir_common::record::tcp_flags;
 use weir_common::time::Timestamp;
 
@@ -27,7 +29,7 @@ pub(super) struct Teller {
 /// A packet that alerts are told with.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
-    pub(super) rules: &'a Rules,
+    pub(super) rules: &'a Arc<Rules>,
     pub(super) sight: &'a Sight<'a>,
     /// Its frame and that one's number in the capture; none: the flow has ended.
     pub(super) frame: Option<(&'a Frame<'a>, u64)>,
@@ -62,6 +64,7 @@ impl Teller {
         found: &[Found],
         events: &mut Vec<Event>,
     ) {
+        events.iter().for_each(|event| marks.late.count(event));
         if !marks.late.is_empty() {
             events.iter().for_each(|event| marks.late.learn(event));
         }
@@ -71,7 +74,8 @@ impl Teller {
         };
         if let Some(tcp) = tcp {
             for held in marks.late.packet(tcp, scene.sight.direction) {
-                self.tell(scene, marks, &held.found, held.transaction, events);
+                let scene = Scene { rules: &held.rules, ..*scene };
+                self.tell(&scene, marks, &held.found, held.transaction, events);
             }
             if let Some(bytes_max) = self.payload_bytes_max {
                 let excerpts = marks.excerpts.get_or_insert_default();
@@ -79,16 +83,19 @@ impl Teller {
             }
         }
         for found in found {
-            let waits = tcp.filter(|_| self.waits && found.is_of_stream && is_answered(scene.sight, found));
-            let Some(tcp) = waits else {
-                self.tell(scene, marks, found, Transaction::default(), events);
-                continue;
-            };
             let mut transaction = Transaction::default();
-            learn(&mut transaction, found, scene.inspection, events);
-            let is_of_packet = found.direction == scene.sight.direction;
-            let end = is_of_packet.then(|| end_of(tcp, scene.sight.packet.payload.len()));
-            if let Some((found, transaction)) = marks.late.hold(found.clone(), transaction, end) {
+            let found = guess(scene, marks, found, events, &mut transaction);
+            let waits = tcp.filter(|_| self.waits && found.is_of_stream && is_answered(scene.sight, &found));
+            let transaction = match waits {
+                Some(tcp) => {
+                    learn(&mut transaction, &found, scene.inspection, events);
+                    let is_of_packet = found.direction == scene.sight.direction;
+                    let end = is_of_packet.then(|| end_of(tcp, scene.sight.packet.payload.len()));
+                    marks.late.hold(scene.rules, found.clone(), transaction, end)
+                }
+                None => Some(transaction),
+            };
+            if let Some(transaction) = transaction {
                 self.tell(scene, marks, &found, transaction, events);
             }
         }
@@ -105,7 +112,8 @@ impl Teller {
     ) {
         events.iter().for_each(|event| marks.late.learn(event));
         for held in marks.late.end() {
-            self.tell(scene, marks, &held.found, held.transaction, events);
+            let scene = Scene { rules: &held.rules, ..*scene };
+            self.tell(&scene, marks, &held.found, held.transaction, events);
         }
         for found in found {
             self.tell(scene, marks, found, Transaction::default(), events);
@@ -154,6 +162,39 @@ fn is_answered(sight: &Sight<'_>, found: &Found) -> bool {
     sight.flow.packets[found.direction.flip().index()] > 0
 }
 
+/// What was found in a stream is of the transaction that is going on, as far as anybody can tell, and what a rule about a
+/// protocol found in a datagram is of the one that the datagram brought.
+fn guess(
+    scene: &Scene<'_>,
+    marks: &FlowMarks,
+    found: &Found,
+    events: &[Event],
+    transaction: &mut Transaction,
+) -> Found {
+    let is_guess = match scene.sight.key.protocol {
+        protocol::TCP => found.is_of_stream,
+        protocol::UDP => scene.rules.names_application(found.signature),
+        _ => false,
+    };
+    let Some(inspection) = scene.inspection.filter(|_| is_guess && found.transaction.is_none()) else {
+        return found.clone();
+    };
+    let direction = inspection.own(found.direction);
+    let waiting = || inspection.waiting_events().filter(|event| event.kind == event_name(found.app));
+    let next = waiting().filter_map(|event| event.transaction).map(|last| last.saturating_add(1)).max();
+    let next = next.unwrap_or_default().max(marks.late.next());
+    let mut body = Vec::new();
+    inspection.describe(direction, next, &mut body);
+    let number = if body.is_empty() {
+        let told = events.iter().rev().find(|event| event.kind == event_name(found.app));
+        told.or_else(|| waiting().next_back()).and_then(|event| event.transaction)
+    } else {
+        Some(next)
+    };
+    transaction.is_guessed = number.is_some() && scene.sight.key.protocol == protocol::TCP;
+    Found { transaction: number.map(|number| (number, direction)), ..found.clone() }
+}
+
 /// Takes up what is known of a match's transaction: what its dissector knows, or else its event.
 fn learn(transaction: &mut Transaction, found: &Found, inspection: Option<&Inspection>, events: &[Event]) {
     let Some((number, direction)) = found.transaction else { return };
@@ -165,7 +206,7 @@ fn learn(transaction: &mut Transaction, found: &Found, inspection: Option<&Inspe
     let mut body = Vec::new();
     inspection.describe(direction, number, &mut body);
     if !body.is_empty() {
-        transaction.kind = Some(kind_of(found.app));
+        transaction.kind = Some(event_name(found.app));
         transaction.body = body;
         transaction.beside.clear();
     }

@@ -221,6 +221,10 @@ struct Payload<'a> {
     is_from_start: bool,
     /// What it carries is no part of the stream.
     is_reset: bool,
+    /// What of it is new to the stream.
+    fresh: &'a [u8],
+    /// Something lies before it.
+    has_before: bool,
 }
 
 impl Engine {
@@ -517,12 +521,19 @@ impl Engine {
                     window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
                 }
             }
+            let has_before = !stream.tail().is_empty();
             let payload = Payload {
                 bytes: sight.packet.payload,
-                window: if stream.tail().is_empty() { &[] } else { &window },
+                window: if has_before && !stream.has_fired(candidate.signature) { &window } else { &[] },
                 tail: stream.tail(),
                 is_reset: matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0),
+                fresh: match order {
+                    Order::Next(again) => sight.packet.payload.get(again..).unwrap_or_default(),
+                    Order::Apart => sight.packet.payload,
+                    Order::Again => &[],
+                },
                 is_from_start: stream.is_whole(),
+                has_before,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
@@ -787,12 +798,17 @@ impl Work {
         if self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
+        // What begins a stream, or goes on behind a hole, or behind what was found already, stands for itself.
+        let (stream, is_from_start) = match payload.window {
+            [] if signature.carrier.is_stream == Some(true) => (payload.fresh, !payload.has_before),
+            window => (window, payload.is_from_start),
+        };
         is_of_stream
-            && !payload.window.is_empty()
-            && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(rules, list, payload.window, false)
+            && !stream.is_empty()
+            && (is_from_start || !list.matches.is_anchored())
+            && self.holds_bytes(rules, list, stream, false)
             // What holds in the tail alone was found when that came.
-            && !self.holds_bytes(rules, list, payload.tail, false)
+            && (payload.window.is_empty() || !self.holds_bytes(rules, list, payload.tail, false))
     }
 
     fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {

@@ -73,6 +73,8 @@ pub(super) struct StreamTail {
     bytes: Vec<u8>,
     /// Signatures whose pattern was found, and for how many segments more they wait.
     waiting: Vec<(u32, u8)>,
+    /// Signatures that matched, and how many bytes of the stream had been looked at before.
+    fired: Vec<(u32, u64)>,
 }
 
 /// A segment's place in its stream.
@@ -91,7 +93,10 @@ impl FlowMarks {
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.once.clear();
-        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+        for stream in &mut self.streams {
+            stream.waiting.clear();
+            stream.fired.clear();
+        }
     }
 
     /// The flow's ends were exchanged.
@@ -158,6 +163,7 @@ impl StreamTail {
                 }
                 self.bytes.clear();
                 self.waiting.clear();
+                self.fired.clear();
                 payload
             }
         };
@@ -176,6 +182,8 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
+        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
+        self.fired.retain(|(_, at)| *at >= oldest);
         self.waiting.retain_mut(|(_, left)| {
             *left = left.saturating_sub(1);
             *left > 0
@@ -196,6 +204,16 @@ impl StreamTail {
     /// A signature that has matched waits no longer.
     pub(super) fn matched(&mut self, signature: u32) {
         self.waiting.retain(|(waiting, _)| *waiting != signature);
+        self.fired.retain(|(fired, _)| *fired != signature);
+        if self.fired.len() >= WAITING_MAX {
+            self.fired.remove(0);
+        }
+        self.fired.push((signature, self.looked));
+    }
+
+    /// Whether a signature has matched in the tail: what it found there is not to be found again.
+    pub(super) fn has_fired(&self, signature: u32) -> bool {
+        self.fired.iter().any(|(fired, _)| *fired == signature)
     }
 
     /// Signatures that wait for more.

@@ -42,7 +42,7 @@ pub use addresses::networks;
 pub use alert::{Beside, Quoted};
 pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
 pub use excerpt::Excerpts;
-pub use late::{Held, Late, Transaction, kind_of};
+pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};

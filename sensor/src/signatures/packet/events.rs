@@ -203,7 +203,9 @@ pub(super) fn engine_event(text: &str) -> Result<PacketTest, String> {
 }
 
 fn decoder_told(wanted: &str) -> Result<PacketTest, String> {
-    told(DECODER, wanted).or_else(|error| told(SILENT, wanted).map_err(|_| error)).map(PacketTest::DecodeEvent)
+    told(DECODER, wanted)
+        .or_else(|error| told(SILENT, wanted).map_err(|_| error))
+        .map(PacketTest::DecodeEvent)
 }
 
 fn told(names: &[&'static str], wanted: &str) -> Result<&'static str, String> {
