@@ -46,7 +46,6 @@ pub struct Inspector {
     stream_depth_bytes: u64,
     overlap_policy: OverlapPolicy,
     overlap_policies: Vec<OverlapRule>,
-    has_stream_events: bool,
     files: Files,
     expectations: Expectations,
     services: Arc<Services>,
@@ -82,6 +81,7 @@ pub struct Inspection {
     depth_left: [u64; 2],
     /// Whose first bytes a dissector was shown.
     has_spoken: [bool; 2],
+    /// What reassembly found odd since somebody asked.
     stream_events: StreamEvents,
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
@@ -119,7 +119,6 @@ impl Inspector {
             },
             overlap_policy: config.overlap_policy,
             overlap_policies: config.overlap_policies.clone(),
-            has_stream_events: config.stream_events,
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             services: Services::built_in(),
@@ -226,7 +225,6 @@ impl Inspector {
         let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
         begun.depth_left = [self.stream_depth_bytes; 2];
         begun.waits = self.waits;
-        begun.stream_events = StreamEvents::new(self.has_stream_events);
         let [initiator, responder] =
             begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
         // What the initiator sends is put together as the responder does it.
@@ -355,7 +353,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
-            stream_events: StreamEvents::new(false),
+            stream_events: StreamEvents::NONE,
             closed_by: 0,
             metadata,
             sides: None,
@@ -366,6 +364,12 @@ impl Inspection {
     /// What signatures are to look into, and whether its directions are the other way round than the flow's.
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
         (self.sides.as_deref_mut(), self.is_swapped)
+    }
+
+    /// What reassembly found odd about the last packet; beside that, [`super::Sessions`] looks at each.
+    #[inline]
+    pub fn take_stream_events(&mut self) -> StreamEvents {
+        std::mem::take(&mut self.stream_events)
     }
 
     /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
@@ -480,16 +484,13 @@ impl Inspection {
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
                 let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
-                if acknowledgement.is_none() && tcp.acknowledgement != 0 {
-                    self.tell_stream_event(StreamEvent::PktBrokenAck, now);
-                }
                 let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
                 let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
                 if now.counters.overlap_conflict_bytes != before.0 {
-                    self.tell_stream_event(StreamEvent::OverlapDifferentData, now);
+                    self.stream_events.add(StreamEvent::OverlapDifferentData);
                 }
                 if now.counters.gaps != before.1 {
-                    self.tell_stream_event(StreamEvent::SeqGap, now);
+                    self.stream_events.add(StreamEvent::SeqGap);
                 }
                 outcome
             }
@@ -497,17 +498,6 @@ impl Inspection {
         };
         if outcome.is_break() {
             self.end(now.cut_off, pool);
-        }
-    }
-
-    /// Tells what is odd about the packet's stream, once for a flow.
-    fn tell_stream_event(&mut self, event: StreamEvent, now: &mut Now<'_>) {
-        let direction = self.own(now.direction);
-        if let Some(events) = now.events.as_deref_mut()
-            && let Some(event) = self.stream_events.tell(event, self.app, now.time, direction)
-        {
-            now.counters.events += 1;
-            events.push(event);
         }
     }
 
