@@ -261,6 +261,19 @@ pub struct FlowRecord {
     pub evidence: Option<Box<Evidence>>,
     /// What its packets say beyond counts.
     pub features: Features,
+    /// What signatures made of it; none: nothing. Known to the sensor alone.
+    pub signatures: Option<Box<SignatureMarks>>,
+}
+
+/// What signatures made of a flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignatureMarks {
+    /// Whether an alert was told of it.
+    pub has_alerted: bool,
+    /// What rules would have done with it: `drop` or `pass`.
+    pub action: Option<&'static str>,
+    /// The marks they set, as members of an EVE event: JSON without the braces around it.
+    pub members: Vec<u8>,
 }
 
 impl FlowRecord {

@@ -190,6 +190,7 @@ const EMPTY: FlowRecord = FlowRecord {
     metadata: None,
     tunnel: None,
     at_shutdown: false,
+    signatures: None,
     evidence: None,
     features: Features::EMPTY,
 };

@@ -87,6 +87,7 @@ fn https() -> FlowRecord {
         metadata: Some(Box::new(metadata)),
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }
@@ -154,6 +155,7 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
                 metadata: any_metadata(app, &values),
                 // Any of a record's addresses and numbers will do.
                 at_shutdown: false,
+                signatures: None,
                 tunnel: (flow_id % 3 == 0).then(|| {
                     Box::new(Tunnel {
                         kind: TunnelKind::Vxlan,

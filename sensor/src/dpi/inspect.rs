@@ -50,6 +50,8 @@ pub struct Inspector {
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    /// Signatures look at packets, and perhaps at nothing else.
+    is_searched: bool,
     waits: bool,
     pool: Pool,
 }
@@ -126,6 +128,7 @@ impl Inspector {
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            is_searched: false,
             waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
@@ -149,6 +152,7 @@ impl Inspector {
 
     /// Keeps these parts of transactions for signatures; none: keeps nothing.
     pub fn set_wanted(&mut self, wanted: Option<Arc<Wanted>>) {
+        self.is_searched = wanted.is_some();
         self.wanted = wanted.filter(|wanted| !wanted.is_empty());
     }
 
@@ -193,7 +197,8 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
+            self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -208,6 +213,7 @@ impl Inspector {
             expectations,
             services,
             wanted: wanted.as_deref(),
+            is_searched: *is_searched,
         };
         inspection.packet_with_events(packet, &mut now, pool);
     }
@@ -253,7 +259,7 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } =
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
                 self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
@@ -268,6 +274,7 @@ impl Inspector {
                 expectations,
                 services,
                 wanted: wanted.as_deref(),
+                is_searched: *is_searched,
             };
             inspection.close(&mut now, pool);
         }
@@ -309,6 +316,7 @@ struct Now<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
 }
 
 impl Inspection {
@@ -394,24 +402,6 @@ impl Inspection {
         }
     }
 
-    /// Lets further events of a segment, those from `from` on, wait as its others do.
-    pub fn hold(
-        &mut self,
-        tcp: &Tcp,
-        payload_bytes: usize,
-        direction: Direction,
-        from: usize,
-        events: &mut Vec<Event>,
-    ) {
-        if !self.waits {
-            return;
-        }
-        let direction = self.own(direction);
-        let end = end_of(tcp, payload_bytes);
-        let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
-        pending.hold_also(events, from, direction, end);
-    }
-
     /// The application, as far as it is known.
     pub fn app(&self) -> App {
         self.app
@@ -458,7 +448,7 @@ impl Inspection {
     }
 
     /// The direction as the dissector has known it from the start.
-    fn own(&self, direction: Direction) -> Direction {
+    pub fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
     }
 
@@ -622,6 +612,7 @@ impl Inspection {
             expectations: now.expectations,
             services: now.services,
             wanted: now.wanted,
+            is_searched: now.is_searched,
             ends: self.ends,
             other,
             other_used: 0,
@@ -710,6 +701,7 @@ struct Conversation<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -890,7 +882,7 @@ impl Conversation<'_> {
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
             // What signatures look into goes on up to the ciphertext.
-            to_handshake_end: self.cut_off.names(parser) || self.wanted.is_some(),
+            to_handshake_end: self.cut_off.names(parser) || self.is_searched,
             app: parser.app(),
             ends: self.ends,
             files: self.files,

@@ -90,18 +90,8 @@ impl Pending {
             events.splice(from..from, late.into_iter().map(|(_, _, event)| event));
             return;
         }
-        self.hold_also(events, from, direction, end);
-    }
-
-    /// The same for events that come later of the same segment.
-    pub(super) fn hold_also(&mut self, events: &mut Vec<Event>, from: usize, direction: Direction, end: u32) {
         let acknowledged = self.acknowledged[direction.index()];
-        let is_one_sided = self.unanswered[direction.index()] > UNANSWERED_SEGMENTS_MAX;
-        if from >= events.len()
-            || is_one_sided
-            || acknowledged.is_none()
-            || is_acknowledged(acknowledged, end)
-        {
+        if from >= events.len() || acknowledged.is_none() || is_acknowledged(acknowledged, end) {
             return;
         }
         self.waiting.extend(events.drain(from..).map(|event| (direction, end, event)));

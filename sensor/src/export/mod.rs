@@ -21,10 +21,12 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{AlertLines, FlowAlert, write_signature};
+pub use alert::{AlertLines, FlowAlert, write_references, write_signature};
 pub use destination::{DestinationState, DestinationStatus};
+pub use eve::packet_source;
 pub use lines::OutputStatus;
 pub use target::Target;
+pub use text::address_in_full;
 pub use thread::{Context, Exporting, Pace, start};
 
 use crate::decode::{Arp, DecodeEvent};
@@ -47,6 +49,8 @@ pub struct FlowEvent {
     pub vlans: [u16; 2],
     /// Interface index.
     pub interface: u32,
+    /// Where its packet came from: EVE's `pkt_src`.
+    pub source: &'static str,
     /// What happened.
     pub event: Event,
 }

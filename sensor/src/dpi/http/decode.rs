@@ -6,7 +6,7 @@
 
 use super::head::has_word;
 use brotli_decompressor::DecompressorWriter;
-use flate2::write::{DeflateDecoder, GzDecoder, ZlibDecoder};
+use flate2::write::{DeflateDecoder, ZlibDecoder};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const INPUT_BYTES: usize = 1 << 10;
 /// Most bytes that so much input may become; more is a bomb, and ends the decoding.
 const PIECE_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of a gzip head; a longer one is none.
+const GZIP_HEAD_BYTES_MAX: usize = 128 << 10;
 /// Most codings on top of each other that are taken off.
 const LAYERS_MAX: usize = 3;
 /// Most bytes that all decoders of a worker may need; bodies beyond stay as they are and are not looked at.
@@ -78,7 +80,8 @@ struct Layer {
 }
 
 enum Coding {
-    Gzip(GzDecoder<Output>),
+    /// Of gzip (RFC 1952) the head as far as it came; behind it is deflate, and of what is behind that nothing is asked.
+    GzipHead(Vec<u8>),
     /// RFC 9110 means zlib's format; some send what is inside of it.
     DeflateUnseen,
     Zlib(ZlibDecoder<Output>),
@@ -93,7 +96,7 @@ enum Coding {
 impl std::fmt::Debug for Coding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Coding::Gzip(_) => "gzip",
+            Coding::GzipHead(_) => "gzip",
             Coding::DeflateUnseen | Coding::Zlib(_) | Coding::Deflate(_) => "deflate",
             Coding::Brotli(_) => "br",
             Coding::Zstd(_) => "zstd",
@@ -128,7 +131,7 @@ impl Decoding {
         for name in codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
             let (coding, bytes) = if has_word(name, b"gzip") {
-                (Coding::Gzip(GzDecoder::new(Output::default())), INFLATE_BYTES)
+                (Coding::GzipHead(Vec::new()), INFLATE_BYTES)
             } else if has_word(name, b"deflate") {
                 (Coding::DeflateUnseen, INFLATE_BYTES)
             } else if is("br") {
@@ -188,7 +191,10 @@ impl Decoding {
             more.append(&mut layer.flush());
             // Too short to be coded at all.
             if more.is_empty() && !layer.has_output {
-                more = std::mem::take(&mut layer.seen);
+                more = match &mut layer.coding {
+                    Coding::GzipHead(head) => std::mem::take(head),
+                    _ => std::mem::take(&mut layer.seen),
+                };
             }
             made = more;
         }
@@ -208,14 +214,32 @@ impl Layer {
                 false => Coding::Deflate(DeflateDecoder::new(Output::default())),
             };
         }
+        let mut bytes = bytes;
+        let behind;
+        if let Coding::GzipHead(head) = &mut self.coding {
+            head.extend_from_slice(bytes);
+            match gzip_head(head) {
+                GzipHead::Ends(at) => {
+                    behind = head.get(at..).unwrap_or_default().to_vec();
+                    self.coding = Coding::Deflate(DeflateDecoder::new(Output::default()));
+                    bytes = &behind;
+                }
+                GzipHead::GoesOn if head.len() < GZIP_HEAD_BYTES_MAX => return Ok(Vec::new()),
+                _ => {
+                    let seen = std::mem::take(head);
+                    self.coding = Coding::Plain;
+                    self.problem = Some(DecodeError::Invalid);
+                    return Ok(seen);
+                }
+            }
+        }
         let written = match &mut self.coding {
-            Coding::Gzip(writer) => write(writer, bytes),
             Coding::Zlib(writer) => write(writer, bytes),
             Coding::Deflate(writer) => write(writer, bytes),
             Coding::Brotli(writer) => write(&mut **writer, bytes),
             Coding::Zstd(writer) => write(writer, bytes),
             Coding::Plain => return Ok(bytes.to_vec()),
-            Coding::DeflateUnseen | Coding::Ended => return Ok(Vec::new()),
+            Coding::DeflateUnseen | Coding::GzipHead(_) | Coding::Ended => return Ok(Vec::new()),
         };
         let made = self.take();
         self.has_output |= !made.is_empty();
@@ -249,12 +273,11 @@ impl Layer {
     /// What was made so far.
     fn take(&mut self) -> Vec<u8> {
         let output = match &mut self.coding {
-            Coding::Gzip(writer) => writer.get_mut(),
             Coding::Zlib(writer) => writer.get_mut(),
             Coding::Deflate(writer) => writer.get_mut(),
             Coding::Brotli(writer) => writer.get_mut(),
             Coding::Zstd(writer) => writer.get_mut(),
-            Coding::Plain | Coding::DeflateUnseen | Coding::Ended => return Vec::new(),
+            Coding::Plain | Coding::DeflateUnseen | Coding::GzipHead(_) | Coding::Ended => return Vec::new(),
         };
         std::mem::take(&mut output.0)
     }
@@ -262,15 +285,47 @@ impl Layer {
     /// What was held back. An error only says that there is no more.
     fn flush(&mut self) -> Vec<u8> {
         drop(match &mut self.coding {
-            Coding::Gzip(writer) => writer.flush(),
             Coding::Zlib(writer) => writer.flush(),
             Coding::Deflate(writer) => writer.flush(),
             Coding::Brotli(writer) => writer.flush(),
             Coding::Zstd(writer) => writer.flush(),
-            Coding::Plain | Coding::DeflateUnseen | Coding::Ended => Ok(()),
+            Coding::Plain | Coding::DeflateUnseen | Coding::GzipHead(_) | Coding::Ended => Ok(()),
         });
         self.take()
     }
+}
+
+/// What the beginning of a gzip stream says about its head.
+enum GzipHead {
+    Ends(usize),
+    GoesOn,
+    IsNone,
+}
+
+/// Finds the end of a gzip head (RFC 1952 section 2.3). Reserved flags and the head's digest are passed over, as
+/// lenient clients do.
+fn gzip_head(bytes: &[u8]) -> GzipHead {
+    if !b"\x1f\x8b\x08".starts_with(bytes.get(..3).unwrap_or(bytes)) {
+        return GzipHead::IsNone;
+    }
+    let Some(flags) = bytes.get(3) else { return GzipHead::GoesOn };
+    let has = |flag: u8| flags & flag != 0;
+    let mut at = 10;
+    if has(4) {
+        let Some(length) = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) else {
+            return GzipHead::GoesOn;
+        };
+        at += 2 + usize::from(u16::from_le_bytes(*length));
+    }
+    // A name and a comment, each up to a zero.
+    for _ in 0..usize::from(has(8)) + usize::from(has(16)) {
+        match bytes.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
+            Some(end) => at += end + 1,
+            None => return GzipHead::GoesOn,
+        }
+    }
+    at += if has(2) { 2 } else { 0 };
+    if at <= bytes.len() { GzipHead::Ends(at) } else { GzipHead::GoesOn }
 }
 
 /// Writes all of it; false: the decoder has come to its end before.
@@ -362,6 +417,24 @@ mod tests {
         let coded = gzip(&text());
         let (made, _) = decoded("gzip", &coded[..coded.len() / 2], 100);
         assert!(!made.is_empty() && text().starts_with(&made));
+    }
+
+    #[test]
+    fn heads_of_gzip_may_hold_anything() {
+        let coded = gzip(b"hello");
+        let body = &coded[10..];
+        let head = |flags: u8, more: &[u8]| [&b"\x1f\x8b\x08"[..], &[flags], &[0; 6], more, body].concat();
+        for bytes in [
+            head(0x20, b""),
+            head(0xc0, b""),
+            head(2, b"\0\0"),
+            head(4 | 8 | 16 | 2, b"\x02\0xxname\0comment\0\xff\xff"),
+        ] {
+            for piece_bytes in [1, 100] {
+                assert_eq!(decoded("gzip", &bytes, piece_bytes), (b"hello".to_vec(), Ok(())));
+            }
+        }
+        assert_eq!(decoded("gzip", b"\x1f\x8b", 1), (b"\x1f\x8b".to_vec(), Ok(())));
     }
 
     #[test]

@@ -114,10 +114,17 @@ impl Head {
 
     /// Reads a header line; tells what is wrong with it, in Suricata's words.
     pub(super) fn header(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        let is_folded = matches!(line, [b' ' | b'\t', ..]) && self.has_lines;
+        let continued = match line {
+            // Clients take what has a name in a response for a line of its own.
+            [b' ' | b'\t' | 0, more @ ..] if self.has_lines && !(self.is_response && is_named(more)) => {
+                Some(more)
+            }
+            _ => None,
+        };
+        let is_folded = continued.is_some();
         self.has_lines = true;
-        if is_folded && self.unfinished.is_empty() {
-            self.fold(line.trim_ascii());
+        if let Some(more) = continued.filter(|_| self.unfinished.is_empty()) {
+            self.fold(more.trim_ascii());
             return Ok(());
         }
         self.folds = None;
@@ -258,6 +265,11 @@ impl Head {
     }
 
     fn part_of(&self, name: &[u8]) -> Option<Part> {
+        // Lenient clients read names as if the zeros in them were not there.
+        if name.contains(&0) {
+            let clean: Vec<u8> = name.iter().copied().filter(|byte| *byte != 0).collect();
+            return self.part_of(&clean);
+        }
         let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
         let part = match (name.len(), self.is_response) {
             (14, _) if is("content-length") => Part::ContentLength,
@@ -366,6 +378,53 @@ fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
     let protocol = words.next()?;
     let status = words.next().and_then(decimal).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
     Some((protocol, status))
+}
+
+/// Whether a line begins with a name and a colon.
+pub(super) fn is_named(text: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', text) else { return false };
+    let name = text.get(..colon).unwrap_or_default().trim_ascii();
+    !name.is_empty() && name.iter().all(|byte| probe::is_token(*byte))
+}
+
+/// What ended a header line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum LineEnd {
+    #[default]
+    Other,
+    Lf,
+    Crlf,
+}
+
+impl LineEnd {
+    pub(super) fn of(raw: &[u8]) -> LineEnd {
+        match raw {
+            [.., b'\r', b'\n'] => LineEnd::Crlf,
+            [.., b'\n'] => LineEnd::Lf,
+            _ => LineEnd::Other,
+        }
+    }
+}
+
+/// Bytes between two lines of a response's head that look like its end and are none, as clients have it: behind CR LF
+/// several carriage returns, blanks among them, where the end of the head does not follow; behind LF alone, where it
+/// does.
+pub(super) fn odd_line_end(rest: &[u8], before: LineEnd) -> Option<usize> {
+    if !matches!(rest, [b'\r', b'\r' | b' ' | b'\t', ..]) {
+        return None;
+    }
+    let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b' ' | b'\t')).count();
+    let used = if rest.get(blank) == Some(&b'\n') { blank + 1 } else { blank };
+    let is_end_next = match rest.get(used..) {
+        None | Some([] | [b'\r']) => return None,
+        Some(after) => matches!(after, [b'\n', ..] | [b'\r', b'\n', ..]),
+    };
+    let is_odd = match before {
+        LineEnd::Crlf => !is_end_next,
+        LineEnd::Lf => is_end_next && rest.starts_with(b"\r\r\n"),
+        LineEnd::Other => false,
+    };
+    is_odd.then_some(used)
 }
 
 /// Whether a response begins so; some write it in small letters.

@@ -24,7 +24,7 @@ mod tests;
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts, dns};
 use crate::dpi::buffers::Stage;
 use body::{Body, Description};
-use head::{Framing, Head, Part, line, response_line};
+use head::{Framing, Head, LineEnd, Part, line, response_line};
 use std::collections::VecDeque;
 use told::Told;
 use weir_common::app::App;
@@ -85,6 +85,8 @@ struct Half {
     body: Option<Box<Body>>,
     /// Signatures were told that the message is over, or there is none.
     is_over: bool,
+    /// What ended the line before.
+    line_end: LineEnd,
 }
 
 /// Where a direction stands in its messages.
@@ -305,6 +307,7 @@ impl Http {
         }
         half.state = State::Head;
         half.is_over = false;
+        half.line_end = LineEnd::of(rest.get(..used).unwrap_or_default());
         let index = context.direction.index();
         match &mut self.told {
             _ if context.wanted.is_some() => {
@@ -337,7 +340,11 @@ impl Http {
 
     /// A header line, or the empty line behind them.
     fn header_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let is_response = self.half(context).head.is_response();
+        let half = self.half(context);
+        let is_response = half.head.is_response();
+        if let Some(used) = head::odd_line_end(rest, half.line_end).filter(|_| is_response) {
+            return Step::Used(used);
+        }
         let line = if is_response { response_line(rest) } else { line(rest) };
         let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
         let (raw, after) = rest.split_at_checked(used).unwrap_or_default();
@@ -351,6 +358,7 @@ impl Http {
         if line.is_empty() || is_blank && is_response {
             return self.end_head(used, after, context);
         }
+        half.line_end = LineEnd::of(raw);
         let problem = half.head.header(line).err();
         let is_too_long = half.head.bytes_seen(used) > HEAD_BYTES_MAX;
         if let Some(event) = problem {

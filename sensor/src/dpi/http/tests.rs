@@ -673,3 +673,24 @@ fn a_body_is_skipped_not_read() {
     assert_eq!(http.inspect(b"", &mut context), Progress::Used(0));
     assert_eq!(events.len(), 1);
 }
+
+#[test]
+fn odd_ends_of_lines_are_read_as_clients_read_them() {
+    for (between, is_end) in [
+        ("\r\n\r\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        ("\r\n\r \rTransfer-Encoding: chunked\r\n\r\n", false),
+        ("\r\n Transfer-Encoding: chunked\r\n\r\n", false),
+        ("\r\nTransfer-Encoding:\n\0chunked\r\n\r\n", false),
+        ("\r\nTransfer\0-Encoding: chunked\r\n\r\n", false),
+        ("\r\nTransfer-Encoding: chunked\n\r\r\n\r\n", false),
+        ("\r\n\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+    ] {
+        let told = Talk::tcp()
+            .say(CLIENT, REQUEST)
+            .say(SERVER, &format!("HTTP/1.1 200 OK\r\nConnection: close{between}2\r\nab\r\n0\r\n\r\n"))
+            .end();
+        let is_chunked =
+            told.events.iter().any(|event| event.body.windows(8).any(|text| text == b"\"size\":2"));
+        assert_eq!(is_chunked, !is_end, "{between:?}");
+    }
+}

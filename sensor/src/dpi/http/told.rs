@@ -5,7 +5,7 @@
 //! head per direction. Reads the lines anew instead of sharing [`super::head`]'s reading: that one keeps what events
 //! tell, and is lenient where servers are; this one is as lenient as libhtp is.
 
-use super::head::{line, response_line};
+use super::head::{is_named, line, response_line};
 use super::uri::{Target, host};
 use crate::dpi::Context;
 use crate::dpi::buffers::{Buffer, Side, Wanted};
@@ -305,13 +305,6 @@ fn next_line(raw: &[u8], at: usize, is_response: bool) -> Option<(&[u8], usize)>
 
 fn is_space(text: &[u8]) -> bool {
     matches!(text, [b' ' | b'\t' | 0, ..])
-}
-
-/// Whether a line begins with a name and a colon.
-fn is_named(text: &[u8]) -> bool {
-    let Some(colon) = memchr::memchr(b':', text) else { return false };
-    let name = text.get(..colon).unwrap_or_default().trim_ascii();
-    !name.is_empty() && name.iter().all(|byte| super::probe::is_token(*byte))
 }
 
 fn trim(raw: &[u8], range: Range<usize>) -> Range<usize> {

@@ -93,6 +93,8 @@ pub(super) struct Mail {
     /// Of its body as it was sent, where signatures look at it.
     digest: Option<Box<Md5>>,
     is_digest_asked: bool,
+    /// In hexadecimal, once it has ended.
+    body_md5: Option<Hex<32>>,
 }
 
 /// The part that is being read.
@@ -132,6 +134,7 @@ impl Mail {
             anomalies: Vec::new(),
             digest: None,
             is_digest_asked: false,
+            body_md5: None,
         })
     }
 
@@ -238,7 +241,8 @@ impl Mail {
                 side.put(Buffer::EmailUrl, link);
             }
             if let Some(digest) = self.digest.take() {
-                side.put(Buffer::EmailBodyMd5, Hex::<32>::of(&digest.finalize()).as_str().as_bytes());
+                let digest = self.body_md5.insert(Hex::of(&digest.finalize()));
+                side.put(Buffer::EmailBodyMd5, digest.as_str().as_bytes());
             }
         }
         if file::is_whole_wanted(wanted) {
@@ -309,6 +313,7 @@ impl Mail {
                 }
             }
         }
+        object.text_if("body_md5", self.body_md5.as_ref().map(Hex::as_str));
         if !self.attachments.is_empty() {
             object.texts("attachment", &self.attachments);
         }
