@@ -116,7 +116,8 @@ impl Walk<'_> {
                 _ if std::mem::replace(&mut seen[usize::from(kind)], true) => {
                     self.tell("decoder.ipv4.opt_duplicate");
                 }
-                Judged::Unsound(name) => return self.tell(name),
+                // Where the next one begins is known all the same.
+                Judged::Unsound(name) => self.tell(name),
                 Judged::Sound => {}
             }
             rest = next;
