@@ -152,8 +152,8 @@ impl Alerts {
                 _ => has_both,
             },
             app,
-            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext())
-                || !(self.midstream || has_begun),
+            is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
+            has_stream: self.midstream || has_begun,
             flow: counts,
             decode_events: &faults,
             stream_events: &[],
@@ -200,6 +200,7 @@ impl Alerts {
             decode_events: &[],
             stream_events: &[],
             waits: self.waits,
+            has_stream: false,
         };
         self.found.clear();
         let marks = &mut flow.attachment.marks;

@@ -150,6 +150,8 @@ pub struct Sight<'a> {
     pub stream_events: &'a [&'static str],
     /// What is said over TCP counts once it is acknowledged.
     pub waits: bool,
+    /// What TCP carries is looked into as a stream, and not only packet by packet.
+    pub has_stream: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -171,6 +173,7 @@ impl<'a> Sight<'a> {
             decode_events: &[],
             stream_events: &[],
             waits: false,
+            has_stream: false,
         }
     }
 }
@@ -329,6 +332,7 @@ impl Engine {
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
         let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
         if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
@@ -337,7 +341,7 @@ impl Engine {
         }
         let sight = &with_sizes;
         if has_payload {
-            if let (Transport::Tcp(tcp), false) = (&sight.packet.transport, is_reset) {
+            if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
             self.ask_payload(&rules, traffic, sight, known, order);
@@ -348,7 +352,12 @@ impl Engine {
         if !self.candidates.is_empty() {
             self.answer(&rules, sight, known, order, sides.as_mut(), found);
         }
-        if let (true, Transport::Tcp(tcp)) = (has_payload && !is_reset, &sight.packet.transport) {
+        let stream = &mut known.streams[sight.direction.index()];
+        if sight.is_opaque || stream.looked >= self.stream_depth {
+            // Nothing is looked for in it any more.
+            stream.release();
+        }
+        if let (true, Transport::Tcp(tcp)) = (has_payload && is_streamed, &sight.packet.transport) {
             known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
@@ -795,7 +804,7 @@ impl Work {
         if payload.is_reset && is_of_stream {
             return false;
         }
-        if self.holds_bytes(rules, list, payload.bytes, true) {
+        if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
         // What begins a stream, or goes on behind a hole, or behind what was found already, stands for itself.

@@ -17,7 +17,7 @@ use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
-pub(super) const TAIL_BYTES: usize = 4096;
+pub(super) const TAIL_BYTES: usize = 2560;
 /// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
 const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
@@ -137,6 +137,14 @@ impl StreamTail {
             Ok(behind) if behind < payload.len() => Order::Next(behind),
             Ok(_) => Order::Again,
             Err(_) => Order::Apart,
+        }
+    }
+
+    /// Gives its memory back; what goes on is looked at from there.
+    pub(super) fn release(&mut self) {
+        if self.bytes.capacity() > 0 {
+            self.bytes = Vec::new();
+            self.waiting = Vec::new();
         }
     }
 
