@@ -600,7 +600,11 @@ impl Worker {
 /// Whether the beginning of a TCP connection was seen; of what has none, always.
 fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
     let has_syn = |direction| flow.stats(direction).tcp_flags & tcp_flags::SYN != 0;
-    !matches!(packet.transport, Transport::Tcp(_)) || has_syn(Direction::Forward) || has_syn(Direction::Reverse)
+    // Of a flow that is reported in parts, the first alone has it.
+    flow.attachment.inspection.is_some()
+        || !matches!(packet.transport, Transport::Tcp(_))
+        || has_syn(Direction::Forward)
+        || has_syn(Direction::Reverse)
 }
 
 /// The flow's ends have been exchanged: what is told of it from now on knows.
