@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
-use weir_common::record::{FlowRecord, FlowState, SignatureMarks};
+use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks};
 
 /// Where a worker is given rules that were loaded anew, and shows what it did.
 #[derive(Debug, Default)]
@@ -48,10 +48,11 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    /// None where there are no rules. `waits`: see `dpi.wait_for_acknowledgement`.
+    /// None where there are no rules. `waits`: see `dpi.wait_for_acknowledgement`; `is_exported`: collectors are told
+    /// of alerts.
     pub(super) fn new(
         config: &SignaturesConfig,
-        waits: bool,
+        (waits, is_exported): (bool, bool),
         rules: &Arc<Rules>,
         inbox: &Arc<Inbox>,
     ) -> Option<Alerts> {
@@ -61,7 +62,7 @@ impl Alerts {
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
-            teller: Teller::new(config, waits),
+            teller: Teller::new(config, waits, is_exported),
         })
     }
 
@@ -125,6 +126,7 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
+        let community_id = flow.community_id();
         let faults = std::mem::take(&mut self.faults);
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
@@ -159,7 +161,7 @@ impl Alerts {
             let inspection = inspection.as_deref();
             let metadata = inspection.map(Inspection::metadata);
             let (rules, frame) = (self.engine.rules(), Some((frame, number)));
-            let scene = Scene { rules, sight: &sight, frame, start, inspection, metadata };
+            let scene = Scene { rules, sight: &sight, frame, start, community_id, inspection, metadata };
             self.teller.packet(&scene, marks, &self.found, events);
         }
         self.faults = faults;
@@ -175,7 +177,7 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let app = record.app;
-        let (key, start) = (flow.key(), flow.start());
+        let (key, start, community_id) = (flow.key(), flow.start(), flow.community_id());
         let packet = Packet::of_nothing(&key);
         let sight = Sight {
             packet: &packet,
@@ -197,9 +199,14 @@ impl Alerts {
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
-            let scene = Scene { rules, sight: &sight, frame: None, start, inspection: None, metadata };
+            let scene = Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
             self.teller.ended(&scene, marks, &self.found, events);
         }
+    }
+
+    /// Takes the alerts that were told, for collectors.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SignatureAlert> {
+        self.teller.take()
     }
 
     /// What rules made of a flow, as its record has it.
