@@ -34,8 +34,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
-use weir_common::record::{tcp_flags, EndReason, FlowRecord, FlowState, Tunnel};
+use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -155,7 +156,12 @@ pub fn start(
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(&config.signatures, &config.dpi, rules, inbox),
+            alerts: Alerts::new(
+                &config.signatures,
+                (&config.dpi, !config.export.destinations.is_empty()),
+                rules,
+                inbox,
+            ),
             midstream: config.dpi.midstream,
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
@@ -467,6 +473,10 @@ impl Worker {
         let Some(events) = events else { return };
         if let Some(alerts) = alerts {
             alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            for alert in alerts.take() {
+                let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
+                outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);
+            }
         }
         if !events.is_empty() {
             for event in events.iter_mut() {
@@ -691,6 +701,9 @@ impl Outbox {
                 alerts.ended(flow, &record, sides, events);
             }
             record.signatures = alerts.of_record(flow);
+            for alert in alerts.take() {
+                self.alert(SignatureAlert { evidence: record.evidence.clone(), ..alert }, export);
+            }
         }
         if let Some(events) = events.filter(|events| !events.is_empty()) {
             self.events(flow, packet_source(None, false), events, export);
@@ -717,6 +730,14 @@ impl Outbox {
         let (vlans, interface) = (flow.vlans(), flow.interface());
         let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, source, event };
         self.batch.events.extend(events.drain(..).map(envelope));
+        self.send_if_full(export);
+    }
+
+    /// Takes an alert for collectors.
+    #[cold]
+    fn alert(&mut self, alert: SignatureAlert, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.alerts.push(alert);
         self.send_if_full(export);
     }
 
@@ -768,9 +789,18 @@ impl Outbox {
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
             counters.events_dropped_queue_full +=
-                (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
+                (batch.events.len() + batch.arps.len() + batch.faults.len() + batch.alerts.len()) as u64;
         }
     }
+}
+
+/// Where the packets of a flow's slice are that came until now.
+#[cold]
+fn evidence_so_far(lane: &Lane, flow: &Flow<Attachment>) -> Evidence {
+    let none = Places::default();
+    let places = flow.attachment.places.as_deref().unwrap_or(&none);
+    let packets = [Direction::Forward, Direction::Reverse].map(|direction| flow.stats(direction).packets);
+    lane.evidence(places, flow.start(), packets.iter().fold(0, |sum, packets| sum.saturating_add(*packets)))
 }
 
 /// A slice of a flow that goes on says what is known so far.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
-use weir_common::record::{FlowRecord, FlowState, SignatureMarks};
+use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks};
 
 /// Where a worker is given rules that were loaded anew, and shows what it did.
 #[derive(Debug, Default)]
@@ -53,10 +53,10 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    /// None where there are no rules.
+    /// None where there are no rules. `is_exported`: collectors are told of alerts.
     pub(super) fn new(
         config: &SignaturesConfig,
-        &DpiConfig { wait_for_acknowledgement: waits, midstream, .. }: &DpiConfig,
+        (&DpiConfig { wait_for_acknowledgement: waits, midstream, .. }, is_exported): (&DpiConfig, bool),
         rules: &Arc<Rules>,
         inbox: &Arc<Inbox>,
     ) -> Option<Alerts> {
@@ -68,7 +68,7 @@ impl Alerts {
             faults: Vec::new(),
             waits,
             midstream,
-            teller: Teller::new(config, waits),
+            teller: Teller::new(config, waits, is_exported),
         })
     }
 
@@ -132,6 +132,7 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
+        let community_id = flow.community_id();
         let faults = std::mem::take(&mut self.faults);
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
@@ -169,7 +170,7 @@ impl Alerts {
             let inspection = inspection.as_deref();
             let metadata = inspection.map(Inspection::metadata);
             let (rules, frame) = (self.engine.rules(), Some((frame, number)));
-            let scene = Scene { rules, sight: &sight, frame, start, inspection, metadata };
+            let scene = Scene { rules, sight: &sight, frame, start, community_id, inspection, metadata };
             self.teller.packet(&scene, marks, &self.found, events);
         }
         self.faults = faults;
@@ -185,7 +186,7 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let app = record.app;
-        let (key, start) = (flow.key(), flow.start());
+        let (key, start, community_id) = (flow.key(), flow.start(), flow.community_id());
         let packet = Packet::of_nothing(&key);
         let sight = Sight {
             packet: &packet,
@@ -209,9 +210,14 @@ impl Alerts {
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
-            let scene = Scene { rules, sight: &sight, frame: None, start, inspection: None, metadata };
+            let scene = Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
             self.teller.ended(&scene, marks, &self.found, events);
         }
+    }
+
+    /// Takes the alerts that were told, for collectors.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SignatureAlert> {
+        self.teller.take()
     }
 
     /// What rules made of a flow, as its record has it.

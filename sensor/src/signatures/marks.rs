@@ -170,8 +170,12 @@ impl StreamTail {
                     return;
                 }
                 self.bytes.clear();
-                self.waiting.clear();
-                self.fired.clear();
+                // The segment at hand was looked at already: what waits since then goes on.
+                let looked = self.looked;
+                if self.is_started {
+                    self.waiting.clear();
+                }
+                self.fired.retain(|(_, at)| *at == looked);
                 payload
             }
         };
