@@ -82,7 +82,8 @@ pub struct Inspection {
     /// Whose first bytes a dissector was shown.
     has_spoken: [bool; 2],
     /// What reassembly found odd since somebody asked.
-    stream_events: StreamEvents,
+    /// What reassembly found odd about the last packet: [`GAP`] and [`DIFFERENCE`].
+    found: u8,
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
     metadata: Metadata,
@@ -94,6 +95,10 @@ pub struct Inspection {
 /// Times that a flow's protocol may change to another inside of it (a proxy, STARTTLS); after that the flow is
 /// left alone.
 const SWITCHES_MAX: u8 = 4;
+
+/// Bytes of the stream are missing, and bytes are unlike those that came before at their place.
+const GAP: u8 = 1;
+const DIFFERENCE: u8 = 2;
 
 #[derive(Debug)]
 enum Stage {
@@ -353,7 +358,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
-            stream_events: StreamEvents::NONE,
+            found: 0,
             closed_by: 0,
             metadata,
             sides: None,
@@ -369,7 +374,13 @@ impl Inspection {
     /// What reassembly found odd about the last packet; beside that, [`super::Sessions`] looks at each.
     #[inline]
     pub fn take_stream_events(&mut self) -> StreamEvents {
-        std::mem::take(&mut self.stream_events)
+        let (mut found, bits) = (StreamEvents::NONE, std::mem::take(&mut self.found));
+        for (bit, event) in [(GAP, StreamEvent::SeqGap), (DIFFERENCE, StreamEvent::OverlapDifferentData)] {
+            if bits & bit != 0 {
+                found.add(event);
+            }
+        }
+        found
     }
 
     /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
@@ -487,10 +498,10 @@ impl Inspection {
                 let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
                 let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
                 if now.counters.overlap_conflict_bytes != before.0 {
-                    self.stream_events.add(StreamEvent::OverlapDifferentData);
+                    self.found |= DIFFERENCE;
                 }
                 if now.counters.gaps != before.1 {
-                    self.stream_events.add(StreamEvent::SeqGap);
+                    self.found |= GAP;
                 }
                 outcome
             }

@@ -38,8 +38,9 @@ use weir_common::time::Timestamp;
 /// What is followed, for one worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Sessions {
-    /// Whether events are told; otherwise rules alone ask for them.
+    /// Whether events are told, and whether rules ask for them.
     tells: bool,
+    rules_ask: bool,
     settings: Settings,
 }
 
@@ -52,15 +53,22 @@ struct Settings {
 }
 
 impl Sessions {
-    /// None where nobody asks: neither `tells` (`dpi.stream_events`) nor rules (`Needs::stream_events`). `midstream`
-    /// follows connections whose beginning was not seen as well; `depth` is up to which byte streams are inspected, 0
-    /// up to their end.
-    pub fn new(tells: bool, rules_ask: bool, midstream: bool, depth: u64) -> Option<Sessions> {
+    /// `tells`: events are wanted (`dpi.stream_events`). `midstream` follows connections whose beginning was not seen as
+    /// well; `depth` is up to which byte streams are inspected, 0 up to their end.
+    pub fn new(tells: bool, midstream: bool, depth: u64) -> Sessions {
         let depth = if depth == 0 { u64::MAX } else { depth };
-        (tells || rules_ask).then_some(Sessions { tells, settings: Settings { midstream, depth } })
+        Sessions { tells, rules_ask: false, settings: Settings { midstream, depth } }
     }
 
-    /// What is odd about a packet of a flow. `slot` is the flow's, empty until there is something to remember.
+    /// Whether rules ask (`Needs::stream_events`); to be said again when rules are loaded anew. Flows that began before
+    /// count as connections whose beginning was not seen.
+    #[must_use]
+    pub fn with_rules(self, ask: bool) -> Sessions {
+        Sessions { rules_ask: ask, ..self }
+    }
+
+    /// What is odd about a packet of a flow: nothing where nobody asks. `slot` is the flow's, empty until there is
+    /// something to remember.
     #[inline]
     pub fn see(
         &self,
@@ -70,7 +78,7 @@ impl Sessions {
         time: Timestamp,
     ) -> StreamEvents {
         match packet.transport {
-            Transport::Tcp(tcp) if !packet.is_partial => {
+            Transport::Tcp(tcp) if (self.tells || self.rules_ask) && !packet.is_partial => {
                 let segment = Segment::of(packet, &tcp, direction, time);
                 slot.get_or_insert_default().segment(&segment, &self.settings)
             }

@@ -29,11 +29,11 @@ const PLAIN: With<'static> = With { window: 1000, options: &[], data: &[] };
 
 impl Talk {
     fn new() -> Talk {
-        Talk { sessions: Sessions::new(false, true, false, 0).unwrap(), slot: None, second: 1 }
+        Talk { sessions: Sessions::new(false, false, 0).with_rules(true), slot: None, second: 1 }
     }
 
     fn midstream() -> Talk {
-        Talk { sessions: Sessions::new(false, true, true, 0).unwrap(), ..Talk::new() }
+        Talk { sessions: Sessions::new(false, true, 0).with_rules(true), ..Talk::new() }
     }
 
     /// Sends a segment with these numbers as they are; names without `stream.`.
@@ -319,14 +319,17 @@ fn a_window_is_not_shrunk_by_segments_from_nowhere() {
 
 #[test]
 fn what_acknowledges_a_probe_is_not_out_of_window() {
-    let mut talk = Talk::busy();
-    let closed = With { window: 0, ..PLAIN };
-    assert!(talk.with(CLIENT, ACK, 11, 11, closed).is_empty());
-    assert!(talk.send(SERVER, ACK, 11, 11, b"x").is_empty());
-    assert_eq!(talk.with(CLIENT, ACK, 11, 12, With { window: 500, ..PLAIN }), ["est_ack_zwp_data"]);
-    let mut talk = Talk::busy();
-    assert!(talk.with(CLIENT, ACK, 11, 11, closed).is_empty());
-    assert_eq!(talk.send(SERVER, ACK, 11, 11, b"xy"), ["est_packet_out_of_window"]);
+    /// The client's window is closed, and full.
+    fn full() -> Talk {
+        let mut talk = Talk::busy();
+        assert!(talk.send(SERVER, ACK, 11, 11, &[b'x'; 1000]).is_empty());
+        assert!(talk.with(CLIENT, ACK, 11, 1011, With { window: 0, ..PLAIN }).is_empty());
+        talk
+    }
+    let mut talk = full();
+    assert!(talk.send(SERVER, ACK, 1011, 11, b"x").is_empty());
+    assert_eq!(talk.with(CLIENT, ACK, 11, 1012, With { window: 500, ..PLAIN }), ["est_ack_zwp_data"]);
+    assert_eq!(full().send(SERVER, ACK, 1011, 11, b"xy"), ["est_packet_out_of_window"]);
 }
 
 #[test]
@@ -353,7 +356,7 @@ fn timestamps_do_not_go_back() {
     // Unless they are so old that they say nothing.
     let mut talk = open();
     talk.second += 24 * 24 * 3600 + 1;
-    assert!(talk.with(CLIENT, ACK, 1, 1, with(&back)).is_empty());
+    assert!(talk.with(CLIENT, ACK, 1, 1, With { options: &back, ..PLAIN }).is_empty());
     // A SYN/ACK echoes the SYN's, one of them at least.
     for (echo, names) in [(100, &[][..]), (200, &[]), (300, &["pkt_invalid_timestamp"])] {
         let mut talk = Talk::new();
@@ -408,7 +411,9 @@ fn segments_after_the_clients_fin_are_judged() {
         both,
         &[
             (CLIENT, ACK, 12, 12, b"", &[]),
-            (CLIENT, ACK, 13, 12, b"", &["lastack_ack_wrong_seq"]),
+            // The server has acknowledged the FIN.
+            (CLIENT, ACK, 13, 12, b"", &[]),
+            (CLIENT, ACK, 14, 12, b"", &["lastack_ack_wrong_seq"]),
             (CLIENT, ACK, 12, 2000, b"", &["lastack_invalid_ack", "pkt_invalid_ack"]),
             (CLIENT, SYN, 0, 0, b"", &["shutdown_syn_resend"]),
         ],
@@ -475,7 +480,7 @@ fn segments_after_the_servers_fin_are_judged() {
 
 #[test]
 fn depth_is_reached_once_for_each_direction() {
-    let mut talk = Talk { sessions: Sessions::new(false, true, false, 10).unwrap(), ..Talk::new() };
+    let mut talk = Talk { sessions: Sessions::new(false, false, 10).with_rules(true), ..Talk::new() };
     talk.send(CLIENT, SYN, 0, 0, b"");
     talk.send(SERVER, SYN | ACK, 0, 1, b"");
     talk.send(CLIENT, ACK, 1, 1, b"");
@@ -488,7 +493,7 @@ fn depth_is_reached_once_for_each_direction() {
 #[test]
 fn kinds_are_told_once_for_a_flow_where_they_are_wanted() {
     for tells in [false, true] {
-        let sessions = Sessions::new(tells, true, false, 0).unwrap();
+        let sessions = Sessions::new(tells, false, 0).with_rules(true);
         let (mut slot, mut events, mut found) = (None, Vec::new(), StreamEvents::NONE);
         found.add(StreamEvent::SeqGap);
         for _ in 0..2 {
@@ -496,7 +501,10 @@ fn kinds_are_told_once_for_a_flow_where_they_are_wanted() {
         }
         assert_eq!(events.len(), usize::from(tells));
     }
-    assert!(Sessions::new(false, false, true, 0).is_none());
+    // Nobody asks.
+    let mut talk = Talk { sessions: Sessions::new(false, true, 0), ..Talk::new() };
+    talk.send(CLIENT, RST, 0, 0, b"");
+    assert!(talk.slot.is_none());
 }
 
 #[test]
