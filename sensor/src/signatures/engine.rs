@@ -5,8 +5,8 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
-use super::frame::FoundFrame;
 use super::compile::{HostTest, Kind, List, PacketPart, Signature};
+use super::frame::FoundFrame;
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
 use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
@@ -331,7 +331,8 @@ impl Engine {
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
-        let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_reset =
+            matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
         let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
@@ -584,7 +585,8 @@ impl Engine {
             }
             if signature.kind == Kind::Flow {
                 // Recognition is the flow's, ends are a direction's.
-                let direction = if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
+                let direction =
+                    if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
                 let once = (candidate.signature, direction);
                 if marks.once.contains(&once) {
                     continue;
