@@ -55,6 +55,7 @@ fn record(number: u32, metadata: Option<Metadata>) -> FlowRecord {
         metadata: metadata.map(Box::new),
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }

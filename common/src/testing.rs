@@ -72,6 +72,7 @@ impl RecordBuilder {
             metadata: None,
             tunnel: None,
             at_shutdown: false,
+            signatures: None,
             evidence: None,
             features: Features::default(),
         };

@@ -55,6 +55,7 @@ fn record(number: u64) -> FlowRecord {
         metadata: None,
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }

@@ -16,10 +16,10 @@ use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
-use crate::decode::{self, Decoder, Packet, Parsed};
+use crate::decode::{self, Decoder, Packet, Parsed, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
-use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent};
+use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent, packet_source};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
 use crate::ring::config::RingConfig;
@@ -34,8 +34,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord, FlowState, Tunnel};
+use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -131,7 +132,8 @@ pub fn start(
     let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
     let inboxes: Vec<Arc<Inbox>> = (0..sources.len()).map(|_| Arc::default()).collect();
-    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate() {
+    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate()
+    {
         let number = index as u16;
         let outbox = Outbox {
             batch: Batch::default(),
@@ -149,11 +151,18 @@ pub fn start(
             flows: FlowTable::new(&config.flow, flows_max, number),
             inspector: config.dpi.enabled.then(|| {
                 let inspector = Inspector::new(&config.dpi).with_cut_off(cut_off);
-                let mut inspector = inspector.with_store(store_handle.clone()).with_services(services.clone());
+                let mut inspector =
+                    inspector.with_store(store_handle.clone()).with_services(services.clone());
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(&config.signatures, rules, inbox),
+            alerts: Alerts::new(
+                &config.signatures,
+                (&config.dpi, !config.export.destinations.is_empty()),
+                rules,
+                inbox,
+            ),
+            midstream: config.dpi.midstream,
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -243,6 +252,8 @@ struct Worker {
     has_decode_events: bool,
     /// What is served at a port shows who began, where nothing else does.
     responder_by_port: bool,
+    /// TCP connections are looked into from their middle, too.
+    midstream: bool,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -333,7 +344,8 @@ impl Worker {
         if self.has_decode_events {
             let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
             decode::events(frame, &mut |fault| {
-                outbox.fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
+                outbox
+                    .fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
             });
         }
         let reassembled;
@@ -355,7 +367,10 @@ impl Worker {
             let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
             alerts.frame(frame, packet.is_some(), &mut |fault, alert| {
                 let alert = Some(Box::new(alert));
-                outbox.fault(FrameEvent { time, packet: number, interface, fault, alert }, &mut counters.export);
+                outbox.fault(
+                    FrameEvent { time, packet: number, interface, fault, alert },
+                    &mut counters.export,
+                );
             });
         }
         let Some(packet) = packet else {
@@ -434,6 +449,7 @@ impl Worker {
         }
         if let Some(inspector) = inspector
             && !packet.is_partial
+            && (self.midstream || has_begun(flow, packet))
         {
             inspector.inspect(
                 &mut flow.attachment.inspection,
@@ -456,13 +472,19 @@ impl Worker {
         let flow = flows.flow_mut(observed.slot);
         let Some(events) = events else { return };
         if let Some(alerts) = alerts {
-            alerts.packet(frame, packet, observed.direction, flow, events);
+            alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            for alert in alerts.take() {
+                let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
+                outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);
+            }
         }
         if !events.is_empty() {
             for event in events.iter_mut() {
                 event.packet = counters.capture.frames;
             }
-            outbox.events(flow, events, &mut counters.export);
+            let tunnel = if packet.tunnel_depth > 0 { decode::tunnel_of(frame) } else { None };
+            let source = packet_source(tunnel.as_ref(), packet.ip.is_fragment && !packet.is_partial);
+            outbox.events(flow, source, events, &mut counters.export);
         }
     }
 
@@ -497,7 +519,16 @@ impl Worker {
         let mut meter = |packet: &Packet<'_>, time: Timestamp, interface: u32| {
             let mut ended = |flow: &mut Flow<Attachment>, reason| {
                 let alerts = alerts.as_mut();
-                outbox.end(flow, reason, inspector.as_mut(), alerts, events.as_mut(), lane.as_ref(), dpi, export);
+                outbox.end(
+                    flow,
+                    reason,
+                    inspector.as_mut(),
+                    alerts,
+                    events.as_mut(),
+                    lane.as_ref(),
+                    dpi,
+                    export,
+                );
             };
             let observed = flows.observe(packet, time, interface, flow_counters, &mut ended);
             if let Some(lane) = lane {
@@ -576,6 +607,16 @@ impl Worker {
     }
 }
 
+/// Whether the beginning of a TCP connection was seen; of what has none, always.
+fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
+    let has_syn = |direction| flow.stats(direction).tcp_flags & tcp_flags::SYN != 0;
+    // Of a flow that is reported in parts, the first alone has it.
+    flow.attachment.inspection.is_some()
+        || !matches!(packet.transport, Transport::Tcp(_))
+        || has_syn(Direction::Forward)
+        || has_syn(Direction::Reverse)
+}
+
 /// The flow's ends have been exchanged: what is told of it from now on knows.
 #[cold]
 fn turn(about: &mut Attachment, events: Option<&mut Vec<Event>>) {
@@ -643,19 +684,29 @@ impl Outbox {
             let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
             record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
         }
+        let mut sides = None;
         if let Some(inspector) = inspector {
             if reason == EndReason::ActiveTimeout {
                 describe_slice(&mut record, flow.attachment.inspection.as_deref());
             } else if let Some(inspection) = flow.attachment.inspection.take() {
                 let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
                 (record.app, record.metadata) = (finished.app, finished.metadata);
-                if let (Some(alerts), Some(sides), Some(events)) = (alerts, finished.sides, events.as_deref_mut()) {
-                    alerts.ended(flow, record.app, sides, finished.is_swapped, events);
-                }
-                if let Some(events) = events.filter(|events| !events.is_empty()) {
-                    self.events(flow, events, export);
-                }
+                sides = finished.sides.map(|sides| (sides, finished.is_swapped));
             }
+        }
+        if let Some(alerts) = alerts {
+            if reason != EndReason::ActiveTimeout
+                && let Some(events) = events.as_deref_mut()
+            {
+                alerts.ended(flow, &record, sides, events);
+            }
+            record.signatures = alerts.of_record(flow);
+            for alert in alerts.take() {
+                self.alert(SignatureAlert { evidence: record.evidence.clone(), ..alert }, export);
+            }
+        }
+        if let Some(events) = events.filter(|events| !events.is_empty()) {
+            self.events(flow, packet_source(None, false), events, export);
         }
         self.begin();
         if self.batch.records.capacity() == 0 {
@@ -666,13 +717,27 @@ impl Outbox {
         self.send_if_full(export);
     }
 
-    /// Takes the events of a flow.
-    fn events(&mut self, flow: &Flow<Attachment>, events: &mut Vec<Event>, export: &mut ExportCounters) {
+    /// Takes the events of a flow. `source`: where the packet that brought them came from.
+    fn events(
+        &mut self,
+        flow: &Flow<Attachment>,
+        source: &'static str,
+        events: &mut Vec<Event>,
+        export: &mut ExportCounters,
+    ) {
         self.begin();
         let (key, flow_id, community_id) = (flow.key(), flow.flow_id(), flow.community_id());
         let (vlans, interface) = (flow.vlans(), flow.interface());
-        let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, event };
+        let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, source, event };
         self.batch.events.extend(events.drain(..).map(envelope));
+        self.send_if_full(export);
+    }
+
+    /// Takes an alert for collectors.
+    #[cold]
+    fn alert(&mut self, alert: SignatureAlert, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.alerts.push(alert);
         self.send_if_full(export);
     }
 
@@ -724,9 +789,18 @@ impl Outbox {
         if let Err(batch) = refused {
             counters.records_dropped_queue_full += batch.records.len() as u64;
             counters.events_dropped_queue_full +=
-                (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
+                (batch.events.len() + batch.arps.len() + batch.faults.len() + batch.alerts.len()) as u64;
         }
     }
+}
+
+/// Where the packets of a flow's slice are that came until now.
+#[cold]
+fn evidence_so_far(lane: &Lane, flow: &Flow<Attachment>) -> Evidence {
+    let none = Places::default();
+    let places = flow.attachment.places.as_deref().unwrap_or(&none);
+    let packets = [Direction::Forward, Direction::Reverse].map(|direction| flow.stats(direction).packets);
+    lane.evidence(places, flow.start(), packets.iter().fold(0, |sum, packets| sum.saturating_add(*packets)))
 }
 
 /// A slice of a flow that goes on says what is known so far.
@@ -738,5 +812,6 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
 }
 
 mod alerts;
+mod tell;
 #[cfg(test)]
 mod tests;

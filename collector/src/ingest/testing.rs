@@ -58,6 +58,7 @@ pub(crate) fn record(seconds: u64) -> FlowRecord {
         metadata: None,
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }

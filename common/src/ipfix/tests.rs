@@ -87,6 +87,7 @@ fn https() -> FlowRecord {
         metadata: Some(Box::new(metadata)),
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }
@@ -154,6 +155,7 @@ fn any_record() -> impl Strategy<Value = FlowRecord> {
                 metadata: any_metadata(app, &values),
                 // Any of a record's addresses and numbers will do.
                 at_shutdown: false,
+                signatures: None,
                 tunnel: (flow_id % 3 == 0).then(|| {
                     Box::new(Tunnel {
                         kind: TunnelKind::Vxlan,
@@ -598,7 +600,7 @@ fn options_records_have_the_octets_that_their_templates_say() {
     let mut decoder = decoder();
     let mut read = Options::default();
     let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
-    assert_eq!((summary.fault, summary.templates), (None, 6));
+    assert_eq!((summary.fault, summary.templates), (None, 7));
     assert_eq!(summary.options as usize, ie::own().count() + 5);
     assert_eq!(decoder.name(5), Some("tap-1"));
     let value = |record: usize, element: Element| {

@@ -34,6 +34,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const WRITE_BYTES: usize = 64 << 10;
 
 pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
+    hunt_until(arguments, control::stop_on_signals().map_err(|error| Failure::System(error.into()))?)
+}
+
+fn hunt_until(arguments: &HuntArguments, stop: Arc<AtomicBool>) -> Result<Outcome, Failure> {
     let config = load(&arguments.config)?;
     let read = rules::read(&arguments.rules, &arguments.variables)?;
     rules::warn(&read.problems, "are wrong", &arguments.rules);
@@ -68,7 +72,8 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
     }
     let explained = query.explain(now, &Flows::new(&config)).map_err(failure)?;
     eprintln!("{} of {loaded} rules can run; {}", engine.rules().len(), explained.cost);
-    let narrowed_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
+    let is_by_ports = query.need.as_ref().is_some_and(need::is_by_ports);
+    let narrowed_by_ports = is_by_ports && leaves_blocks_out(&query, &explained, now, &Flows::new(&config))?;
     let can_run = engine.rules().len();
     let mut run = Run {
         hunt: Hunt::new(&config, engine, position),
@@ -79,13 +84,20 @@ pub(super) fn hunt(arguments: &HuntArguments) -> Result<Outcome, Failure> {
         reached: from,
         saved_at: Instant::now(),
         progress: Progress::new(arguments, &query, &explained),
-        stop: control::stop_on_signals().map_err(|error| Failure::System(error.into()))?,
+        stop: Arc::clone(&stop),
         failure: None,
         is_stopped: false,
     };
+    // Where nothing matches no frame comes by which the hunt could see it.
+    query.reading.stop = Some(stop);
     let answer = query.run(now, &Flows::new(&config), &mut |found| run.frame(&found.frame));
     run.progress.clear();
     let answer = match answer {
+        Ok(Answer { stopped: Some(stopped), .. }) => {
+            run.is_stopped = true;
+            run.reached = run.reached.max(Some(Timestamp(stopped.before.0.saturating_sub(1))));
+            None
+        }
         Ok(answer) => Some(answer),
         Err(_) if run.is_stopped => None,
         Err(error) => return Err(run.failure.take().unwrap_or_else(|| failure(error))),
@@ -173,6 +185,17 @@ fn until_covered(query: &mut Query, now: Timestamp, flows: &Flows) -> Result<Tim
         query.since = query.until;
     }
     Ok(completeness.from)
+}
+
+/// Whether the rules keep blocks from being read that the expression and the range do not.
+fn leaves_blocks_out(
+    query: &Query,
+    explained: &Explanation,
+    now: Timestamp,
+    flows: &Flows,
+) -> Result<bool, Failure> {
+    let whole = Query { need: None, ..query.clone() }.explain(now, flows).map_err(failure)?;
+    Ok(explained.cost.blocks_to_read < whole.cost.blocks_to_read)
 }
 
 /// Everything that is on disk was looked at by the runs before.
@@ -416,3 +439,7 @@ fn failure(error: QueryError) -> Failure {
         _ => Failure::Input(error.into()),
     }
 }
+
+#[cfg(test)]
+#[path = "hunt_tests.rs"]
+mod tests;

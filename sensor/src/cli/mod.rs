@@ -4,8 +4,10 @@
 //! done, 1 the input or the configuration is wrong, 2 the system failed, 3 finished but something was
 //! lost.
 
+mod causes;
 mod flows;
 mod hunt;
+mod new_file;
 mod pin;
 mod progress;
 mod query;
@@ -26,6 +28,7 @@ use crate::export::{self, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -173,9 +176,9 @@ struct QueryArguments {
     #[arg(long, value_name = "EXTENTS")]
     extents: Option<String>,
     /// Write the packets as pcapng, `-` for standard output
-    #[arg(short, value_name = "FILE")]
+    #[arg(short, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     write: Option<String>,
-    /// Only count the packets
+    /// Only count the packets; payloads that the expression does not look at are not verified
     #[arg(long, conflicts_with = "write")]
     count: bool,
     /// Show what would be read, and read nothing
@@ -243,7 +246,7 @@ struct HuntArguments {
     #[arg(long, value_name = "T")]
     until: Option<String>,
     /// Write the alerts to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     eve: Option<String>,
     /// Keep in this file how far the hunt has come, and go on from there
     #[arg(long, value_name = "FILE")]
@@ -452,11 +455,11 @@ fn not_in_this_version(what: &str) -> Result<Outcome, Failure> {
 fn report(failure: &Failure) -> u8 {
     match failure {
         Failure::Input(error) => {
-            eprintln!("weir-sensor: {error:#}");
+            eprintln!("weir-sensor: {}", causes::in_words(error));
             1
         }
         Failure::System(error) => {
-            eprintln!("weir-sensor: {error:#}");
+            eprintln!("weir-sensor: {}", causes::in_words(error));
             2
         }
         Failure::BrokenPipe => 0,
@@ -520,9 +523,9 @@ fn validate(config: &SensorConfig) -> Result<(), Failure> {
 fn with_output(mut config: SensorConfig, output: &OutputArguments) -> Result<SensorConfig, Failure> {
     config.signatures.rules.extend(output.rules.iter().cloned());
     for setting in &output.variables {
-        let (name, text) = setting.split_once('=').ok_or_else(|| {
-            Failure::Input(anyhow::anyhow!("`--var {setting}`: expected NAME=VALUE"))
-        })?;
+        let (name, text) = setting
+            .split_once('=')
+            .ok_or_else(|| Failure::Input(anyhow::anyhow!("`--var {setting}`: expected NAME=VALUE")))?;
         config.signatures.variables.insert(name.trim_start_matches('$').to_owned(), text.to_owned());
     }
     if let Some(eve) = &output.eve {

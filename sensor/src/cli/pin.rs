@@ -47,15 +47,17 @@ pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Outcome, Failure> {
     let (_, directory) = existing(&arguments.ring)?;
     let unreadable = |error| Failure::System(anyhow::anyhow!("{}: {error}", directory.display()));
     pins::tidy(&directory, Some(now())).map_err(unreadable)?;
-    let ids = match arguments.all {
-        true => pins::list(&directory).map_err(unreadable)?.into_iter().map(|pin| pin.id).collect(),
-        false => arguments.ids.clone(),
-    };
-    let unknown = pins::unpin(&directory, &ids, &mut busy).map_err(refused)?;
-    if !unknown.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("no such pin: {}", unknown.join(", "))));
+    if arguments.all {
+        let given_back = pins::unpin_all(&directory, &mut busy).map_err(refused)?;
+        eprintln!("{given_back} pins given back");
+        return Ok(Outcome::Done);
     }
-    eprintln!("{} pins given back", ids.len());
+    let unknown = pins::unpin(&directory, &arguments.ids, &mut busy).map_err(refused)?;
+    if !unknown.is_empty() {
+        let unknown = unknown.join(", ");
+        return Err(Failure::Input(anyhow::anyhow!("no such pin: {unknown}; none was given back")));
+    }
+    eprintln!("{} pins given back", arguments.ids.len());
     Ok(Outcome::Done)
 }
 

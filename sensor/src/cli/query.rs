@@ -1,6 +1,7 @@
 //! `weir-sensor query`: packets of the ring, and whether they are all of them.
 
 use super::flows::Flows;
+use super::new_file::NewFile;
 use super::progress::Shown;
 use super::ring_key;
 use super::{Failure, Outcome, Priority, QueryArguments, load, now, output_failure, print, ring_directory};
@@ -115,11 +116,7 @@ fn output(arguments: &QueryArguments) -> Result<Option<Box<dyn Write>>, Failure>
                 stdout.map_err(|error| Failure::System(anyhow::anyhow!("standard output: {error}")))?;
             Ok(Some(Box::new(File::from(stdout))))
         }
-        Some(path) => {
-            let file =
-                File::create(path).map_err(|error| Failure::System(anyhow::anyhow!("{path}: {error}")))?;
-            Ok(Some(Box::new(file)))
-        }
+        Some(path) => Ok(Some(Box::new(NewFile::at(path)))),
     }
 }
 
@@ -145,4 +142,4 @@ pub(super) fn failure(error: QueryError) -> Failure {
 
 #[cfg(test)]
 #[path = "query_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,7 @@ use crate::capture::{BatchEnd, CaptureError, Frame, FrameSource, LinkType, Sourc
 use crate::cli::{open_export, open_ring};
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
+use crate::query::completeness::Finding;
 use crate::ring::RingMode;
 use serde_json::Value;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Small blocks, so that little traffic fills many, and rates that are known soon.
-fn config(work: &Path) -> SensorConfig {
+pub(in crate::cli) fn config(work: &Path) -> SensorConfig {
     let mut config = SensorConfig::default();
     let text = |name: &str| work.join(name).display().to_string();
     config.ring.directory = text("ring");
@@ -25,7 +26,7 @@ fn config(work: &Path) -> SensorConfig {
 }
 
 /// What `replay` does; gives the record lines.
-fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
+pub(in crate::cli) fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     let published = vec![Default::default()];
     let exporting = open_export(config, Vec::new(), &published, Pace::Replay).ok().unwrap();
     let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN).ok().unwrap();
@@ -45,7 +46,7 @@ fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn captures(names: &[&str]) -> Box<dyn FrameSource> {
+pub(in crate::cli) fn captures(names: &[&str]) -> Box<dyn FrameSource> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures");
     Box::new(FileSequence::new(names.iter().map(|name| format!("{folder}/{name}")).collect()))
 }
@@ -119,11 +120,22 @@ fn blocks_of_another_run_or_lane_and_no_blocks_hold_nothing() {
         query.extents = Some(named.parse().unwrap());
         query.count(Timestamp::MAX, &Flows::new(&config)).unwrap()
     };
-    assert_eq!(asked("1.0:0").frames, packets(&records[0]));
+    let answer = asked("1.0:0");
+    assert_eq!((answer.frames, answer.completeness.complete), (packets(&records[0]), true));
+    assert!(answer.to_string().contains("only blocks 1.0:0 were looked at"), "{answer}");
     for elsewhere in ["2.0:0", "1.1:0", "1.0:1-9", "1.0:"] {
         let answer = asked(elsewhere);
         assert_eq!((answer.frames, answer.cost.blocks_to_read), (0, 0), "{elsewhere}");
+        // Whether it matched elsewhere, nobody looked.
+        assert_eq!(answer.finding, Finding::Incomplete, "{elsewhere}: {answer}");
+        assert_eq!(answer.completeness.complete, elsewhere == "1.0:", "{elsewhere}: {answer}");
     }
+    // A block that is there and holds no match says nothing of the others.
+    let mut query = question_of(&config, &records[0]);
+    (query.flow, query.expression) = (None, "port 9999".to_owned());
+    let answer = query.count(Timestamp::MAX, &Flows::new(&config)).unwrap();
+    assert_eq!((answer.finding, answer.completeness.complete), (Finding::Incomplete, true), "{answer}");
+    assert!(answer.to_string().contains("which is not all of the range"), "{answer}");
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn two_replays_say_the_same_of_blocks_and_expiry() {
 }
 
 /// Frames made here.
-struct Made(std::vec::IntoIter<(u64, Vec<u8>)>);
+pub(in crate::cli) struct Made(pub(in crate::cli) std::vec::IntoIter<(u64, Vec<u8>)>);
 
 impl FrameSource for Made {
     fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
@@ -189,7 +201,7 @@ impl FrameSource for Made {
 }
 
 /// A piece of a UDP datagram from 10.0.0.`host` with an offset and flags as IPv4 has them.
-fn udp(host: u8, identification: u16, fragment: u16, payload_len: usize) -> Vec<u8> {
+pub(in crate::cli) fn udp(host: u8, identification: u16, fragment: u16, payload_len: usize) -> Vec<u8> {
     let mut frame = vec![2; 12];
     frame.extend([8, 0, 0x45, 0]);
     frame.extend((20 + payload_len as u16).to_be_bytes());
@@ -244,4 +256,63 @@ fn fragments_that_came_before_their_flow_was_known_are_covered() {
     let orphaned = records.iter().find(|record| record["src_ip"] == "10.0.0.2").unwrap();
     assert_eq!(blocks_of(text(orphaned, "community_id").parse().unwrap()), (1, 1));
     assert_eq!(blocks_of(CommunityId([7; 20])), (0, 0));
+}
+
+/// What `weir-sensor query` does with these arguments.
+fn asked(arguments: &[&str]) -> Result<Outcome, Failure> {
+    use clap::Parser as _;
+    let words = ["weir-sensor", "query", "--priority", "normal"];
+    let cli = crate::cli::Cli::try_parse_from(words.iter().chain(arguments)).unwrap();
+    let crate::cli::Command::Query(arguments) = cli.command else { panic!("another command") };
+    query(&arguments)
+}
+
+#[test]
+fn a_question_that_cannot_be_answered_leaves_the_file_that_is_there() {
+    let work = tempfile::tempdir().unwrap();
+    let config = config(work.path());
+    replay(&config, captures(&["dns.pcap"]));
+    let (ring, file) = (&config.ring.directory, work.path().join("kept.pcapng"));
+    let (name, before) = (file.to_str().unwrap(), "what was there");
+    std::fs::write(&file, before).unwrap();
+    for wrong in [&["port", "port"][..], &["--since", "2000", "--until", "1000"]] {
+        let asked = asked(&[&["--ring", ring, "-w", name], wrong].concat());
+        assert!(matches!(asked, Err(Failure::Input(_))), "{wrong:?}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "{wrong:?}");
+    }
+    assert!(asked(&["--ring", ring, "-w", name, "port 53"]).is_ok());
+    assert_eq!(std::fs::read(&file).unwrap()[..4], [0x0a, 0x0d, 0x0d, 0x0a]);
+    let nowhere = work.path().join("none/file").display().to_string();
+    let Err(Failure::System(error)) = asked(&["--ring", ring, "-w", &nowhere]) else { panic!("written") };
+    assert!(error.to_string().contains(&format!("{nowhere}: No such file")), "{error}");
+}
+
+#[test]
+fn an_explanation_names_what_narrows_it() {
+    let work = tempfile::tempdir().unwrap();
+    let config = config(work.path());
+    let record = replay(&config, captures(&["dns.pcap"])).remove(0);
+    let asked_for = |query: Query| query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().need;
+    let ring = Query { directory: config.ring.directory.clone().into(), ..Query::default() };
+    assert_eq!(asked_for(ring.clone()), "anything, so that every block of the time range is read");
+    assert_eq!(asked_for(Query { expression: "host 192.0.2.1".into(), ..ring }), "host 192.0.2.1");
+    let flow = text(&record, "community_id");
+    let query = Query { expression: "udp port 53".into(), ..question_of(&config, &record) };
+    assert_eq!(asked_for(query.clone()), format!("blocks 1.0:0, flow {flow}, port 53 and udp"));
+    let explanation = query.explain(Timestamp::MAX, &Flows::new(&config)).unwrap().to_string();
+    assert!(explanation.contains("\nindex asked for: blocks 1.0:0, "), "{explanation}");
+}
+
+#[test]
+fn a_file_without_a_name_is_asked_for() {
+    use clap::Parser as _;
+    let error = |words: &[&str]| {
+        let parsed = crate::cli::Cli::try_parse_from([&["weir-sensor"], words].concat());
+        parsed.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    for (words, named) in [(&["query", "-w"][..], "-w"), (&["hunt", "--rules", "a", "--eve"], "--eve")] {
+        let without = error(&[words, &[""]].concat());
+        assert!(without.contains("a value is required") && without.contains(named), "{without}");
+        assert_eq!(error(&[words, &["a"]].concat()), "");
+    }
 }

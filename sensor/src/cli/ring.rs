@@ -5,8 +5,8 @@ use super::{Failure, Outcome, RingArguments, RingCheckArguments, load, print, ri
 use crate::config::SensorConfig;
 use crate::query::evidence::{self, EvidenceError, EvidenceQuestion};
 use crate::ring::check;
-use crate::ring::custody::PublicKey;
 use crate::ring::custody::verify::Verifier;
+use crate::ring::custody::{KeyError, PublicKey};
 use crate::ring::reader;
 use serde::Serialize;
 use std::fmt::Display;
@@ -71,8 +71,13 @@ fn check_evidence(arguments: &RingArguments, file: &Path, keys: &[PublicKey]) ->
 
 fn custody_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
     let read = |path: &PathBuf| {
-        PublicKey::read(path)
-            .map_err(|error| Failure::Input(anyhow::Error::from(error).context(path.display().to_string())))
+        PublicKey::read(path).map_err(|error| {
+            Failure::Input(match error {
+                // Says which file itself.
+                KeyError::Io { .. } => error.into(),
+                _ => anyhow::Error::from(error).context(path.display().to_string()),
+            })
+        })
     };
     paths.iter().map(read).collect()
 }

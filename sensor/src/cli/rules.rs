@@ -160,11 +160,8 @@ fn surroundings(config: &SignaturesConfig, variables: &Variables) -> Result<Surr
     }
     if !config.reputation_categories.is_empty() {
         let categories = read("reputation_categories", &config.reputation_categories)?;
-        let files: Result<Vec<_>, Failure> = config
-            .reputations
-            .iter()
-            .map(|path| Ok((path.clone(), read("reputations", path)?)))
-            .collect();
+        let files: Result<Vec<_>, Failure> =
+            config.reputations.iter().map(|path| Ok((path.clone(), read("reputations", path)?))).collect();
         problems.extend(surroundings.reputations((&config.reputation_categories, &categories), &files?));
     }
     if !config.countries.is_empty() {

@@ -2,7 +2,8 @@
 
 use super::replay::conclude;
 use super::{
-    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name, with_output,
+    Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name,
+    with_output,
 };
 use crate::capture::live::LiveSource;
 use crate::capture::{CaptureError, FrameSource};

@@ -1,7 +1,7 @@
 //! The one summary that a replay or a capture ends with.
 
-use crate::signatures::SignaturesStatus;
 use crate::counters::WorkerCounters;
+use crate::signatures::SignaturesStatus;
 use std::fmt::Write as _;
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub use fragments::EarlyFragments;
 pub use headers::VLAN_LAYERS;
 pub use link::LinkHeader;
 
-use crate::capture::Frame;
+use crate::capture::{Frame, LinkType};
 use crate::counters::DecodeCounters;
 use config::{DecodeConfig, Tunnels};
 use duplicates::Duplicates;
@@ -118,6 +118,12 @@ impl Packet<'_> {
 }
 
 impl Packet<'_> {
+    /// The packet's own bytes with what stands before its IP header, and how they begin: of a datagram put together, as
+    /// one packet; of a packet in a tunnel, without the tunnel.
+    pub fn own_bytes(&self) -> (LinkType, [&[u8]; 2]) {
+        (self.link.kind(), [self.link.bytes(), self.network])
+    }
+
     /// Whether it looks like a tunnel's that was not opened: because it is not wanted, or its bytes end too early.
     #[inline]
     pub fn may_hold_another(&self) -> bool {
@@ -384,6 +390,27 @@ pub fn tunnel_of(frame: &Frame<'_>) -> Option<Tunnel> {
     let mut tunnel = None;
     enter(packet, &mut counters, Some(&mut tunnel));
     tunnel
+}
+
+/// What carries a packet that came in tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outermost {
+    /// Source and destination of the packet around all tunnels; port 0 where there are none.
+    pub ends: [(Address, u16); 2],
+    /// Its IP protocol.
+    pub protocol: u8,
+    /// The innermost tunnel.
+    pub tunnel: Tunnel,
+}
+
+/// What carries the packet of a frame, where that came in tunnels; for what is rarely asked.
+#[cold]
+pub fn outermost_of(frame: &Frame<'_>) -> Option<Outermost> {
+    let mut counters = DecodeCounters::default();
+    let Parsed::Packet(packet) = parse(frame, Tunnels::Outer, &mut counters) else { return None };
+    let mut tunnel = None;
+    enter(packet, &mut counters, Some(&mut tunnel));
+    Some(Outermost { ends: tunnel::ends(&packet), protocol: packet.ip.protocol, tunnel: tunnel? })
 }
 
 /// The network layer of a frame: what an IP header says and what follows it.

@@ -333,6 +333,25 @@ buffers! {
     FrameEnipHdr Head "frame:enip.hdr";
     FrameEnipData Head "frame:enip.data";
     FrameEnipCip Head "frame:enip.cip";
+    FrameDnsPdu Head "frame:dns.pdu" "frame:mdns.pdu" "frame:llmnr.pdu";
+    FrameTlsPdu Head "frame:tls.pdu";
+    FrameTlsHdr Head "frame:tls.hdr";
+    FrameTlsData Head "frame:tls.data";
+    FrameTlsAlert Head "frame:tls.alert";
+    FrameTlsHeartbeat Head "frame:tls.heartbeat";
+    FrameTlsSsl2Pdu Head "frame:tls.ssl2.pdu" "frame:ssl2.pdu";
+    FrameTlsSsl2Hdr Head "frame:tls.ssl2.hdr" "frame:ssl2.hdr";
+    FrameSshRecordPdu Head "frame:ssh.record.pdu" "frame:record.pdu";
+    FrameSshRecordHdr Head "frame:ssh.record.hdr" "frame:record.hdr";
+    FrameSshRecordData Head "frame:ssh.record.data" "frame:record.data";
+    FrameSipPdu Head "frame:sip.pdu";
+    FrameSipRequestLine Head "frame:sip.request.line";
+    FrameSipResponseLine Head "frame:sip.response.line";
+    FrameSipRequestHeaders Head "frame:sip.request.headers";
+    FrameSipResponseHeaders Head "frame:sip.response.headers";
+    FrameSipRequestBody Head "frame:sip.request.body";
+    FrameSipResponseBody Head "frame:sip.response.body";
+    FrameRfbPdu Head "frame:rfb.pdu";
     FrameTelnetPdu Head "frame:telnet.pdu";
     FrameTelnetCtl Head "frame:telnet.ctl";
     FrameTelnetData Head "frame:telnet.data";
@@ -459,6 +478,8 @@ pub struct Wanted {
     numbers: Bits,
     /// Somebody looks at what is odd (`app-layer-event`).
     pub anomalies: bool,
+    /// Somebody asks whether there are transactions at all.
+    pub any: bool,
 }
 
 type Bits = [u64; 8];
@@ -468,7 +489,7 @@ const _: () = assert!(Buffer::COUNT <= 512 && Number::COUNT <= 512, "Bits holds 
 impl Wanted {
     /// Everything.
     pub fn all() -> Wanted {
-        Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true }
+        Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true, any: true }
     }
 
     /// This one is.
@@ -520,7 +541,7 @@ struct Value {
 /// What is known of a frame beside its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
-    /// Bytes that it has on the wire, as far as its head says.
+    /// Bytes that it has on the wire, as far as its head says; 0: as many as are told.
     pub length: u64,
     /// Transaction that it belongs to, where that is known.
     pub transaction: Option<u64>,
@@ -698,7 +719,13 @@ impl Sides {
 
     /// A frame begins, whose bytes are told by [`Sides::frame_bytes`] and end with [`Sides::end_frame`]. Returns its number;
     /// none: it is one too many.
-    pub fn begin_frame(&mut self, app: App, direction: Direction, buffer: Buffer, frame: Frame) -> Option<u64> {
+    pub fn begin_frame(
+        &mut self,
+        app: App,
+        direction: Direction,
+        buffer: Buffer,
+        frame: Frame,
+    ) -> Option<u64> {
         if self.list.iter().filter(|side| side.frame.is_some()).count() >= FRAMES_MAX {
             self.frames_left_out += 1;
             return None;

@@ -31,6 +31,9 @@ pub struct DpiConfig {
     pub overlap_policies: Vec<OverlapRule>,
     /// Tell what is odd about TCP streams as EVE `anomaly` events of type `stream`, each kind once for a flow.
     pub stream_events: bool,
+    /// Look into TCP connections whose beginning was not seen, and look for signatures in what they carry. Off: they are
+    /// metered only, as with Suricata's `stream.midstream`.
+    pub midstream: bool,
     /// Tell what was said over TCP, and what signatures found in it, when the other end has acknowledged it: what
     /// never arrived counts for nothing. Off: with the packet that brought it, as Suricata in inline mode.
     pub wait_for_acknowledgement: bool,
@@ -91,6 +94,7 @@ impl Default for DpiConfig {
             overlap_policy: OverlapPolicy::Bsd,
             overlap_policies: Vec::new(),
             stream_events: false,
+            midstream: true,
             wait_for_acknowledgement: true,
             files: FileConfig::default(),
         }

@@ -46,11 +46,12 @@ pub struct Inspector {
     stream_depth_bytes: u64,
     overlap_policy: OverlapPolicy,
     overlap_policies: Vec<OverlapRule>,
-    has_stream_events: bool,
     files: Files,
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    /// Signatures look at packets, and perhaps at nothing else.
+    is_searched: bool,
     waits: bool,
     pool: Pool,
 }
@@ -80,7 +81,9 @@ pub struct Inspection {
     depth_left: [u64; 2],
     /// Whose first bytes a dissector was shown.
     has_spoken: [bool; 2],
-    stream_events: StreamEvents,
+    /// What reassembly found odd since somebody asked.
+    /// What reassembly found odd about the last packet: [`GAP`] and [`DIFFERENCE`].
+    found: u8,
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
     metadata: Metadata,
@@ -92,6 +95,10 @@ pub struct Inspection {
 /// Times that a flow's protocol may change to another inside of it (a proxy, STARTTLS); after that the flow is
 /// left alone.
 const SWITCHES_MAX: u8 = 4;
+
+/// Bytes of the stream are missing, and bytes are unlike those that came before at their place.
+const GAP: u8 = 1;
+const DIFFERENCE: u8 = 2;
 
 #[derive(Debug)]
 enum Stage {
@@ -117,11 +124,11 @@ impl Inspector {
             },
             overlap_policy: config.overlap_policy,
             overlap_policies: config.overlap_policies.clone(),
-            has_stream_events: config.stream_events,
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            is_searched: false,
             waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
         }
@@ -145,6 +152,7 @@ impl Inspector {
 
     /// Keeps these parts of transactions for signatures; none: keeps nothing.
     pub fn set_wanted(&mut self, wanted: Option<Arc<Wanted>>) {
+        self.is_searched = wanted.is_some();
         self.wanted = wanted.filter(|wanted| !wanted.is_empty());
     }
 
@@ -189,7 +197,8 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } = self;
+        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
+            self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -204,6 +213,7 @@ impl Inspector {
             expectations,
             services,
             wanted: wanted.as_deref(),
+            is_searched: *is_searched,
         };
         inspection.packet_with_events(packet, &mut now, pool);
     }
@@ -220,7 +230,6 @@ impl Inspector {
         let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
         begun.depth_left = [self.stream_depth_bytes; 2];
         begun.waits = self.waits;
-        begun.stream_events = StreamEvents::new(self.has_stream_events);
         let [initiator, responder] =
             begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
         // What the initiator sends is put together as the responder does it.
@@ -250,7 +259,7 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, pool, .. } =
+            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
                 self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
@@ -265,6 +274,7 @@ impl Inspector {
                 expectations,
                 services,
                 wanted: wanted.as_deref(),
+                is_searched: *is_searched,
             };
             inspection.close(&mut now, pool);
         }
@@ -306,6 +316,7 @@ struct Now<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
 }
 
 impl Inspection {
@@ -347,7 +358,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
-            stream_events: StreamEvents::new(false),
+            found: 0,
             closed_by: 0,
             metadata,
             sides: None,
@@ -358,6 +369,18 @@ impl Inspection {
     /// What signatures are to look into, and whether its directions are the other way round than the flow's.
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
         (self.sides.as_deref_mut(), self.is_swapped)
+    }
+
+    /// What reassembly found odd about the last packet; beside that, [`super::Sessions`] looks at each.
+    #[inline]
+    pub fn take_stream_events(&mut self) -> StreamEvents {
+        let (mut found, bits) = (StreamEvents::NONE, std::mem::take(&mut self.found));
+        for (bit, event) in [(GAP, StreamEvent::SeqGap), (DIFFERENCE, StreamEvent::OverlapDifferentData)] {
+            if bits & bit != 0 {
+                found.add(event);
+            }
+        }
+        found
     }
 
     /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
@@ -377,24 +400,6 @@ impl Inspection {
         if let Stage::Reading(parser) = &self.stage {
             parser.describe(direction, transaction, out);
         }
-    }
-
-    /// Lets further events of a segment, those from `from` on, wait as its others do.
-    pub fn hold(
-        &mut self,
-        tcp: &Tcp,
-        payload_bytes: usize,
-        direction: Direction,
-        from: usize,
-        events: &mut Vec<Event>,
-    ) {
-        if !self.waits {
-            return;
-        }
-        let direction = self.own(direction);
-        let end = end_of(tcp, payload_bytes);
-        let pending = self.pending.get_or_insert_with(|| Box::new(Pending::begin(tcp, direction)));
-        pending.hold_also(events, from, direction, end);
     }
 
     /// The application, as far as it is known.
@@ -443,7 +448,7 @@ impl Inspection {
     }
 
     /// The direction as the dissector has known it from the start.
-    fn own(&self, direction: Direction) -> Direction {
+    pub fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
     }
 
@@ -490,16 +495,13 @@ impl Inspection {
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
                 let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
-                if acknowledgement.is_none() && tcp.acknowledgement != 0 {
-                    self.tell_stream_event(StreamEvent::PktBrokenAck, now);
-                }
                 let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
                 let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
                 if now.counters.overlap_conflict_bytes != before.0 {
-                    self.tell_stream_event(StreamEvent::OverlapDifferentData, now);
+                    self.found |= DIFFERENCE;
                 }
                 if now.counters.gaps != before.1 {
-                    self.tell_stream_event(StreamEvent::SeqGap, now);
+                    self.found |= GAP;
                 }
                 outcome
             }
@@ -507,17 +509,6 @@ impl Inspection {
         };
         if outcome.is_break() {
             self.end(now.cut_off, pool);
-        }
-    }
-
-    /// Tells what is odd about the packet's stream, once for a flow.
-    fn tell_stream_event(&mut self, event: StreamEvent, now: &mut Now<'_>) {
-        let direction = self.own(now.direction);
-        if let Some(events) = now.events.as_deref_mut()
-            && let Some(event) = self.stream_events.tell(event, self.app, now.time, direction)
-        {
-            now.counters.events += 1;
-            events.push(event);
         }
     }
 
@@ -621,6 +612,7 @@ impl Inspection {
             expectations: now.expectations,
             services: now.services,
             wanted: now.wanted,
+            is_searched: now.is_searched,
             ends: self.ends,
             other,
             other_used: 0,
@@ -709,6 +701,7 @@ struct Conversation<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    is_searched: bool,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
     other: Vec<u8>,
@@ -889,7 +882,7 @@ impl Conversation<'_> {
             events: self.events.as_deref_mut(),
             malformed: &mut self.counters.malformed,
             // What signatures look into goes on up to the ciphertext.
-            to_handshake_end: self.cut_off.names(parser) || self.wanted.is_some(),
+            to_handshake_end: self.cut_off.names(parser) || self.is_searched,
             app: parser.app(),
             ends: self.ends,
             files: self.files,

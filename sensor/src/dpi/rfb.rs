@@ -128,6 +128,9 @@ impl Dissector for Rfb {
         let mut rest = bytes;
         loop {
             let step = if is_server { self.server(rest) } else { self.client(rest) };
+            if context.wanted.is_some() {
+                self.tell_frame(&step, is_server, rest, context);
+            }
             match step {
                 Step::Used(used) => rest = rest.get(used..).unwrap_or_default(),
                 Step::Wait => return Progress::Used(bytes.len() - rest.len()),
@@ -332,6 +335,20 @@ impl Rfb {
         context.tell(direction, Some(0), |object| self.write(object));
         if context.wanted.is_some() {
             self.tell_parts(direction, context);
+        }
+    }
+
+    /// Tells signatures the message that a step read.
+    fn tell_frame(&self, step: &Step, is_server: bool, bytes: &[u8], context: &mut Context<'_>) {
+        const INIT_BYTES: usize = 24;
+        let length = match (step, &self.framebuffer, &self.reason) {
+            (Step::Used(used), ..) => *used,
+            (Step::Over, Some(framebuffer), _) if is_server => INIT_BYTES + framebuffer.name.len(),
+            (Step::Over, None, Some(reason)) if is_server => 4 + reason.len(),
+            _ => 0,
+        };
+        if let Some(message) = bytes.get(..length).filter(|message| !message.is_empty()) {
+            context.frame(Buffer::FrameRfbPdu, Some(0), message);
         }
     }
 

@@ -213,7 +213,7 @@ impl Ssh {
                 Phase::LineStart => side.read_line(rest, context)?,
                 Phase::OtherLine | Phase::LongLine => side.pass_line(rest)?,
                 Phase::Packet => side.read_packet(rest, context)?,
-                Phase::Keys => side.pass_keys(rest),
+                Phase::Keys => side.pass_keys(rest, context),
                 Phase::Over => {
                     side.passed_bytes = side.passed_bytes.saturating_add(rest.len());
                     Step::Used(rest.len())
@@ -342,6 +342,7 @@ impl Side {
         let Some(packet) = rest.get(LENGTH_BYTES..bytes) else {
             return Ok(Step::Wait(bytes));
         };
+        tell_frames(rest.get(..bytes).unwrap_or_default(), context);
         match packet.split_at_checked(2) {
             Some(([_, KEXINIT], message)) => {
                 self.phase = if context.to_handshake_end { Phase::Keys } else { Phase::Over };
@@ -362,7 +363,7 @@ impl Side {
     }
 
     /// Passes over one packet of the key exchange; the last is NEWKEYS (RFC 4253 section 7.3).
-    fn pass_keys(&mut self, rest: &[u8]) -> Step {
+    fn pass_keys(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         const NEWKEYS: u8 = 21;
         const HEADER_BYTES: usize = 6;
         let Some([a, b, c, d, _, kind]) = rest.first_chunk::<HEADER_BYTES>() else {
@@ -374,9 +375,8 @@ impl Side {
             self.phase = Phase::Over;
             return Step::Used(0);
         }
-        if rest.len() < bytes {
-            return Step::Wait(bytes);
-        }
+        let Some(packet) = rest.get(..bytes) else { return Step::Wait(bytes) };
+        tell_frames(packet, context);
         if *kind == NEWKEYS {
             (self.phase, self.keyed) = (Phase::Over, true);
         }
@@ -459,6 +459,18 @@ impl<'a> KexInit<'a> {
                 compression: compression_back,
             },
         })
+    }
+}
+
+/// Tells signatures a packet and its parts: the header is its lengths and the message's type.
+fn tell_frames(packet: &[u8], context: &mut Context<'_>) {
+    const HEADER_BYTES: usize = 6;
+    if context.wanted.is_some()
+        && let Some((header, data)) = packet.split_at_checked(HEADER_BYTES)
+    {
+        context.frame(Buffer::FrameSshRecordHdr, Some(SESSION), header);
+        context.frame(Buffer::FrameSshRecordData, Some(SESSION), data);
+        context.frame(Buffer::FrameSshRecordPdu, Some(SESSION), packet);
     }
 }
 
@@ -594,7 +606,7 @@ mod tests {
     fn signatures_are_told_identifications_and_fingerprints() {
         let mut trial = trial().client(&client()).server(&server());
         let told = trial.told();
-        let brief = told.lines().filter(|line| !line.contains("string"));
+        let brief = told.lines().filter(|line| !line.contains("string") && !line.contains("frame:"));
         expect![[r#"
             client 0 ssh.proto 2.0
             client 0 ssh.software OpenSSH_7.6p1

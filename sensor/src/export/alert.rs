@@ -116,6 +116,42 @@ pub fn write_signature(
     }
 }
 
+/// Where more is to be read about a signature: addresses, made as Suricata's `reference.config` does.
+pub fn write_references(object: &mut Object<'_>, about: &Description) {
+    if about.references.is_empty() {
+        return;
+    }
+    let address = |(system, value): &(String, String)| {
+        let known = REFERENCES.iter().find(|(name, _)| name.eq_ignore_ascii_case(system));
+        [known.map_or("", |(_, prefix)| *prefix), value].concat()
+    };
+    object.texts("references", about.references.iter().map(address));
+}
+
+/// What stands before a reference, by its system.
+const REFERENCES: [(&str, &str); 20] = [
+    ("arachnids", "http://www.whitehats.com/info/IDS"),
+    ("bid", "http://www.securityfocus.com/bid/"),
+    ("bugtraq", "http://www.securityfocus.com/bid/"),
+    ("cve", "http://cve.mitre.org/cgi-bin/cvename.cgi?name="),
+    ("et", "http://doc.emergingthreats.net/"),
+    ("etpro", "http://doc.emergingthreatspro.com/"),
+    ("exploitdb", "http://www.exploit-db.com/exploits/"),
+    ("mcafee", "http://vil.nai.com/vil/content/v_"),
+    ("md5", "http://www.threatexpert.com/report.aspx?md5="),
+    ("msft", "http://technet.microsoft.com/security/bulletin/"),
+    ("nessus", "http://cgi.nessus.org/plugins/dump.php3?id="),
+    ("openpacket", "https://www.openpacket.org/capture/grab/"),
+    ("osvdb", "http://osvdb.org/show/osvdb/"),
+    ("secunia", "http://www.secunia.com/advisories/"),
+    ("securitytracker", "http://securitytracker.com/id?"),
+    ("telus", "http://"),
+    ("threatexpert", "http://www.threatexpert.com/report.aspx?md5="),
+    ("url", "http://"),
+    ("urlhaus", "https://urlhaus.abuse.ch/url/"),
+    ("xforce", "http://xforce.iss.net/xforce/xfdb/"),
+];
+
 fn end(object: &mut Object<'_>, address: &Address, port: u16, protocol: u8) {
     object.raw("ip", address_in_full(address).json());
     if !matches!(protocol, protocol::ICMP | protocol::ICMPV6) {

@@ -5,7 +5,8 @@
 //! has closed ends by `timeout` or `shutdown`. A slice of a flow that goes on, which Suricata does not have, says
 //! `active`. Where packets are kept, a
 //! `flow` event has a member `ring` that Suricata does not know: where they are and until when; and it has a member
-//! `features`, what packets say beyond counts, with the keys that record lines have.
+//! `features`, what packets say beyond counts, with the keys that record lines have. `flow.action` is what rules would have
+//! done with the flow, as in Suricata; a passive sensor does not do it, and alerts say `allowed`.
 
 use super::lines::LineOutput;
 use super::records::{first_packets, hundredths};
@@ -18,7 +19,7 @@ use weir_common::features::{DirectionFeatures, mac_text};
 use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::{Address, Direction, FlowKey, icmp_v4_counterpart, icmp_v6_counterpart, protocol};
-use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, tcp_flags};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, Tunnel, TunnelKind, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Writes EVE lines.
@@ -134,9 +135,14 @@ impl EveLines {
             if record.end_reason == EndReason::LackOfResources {
                 flow.bool("emergency", true);
             }
-            flow.text("state", record.state.name()).text("reason", reason(record)).bool("alerted", false);
+            flow.text("state", record.state.name()).text("reason", reason(record));
+            flow.bool("alerted", record.signatures.as_ref().is_some_and(|signatures| signatures.has_alerted));
+            flow.text_if("action", record.signatures.as_ref().and_then(|signatures| signatures.action));
         }
         object.raw("community_id", community_id(&record.community_id).json());
+        if let Some(signatures) = &record.signatures {
+            object.members(&signatures.members);
+        }
         if let Some(tunnel) = &record.tunnel {
             let mut outer = object.object("tunnel");
             outer.raw("src_ip", address_in_full(&tunnel.source.0).json()).number("src_port", tunnel.source.1);
@@ -180,11 +186,12 @@ impl EveLines {
             object.number("pcap_cnt", event.packet);
         }
         match (event.packet, flow_event.key.protocol) {
-            (1.., _) => _ = object.text("pkt_src", "wire/pcap"),
-            (0, protocol::TCP) => _ = object.text("pkt_src", "stream (flow timeout)"),
+            (1.., _) => _ = object.text("pkt_src", flow_event.source),
+            (0, protocol::TCP) => _ = object.text("pkt_src", FLOW_TIMEOUT),
             (0, _) => {}
         }
-        if let Some(transaction) = event.transaction {
+        // Of files, their own object tells it.
+        if let Some(transaction) = event.transaction.filter(|_| event.kind != "fileinfo") {
             object.number("tx_id", transaction);
         }
         object.raw("community_id", community_id(&flow_event.community_id).json());
@@ -317,6 +324,31 @@ impl EveLines {
                 }
             }
         }
+    }
+}
+
+/// EVE's `pkt_src` of what only a flow's end made known.
+const FLOW_TIMEOUT: &str = "stream (flow timeout)";
+
+/// EVE's `pkt_src`: where a packet came from. `tunnel` is the innermost that it came in. Tunnels that Suricata does not
+/// know are named in the same way.
+pub fn packet_source(tunnel: Option<&Tunnel>, is_reassembled: bool) -> &'static str {
+    let Some(tunnel) = tunnel else {
+        return if is_reassembled { "defrag" } else { "wire/pcap" };
+    };
+    match tunnel.kind {
+        TunnelKind::IpInIp | TunnelKind::SixInFour if tunnel.source.0.is_v4() => "ipv4 tunnel",
+        TunnelKind::IpInIp | TunnelKind::SixInFour => "ipv6 tunnel",
+        TunnelKind::Gre | TunnelKind::Erspan => "gre tunnel",
+        TunnelKind::Teredo => "teredo tunnel",
+        TunnelKind::Geneve => "geneve encapsulation",
+        TunnelKind::Vxlan => "vxlan encapsulation",
+        TunnelKind::EtherIp => "etherip tunnel",
+        TunnelKind::Mpls => "mpls tunnel",
+        TunnelKind::Gtp => "gtp tunnel",
+        TunnelKind::L2tp => "l2tp tunnel",
+        TunnelKind::Ayiya => "ayiya tunnel",
+        TunnelKind::Lisp => "lisp tunnel",
     }
 }
 

@@ -21,17 +21,19 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{AlertLines, FlowAlert, write_signature};
+pub use alert::{AlertLines, FlowAlert, write_references, write_signature};
 pub use destination::{DestinationState, DestinationStatus};
+pub use eve::packet_source;
 pub use lines::OutputStatus;
 pub use target::Target;
+pub use text::address_in_full;
 pub use thread::{Context, Exporting, Pace, start};
 
 use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Event;
 use serde::Serialize;
 use weir_common::net::{CommunityId, FlowKey};
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// An application event with the flow it belongs to.
@@ -47,6 +49,8 @@ pub struct FlowEvent {
     pub vlans: [u16; 2],
     /// Interface index.
     pub interface: u32,
+    /// Where its packet came from: EVE's `pkt_src`.
+    pub source: &'static str,
     /// What happened.
     pub event: Event,
 }
@@ -90,12 +94,14 @@ pub struct Batch {
     pub records: Vec<FlowRecord>,
     /// Application events, in order of time.
     pub events: Vec<FlowEvent>,
+    /// Alerts, for collectors; they are among the events too.
+    pub alerts: Vec<SignatureAlert>,
 }
 
 impl Batch {
     /// How many things it holds.
     pub fn len(&self) -> usize {
-        self.records.len() + self.events.len() + self.arps.len() + self.faults.len()
+        self.records.len() + self.events.len() + self.arps.len() + self.faults.len() + self.alerts.len()
     }
 
     /// Whether it holds nothing.

@@ -2,7 +2,7 @@
 
 use super::config::ExportConfig;
 use super::eve::EveLines;
-use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, records, start};
+use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, records, start};
 use crate::counters::{Published, WorkerCounters};
 use crate::dpi::Event;
 use expect_test::{Expect, expect};
@@ -71,6 +71,7 @@ fn flow(number: u64) -> FlowRecord {
         metadata,
         tunnel: None,
         at_shutdown: false,
+        signatures: None,
         evidence: None,
         features: Features::default(),
     }
@@ -458,6 +459,7 @@ fn an_event_of_the_responder_has_the_responder_as_source() {
         community_id: record.community_id,
         vlans: [0, 0],
         interface: 0,
+        source: packet_source(None, false),
         event: Event {
             transaction: Some(3),
             ..Event::new(App::Dns, record.start, Direction::Reverse, br#"{"type":"response"}"#.to_vec())

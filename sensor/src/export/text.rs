@@ -11,7 +11,7 @@ const SHORT_BYTES_MAX: usize = 48;
 
 /// A quoted text of at most [`SHORT_BYTES_MAX`] octets; what would not fit is left out.
 #[derive(Clone, Copy)]
-pub(super) struct Short {
+pub struct Short {
     bytes: [u8; SHORT_BYTES_MAX],
     length: usize,
 }
@@ -26,7 +26,7 @@ impl Short {
     }
 
     /// The text with its quotes.
-    pub(super) fn json(&self) -> &[u8] {
+    pub fn json(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
@@ -99,7 +99,7 @@ pub(super) fn unix(time: Timestamp) -> Short {
 }
 
 /// An address as EVE writes it: IPv6 in full, without `::`.
-pub(super) fn address_in_full(address: &Address) -> Short {
+pub fn address_in_full(address: &Address) -> Short {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     Short::quoted(|short| match address.as_v4() {
         Some(octets) => dotted(short, octets),

@@ -172,6 +172,7 @@ impl<A> Flow<A> {
             metadata: None,
             tunnel: None,
             at_shutdown: false,
+            signatures: None,
             evidence: None,
             features: self.features.to_record(self.initiator(), self.connection()),
         }

@@ -23,9 +23,9 @@ use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::{DecodeCounters, DpiCounters, FlowCounters};
 use crate::decode::{Decoder, Packet, Transport};
+use crate::dpi::buffers::Sides;
 use crate::dpi::{Event, Inspection, Inspector};
 use crate::flow::{Flow, FlowTable};
-use crate::dpi::buffers::Sides;
 use crate::signatures::{Engine, EngineCounters, FlowFacts, FlowMarks, Found, Sight};
 use position::Position;
 use serde::Serialize;
@@ -250,6 +250,8 @@ impl Rest {
             flow: counts,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
+            has_stream: true,
         };
         let sides = inspection.and_then(|inspection| {
             let (sides, is_swapped) = inspection.sides();
@@ -266,13 +268,20 @@ impl Rest {
             _ => None,
         };
         for found in &self.found {
-            let matched = Match { found: *found, time, icmp, first: flow.attachment.first };
+            let matched = Match { found: found.clone(), time, icmp, first: flow.attachment.first };
             self.teller.tell(&self.engine, flow, &matched, now);
         }
     }
 
     /// Looks at what only the flow's end made known, with a packet that says nothing.
-    fn last_sides(&mut self, flow: &mut Flow<Attached>, mut sides: Box<Sides>, is_swapped: bool, app: App, now: Timestamp) {
+    fn last_sides(
+        &mut self,
+        flow: &mut Flow<Attached>,
+        mut sides: Box<Sides>,
+        is_swapped: bool,
+        app: App,
+        now: Timestamp,
+    ) {
         let (key, time) = (flow.key(), flow.end());
         let packet = Packet::of_nothing(&key);
         let sight = Sight {
@@ -287,9 +296,16 @@ impl Rest {
             flow: FlowFacts::of(flow, Direction::Forward),
             decode_events: &[],
             stream_events: &[],
+            waits: false,
+            has_stream: true,
         };
         self.found.clear();
-        self.engine.packet(&sight, &mut flow.attachment.marks, Some((&mut sides, is_swapped)), &mut self.found);
+        self.engine.packet(
+            &sight,
+            &mut flow.attachment.marks,
+            Some((&mut sides, is_swapped)),
+            &mut self.found,
+        );
         self.tell(flow, &packet, time, now);
     }
 
@@ -299,8 +315,7 @@ impl Rest {
         }
         // Events of the packet that made another flow end are told before this flow's.
         if let Some(inspection) = flow.attachment.inspection.take() {
-            let finished =
-                self.inspector.finish(Some(inspection), flow.end(), None, &mut self.counters.dpi);
+            let finished = self.inspector.finish(Some(inspection), flow.end(), None, &mut self.counters.dpi);
             if let Some(sides) = finished.sides {
                 self.last_sides(flow, sides, finished.is_swapped, finished.app, now);
             }

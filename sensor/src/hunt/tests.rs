@@ -7,8 +7,8 @@ use crate::capture::file::FileSource;
 use crate::capture::{BatchEnd, FrameSource, LinkType};
 use crate::signatures::{RuleNames, Rules, Surroundings};
 use serde_json::Value;
-use std::sync::Arc;
 use std::path::Path;
+use std::sync::Arc;
 use weir_common::rule::{RuleReader, Variables};
 
 struct Owned {
@@ -62,7 +62,12 @@ alert tcp any any -> any any (msg:"third"; flags:S; threshold:type threshold, tr
 fn engine(rules: &str) -> Engine {
     let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
     let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
-    assert!(file.problems.is_empty() && built.problems.is_empty(), "{:?} {:?}", file.problems, built.problems);
+    assert!(
+        file.problems.is_empty() && built.problems.is_empty(),
+        "{:?} {:?}",
+        file.problems,
+        built.problems
+    );
     Engine::new(Arc::new(built.rules))
 }
 

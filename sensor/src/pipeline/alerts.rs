@@ -1,12 +1,14 @@
 //! A worker's signatures: what a packet shows them, and what becomes of what they find.
 //!
 //! In: a packet with its flow, after inspection has looked at it. Out: `alert` events among the flow's others. What
-//! was found in a stream waits with inspection's own events until the other end has acknowledged it.
+//! was found is told by [`super::tell`].
 
 use super::Attachment;
+use super::tell::{Scene, Teller};
 use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
+use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
@@ -16,8 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
-use weir_common::record::FlowState;
-use weir_common::time::Timestamp;
+use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks};
 
 /// Where a worker is given rules that were loaded anew, and shows what it did.
 #[derive(Debug, Default)]
@@ -42,23 +43,32 @@ pub(super) struct Alerts {
     reloads: u64,
     engine: Engine,
     found: Vec<Found>,
-    carries_payload: bool,
-    carries_packet: bool,
+    teller: Teller,
     /// Faults of the frame at hand, where signatures ask for them.
     faults: Vec<&'static str>,
+    /// `dpi.wait_for_acknowledgement`.
+    waits: bool,
+    /// `dpi.midstream`.
+    midstream: bool,
 }
 
 impl Alerts {
-    /// None where there are no rules.
-    pub(super) fn new(config: &SignaturesConfig, rules: &Arc<Rules>, inbox: &Arc<Inbox>) -> Option<Alerts> {
+    /// None where there are no rules. `is_exported`: collectors are told of alerts.
+    pub(super) fn new(
+        config: &SignaturesConfig,
+        (&DpiConfig { wait_for_acknowledgement: waits, midstream, .. }, is_exported): (&DpiConfig, bool),
+        rules: &Arc<Rules>,
+        inbox: &Arc<Inbox>,
+    ) -> Option<Alerts> {
         (!rules.is_empty()).then(|| Alerts {
             inbox: Arc::clone(inbox),
             reloads: 0,
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
-            carries_payload: config.alert_payload,
-            carries_packet: config.alert_packet,
+            waits,
+            midstream,
+            teller: Teller::new(config, waits, is_exported),
         })
     }
 
@@ -105,8 +115,9 @@ impl Alerts {
         self.found.clear();
         let packet = self.engine.fault(&fault, &self.faults, frame.time, &mut self.found);
         let sight = Sight { time: frame.time, ..Sight::of_nobody(&packet) };
-        let beside = Beside { packet: self.carries_packet.then_some(frame.data), ..Beside::default() };
-        let alerts = self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
+        let beside = Beside { packet: self.teller.quoted(frame), ..Beside::default() };
+        let alerts =
+            self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
         alerts.for_each(|alert| tell(fault, alert));
         self.faults.clear();
     }
@@ -114,20 +125,21 @@ impl Alerts {
     /// Looks at a packet and at what it made known of its flow.
     pub(super) fn packet(
         &mut self,
-        frame: &Frame<'_>,
+        (frame, number): (&Frame<'_>, u64),
         packet: &Packet<'_>,
         direction: Direction,
         flow: &mut Flow<Attachment>,
         events: &mut Vec<Event>,
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
+        let community_id = flow.community_id();
         let faults = std::mem::take(&mut self.faults);
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
             counts.apps = apps(flow.attachment.inspection.as_deref());
         }
+        let has_begun = super::has_begun(flow, packet);
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
-        let inspection = inspection.as_deref_mut();
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
         let sight = Sight {
@@ -142,33 +154,39 @@ impl Alerts {
             },
             app,
             is_opaque: inspection.as_ref().is_some_and(|inspection| inspection.is_ciphertext()),
+            has_stream: self.midstream || has_begun,
             flow: counts,
             decode_events: &faults,
             stream_events: &[],
+            waits: self.waits,
         };
         self.found.clear();
-        let (sides, is_swapped) = match inspection {
+        let (sides, is_swapped) = match inspection.as_mut() {
             Some(inspection) => inspection.sides(),
             None => (None, false),
         };
         self.engine.packet(&sight, marks, sides.map(|sides| (sides, is_swapped)), &mut self.found);
-        if !self.found.is_empty() {
-            let inspection = flow.attachment.inspection.as_deref_mut();
-            self.tell(&sight, Some(frame.data), start, inspection, events);
+        if let Some(marks) = marks {
+            let inspection = inspection.as_deref();
+            let metadata = inspection.map(Inspection::metadata);
+            let (rules, frame) = (self.engine.rules(), Some((frame, number)));
+            let scene = Scene { rules, sight: &sight, frame, start, community_id, inspection, metadata };
+            self.teller.packet(&scene, marks, &self.found, events);
         }
         self.faults = faults;
     }
 
-    /// Looks at what only the flow's end made known, with a packet that says nothing.
+    /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that
+    /// says nothing, and tells what has waited.
     pub(super) fn ended(
         &mut self,
         flow: &mut Flow<Attachment>,
-        app: App,
-        mut sides: Box<Sides>,
-        is_swapped: bool,
+        record: &FlowRecord,
+        sides: Option<(Box<Sides>, bool)>,
         events: &mut Vec<Event>,
     ) {
-        let (key, start) = (flow.key(), flow.start());
+        let app = record.app;
+        let (key, start, community_id) = (flow.key(), flow.start(), flow.community_id());
         let packet = Packet::of_nothing(&key);
         let sight = Sight {
             packet: &packet,
@@ -182,89 +200,30 @@ impl Alerts {
             flow: FlowFacts::of(flow, Direction::Forward),
             decode_events: &[],
             stream_events: &[],
+            waits: self.waits,
+            has_stream: false,
         };
         self.found.clear();
-        self.engine.packet(
-            &sight,
-            &mut flow.attachment.marks,
-            Some((&mut sides, is_swapped)),
-            &mut self.found,
-        );
-        if !self.found.is_empty() {
-            self.tell(&sight, None, start, None, events);
+        let marks = &mut flow.attachment.marks;
+        if let Some((mut sides, is_swapped)) = sides {
+            self.engine.packet(&sight, marks, Some((&mut sides, is_swapped)), &mut self.found);
+        }
+        if let Some(marks) = marks {
+            let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
+            let scene = Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
+            self.teller.ended(&scene, marks, &self.found, events);
         }
     }
 
-    /// Makes events of what was found.
-    fn tell(
-        &mut self,
-        sight: &Sight<'_>,
-        frame: Option<&[u8]>,
-        start: Timestamp,
-        mut inspection: Option<&mut Inspection>,
-        events: &mut Vec<Event>,
-    ) {
-        // What does not wait comes first, so that what does is the end of the list.
-        self.found.sort_by_key(|found| found.is_of_stream);
-        let mut described = Vec::new();
-        let mut waiting_from = None;
-        for found in &self.found {
-            if found.is_of_stream && waiting_from.is_none() {
-                waiting_from = Some(events.len());
-            }
-            described.clear();
-            let mut name = None;
-            if let Some((transaction, direction)) = found.transaction {
-                name = describe(
-                    found.app,
-                    transaction,
-                    direction,
-                    inspection.as_deref(),
-                    events,
-                    &mut described,
-                );
-            }
-            let beside = Beside {
-                transaction: name.map(|name| (name, described.as_slice())),
-                flow_start: Some(start),
-                payload: self.carries_payload.then_some(sight.packet.payload),
-                packet: frame.filter(|_| self.carries_packet),
-            };
-            events.extend(alert::event(self.engine.rules(), found, sight, &beside));
-        }
-        if let (Some(from), Some(inspection), Transport::Tcp(tcp)) =
-            (waiting_from, inspection.as_deref_mut(), &sight.packet.transport)
-        {
-            inspection.hold(tcp, sight.packet.payload.len(), sight.direction, from, events);
-        }
+    /// Takes the alerts that were told, for collectors.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SignatureAlert> {
+        self.teller.take()
     }
-}
 
-/// Name and body of a transaction's event: one that was just told, or else what the dissector knows so far.
-fn describe(
-    app: App,
-    transaction: u64,
-    direction: Direction,
-    inspection: Option<&Inspection>,
-    events: &[Event],
-    out: &mut Vec<u8>,
-) -> Option<&'static str> {
-    let name = if app == App::Http2 { "http" } else { app.event_name() };
-    let is_it =
-        |event: &&Event| event.app == app && event.transaction == Some(transaction) && event.kind == name;
-    let told = events.iter().rev().find(is_it);
-    let told = told.or_else(|| inspection?.waiting_events().rev().find(is_it));
-    match told {
-        Some(event) => {
-            out.extend_from_slice(&event.body);
-            if !event.beside.is_empty() {
-                out.push(b',');
-                out.extend_from_slice(&event.beside);
-            }
-        }
-        None => inspection?.describe(direction, transaction, out),
+    /// What rules made of a flow, as its record has it.
+    pub(super) fn of_record(&self, flow: &Flow<Attachment>) -> Option<Box<SignatureMarks>> {
+        alert::of_record(self.engine.rules(), flow.attachment.marks.as_deref()?)
     }
-    (!out.is_empty()).then_some(name)
 }
 
 /// What recognition says of a flow.

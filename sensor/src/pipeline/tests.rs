@@ -48,7 +48,9 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
     let outlets = Outlets { exporting, ring: None, store: None };
     let source = Box::new(Flows { left: FLOWS });
     let stop = Arc::new(AtomicBool::new(false));
-    let running = start(&config, vec![source], published, outlets, &Arc::new(Rules::none()), Mode::Live, &stop).unwrap();
+    let running =
+        start(&config, vec![source], published, outlets, &Arc::new(Rules::none()), Mode::Live, &stop)
+            .unwrap();
     let report = running.wait();
     assert_eq!(
         (report.counters.flow.records, report.counters.export.records_dropped_queue_full),

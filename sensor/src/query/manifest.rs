@@ -52,8 +52,8 @@ pub const ACTIVE_MAX: usize = 1024;
 pub const DIGESTS_MAX: usize = 1 << 21;
 /// Most bytes of a manifest that are read.
 pub const MANIFEST_BYTES_MAX: usize = 512 << 20;
-/// Bytes of a piece; Wireshark refuses blocks of 16 MiB.
-const PIECE_BYTES: usize = 4 << 20;
+/// Bytes of a piece. Wireshark's tools copy no file with a Custom Block of more than 256 KiB.
+const PIECE_BYTES: usize = 192 << 10;
 /// What the pieces begin with.
 pub(super) const PIECE_WORD: &str = "weir-evidence";
 /// Bits of a packet id for the frame in its block.

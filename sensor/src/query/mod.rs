@@ -11,7 +11,8 @@
 //! of the blocks of one moment ([`merge`], 256 MiB).
 //!
 //! A flow is asked for by its Community ID. Which frames belong to it only the decoder can say, so the caller gives
-//! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read.
+//! a [`FlowOf`]. A record says in which blocks its packets are ([`Query::extents`]); then no other block is read, and the
+//! answer speaks of those alone.
 
 pub mod completeness;
 pub mod evidence;
@@ -27,12 +28,14 @@ pub mod reading;
 mod filters;
 mod given;
 mod merge;
+mod need_words;
 mod scan;
 mod supply;
 
 pub use scan::{Found, Position};
 
 use crate::capture::CaptureError;
+use crate::ring::account::account;
 use crate::ring::cipher::RingKey;
 use crate::ring::custody::Signer;
 use crate::ring::gaps::Gaps;
@@ -132,6 +135,9 @@ pub struct Answer {
     pub cost: Cost,
     /// Frames may be out of order of time, because too many blocks were of one moment.
     pub out_of_order: bool,
+    /// The blocks outside of which nothing was looked for; none: all that could hold a match were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_blocks: Option<Extents>,
     /// Why and where the answer ends before the range does; none: it was read to its end.
     pub stopped: Option<Stopped>,
     /// What the frames, or their absence, say about the wire.
@@ -181,7 +187,7 @@ impl fmt::Display for Stopped {
 pub struct Explanation {
     /// What would be read of what there is.
     pub cost: Cost,
-    /// What the index was asked for; `Anything`: every block of the time range is read.
+    /// What the index was asked for, in words.
     pub need: String,
     /// Whether anything is known to be missing.
     pub completeness: Completeness,
@@ -192,6 +198,9 @@ impl fmt::Display for Answer {
         writeln!(f, "{} frames, {} bytes", self.frames, self.bytes)?;
         if let Some(sentence) = self.finding.sentence(&self.completeness) {
             writeln!(f, "{sentence}")?;
+        }
+        if let Some(extents) = &self.only_blocks {
+            writeln!(f, "only blocks {extents} were looked at")?;
         }
         if self.out_of_order {
             writeln!(f, "frames may be out of order of time")?;
@@ -217,7 +226,20 @@ impl Query {
     pub fn explain(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Explanation, QueryError> {
         let planned = self.plan(flow_of)?;
         let completeness = self.state(now, &planned, self.until, Shortened::default());
-        Ok(Explanation { cost: planned.plan.cost, need: format!("{:?}", planned.need), completeness })
+        Ok(Explanation { cost: planned.plan.cost, need: self.asked_for(&planned.need), completeness })
+    }
+
+    /// What narrows the blocks, besides the time range.
+    fn asked_for(&self, need: &Need) -> String {
+        let flow = self.flow.map(|flow| format!("flow {flow}"));
+        let extents = self.extents.as_ref().map(|extents| format!("blocks {extents}"));
+        let need = (!need.is_anything()).then(|| need.to_string());
+        let all: Vec<String> = [extents, flow, need].into_iter().flatten().collect();
+        if all.is_empty() {
+            "anything, so that every block of the time range is read".into()
+        } else {
+            all.join(", ")
+        }
     }
 
     /// Gives each matching frame to `each`, in order of time. `flow_of` is asked only for a query by flow.
@@ -231,7 +253,7 @@ impl Query {
     }
 
     /// Counts the matching frames without giving them out, and reads no more of them than that takes: where the
-    /// first bytes of frames decide, damage behind those is not found.
+    /// first bytes of frames decide, those behind are not verified. That the file has them at all is looked at.
     pub fn count(&self, now: Timestamp, flow_of: &dyn FlowOf) -> Result<Answer, QueryError> {
         self.answer(now, &mut self.plan(flow_of)?, flow_of, Wants::Count, &mut |_| Ok(()))
     }
@@ -309,6 +331,12 @@ impl Query {
         }
         // What left the ring before the plan saw it was written down before.
         let gaps = gaps.with_losses_of(Gaps::read(&self.directory).map_err(unreadable)?);
+        plan.unreadable.extend(completeness::unaccounted(&account(&gaps, &plan.held, &plan.told)));
+        if let Some(extents) = &self.extents {
+            let held = [plan.held.as_slice(), &plan.pinned].concat();
+            let being_written = is_being_written(&self.directory);
+            plan.unreadable.extend(completeness::not_there(extents, &held, &gaps, being_written));
+        }
         Ok(Planned { since, until, filters, need, pairs, plan, gaps })
     }
 
@@ -355,7 +383,8 @@ impl Query {
         planned.plan.unreadable.extend(read.unreadable);
         let completeness = self.state(now, planned, until, shortened);
         Ok(Answer {
-            finding: Finding::of(frames, &completeness, stopped.is_some()),
+            finding: Finding::of(frames, &completeness, stopped.is_some() || self.extents.is_some()),
+            only_blocks: self.extents.clone(),
             frames,
             bytes,
             frames_scanned: read.frames_scanned,

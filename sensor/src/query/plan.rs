@@ -5,11 +5,12 @@
 //! a few pages of its index are read, whatever its size; of one that is being written the journal. Memory does
 //! not grow with the ring but for the list of candidates. Reads no frame.
 
-use super::completeness::Unreadable;
+use super::completeness::{GapState, Unreadable};
 use super::expression::Need;
+use crate::ring::account::{Held, Told};
 use crate::ring::cipher::RingKey;
 use crate::ring::format::BlockHeader;
-use crate::ring::index::{BlockSet, IndexError, SealedIndex, Totals};
+use crate::ring::index::{BlockSet, IndexError, RUN_UNKNOWN, SealedIndex, Totals};
 use crate::ring::pins;
 use crate::ring::reader::{BlockError, DamagedRange, SegmentContents, SegmentFiles, segments};
 use crate::ring::summary::{FlowKeys, Summary};
@@ -104,6 +105,12 @@ pub struct Plan {
     pub unreadable: Vec<Unreadable>,
     /// Some fragments were written before their flow was known; they are found by the flow's addresses.
     pub has_pairs: bool,
+    /// What the ring's own segments hold in sum, for the account of blocks.
+    pub held: Vec<Held>,
+    /// What the pins' copies hold, from the first block of each to its last.
+    pub pinned: Vec<Held>,
+    /// Times of lanes of which `unreadable` tells already.
+    pub told: Vec<Told>,
     /// Candidates by what tells a block from all others of a ring, wherever a copy of it lies; empty without pins.
     known: HashMap<BlockKey, usize>,
 }
@@ -167,24 +174,33 @@ impl Plan {
         // A hostile index may say anything here.
         self.cost.bytes = self.cost.bytes.saturating_add(bytes);
         self.has_pairs |= sealed.has_pairs;
+        self.hold(&files, &sealed.totals, place);
         self.add_found(files, &sealed.found, sealed.totals.run, place);
     }
 
     fn add_walked(&mut self, files: SegmentFiles, contents: &SegmentContents, wanted: &Wanted, place: Place) {
         let mut found = Vec::new();
+        // Of a block that is damaged it is told that it is, not that it is gone.
+        let totals = contents.totals();
         for block in &contents.blocks {
             self.cost.blocks += 1;
             self.cost.bytes += block.header.stored_bytes();
             let summary = contents.summary(block).and_then(|bytes| Summary::parse(bytes).ok());
             self.has_pairs |= summary.as_ref().is_some_and(Summary::has_pairs);
-            if wanted.may_be_in(contents.run, &block.header, summary) {
+            if wanted.may_be_in(totals.run, &block.header, summary) {
                 found.push((block.offset, block.header));
             }
         }
         for damaged in &contents.damaged {
             self.damaged(&files, damaged);
         }
-        self.add_found(files, &found, contents.run.unwrap_or(0), place);
+        self.hold(&files, &totals, place);
+        self.add_found(files, &found, totals.run, place);
+    }
+
+    fn hold(&mut self, files: &SegmentFiles, totals: &Totals, place: Place) {
+        let held = if place.is_pin { &mut self.pinned } else { &mut self.held };
+        held.extend(Held::of(files.name.lane, totals));
     }
 
     fn add_found(&mut self, files: SegmentFiles, found: &[(u64, BlockHeader)], run: u32, place: Place) {
@@ -217,15 +233,18 @@ impl Plan {
         let what = format!("{}: {} bytes at {}", files.segment.display(), damaged.bytes, damaged.offset);
         let frames = known.map(|header| header.frames.into());
         let file = files.segment.display().to_string();
-        self.unreadable.push(Unreadable { from, to, frames, removed: false, file, what });
+        self.told.push(Told { lane: files.name.lane, from, to });
+        self.unreadable.push(Unreadable { from, to, frames, state: GapState::Damaged, file, what });
     }
 
     fn unreadable(&mut self, files: &SegmentFiles, error: &BlockError) {
+        let (from, to) = (files.name.first_time, Timestamp::MAX);
+        self.told.push(Told { lane: files.name.lane, from, to });
         self.unreadable.push(Unreadable {
-            from: files.name.first_time,
-            to: Timestamp::MAX,
+            from,
+            to,
             frames: None,
-            removed: matches!(error, BlockError::Removed),
+            state: if matches!(error, BlockError::Removed) { GapState::Expired } else { GapState::Damaged },
             file: files.segment.display().to_string(),
             what: match error {
                 BlockError::Removed => "removed to make room while this was asked".into(),
@@ -249,9 +268,7 @@ impl Sealed {
         if wanted.overlaps(totals.first_time, totals.last_time) && wanted.names_some(lane, &totals) {
             for block in wanted.blocks(&mut index)?.iter() {
                 let (offset, header) = index.block(block)?;
-                if wanted.overlaps(header.first_time, header.last_time)
-                    && wanted.names(Some(totals.run), &header)
-                {
+                if wanted.overlaps(header.first_time, header.last_time) && wanted.names(totals.run, &header) {
                     found.push((offset, header));
                 }
             }
@@ -266,15 +283,19 @@ impl Wanted {
     }
 
     /// Whether a block is among those asked for; one of a segment whose header is damaged may be of any run.
-    fn names(&self, run: Option<u32>, header: &BlockHeader) -> bool {
+    fn names(&self, run: u32, header: &BlockHeader) -> bool {
         let Some(extents) = &self.extents else { return true };
-        extents.names(run.unwrap_or(extents.run), header.lane, header.number)
+        let run = if run == RUN_UNKNOWN { extents.run } else { run };
+        extents.names(run, header.lane, header.number)
     }
 
     /// Whether a segment of this lane has a block among those asked for.
     fn names_some(&self, lane: u16, totals: &Totals) -> bool {
         let numbers = BlockRange { first: totals.first_number, last: totals.last_number };
-        self.extents.as_ref().is_none_or(|extents| extents.overlap(totals.run, lane, numbers))
+        self.extents.as_ref().is_none_or(|extents| {
+            let run = if totals.run == RUN_UNKNOWN { extents.run } else { totals.run };
+            extents.overlap(run, lane, numbers)
+        })
     }
 
     fn blocks(&self, index: &mut SealedIndex) -> Result<BlockSet, IndexError> {
@@ -289,7 +310,7 @@ impl Wanted {
     }
 
     /// A block whose summary is missing or damaged may hold anything.
-    fn may_be_in(&self, run: Option<u32>, header: &BlockHeader, summary: Option<Summary<'_>>) -> bool {
+    fn may_be_in(&self, run: u32, header: &BlockHeader, summary: Option<Summary<'_>>) -> bool {
         if !self.overlaps(header.first_time, header.last_time) || !self.names(run, header) {
             return false;
         }

@@ -5,9 +5,10 @@
 //! block's stored and uncompressed bytes per thread.
 //!
 //! The heads of frames are read first. Where they decide, which the program's reach tells, only matches cost the
-//! reading of tails, and of those only the chunks that hold them.
+//! reading of tails, and of those only the chunks that hold them. Where matches are only counted their tails are not
+//! read, and so not verified; that the file is long enough to have them is.
 
-use super::completeness::Unreadable;
+use super::completeness::{GapState, Unreadable};
 use super::filters::Filters;
 use super::flow::{Alone, FrameFlow};
 use super::plan::{Candidate, Plan};
@@ -16,7 +17,7 @@ use super::supply::Scanned;
 use crate::capture::bpf::Filter;
 use crate::capture::{Frame, LinkType};
 use crate::ring::entry::{Entry, LeftOut};
-use crate::ring::format::{BLOCK_HEADER_BYTES, HEAD_BYTES};
+use crate::ring::format::{BLOCK_HEADER_BYTES, FormatError, HEAD_BYTES};
 use crate::ring::reader::{BlockError, BlockFrames, BlockReader, Placed, SegmentFiles};
 use crate::ring::summary::{Pairs, pair_of};
 use std::path::Path;
@@ -177,6 +178,8 @@ pub(super) struct Scanner<'q> {
     reader: BlockReader,
     frames: BlockFrames,
     scratch: Vec<u8>,
+    /// How many of the tails' bytes can be in the file; all where they are read.
+    tails_in_file: u64,
     /// Memory of a block that had more matches.
     spare: Matched,
 }
@@ -190,6 +193,7 @@ impl<'q> Scanner<'q> {
             reader: BlockReader::default(),
             frames: BlockFrames::default(),
             scratch: Vec::new(),
+            tails_in_file: u64::MAX,
             spare: Matched::default(),
         }
     }
@@ -230,6 +234,9 @@ impl<'q> Scanner<'q> {
         let (question, header) = (self.question, &candidate.header);
         matched.clear();
         self.reader.open(files, candidate.offset, header, &mut self.frames)?;
+        if question.wants == Wants::Count {
+            self.tails_in_file = self.reader.tails_in_file(files, &self.frames)?;
+        }
         matched.position = Position {
             run: candidate.run,
             lane: header.lane,
@@ -326,6 +333,14 @@ impl<'q> Scanner<'q> {
     ) -> Result<(), BlockError> {
         let offset = matched.data.len() as u32;
         let is_counted_only = self.question.wants == Wants::Count && verdict == Verdict::Match;
+        if is_counted_only && !placed.is_whole() && placed.tail_end() > self.tails_in_file {
+            return Err(FormatError::Truncated {
+                what: "tails of block",
+                needed: placed.tail_end() as usize,
+                available: self.tails_in_file as usize,
+            }
+            .into());
+        }
         if !is_counted_only {
             self.reader.tail(files, &mut self.frames, placed)?;
             matched.data.extend_from_slice(self.frames.head(placed));
@@ -356,7 +371,7 @@ pub(super) fn unreadable(plan: &Plan, candidate: &Candidate, error: &BlockError)
         from: header.first_time,
         to: header.last_time,
         frames: Some(header.frames.into()),
-        removed,
+        state: if removed { GapState::Expired } else { GapState::Damaged },
         what: if removed {
             "removed to make room while this was read".into()
         } else {

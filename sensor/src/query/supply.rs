@@ -5,7 +5,7 @@
 //! [`AHEAD_BYTES_MAX`] bytes of frames; at the limit they wait. Nothing here depends on how fast a thread is, so
 //! that any number of threads gives the same answer.
 
-use super::completeness::Unreadable;
+use super::completeness::{GapState, Unreadable};
 use super::flow::FlowOf;
 use super::plan::Candidate;
 use super::scan::{Matched, Question, Scanner};
@@ -265,7 +265,7 @@ fn work(
                 from: candidate.header.first_time,
                 to: candidate.header.last_time,
                 frames: Some(candidate.header.frames.into()),
-                removed: false,
+                state: GapState::Damaged,
                 file: String::new(),
                 what: "a fault of this program ended the reading of a block".into(),
             })

@@ -71,7 +71,7 @@ fn what_was_left_out_is_told_with_its_bytes_and_proven_by_its_receipt() {
     }
     lane.close(Timestamp(0));
     ring.close();
-    let (pcapng, answer) = ask(directory.path(), "port 443", None, 9 * SECOND);
+    let (pcapng, answer) = ask(directory.path(), "port 443", None, 3 * SECOND);
     assert_eq!((answer.frames, answer.finding), (3, Finding::Found));
     let gap = &answer.completeness.gaps[0];
     assert_eq!((gap.state, gap.frames, gap.bytes), (GapState::CutOff, Some(2), Some(2 * 392)));
@@ -82,17 +82,21 @@ fn what_was_left_out_is_told_with_its_bytes_and_proven_by_its_receipt() {
     assert_eq!(receipts, 2);
     // A whole frame alone is a complete answer.
     let range = Some((SECOND, SECOND));
-    assert!(ask(directory.path(), "port 443", range, 9 * SECOND).1.completeness.complete);
+    assert!(ask(directory.path(), "port 443", range, 3 * SECOND).1.completeness.complete);
     // What cannot match because its bytes are gone is no proof that there was nothing.
-    let (_, payload) = ask(directory.path(), "tcp[100] = 7", None, 9 * SECOND);
+    let (_, payload) = ask(directory.path(), "tcp[100] = 7", None, 3 * SECOND);
     assert_eq!((payload.frames, states(&payload)), (1, vec![GapState::CutOff]));
-    let (_, nothing) = ask(directory.path(), "tcp[100] = 8", None, 9 * SECOND);
+    let (_, nothing) = ask(directory.path(), "tcp[100] = 8", None, 3 * SECOND);
     assert_eq!((nothing.finding, states(&nothing)), (Finding::Incomplete, vec![GapState::CutOff]));
-    let (_, header) = ask(directory.path(), "tcp[13] = 0xff", None, 9 * SECOND);
+    let (_, header) = ask(directory.path(), "tcp[13] = 0xff", None, 3 * SECOND);
     assert_eq!((header.finding, states(&header)), (Finding::NoSuchPackets, vec![]));
     assert!(header.to_string().contains("\nno such packets: the range was captured completely"));
     let json = serde_json::to_value(&header).unwrap();
     assert_eq!(json["finding"], "no_such_packets");
+    // That nobody captures since then is no reason for what was found, or was not.
+    let (_, later) = ask(directory.path(), "tcp[100] = 8", None, 9 * SECOND);
+    assert_eq!(states(&later), [GapState::CutOff, GapState::NotCaptured]);
+    assert!(later.to_string().contains("missing or uncertain: cut off\n"), "{later}");
 }
 
 #[test]
@@ -106,7 +110,7 @@ fn frames_cut_by_the_capture_and_on_purpose_are_two_reasons() {
     lane.append(&short, None, Some(receipt), &mut counters);
     lane.close(Timestamp(0));
     ring.close();
-    let (_, answer) = ask(directory.path(), "", None, 9 * SECOND);
+    let (_, answer) = ask(directory.path(), "", None, SECOND);
     let told: Vec<_> =
         answer.completeness.gaps.iter().map(|gap| (gap.state, gap.frames, gap.bytes)).collect();
     let want = [(GapState::CutOff, Some(1), None), (GapState::CutOff, Some(1), Some(392))];

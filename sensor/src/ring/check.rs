@@ -3,11 +3,12 @@
 //! In: the ring's directory. Out: tables for people (Display) and JSON (Serialize). Reads only; a ring that
 //! is being written can be listed and checked, up to what is sealed when it is looked at.
 
+use super::account::{Account, Held, Told, account};
 use super::cipher::RingKey;
 use super::custody::verify::{CustodyCheck, Verifier};
 use super::custody::{self, CustodyLine};
 use super::format::SEGMENT_HEADER_BYTES;
-use super::gaps::Gaps;
+use super::gaps::{GAPS_FILE, Gaps};
 use super::index::sealed::sealed_totals;
 use super::index::{SealedIndex, Totals};
 use super::lock;
@@ -214,6 +215,8 @@ pub fn check_with(
 ) -> io::Result<Check> {
     let (mut check, mut reader, mut frames) =
         (Check::default(), BlockReader::default(), BlockFrames::default());
+    let before = Gaps::read(directory)?;
+    let mut blocks = Blocks::default();
     let mut all = segments(directory, key)?;
     all.extend(pins::segments(directory, key)?);
     for (done, files) in all.iter().enumerate() {
@@ -222,12 +225,18 @@ pub fn check_with(
             Ok(contents) => {
                 match files.segment.parent().is_some_and(pins::is_pin) {
                     true => custody.pinned(files, &shown(&files.segment), &mut |found| check.damage(found)),
-                    false => custody.segment(files, contents.sealed.is_some()),
+                    false => {
+                        custody.segment(files, contents.sealed.is_some());
+                        blocks.segment(files, &contents);
+                    }
                 }
                 check.segment(files, &contents, &mut reader, &mut frames);
             }
             Err(BlockError::Removed) => continue,
-            Err(error) => check.damage(Damage::whole(&shown(&files.segment), error.to_string(), None)),
+            Err(error) => {
+                blocks.unreadable(files);
+                check.damage(Damage::whole(&shown(&files.segment), error.to_string(), None));
+            }
         }
         check.segments += 1;
     }
@@ -236,10 +245,35 @@ pub fn check_with(
     check.ledger_records_unknown = gaps.unknown_records();
     let ledger = gaps.damaged_records;
     if ledger > 0 {
-        check.damage(Damage::whole("gaps", format!("{ledger} records do not match their checksum"), Some(0)));
+        check.damage(Damage::whole(
+            GAPS_FILE,
+            format!("{ledger} records do not match their checksum"),
+            Some(0),
+        ));
     }
     check.custody = custody.finish(&mut |damage| check.damage(damage))?;
+    check.account(&account(&before.with_losses_of(gaps), &blocks.held, &blocks.told));
     Ok(check)
+}
+
+/// What the ring's own segments hold in sum.
+#[derive(Default)]
+struct Blocks {
+    held: Vec<Held>,
+    told: Vec<Told>,
+}
+
+impl Blocks {
+    fn segment(&mut self, files: &SegmentFiles, contents: &SegmentContents) {
+        self.held.extend(Held::of(files.name.lane, &contents.totals()));
+        if contents.damaged.iter().any(|range| range.known.is_none()) {
+            self.unreadable(files);
+        }
+    }
+
+    fn unreadable(&mut self, files: &SegmentFiles) {
+        self.told.push(Told { lane: files.name.lane, from: files.name.first_time, to: Timestamp::MAX });
+    }
 }
 
 impl Check {
@@ -252,6 +286,22 @@ impl Check {
         self.damages += 1;
         if self.damaged.len() < DAMAGES_LISTED_MAX {
             self.damaged.push(damage);
+        }
+    }
+
+    /// Blocks that are gone, and a ledger that is. The chain of custody, where there is one, names the segments.
+    fn account(&mut self, account: &Account) {
+        for run in &account.unknown_runs {
+            let what = format!("missing or damaged: no begin of run {}, whose blocks are there", run.run);
+            self.damage(Damage::whole(GAPS_FILE, what, Some(0)));
+        }
+        for absent in account.absent.iter().filter(|_| !self.custody.kept).copied().collect::<Vec<_>>() {
+            let what = "gone, and the ring did not remove them".to_owned();
+            self.damage(Damage {
+                first_time: Some(absent.from),
+                last_time: Some(absent.to),
+                ..Damage::whole(&absent.to_string(), what, None)
+            });
         }
     }
 
@@ -269,6 +319,11 @@ impl Check {
             Ok(_) => {}
             Err(BlockError::Removed) => return,
             Err(error) => self.damage(Damage::whole(&file, error.to_string(), Some(0))),
+        }
+        // It is made before its segment and removed after it.
+        if !files.index.exists() && files.segment.exists() {
+            let what = "missing; the segment's blocks are found all the same".to_owned();
+            self.damage(Damage::whole(&index, what, Some(0)));
         }
         let mut expected = SEGMENT_HEADER_BYTES as u64;
         for block in &contents.blocks {
@@ -323,6 +378,15 @@ impl Check {
     }
 }
 
+/// Text that somebody wrote, on one line and without what a terminal would obey.
+fn on_one_line(text: &str) -> String {
+    let shown = |char: char| match char.is_control() {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// A file's name, with its pin's where it belongs to one.
 fn shown(path: &Path) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -372,7 +436,8 @@ impl fmt::Display for Listing {
             write!(f, "; {:.1} MB left out on purpose", self.left_out_bytes as f64 / 1e6)?;
         }
         for pin in &self.pins {
-            let Pin { id, frames, blocks, bytes, query, note, .. } = pin;
+            let Pin { id, frames, blocks, bytes, .. } = pin;
+            let (query, note) = (on_one_line(&pin.query), on_one_line(&pin.note));
             let megabytes = *bytes as f64 / 1e6;
             write!(f, "\npin {id}: {frames} frames in {blocks} blocks, {megabytes:.1} MB, ")?;
             match pin.until {

@@ -62,6 +62,11 @@ impl Placed {
         if self.is_whole() { self.entry.captured_len as usize } else { HEAD_BYTES }
     }
 
+    /// Up to which of the tails' bytes the frame reaches.
+    pub fn tail_end(&self) -> u64 {
+        u64::from(self.tail) + self.tail_bytes() as u64
+    }
+
     fn tail_bytes(&self) -> usize {
         self.entry.captured_len as usize - self.head_bytes()
     }
@@ -245,6 +250,18 @@ impl BlockReader {
         Ok(())
     }
 
+    /// How many of the tails' bytes can be in the file, which is not longer than it is. Nothing is read or verified.
+    pub fn tails_in_file(&mut self, files: &SegmentFiles, frames: &BlockFrames) -> Result<u64, BlockError> {
+        let length = self.file(files)?.metadata()?.len();
+        let before: u64 = frames.parts.iter().take(2).map(|part| u64::from(part.stored)).sum();
+        let mut end = frames.offset + (BLOCK_HEADER_BYTES + frames.header.table_bytes()) as u64 + before;
+        let chunks = frames.parts.iter().skip(2).take_while(|part| {
+            end += u64::from(part.stored);
+            end <= length
+        });
+        Ok(((chunks.count() * CHUNK_BYTES) as u64).min(frames.header.tails_bytes.into()))
+    }
+
     /// Reads all tails.
     pub fn tails(&mut self, files: &SegmentFiles, frames: &mut BlockFrames) -> Result<(), BlockError> {
         (0..frames.chunks.len()).try_for_each(|chunk| self.chunk(files, frames, chunk))
@@ -305,13 +322,19 @@ impl BlockReader {
         Ok(())
     }
 
-    fn read_stored(&mut self, files: &SegmentFiles, offset: u64, needed: usize) -> Result<(), BlockError> {
+    fn file(&mut self, files: &SegmentFiles) -> Result<&File, BlockError> {
         if self.open.as_ref().is_none_or(|(path, _)| *path != files.segment) {
             self.open = Some((files.segment.clone(), open(&files.segment)?));
         }
-        let Some((_, file)) = &self.open else { return Err(BlockError::Removed) };
-        self.stored.resize(needed, 0);
-        let available = read_up_to(file, &mut self.stored, offset)?;
+        self.open.as_ref().map(|(_, file)| file).ok_or(BlockError::Removed)
+    }
+
+    fn read_stored(&mut self, files: &SegmentFiles, offset: u64, needed: usize) -> Result<(), BlockError> {
+        let mut stored = std::mem::take(&mut self.stored);
+        stored.resize(needed, 0);
+        let available = self.file(files).and_then(|file| Ok(read_up_to(file, &mut stored, offset)?));
+        self.stored = stored;
+        let available = available?;
         self.bytes_read += available as u64;
         match available < needed {
             true => Err(FormatError::Truncated { what: "block", needed, available }.into()),

@@ -54,7 +54,7 @@ pub fn note_and_compact(directory: &Path, losses: u64) -> io::Result<Gaps> {
     for at in 0..losses {
         let (from, to) = (Timestamp(at << 40), Timestamp((at << 40) + 1));
         let kind = RecordKind::Loss(LossKind::Queue);
-        ledger.note(GapRecord { kind, lane: 0, run: 1, from, to, frames: 1, bytes: 0 })?;
+        ledger.note(GapRecord { kind, lane: 0, run: 1, from, to, frames: 1, bytes: 0, blocks: 0 })?;
     }
     ledger.flush()?;
     ledger.compact()?;

@@ -4,6 +4,9 @@
 //! on purpose, steps of the clock. Out: the same, for the statement that ends every answer. Two small files: `gaps`, append-only records of 64 bytes with a
 //! checksum each, and `alive`, one slot per lane that says until when everything captured is on disk.
 //!
+//! Blocks have an account here (`account.rs`): the end of a run and the slot of a lane say how many blocks the lane
+//! had, and what retention removed says up to which; what an earlier version wrote has zeros there.
+//!
 //! Never grows past [`LEDGER_BYTES_MAX`]: then intervals that follow each other are merged, and the counts
 //! stay exact; what was left out on purpose is merged first, because it costs no answer its frames. Losses of one
 //! kind and lane are merged in memory for [`MERGE_WITHIN_MS`] before they are written, what was left out for
@@ -173,9 +176,17 @@ pub struct GapRecord {
     pub frames: u64,
     /// Their captured bytes, where known.
     pub bytes: u64,
+    /// How far the lane's blocks of this run have an account: at the end of a run, and in `alive`, what has a lower
+    /// number was written or told as lost; of what expired, it was removed. 0: not known, as for all other kinds.
+    pub blocks: u64,
 }
 
 impl GapRecord {
+    /// What is of a moment and counts no frames: a begin or an end.
+    pub fn instant(kind: RecordKind, lane: u16, run: u32, time: Timestamp) -> GapRecord {
+        GapRecord { kind, lane, run, from: time, to: time, frames: 0, bytes: 0, blocks: 0 }
+    }
+
     fn encode(&self) -> [u8; RECORD_BYTES] {
         let mut out = [0; RECORD_BYTES];
         Put::at(&mut out, 0)
@@ -186,7 +197,8 @@ impl GapRecord {
             .u64(self.from.0)
             .u64(self.to.0)
             .u64(self.frames)
-            .u64(self.bytes);
+            .u64(self.bytes)
+            .u64(self.blocks);
         let checksum = crc32fast::hash(&out[..RECORD_BYTES - 4]);
         Put::at(&mut out, RECORD_BYTES - 4).u32(checksum);
         out
@@ -206,6 +218,7 @@ impl GapRecord {
             to: fields.time()?,
             frames: fields.u64()?,
             bytes: fields.u64()?,
+            blocks: fields.u64()?,
         })
     }
 
@@ -218,8 +231,21 @@ impl GapRecord {
             RecordKind::ClockStep(_) => self.bytes.max(other.bytes),
             _ => self.bytes.saturating_add(other.bytes),
         };
-        self.run = self.run.max(other.run);
+        (self.run, self.blocks) = (self.run, self.blocks).max((other.run, other.blocks));
     }
+}
+
+/// A lane's slot of `alive`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alive {
+    /// The lane.
+    pub lane: u16,
+    /// The run that wrote the slot.
+    pub run: u32,
+    /// Everything captured up to this time is on disk.
+    pub until: Timestamp,
+    /// Blocks with a lower number were written, or told as lost; 0: not known.
+    pub blocks: u64,
 }
 
 /// Everything the ledger says.
@@ -227,8 +253,8 @@ impl GapRecord {
 pub struct Gaps {
     /// The records, in the order in which they were written.
     pub records: Vec<GapRecord>,
-    /// Until when everything a lane captured is on disk: lane, run and time.
-    pub alive: Vec<(u16, u32, Timestamp)>,
+    /// Until when everything a lane captured is on disk.
+    pub alive: Vec<Alive>,
     /// Records that could not be read.
     pub damaged_records: u64,
 }
@@ -249,8 +275,8 @@ impl Gaps {
         }
         let slots = read_or_empty(&directory.join(ALIVE_FILE), (RECORD_BYTES as u64) << 16)?;
         for slot in slots.as_chunks::<RECORD_BYTES>().0 {
-            if let Ok(alive) = GapRecord::decode(slot) {
-                gaps.alive.push((alive.lane, alive.run, alive.to));
+            if let Ok(GapRecord { lane, run, to: until, blocks, .. }) = GapRecord::decode(slot) {
+                gaps.alive.push(Alive { lane, run, until, blocks });
             }
         }
         Ok(gaps)
@@ -347,17 +373,21 @@ impl Ledger {
         if self.len > LEDGER_BYTES_MAX { self.compact() } else { Ok(()) }
     }
 
-    /// Says that everything a lane captured up to `time` is on disk, or up to the first loss that is not.
-    pub(super) fn alive(&mut self, lane: u16, run: u32, time: Timestamp) -> io::Result<()> {
+    /// Says that everything a lane captured up to a time is on disk, or up to the first loss that is not.
+    pub(super) fn alive(&mut self, alive: Alive) -> io::Result<()> {
+        let Alive { lane, run, until: time, mut blocks } = alive;
         // Far ahead of the lane's time lies what was noted before the clock was set back.
         let flushed = self.flush_where(|held| {
             u128::from(time.0.abs_diff(held.from.0)) >= u128::from(held.kind.waits_ms()) * 1_000_000
         });
         let is_lost = |held: &&GapRecord| matches!(held.kind, RecordKind::Loss(_));
         let waiting = self.pending.iter().filter(|held| held.lane == lane).filter(is_lost);
+        if waiting.clone().any(|held| held.kind == RecordKind::Loss(LossKind::Write)) {
+            // A block that could not be written would be missing, and nobody told why.
+            blocks = 0;
+        }
         let time = waiting.map(|held| held.from).fold(time, Timestamp::min);
-        let slot =
-            GapRecord { kind: RecordKind::RunStart, lane, run, from: time, to: time, frames: 0, bytes: 0 };
+        let slot = GapRecord { blocks, ..GapRecord::instant(RecordKind::RunStart, lane, run, time) };
         self.alive.write_all_at(&slot.encode(), u64::from(lane) * RECORD_BYTES as u64)?;
         flushed
     }
@@ -465,161 +495,4 @@ fn read_or_empty(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loss(lane: u16, from: u64, to: u64, frames: u64) -> GapRecord {
-        let (from, to) = (Timestamp(from), Timestamp(to));
-        GapRecord { kind: RecordKind::Loss(LossKind::Queue), lane, run: 1, from, to, frames, bytes: 0 }
-    }
-
-    fn run(kind: RecordKind, run: u32) -> GapRecord {
-        GapRecord { kind, run, ..loss(0, 5, 5, 0) }
-    }
-
-    #[test]
-    fn what_was_noted_is_read_and_losses_close_together_are_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        ledger.note(run(RecordKind::RunStart, 1)).unwrap();
-        ledger.note(loss(0, 100, 200, 3)).unwrap();
-        assert_eq!(Gaps::read(directory.path()).unwrap().records.len(), 1);
-        ledger.note(loss(0, 300, 1_000_000_100, 4)).unwrap();
-        ledger.alive(2, 1, Timestamp(77)).unwrap();
-        let gaps = Gaps::read(directory.path()).unwrap();
-        assert_eq!(gaps.records, [run(RecordKind::RunStart, 1), loss(0, 100, 1_000_000_100, 7)]);
-        assert_eq!((gaps.alive, gaps.damaged_records), (vec![(2, 1, Timestamp(77))], 0));
-    }
-
-    #[test]
-    fn a_lane_is_whole_only_up_to_the_first_loss_that_is_not_on_disk() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        ledger.note(loss(0, 100, 200, 3)).unwrap();
-        let mut alive = |time| {
-            ledger.alive(0, 1, Timestamp(time)).unwrap();
-            let gaps = Gaps::read(directory.path()).unwrap();
-            (gaps.alive[0].2.0, gaps.records.len())
-        };
-        assert_eq!(alive(50), (50, 0));
-        assert_eq!(alive(1_000_000_099), (100, 0));
-        assert_eq!(alive(1_000_000_100), (1_000_000_100, 1));
-    }
-
-    #[test]
-    fn a_run_is_open_until_it_ends() {
-        let mut gaps = Gaps { records: vec![run(RecordKind::RunStart, 1)], ..Gaps::default() };
-        assert_eq!((gaps.open_runs(), gaps.last_run()), (vec![(0, 1)], 1));
-        gaps.records.push(run(RecordKind::RunEnd, 1));
-        gaps.records.push(run(RecordKind::RunStart, 2));
-        assert_eq!((gaps.open_runs(), gaps.last_run()), (vec![(0, 2)], 2));
-    }
-
-    #[test]
-    fn a_torn_or_damaged_record_costs_itself_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        for number in 1..=3 {
-            ledger.note(run(RecordKind::RunStart, number)).unwrap();
-        }
-        let path = directory.path().join(GAPS_FILE);
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            let gaps = Gaps::read(directory.path()).unwrap();
-            assert_eq!(gaps.records.len(), (length / RECORD_BYTES).saturating_sub(1), "{length}");
-            Ledger::open(directory.path()).unwrap().note(run(RecordKind::RunEnd, 9)).unwrap();
-            assert_eq!(Gaps::read(directory.path()).unwrap().records.last().unwrap().run, 9);
-        }
-        let mut damaged = whole;
-        damaged[2 * RECORD_BYTES + 9] ^= 1;
-        fs::write(&path, &damaged).unwrap();
-        let gaps = Gaps::read(directory.path()).unwrap();
-        assert_eq!((gaps.records.len(), gaps.damaged_records), (2, 1));
-    }
-
-    #[test]
-    fn the_ledger_stays_within_its_limit_and_counts_stay_exact() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        let second = 1_000_000_000;
-        for number in 0..40_000u64 {
-            let at = number * 3 * second;
-            ledger.note(loss((number % 3) as u16, at, at + second, 2)).unwrap();
-            assert!(ledger.bytes() <= LEDGER_BYTES_MAX + RECORD_BYTES as u64);
-        }
-        let gaps = Gaps::read(directory.path()).unwrap();
-        assert_eq!(gaps.records.iter().map(|record| record.frames).sum::<u64>(), 80_000);
-        assert!(gaps.records.len() > 4000);
-    }
-
-    #[test]
-    fn what_was_left_out_is_written_once_a_minute_and_holds_nothing_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        let (second, read) = (1_000_000_000, || Gaps::read(directory.path()).unwrap());
-        let cut_off = |from, to, bytes| GapRecord { kind: RecordKind::CutOff, bytes, ..loss(0, from, to, 1) };
-        ledger.note(cut_off(0, second, 100)).unwrap();
-        ledger.note(cut_off(second, 60 * second - 1, 200)).unwrap();
-        ledger.alive(0, 1, Timestamp(59 * second)).unwrap();
-        assert_eq!((read().records.len(), read().alive[0].2), (0, Timestamp(59 * second)));
-        // A loss that is due does not take it along.
-        ledger.note(loss(0, 0, second, 3)).unwrap();
-        assert_eq!(read().records, [loss(0, 0, second, 3)]);
-        ledger.note(cut_off(60 * second - 1, 60 * second, 300)).unwrap();
-        let merged = GapRecord { frames: 3, ..cut_off(0, 60 * second, 600) };
-        assert_eq!(read().records, [loss(0, 0, second, 3), merged]);
-    }
-
-    #[test]
-    fn what_was_left_out_gives_way_to_losses_at_the_limit() {
-        let losses: Vec<GapRecord> = (0..50).map(|at| loss(0, at * 10, at * 10 + 1, 1)).collect();
-        let cut_offs = (0..200u64).map(|at| GapRecord {
-            kind: RecordKind::CutOff,
-            bytes: 7,
-            ..loss((at % 2) as u16, at, at, 1)
-        });
-        let mut records = losses.clone();
-        records.extend(cut_offs);
-        compact(&mut records, 60);
-        assert_eq!(records[..50], losses);
-        let left_out: Vec<&GapRecord> = records[50..].iter().collect();
-        assert!(left_out.iter().all(|record| record.kind == RecordKind::CutOff) && left_out.len() <= 10);
-        let sum = |field: fn(&GapRecord) -> u64| left_out.iter().map(|record| field(record)).sum::<u64>();
-        assert_eq!((sum(|record| record.frames), sum(|record| record.bytes)), (200, 1400));
-    }
-
-    #[test]
-    fn steps_of_the_clock_merge_into_their_largest() {
-        let step =
-            |bytes| GapRecord { kind: RecordKind::ClockStep(ClockStep::Back), bytes, ..loss(0, 5, 9, 1) };
-        let mut merged = step(3);
-        merged.merge(&step(8));
-        merged.merge(&step(2));
-        assert_eq!((merged.frames, merged.bytes), (3, 8));
-    }
-
-    #[test]
-    fn what_a_later_version_wrote_is_counted_and_kept() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(directory.path()).unwrap();
-        let later = GapRecord { kind: RecordKind::Unknown(200), run: u32::MAX, ..loss(3, 7, 8, 9) };
-        ledger.note(run(RecordKind::RunStart, 4)).unwrap();
-        ledger.note(later).unwrap();
-        let gaps = Gaps::read(directory.path()).unwrap();
-        assert_eq!((gaps.records[1], gaps.unknown_records(), gaps.damaged_records), (later, 1, 0));
-        assert_eq!(gaps.last_run(), 4, "its numbers may mean anything");
-        ledger.compact().unwrap();
-        assert_eq!(Gaps::read(directory.path()).unwrap().records, gaps.records);
-        for code in 0..=u8::MAX {
-            assert_eq!(RecordKind::from_code(code).code(), code);
-        }
-    }
-
-    #[test]
-    fn runs_alone_lose_the_oldest_at_the_limit() {
-        let mut records: Vec<GapRecord> = (0..100).map(|number| run(RecordKind::RunStart, number)).collect();
-        compact(&mut records, 10);
-        assert_eq!((records.len(), records[0].run), (10, 90));
-    }
-}
+mod tests;

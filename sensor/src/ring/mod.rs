@@ -62,7 +62,8 @@
 //! itself: a block of two pins is stored twice. `pins/lock` is held by who makes or removes one; `pins/*.tmp` is a pin that is not
 //! finished, or half removed, and goes with the next of these or the next start.
 //!
-//! **Ledger**: see `gaps.rs`; a header and records of 64 bytes each.
+//! **Ledger**: see `gaps.rs`; a header and records of 64 bytes each: kind u8, zero, lane u16, run u32, begin and end
+//! u64, frames u64, bytes u64, blocks u64 (0 from earlier versions), zeros, checksum.
 //!
 //! **With a key** each part of a block, each payload of a journal and each page of a sealed index is sealed with
 //! AES-256-GCM under a key that BLAKE3 derives from the ring's key, the file's salt and the purpose; the tag follows
@@ -96,6 +97,7 @@ mod segment;
 mod sync;
 pub mod index;
 pub mod gaps;
+pub mod account;
 pub mod interfaces;
 mod lock;
 pub mod custody;
@@ -528,7 +530,7 @@ impl Ring {
             pace: Pace::new(config.queue_blocks.min(PACE_BLOCKS_MAX)),
             failed: Failed::default(),
         };
-        (lane, LaneEnd { index, recycle, segment: None, begun: false })
+        (lane, LaneEnd { index, recycle, segment: None, begun: false, blocks: 0 })
     }
 }
 
@@ -562,7 +564,8 @@ fn prepare(
     let sync = Duration::from_millis(config.sync_ms);
     let shared = || {
         let gaps = Gaps::read(directory)?;
-        let run = gaps.last_run().saturating_add(1);
+        // Where the ledger is lost, the segments still say which runs there were: none has the number of another.
+        let run = gaps.last_run().max(recovery::last_run(directory, key.as_ref())?).saturating_add(1);
         let mut ledger = Ledger::open(directory)?;
         let mut retention = Retention::new(directory, key.clone(), limits);
         let found = recovery::recover(directory, key.as_ref(), &mut ledger, &gaps, run)?;

@@ -10,7 +10,7 @@ use super::format::{
     SegmentHeader, SegmentName,
 };
 use super::gaps::GAPS_FILE;
-use super::index::{IndexError, Journal, SealedIndex, Totals};
+use super::index::{IndexError, Journal, RUN_UNKNOWN, SealedIndex, Totals};
 use super::pins;
 use std::fs::{self, File};
 use std::io;
@@ -140,6 +140,15 @@ impl SegmentContents {
         contents.index_records_damaged = journal.damaged_records + u64::from(journal.is_sealed);
         contents.index_bytes = journal.bytes;
         Ok(contents)
+    }
+
+    /// What it holds in sum, with blocks that are damaged and of which the index knows.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { run: self.run.unwrap_or(RUN_UNKNOWN), ..Totals::default() };
+        let damaged = self.damaged.iter().filter_map(|range| Some((range.offset, range.known.as_ref()?)));
+        let blocks = self.blocks.iter().map(|block| (block.offset, &block.header));
+        blocks.chain(damaged).for_each(|(offset, header)| totals.add(offset, header));
+        totals
     }
 
     /// The summary of a block; none: nothing is known of what it holds.

@@ -24,3 +24,9 @@ pub(crate) fn unseal(files: &SegmentFiles, tag: impl Fn(&Frame<'_>) -> Option<Co
         journal.append(block.offset, &block.header, &summary).unwrap();
     }
 }
+
+/// The index that a segment has before its first block, at this place.
+pub(crate) fn empty_journal(path: &std::path::Path) {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(super::format::SegmentName::parse);
+    IndexWriter::create(path, stem.unwrap(), 1, None).unwrap();
+}

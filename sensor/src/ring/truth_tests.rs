@@ -107,6 +107,7 @@ fn a_clock_that_is_set_back_is_noted_and_makes_nothing_wait() {
             to: Timestamp(12 * SECOND),
             frames: 1,
             bytes: 7 * SECOND,
+            blocks: 0,
         }]
     );
     append(&mut lane, 6 * SECOND);

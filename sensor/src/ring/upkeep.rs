@@ -6,6 +6,7 @@
 //! passes, and a lane that captures brings the time once a second.
 
 use super::gaps::{GapRecord, Ledger};
+use super::index::RUN_UNKNOWN;
 use super::pins;
 use super::retention::{Disk, Limits, Removed};
 use super::writer::{Books, Shared, Writer};
@@ -109,10 +110,16 @@ impl Shared {
         };
         of_kind.map(|count| count.fetch_add(1, Ordering::Relaxed));
         let totals = removed.totals.unwrap_or_default();
+        // Which blocks these were, so that others that are gone are not taken for expired.
+        let (run, blocks) = match totals.run {
+            RUN_UNKNOWN => (self.run, 0),
+            run => (run.min(self.run), totals.last_number.saturating_add(1)),
+        };
         let noted = ledger.note(GapRecord {
             kind: removed.why,
             lane: removed.name.lane,
-            run: self.run,
+            run,
+            blocks,
             from: totals.first_time.min(removed.name.first_time),
             to: totals.last_time.max(removed.name.first_time),
             frames: totals.frames,

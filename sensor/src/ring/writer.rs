@@ -10,7 +10,7 @@ use super::cipher::{Cipher, Purpose, RingKey, new_salt};
 use super::custody::SegmentDigest;
 use super::encode::{Encoder, SegmentSeal, bound};
 use super::format::{SegmentHeader, SegmentName};
-use super::gaps::{GapRecord, Ledger, LossKind, RecordKind};
+use super::gaps::{Alive, GapRecord, Ledger, LossKind, RecordKind};
 use super::horizon::{Horizon, Written};
 use super::index::Totals;
 use super::index::journal::IndexWriter;
@@ -104,6 +104,8 @@ pub(super) struct LaneEnd {
     pub(super) recycle: Sender<Box<Block>>,
     pub(super) segment: Option<Open>,
     pub(super) begun: bool,
+    /// Blocks with a lower number were written, or could not be.
+    pub(super) blocks: u64,
 }
 
 /// A segment being written, with its index.
@@ -185,6 +187,9 @@ impl Writer {
         self.begin_run(at, block.first_time);
         let written = self.write(at, &block);
         let (number, from, until) = (block.number, block.first_time, block.last_time);
+        if let Some(lane) = self.lanes.get_mut(at) {
+            lane.blocks = number.saturating_add(1);
+        }
         let bytes = written.as_ref().copied().unwrap_or(0);
         block.written = Some(Written { number, from, until, bytes });
         match written {
@@ -210,24 +215,12 @@ impl Writer {
             RingMode::Live => self.shared.opened,
             RingMode::Replay => first,
         };
-        self.instant(RecordKind::RunStart, index, from);
-    }
-
-    fn instant(&self, kind: RecordKind, lane: u16, time: Timestamp) {
-        self.shared.note(GapRecord {
-            kind,
-            lane,
-            run: self.shared.run,
-            from: time,
-            to: time,
-            frames: 0,
-            bytes: 0,
-        });
+        self.shared.note(GapRecord::instant(RecordKind::RunStart, index, self.shared.run, from));
     }
 
     fn note(&self, lane: u16, kind: RecordKind, loss: Loss) {
         let Loss { frames, bytes, from, to } = loss;
-        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from, to, frames, bytes });
+        self.shared.note(GapRecord { kind, lane, run: self.shared.run, from, to, frames, bytes, blocks: 0 });
     }
 
     fn note_left_out(&self, block: &Block) {
@@ -237,10 +230,13 @@ impl Writer {
     }
 
     fn alive(&mut self, lane: u16, time: Timestamp) {
+        let mut blocks = 0;
         if let Some(at) = self.lanes.iter().position(|known| known.index == lane) {
             self.begin_run(at, time);
+            blocks = self.blocks_of(at);
         }
-        let told = self.shared.books().ledger.alive(lane, self.shared.run, time);
+        let alive = Alive { lane, run: self.shared.run, until: time, blocks };
+        let told = self.shared.books().ledger.alive(alive);
         self.shared.count_ledger(told);
     }
 
@@ -250,8 +246,17 @@ impl Writer {
         // A replay's lane that saw no frame has neither begun nor ended.
         if self.shared.mode == RingMode::Live || self.lanes.get(at).is_some_and(|lane| lane.begun) {
             self.begin_run(at, time);
-            self.instant(RecordKind::RunEnd, lane, time);
+            // Losses first: where a block is missing the ledger says why before it says that there was one.
+            let flushed = self.shared.books().ledger.flush();
+            self.shared.count_ledger(flushed);
+            let ended = GapRecord::instant(RecordKind::RunEnd, lane, self.shared.run, time);
+            self.shared.note(GapRecord { blocks: self.blocks_of(at), ..ended });
         }
+    }
+
+    /// Up to where a lane's blocks have an account.
+    fn blocks_of(&self, at: usize) -> u64 {
+        self.lanes.get(at).map_or(0, |lane| lane.blocks)
     }
 
     /// Writes a block and says how many bytes of segment and index it took.

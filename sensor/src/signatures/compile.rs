@@ -13,10 +13,12 @@ mod lists;
 
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
-use super::packet::{AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires};
+use super::packet::{
+    AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires,
+};
 use super::state::{
-    Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState, Threshold,
-    ThresholdFile,
+    Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState,
+    Threshold, ThresholdFile,
 };
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
@@ -105,7 +107,6 @@ pub(super) struct List<P> {
     pub(super) data: Vec<DataTest>,
 }
 
-
 /// What `flow` asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FlowTest {
@@ -125,6 +126,7 @@ impl Signature {
         self.numbers.iter().for_each(|(number, _)| wanted.want_number(*number));
         self.app.iter().for_each(|test| test.wants(wanted));
         wanted.anomalies |= !self.anomalies.is_empty();
+        wanted.any |= self.kind == Kind::Side;
     }
 }
 
@@ -175,7 +177,10 @@ impl Reader {
             return Err((rule.place, "cannot run `config`: it changes Suricata's own behaviour".into()));
         }
         if rule.direction == RuleDirection::Transaction {
-            return Err((rule.place, "cannot run `=>`: the two sides of a transaction are looked at apart".into()));
+            return Err((
+                rule.place,
+                "cannot run `=>`: the two sides of a transaction are looked at apart".into(),
+            ));
         }
         let (protocol, hook) = match rule.protocol.split_once(':') {
             Some((protocol, hook)) => (protocol, Some(hook)),
@@ -283,7 +288,10 @@ impl Reader {
                 "no_stream" => stream.replace(false).is_none(),
                 "stateless" => !std::mem::replace(is_stateless, true),
                 other => {
-                    return Err((option.place, format!("cannot run `flow:{other}`: not known to this engine")));
+                    return Err((
+                        option.place,
+                        format!("cannot run `flow:{other}`: not known to this engine"),
+                    ));
                 }
             };
             if !is_first {
@@ -312,11 +320,12 @@ impl Reader {
         }
         let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
         // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
-        let is_about_flow = self.packet.is_empty()
+        let is_app = |test: &PacketTest| matches!(test, PacketTest::AppProtocol(_));
+        let is_about_app = !self.packet.is_empty() && self.packet.iter().all(is_app);
+        let is_about_flow = (self.packet.is_empty() && self.flow_at.is_none() || is_about_app)
             && self.lists.packet.is_empty()
             && self.state.tests.is_empty()
             && self.hosts.is_empty()
-            && self.flow_at.is_none()
             && !self.flow.is_first;
         self.kind = if has_side {
             Kind::Side

@@ -25,10 +25,16 @@ pub struct SignaturesConfig {
     /// Most bytes of each direction of a TCP flow that are searched; what lies beyond is only looked at by rules about
     /// single packets (`tcp-pkt`), as with Suricata's `stream.reassembly.depth`. 0: no limit.
     pub stream_depth_bytes: u64,
-    /// Put the payload in which an alert was found into its EVE event: `payload` (Base64) and `payload_printable`.
+    /// Put the payload in which an alert was found into its EVE event: `payload` (Base64) and `payload_printable`; of a
+    /// stream, what its sender has said since the other end spoke last. Every byte of TCP is copied for that.
     pub alert_payload: bool,
+    /// Most bytes of a stream that an alert carries, and that are kept of each direction of a TCP flow for it; the
+    /// newest are. Suricata's `payload-buffer-size`.
+    pub alert_payload_bytes_max: u32,
     /// Put the packet at which an alert was raised into its EVE event: `packet` (Base64).
     pub alert_packet: bool,
+    /// Tell in an alert's EVE event where more is to be read about its rule: `alert.references`.
+    pub alert_references: bool,
     /// What searches for many patterns at once: `automatic` (libhs of vectorscan or Hyperscan where it is installed,
     /// else `aho-corasick`), `vectorscan` or `aho-corasick`.
     pub matcher: Matcher,
@@ -59,7 +65,9 @@ impl Default for SignaturesConfig {
             absolute_data_files: false,
             stream_depth_bytes: 1 << 20,
             alert_payload: false,
+            alert_payload_bytes_max: 4096,
             alert_packet: false,
+            alert_references: false,
             matcher: Matcher::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
+use super::frame::FoundFrame;
 use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use weir_common::app::App;
 use weir_common::net::{Address, Direction, FlowKey};
+use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 use weir_common::rule::group::ordinal;
 use weir_common::time::Timestamp;
@@ -146,6 +148,10 @@ pub struct Sight<'a> {
     pub decode_events: &'a [&'static str],
     /// What the packet shows to be odd about its stream, likewise.
     pub stream_events: &'a [&'static str],
+    /// What is said over TCP counts once it is acknowledged.
+    pub waits: bool,
+    /// What TCP carries is looked into as a stream, and not only packet by packet.
+    pub has_stream: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -166,12 +172,14 @@ impl<'a> Sight<'a> {
             is_opaque: true,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
+            has_stream: false,
         }
     }
 }
 
 /// A signature matched, and its rule alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number.
     pub signature: u32,
@@ -183,6 +191,8 @@ pub struct Found {
     pub transaction: Option<(u64, Direction)>,
     /// It was found in a stream, and counts once the other end has acknowledged it.
     pub is_of_stream: bool,
+    /// The frame that matched.
+    pub frame: Option<Arc<FoundFrame>>,
 }
 
 /// A signature to be asked.
@@ -209,7 +219,15 @@ struct Payload<'a> {
     bytes: &'a [u8],
     /// The tail of the stream and the payload; empty where nothing lies before.
     window: &'a [u8],
+    /// The part of the window that was looked at before.
+    tail: &'a [u8],
     is_from_start: bool,
+    /// What it carries is no part of the stream.
+    is_reset: bool,
+    /// What of it is new to the stream.
+    fresh: &'a [u8],
+    /// Something lies before it.
+    has_before: bool,
 }
 
 impl Engine {
@@ -307,10 +325,14 @@ impl Engine {
         self.ask_hosts(&rules.packets[traffic as usize], ends);
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
-            self.candidates
-                .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+            self.candidates.extend(
+                faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }),
+            );
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
+        // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
+        let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
         if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
@@ -319,7 +341,7 @@ impl Engine {
         }
         let sight = &with_sizes;
         if has_payload {
-            if let Transport::Tcp(tcp) = &sight.packet.transport {
+            if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
             self.ask_payload(&rules, traffic, sight, known, order);
@@ -330,7 +352,12 @@ impl Engine {
         if !self.candidates.is_empty() {
             self.answer(&rules, sight, known, order, sides.as_mut(), found);
         }
-        if let (true, Transport::Tcp(tcp)) = (has_payload, &sight.packet.transport) {
+        let stream = &mut known.streams[sight.direction.index()];
+        if sight.is_opaque || stream.looked >= self.stream_depth {
+            // Nothing is looked for in it any more.
+            stream.release();
+        }
+        if let (true, Transport::Tcp(tcp)) = (has_payload && is_streamed, &sight.packet.transport) {
             known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
@@ -351,7 +378,8 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         self.candidates.clear();
         let faults = rules.faults.iter();
-        self.candidates.extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        self.candidates
+            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
         let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
         self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
         packet
@@ -367,8 +395,21 @@ impl Engine {
     }
 
     /// Signatures whose pattern is in the payload, or where it meets what lies before it.
-    fn ask_payload(&mut self, rules: &Rules, traffic: Traffic, sight: &Sight<'_>, known: &FlowMarks, order: Order) {
-        let patterns = &rules.payloads[traffic as usize][sight.direction.index()];
+    fn ask_payload(
+        &mut self,
+        rules: &Rules,
+        traffic: Traffic,
+        sight: &Sight<'_>,
+        known: &FlowMarks,
+        order: Order,
+    ) {
+        let direction = sight.direction.index();
+        let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
+        // Beyond its depth a stream is no longer looked at as one.
+        let patterns = match is_beyond {
+            true => &rules.packet_payloads[direction],
+            false => &rules.payloads[traffic as usize][direction],
+        };
         let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
         ids.clear();
         patterns.set.scan(sight.packet.payload, scratch, ids);
@@ -378,9 +419,8 @@ impl Engine {
         {
             let fresh = sight.packet.payload.get(again..).unwrap_or_default();
             patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
-            self.candidates.extend(
-                stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }),
-            );
+            self.candidates
+                .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }
         self.owners(patterns, Subject::Payload);
     }
@@ -470,7 +510,10 @@ impl Engine {
                 }
                 _ => None,
             };
-            let about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
+            let mut about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
+            if candidate.subject == Subject::Packet {
+                about.app = marks.known.visible;
+            }
             if !about.meets(signature) {
                 continue;
             }
@@ -487,17 +530,32 @@ impl Engine {
                     window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
                 }
             }
+            let has_before = !stream.tail().is_empty();
             let payload = Payload {
                 bytes: sight.packet.payload,
-                window: if stream.tail().is_empty() { &[] } else { &window },
+                window: if has_before && !stream.has_fired(candidate.signature) { &window } else { &[] },
+                tail: stream.tail(),
+                is_reset: matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0),
+                fresh: match order {
+                    Order::Next(again) => sight.packet.payload.get(again..).unwrap_or_default(),
+                    Order::Apart => sight.packet.payload,
+                    Order::Again => &[],
+                },
                 is_from_start: stream.is_whole(),
+                has_before,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
             let is_timed = self.counters.evaluated % TIMED_OF == 0;
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
             let is_match = about.hosts_are(signature, rules)
-                && self.scratch.holds(rules, signature, sight, side.as_ref().map(|(side, _)| &**side), &payload);
+                && self.scratch.holds(
+                    rules,
+                    signature,
+                    sight,
+                    side.as_ref().map(|(side, _)| &**side),
+                    &payload,
+                );
             if let Some(cost) = cost {
                 cost.checks += 1;
                 cost.matches += u64::from(is_match);
@@ -506,7 +564,9 @@ impl Engine {
                 }
             }
             if !is_match {
-                if signature.kind == Kind::Payload && sight.packet.ip.protocol == weir_common::net::protocol::TCP {
+                if signature.kind == Kind::Payload
+                    && sight.packet.ip.protocol == weir_common::net::protocol::TCP
+                {
                     marks.streams[sight.direction.index()].wait(candidate.signature);
                 }
                 continue;
@@ -514,14 +574,18 @@ impl Engine {
             if candidate.subject == Subject::Payload {
                 marks.streams[sight.direction.index()].matched(candidate.signature);
             }
+            let mut frame = None;
             if let Some((side, _)) = side {
                 if side.looked.matched.contains(&candidate.signature) {
                     continue;
                 }
                 side.looked.matched.push(candidate.signature);
+                frame = Some(&*side).filter(|side| side.frame.is_some());
             }
             if signature.kind == Kind::Flow {
-                let once = (candidate.signature, sight.direction);
+                // Recognition is the flow's, ends are a direction's.
+                let direction = if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
+                let once = (candidate.signature, direction);
                 if marks.once.contains(&once) {
                     continue;
                 }
@@ -533,6 +597,9 @@ impl Engine {
                 true => Verdict::Alert,
                 false => about.verdict(signature, &mut self.windows),
             };
+            if signature.acts_on_flows() {
+                marks.act(signature.description.action);
+            }
             if signature.description.action == Action::Pass {
                 marks.is_passed = true;
                 self.counters.passed_flows += 1;
@@ -551,7 +618,8 @@ impl Engine {
             }
             self.counters.alerts += 1;
             marks.has_alerted = true;
-            found.push(about.found(candidate.signature, signature));
+            let frame = frame.and_then(FoundFrame::of).map(Arc::new);
+            found.push(Found { frame, ..about.found(candidate.signature, signature) });
         }
         self.scratch.window = window;
         self.candidates = candidates;
@@ -575,7 +643,11 @@ impl<'a> About<'a> {
         let (direction, app, side) = match side {
             Some((side, is_swapped)) => {
                 let direction = if is_swapped { side.direction.flip() } else { side.direction };
-                (direction, side.app, Some((side.transaction, side.direction)))
+                let transaction = match side.frame {
+                    Some(frame) => frame.transaction.unwrap_or(NO_TRANSACTION),
+                    None => side.transaction,
+                };
+                (direction, side.app, Some((transaction, side.direction)))
             }
             None => (sight.direction, sight.app, None),
         };
@@ -621,7 +693,9 @@ impl<'a> About<'a> {
         let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
         signature.hosts.iter().all(|test| match test {
             HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
-            HostTest::Country(test) => rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends)),
+            HostTest::Country(test) => {
+                rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends))
+            }
         })
     }
 
@@ -642,15 +716,15 @@ impl<'a> About<'a> {
     }
 
     fn found(&self, number: u32, signature: &Signature) -> Found {
-        let is_of_packet = signature.kind == Kind::Packet
-            || signature.kind == Kind::Flow
-            || signature.is_of_packets();
+        let is_of_packet =
+            signature.kind == Kind::Packet || signature.kind == Kind::Flow || signature.is_of_packets();
         Found {
             signature: number,
             direction: self.direction,
             app: self.app,
             transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
             is_of_stream: !is_of_packet,
+            frame: None,
         }
     }
 }
@@ -727,13 +801,23 @@ impl Work {
         payload: &Payload<'_>,
     ) -> bool {
         let is_of_stream = !signature.is_of_packets();
+        if payload.is_reset && is_of_stream {
+            return false;
+        }
         if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
             return true;
         }
+        // What begins a stream, or goes on behind a hole, or behind what was found already, stands for itself.
+        let (stream, is_from_start) = match payload.window {
+            [] if signature.carrier.is_stream == Some(true) => (payload.fresh, !payload.has_before),
+            window => (window, payload.is_from_start),
+        };
         is_of_stream
-            && !payload.window.is_empty()
-            && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(rules, list, payload.window, false)
+            && !stream.is_empty()
+            && (is_from_start || !list.matches.is_anchored())
+            && self.holds_bytes(rules, list, stream, false)
+            // What holds in the tail alone was found when that came.
+            && (payload.window.is_empty() || !self.holds_bytes(rules, list, payload.tail, false))
     }
 
     fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
@@ -746,6 +830,11 @@ impl Work {
 }
 
 impl Signature {
+    /// Whether what it does is done to the flow: unless it is about single packets.
+    fn acts_on_flows(&self) -> bool {
+        self.kind == Kind::Flow || !(self.kind == Kind::Packet || self.is_of_packets())
+    }
+
     /// Whether it is about single packets, not about the stream they make up.
     fn is_of_packets(&self) -> bool {
         self.carrier.is_stream == Some(false)

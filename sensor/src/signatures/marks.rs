@@ -6,14 +6,20 @@
 //! A segment that is not the next in order is looked at alone: what spans a hole, or segments that came in the wrong
 //! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
 
+use super::excerpt::Excerpts;
+use super::late::Late;
 use super::packet::StreamSizes;
 use super::state::FlowState;
-use crate::decode::Tcp;
+use crate::decode::{Tcp, Transport};
+use weir_common::app::App;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
+use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
-pub(super) const TAIL_BYTES: usize = 4096;
+pub(super) const TAIL_BYTES: usize = 2560;
+/// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
+const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
@@ -35,14 +41,24 @@ pub struct FlowMarks {
     pub(super) has_alerted: bool,
     /// Which rules the numbers of signatures are of.
     pub(super) epoch: u32,
+    /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
+    pub(super) action: Option<Action>,
+    /// Alerts that wait.
+    pub late: Late,
+    /// What alerts quote of its streams, where they are to.
+    pub excerpts: Option<Box<Excerpts>>,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) seen: [bool; 2],
     pub(super) is_established: bool,
-    pub(super) app: weir_common::app::App,
+    /// The application, and the direction of the packet that showed it.
+    app: (App, Direction),
+    /// The application as packets see it: over TCP once the other end has answered to what showed it, as with
+    /// Suricata, which looks at what was acknowledged.
+    pub(super) visible: App,
 }
 
 /// The end of one direction's stream so far.
@@ -55,8 +71,10 @@ pub(super) struct StreamTail {
     pub(super) looked: u64,
     /// The last of them.
     bytes: Vec<u8>,
-    /// Signatures whose pattern was found, and where: bytes of the stream looked at until then.
-    waiting: Vec<(u32, u64)>,
+    /// Signatures whose pattern was found, and for how many segments more they wait.
+    waiting: Vec<(u32, u8)>,
+    /// Signatures that matched, and how many bytes of the stream had been looked at before.
+    fired: Vec<(u32, u64)>,
 }
 
 /// A segment's place in its stream.
@@ -75,15 +93,29 @@ impl FlowMarks {
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.once.clear();
-        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+        for stream in &mut self.streams {
+            stream.waiting.clear();
+            stream.fired.clear();
+        }
     }
 
     /// The flow's ends were exchanged.
     pub fn swap_directions(&mut self) {
         self.sizes.flip();
         self.streams.swap(0, 1);
+        self.late.swap_directions();
+        self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
+    }
+
+    /// What a rule does to packets it would do to the whole flow. As in Suricata, to drop weighs more than to pass.
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Drop | Action::Reject => self.action = Some(Action::Drop),
+            Action::Pass => self.action = self.action.or(Some(Action::Pass)),
+            Action::Alert | Action::Config => {}
+        }
     }
 
     /// Whether an alert was told of the flow.
@@ -105,6 +137,14 @@ impl StreamTail {
             Ok(behind) if behind < payload.len() => Order::Next(behind),
             Ok(_) => Order::Again,
             Err(_) => Order::Apart,
+        }
+    }
+
+    /// Gives its memory back; what goes on is looked at from there.
+    pub(super) fn release(&mut self) {
+        if self.bytes.capacity() > 0 {
+            self.bytes = Vec::new();
+            self.waiting = Vec::new();
         }
     }
 
@@ -130,7 +170,12 @@ impl StreamTail {
                     return;
                 }
                 self.bytes.clear();
-                self.waiting.clear();
+                // The segment at hand was looked at already: what waits since then goes on.
+                let looked = self.looked;
+                if self.is_started {
+                    self.waiting.clear();
+                }
+                self.fired.retain(|(_, at)| *at == looked);
                 payload
             }
         };
@@ -150,7 +195,11 @@ impl StreamTail {
             }
         }
         let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
-        self.waiting.retain(|(_, at)| *at >= oldest);
+        self.fired.retain(|(_, at)| *at >= oldest);
+        self.waiting.retain_mut(|(_, left)| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
     }
 
     /// The pattern of a signature was found, and not all that it asks for.
@@ -161,12 +210,22 @@ impl StreamTail {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.remove(0);
         }
-        self.waiting.push((signature, self.looked));
+        self.waiting.push((signature, WAIT_SEGMENTS_MAX));
     }
 
     /// A signature that has matched waits no longer.
     pub(super) fn matched(&mut self, signature: u32) {
         self.waiting.retain(|(waiting, _)| *waiting != signature);
+        self.fired.retain(|(fired, _)| *fired != signature);
+        if self.fired.len() >= WAITING_MAX {
+            self.fired.remove(0);
+        }
+        self.fired.push((signature, self.looked));
+    }
+
+    /// Whether a signature has matched in the tail: what it found there is not to be found again.
+    pub(super) fn has_fired(&self, signature: u32) -> bool {
+        self.fired.iter().any(|(fired, _)| *fired == signature)
     }
 
     /// Signatures that wait for more.
@@ -185,13 +244,26 @@ pub(super) fn seam<'o>(tail: &[u8], payload: &[u8], longest: usize, out: &'o mut
     out
 }
 
+impl Default for Known {
+    fn default() -> Known {
+        let app = (App::Unknown, Direction::Forward);
+        Known { seen: [false; 2], is_established: false, app, visible: App::Unknown }
+    }
+}
+
 impl Known {
     /// Takes up what a packet shows; whether any of it is news.
     pub(super) fn learn(&mut self, sight: &super::Sight<'_>) -> bool {
         let mut now = *self;
         now.seen[sight.direction.index()] = true;
         now.is_established |= sight.is_established;
-        now.app = sight.app;
+        if now.app.0 != sight.app {
+            now.app = (sight.app, sight.direction);
+        }
+        let is_answered = sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        if is_answered || !sight.waits {
+            now.visible = sight.app;
+        }
         std::mem::replace(self, now) != now
     }
 }

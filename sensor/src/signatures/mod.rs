@@ -12,7 +12,7 @@
 //! | `rules` | all signatures, grouped by what they have to be asked about |
 //! | `patterns` | which of thousands of patterns are in a buffer |
 //! | `engine`, `marks` | a worker's part: who is asked, and what is remembered of a flow |
-//! | `alert` | EVE's `alert` |
+//! | `alert`, `late`, `excerpt` | EVE's `alert`, when it is told, and what it quotes |
 //! | `report` | what was done, and what each rule cost |
 //!
 //! Rules are compiled once and shared; an engine is a worker's own, and nothing on its path is locked. It never reads a
@@ -24,6 +24,9 @@ mod app;
 mod compile;
 pub mod config;
 mod engine;
+mod excerpt;
+mod frame;
+mod late;
 mod marks;
 mod matches;
 mod packet;
@@ -36,8 +39,10 @@ mod state;
 mod tests;
 
 pub use addresses::networks;
-pub use alert::Beside;
+pub use alert::{Beside, Quoted};
 pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
+pub use excerpt::Excerpts;
+pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};

@@ -11,7 +11,9 @@ use super::compile::{Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
-use super::state::{Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile};
+use super::state::{
+    Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
+};
 use crate::dpi::buffers::{Buffer, Wanted};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ pub struct Rules {
     /// Signatures about what is odd, by event.
     pub(super) anomalies: HashMap<Box<str>, Vec<u32>>,
     pub(super) wanted: Arc<Wanted>,
+    /// Names of marks and counters.
+    pub(super) names: Names,
     pub(super) data: Arc<DataTable>,
     pub(super) reputations: Arc<Reputations>,
     pub(super) countries: Option<Arc<Countries>>,
@@ -253,6 +257,7 @@ impl Rules {
         });
         warnings.extend(census.warnings(&names.0));
         let rules = Rules {
+            names: names.0.clone(),
             data,
             reputations: Arc::clone(&surroundings.reputations),
             countries: surroundings.countries.clone(),
@@ -273,7 +278,18 @@ impl Rules {
             signature.wants(&mut wanted);
             groups.add(number as u32, signature);
         }
-        let Groups { flows, packets, faults, payloads, packet_payloads, buffers, with_buffer, sides, anomalies, .. } = groups;
+        let Groups {
+            flows,
+            packets,
+            faults,
+            payloads,
+            packet_payloads,
+            buffers,
+            with_buffer,
+            sides,
+            anomalies,
+            ..
+        } = groups;
         let build = |(transforms, patterns): (Transforms, PatternsBuilder)| BufferPatterns {
             transforms,
             patterns: patterns.build(),
@@ -290,6 +306,7 @@ impl Rules {
             sides,
             anomalies,
             wanted: Arc::new(wanted),
+            names: Names::default(),
             data: Arc::default(),
             reputations: Arc::default(),
             countries: None,
@@ -320,6 +337,11 @@ impl Rules {
     /// What a signature says about itself.
     pub fn description(&self, signature: u32) -> Option<&Description> {
         self.signatures.get(signature as usize).map(|signature| &signature.description)
+    }
+
+    /// Whether a signature is about a protocol of applications.
+    pub fn names_application(&self, signature: u32) -> bool {
+        self.signatures.get(signature as usize).is_some_and(|signature| !signature.applications.is_any())
     }
 
     /// Where each signature's packets must lie.
@@ -401,9 +423,9 @@ impl Groups {
     fn add_payload(&mut self, number: u32, signature: &Signature) {
         let lists = signature.payload.iter();
         let plain = lists.filter(|list| list.place == PacketPart::Payload && list.transforms.is_empty());
-        let best = plain.filter_map(|list| list.matches.fast_pattern()).max_by_key(|pattern| {
-            (pattern.is_explicit, pattern.strength)
-        });
+        let best = plain
+            .filter_map(|list| list.matches.fast_pattern())
+            .max_by_key(|pattern| (pattern.is_explicit, pattern.strength));
         for direction in directions_of(signature) {
             for traffic in traffic_of(signature) {
                 let patterns = &mut self.payloads[traffic as usize][direction.index()];
@@ -412,7 +434,8 @@ impl Groups {
                     None => patterns.always.push(number),
                 }
             }
-            let is_of_packets = signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
+            let is_of_packets =
+                signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
             if is_of_packets && traffic_of(signature).any(|traffic| traffic == Traffic::Tcp) {
                 let patterns = &mut self.packet_payloads[direction.index()];
                 match &best {
@@ -457,12 +480,17 @@ impl Groups {
 
 fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use<> {
     let direction = signature.flow.direction;
-    [Direction::Forward, Direction::Reverse].into_iter().filter(move |other| direction.is_none_or(|want| want == *other))
+    [Direction::Forward, Direction::Reverse]
+        .into_iter()
+        .filter(move |other| direction.is_none_or(|want| want == *other))
 }
 
+/// What may carry a packet for which all tests of a signature hold.
 fn traffic_of(signature: &Signature) -> impl Iterator<Item = Traffic> + use<> {
+    let mut may = [false; Traffic::COUNT];
     let protocols = signature.carrier.protocols;
-    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| {
-        protocols.is_empty() || protocols.iter().any(|protocol| Traffic::of(*protocol) == *traffic)
-    })
+    for number in (0..=u8::MAX).filter(|number| protocols.is_empty() || protocols.contains(number)) {
+        may[Traffic::of(number) as usize] |= signature.packet.iter().all(|test| test.may_hold_for(number));
+    }
+    [Traffic::Tcp, Traffic::Udp, Traffic::Other].into_iter().filter(move |traffic| may[*traffic as usize])
 }

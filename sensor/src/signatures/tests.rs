@@ -129,6 +129,8 @@ impl Watched {
             is_opaque: false,
             decode_events: &[],
             stream_events: &[],
+            waits: false,
+            has_stream: true,
         };
         let mut found = Vec::new();
         self.engine.packet(&sight, &mut self.marks, sides.map(|sides| (sides, false)), &mut found);
@@ -342,7 +344,11 @@ fn buffers_match_what_they_hold_and_nothing_else() {
         ("http 8.8.8.8 80 -> 10.0.0.1 any", "http.stat_code; content:\"404\";", back),
         ("http any any -> any any", "flow:to_client; http.stat_code; content:\"404\";", back),
         ("http any any -> any any", "flow:to_server; http.stat_code; content:\"404\";", None),
-        ("http any any -> any any", "file_data; content:\"not here\"; http.stat_code; content:\"404\";", back),
+        (
+            "http any any -> any any",
+            "file_data; content:\"not here\"; http.stat_code; content:\"404\";",
+            back,
+        ),
         // What the two ends say is looked at apart.
         ("http any any -> any any", "http.stat_code; content:\"404\"; http.method; content:\"GET\";", None),
     ] {
@@ -369,7 +375,10 @@ fn a_transaction_is_told_once_and_the_next_one_again() {
     assert_eq!(flow.look(&packet, &facts, Some(&mut sides)).len(), 0);
     put(&mut sides, 1, Stage::Head);
     let found = flow.look(&packet, &facts, Some(&mut sides));
-    assert_eq!(found.iter().map(|found| found.transaction).collect::<Vec<_>>(), [Some((1, Direction::Forward))]);
+    assert_eq!(
+        found.iter().map(|found| found.transaction).collect::<Vec<_>>(),
+        [Some((1, Direction::Forward))]
+    );
 }
 
 #[test]

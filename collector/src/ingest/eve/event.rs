@@ -120,6 +120,7 @@ impl Event<'_> {
         Ok(Some(FlowRecord {
             tunnel: None,
             at_shutdown: false,
+            signatures: None,
             key,
             flow_id,
             community_id: community_id.unwrap_or_else(|| CommunityId::of(&key, icmp, 0)),

@@ -250,8 +250,8 @@ fn fragment_headers_are_judged() {
     assert!(fragment(8, 0, &[0; 9]).is_empty());
     assert_eq!(fragment(0, 0, &UDP), ["ipv6.exthdr_useless_fh"]);
     assert_eq!(fragment(0, 0, &[]), ["ipv6.exthdr_useless_fh", "ipv6.trunc_exthdr"]);
-    assert!(fragment(65_528, 0, &[0; 47]).is_empty());
-    assert_eq!(fragment(65_528, 0, &[0; 48]), ["ipv6.frag_pkt_too_large"]);
+    assert!(fragment(65_528, 0, &[0; 7]).is_empty());
+    assert_eq!(fragment(65_528, 0, &[0; 8]), ["ipv6.frag_pkt_too_large"]);
     let twice = [&[44, 1, 0, 0, 0, 0, 0, 1][..], &[17, 0, 0, 0, 0, 0, 0, 1], &UDP].concat();
     let names = ["ipv6.fh_non_zero_reserved_field", "ipv6.exthdr_useless_fh", "ipv6.exthdr_dupl_fh"];
     assert_eq!(seen(&v6(44, &twice)), names);

@@ -15,7 +15,7 @@ mod tests;
 mod told;
 mod types;
 
-use super::buffers::Stage;
+use super::buffers::{Buffer, Stage};
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
 use message::{HEADER_BYTES, Message, NameBuffer, Walk, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -122,6 +122,8 @@ impl Messages {
         };
         let mut names = NameBuffer::default();
         let walk = message.walk(&mut names);
+        let transaction = Some(self.seen).filter(|_| walk != Walk::Broken(0));
+        context.frame(Buffer::FrameDnsPdu, transaction, bytes);
         if walk == Walk::Broken(0) {
             // What cannot be read to the end of its questions is no message; the names that can be are kept.
             context.anomaly("malformed_data", None);

@@ -20,7 +20,9 @@ mod tests;
 use self::frames::take_crypto_frames;
 use self::google::Message;
 use self::keys::InitialKeys;
-use self::packet::{Kind, Long, Look, Type, google_number, google_public_version, is_forcing_negotiation, look, variable};
+use self::packet::{
+    Kind, Long, Look, Type, google_number, google_public_version, is_forcing_negotiation, look, variable,
+};
 use super::tls::facts;
 use super::tls::fingerprint::Transport;
 use super::tls::handshake::{ClientHello, ServerHello};

@@ -14,7 +14,10 @@ const HEADERS_MAX: usize = 128;
 pub(in crate::dpi) struct Head<'a> {
     /// The first line without its end.
     pub first: &'a [u8],
-    headers: &'a [u8],
+    /// The headers with the end of the last line.
+    pub headers: &'a [u8],
+    /// Bytes of the first line with its end.
+    pub line_bytes: usize,
     /// Bytes up to the body.
     pub bytes: usize,
 }
@@ -35,7 +38,8 @@ impl<'a> Head<'a> {
         loop {
             let (line, used) = line(within.get(at..)?)?;
             if line.is_empty() {
-                return Some(Head { first, headers: within.get(begin..at)?, bytes: at + used });
+                let headers = within.get(begin..at)?;
+                return Some(Head { first, headers, line_bytes: begin, bytes: at + used });
             }
             at += used;
         }
@@ -45,7 +49,7 @@ impl<'a> Head<'a> {
     pub(in crate::dpi) fn of_datagram(bytes: &'a [u8]) -> Option<Head<'a>> {
         Head::parse(bytes).or_else(|| {
             let (first, at) = line(bytes)?;
-            Some(Head { first, headers: bytes.get(at..)?, bytes: bytes.len() })
+            Some(Head { first, headers: bytes.get(at..)?, line_bytes: at, bytes: bytes.len() })
         })
     }
 

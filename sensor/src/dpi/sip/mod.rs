@@ -44,6 +44,8 @@ const PROTOCOL: &[u8] = b"SIP/";
 #[derive(Debug, Default)]
 pub(super) struct Sip {
     messages: u64,
+    /// By direction: a frame whose bytes pass, and how many are still to come.
+    passing: [Option<(u64, usize)>; 2],
 }
 
 impl Dissector for Sip {
@@ -67,13 +69,14 @@ impl Dissector for Sip {
                 && head.first_line(PROTOCOL).is_some()
             {
                 let body = message.get(head.bytes..).unwrap_or_default();
+                self.tell_frames(&head, message, body.len(), context);
                 self.read(&head, body, context);
             } else if message.len() > 8 {
                 context.anomaly("invalid_data", None);
             }
             return Progress::Used(bytes.len());
         }
-        let mut used = 0;
+        let mut used = self.pass(bytes, context);
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
             let message = trim_start(rest);
@@ -93,7 +96,11 @@ impl Dissector for Sip {
                 None if body_bytes <= BODY_BYTES_MAX => return Progress::Used(used),
                 None => &[],
             };
+            self.tell_frames(&head, message, body_bytes, context);
             self.read(&head, body, context);
+            if self.passing[context.direction.index()].is_some() {
+                return Progress::Used(bytes.len());
+            }
             used = used.saturating_add(head.bytes).saturating_add(body_bytes);
             if used >= bytes.len() {
                 return Progress::Used(used);
@@ -133,6 +140,32 @@ fn trim_start(bytes: &[u8]) -> &[u8] {
 }
 
 impl Sip {
+    /// Tells signatures what a message consists of.
+    fn tell_frames(&mut self, head: &Head<'_>, message: &[u8], body_bytes: usize, context: &mut Context<'_>) {
+        if context.wanted.is_some()
+            && let Some(first) = head.first_line(PROTOCOL)
+        {
+            let passing = told::tell_frames(head, &first, message, body_bytes, self.messages, context);
+            if context.carrier == Carrier::Stream {
+                self.passing[context.direction.index()] = passing;
+            }
+        }
+    }
+
+    /// Passes over the rest of a body that signatures look into; says how many bytes of it are there.
+    fn pass(&mut self, bytes: &[u8], context: &mut Context<'_>) -> usize {
+        let passing = &mut self.passing[context.direction.index()];
+        let Some((number, left)) = passing else { return 0 };
+        let here = bytes.get(..*left).unwrap_or(bytes);
+        context.frame_bytes(*number, here);
+        *left -= here.len();
+        if *left == 0 {
+            context.end_frame(*number);
+            *passing = None;
+        }
+        here.len()
+    }
+
     fn read(&mut self, head: &Head<'_>, body: &[u8], context: &mut Context<'_>) {
         let Some(first) = head.first_line(PROTOCOL) else { return };
         let metadata = &mut *context.metadata;

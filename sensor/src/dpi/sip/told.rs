@@ -6,7 +6,7 @@
 use super::message::{FirstLine, Head};
 use super::sdp::Sdp;
 use crate::dpi::Context;
-use crate::dpi::buffers::{Buffer, Stage};
+use crate::dpi::buffers::{Buffer, Frame, Stage};
 
 /// Names of headers and their buffers.
 const HEADERS: [(&[&[u8]], Buffer); 6] = [
@@ -108,4 +108,43 @@ fn tell_description(description: &Sdp<'_>, transaction: u64, context: &mut Conte
             context.put(direction, transaction, *buffer, value);
         }
     }
+}
+
+/// Tells a message as frames, as far as its body is there; of a longer body the frame's number and how many of its
+/// bytes are missing, for whoever sees them pass.
+pub(super) fn tell_frames(
+    head: &Head<'_>,
+    first: &FirstLine<'_>,
+    message: &[u8],
+    body_bytes: usize,
+    transaction: u64,
+    context: &mut Context<'_>,
+) -> Option<(u64, usize)> {
+    let [line, headers, body] = match first {
+        FirstLine::Request { .. } => {
+            [Buffer::FrameSipRequestLine, Buffer::FrameSipRequestHeaders, Buffer::FrameSipRequestBody]
+        }
+        FirstLine::Response { .. } => {
+            [Buffer::FrameSipResponseLine, Buffer::FrameSipResponseHeaders, Buffer::FrameSipResponseBody]
+        }
+    };
+    let transaction = Some(transaction);
+    let end = head.bytes.saturating_add(body_bytes);
+    context.frame(Buffer::FrameSipPdu, transaction, message.get(..end).unwrap_or(message));
+    context.frame(line, transaction, message.get(..head.line_bytes).unwrap_or_default());
+    if !head.headers.is_empty() {
+        context.frame(headers, transaction, head.headers);
+    }
+    let there = message.get(head.bytes..end.min(message.len())).unwrap_or_default();
+    if body_bytes == 0 {
+        return None;
+    }
+    let number = context.begin_frame(body, Frame { length: body_bytes as u64, transaction })?;
+    context.frame_bytes(number, there);
+    let missing = body_bytes.saturating_sub(there.len());
+    if missing == 0 {
+        context.end_frame(number);
+        return None;
+    }
+    Some((number, missing))
 }

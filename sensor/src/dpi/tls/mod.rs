@@ -74,6 +74,8 @@ pub(super) struct Tls {
     told: bool,
     /// Signatures were told that nothing more is read.
     is_ended: bool,
+    /// By direction, the frames of the record that passes.
+    frames: [Vec<u64>; 2],
     account: Account,
 }
 
@@ -110,6 +112,7 @@ impl Dissector for Tls {
             notable: false,
             told: false,
             is_ended: false,
+            frames: Default::default(),
             account: Account::default(),
         }
     }
@@ -138,6 +141,7 @@ impl Dissector for Tls {
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         self.side(context).skip_gap(missing);
+        told::end_frames(&mut self.frames[context.direction.index()], context);
         if self.is_learned() {
             self.tell(context);
         }
@@ -202,6 +206,7 @@ impl Tls {
                     context.reached(direction, told::SESSION, Stage::Body);
                 }
             }
+            self.frames.iter_mut().for_each(|open| told::end_frames(open, context));
         }
         progress
     }
@@ -269,7 +274,16 @@ impl Tls {
         if side.content == Some(Content::Handshake) && side.phase != Phase::Over {
             return self.read_handshake(rest, context);
         }
-        Ok(Step::Used(side.pass_record(rest)))
+        let passed = side.pass_record(rest);
+        let is_over = side.record_left == 0;
+        let open = &mut self.frames[context.direction.index()];
+        if !open.is_empty() {
+            told::grow_frames(open, rest.get(..passed).unwrap_or(rest), context);
+            if is_over {
+                told::end_frames(open, context);
+            }
+        }
+        Ok(Step::Used(passed))
     }
 
     fn begin_record(&mut self, rest: &[u8], context: &mut Context<'_>) -> Result<Step, &'static str> {
@@ -283,6 +297,10 @@ impl Tls {
             Some(None) => return side.give_up(rest, "invalid_record_type"),
             Some(Some(header)) => header,
         };
+        if context.wanted.is_some() {
+            told::tell_record(rest, &header, &mut self.frames[context.direction.index()], context);
+        }
+        let side = self.side(context);
         side.synchronised = true;
         side.content = Some(header.content);
         side.record_left = header.bytes;
@@ -374,6 +392,7 @@ impl Tls {
         self.notable = true;
         self.client = Some(if hello.server { context.direction.flip() } else { context.direction });
         self.tell_ssl2_hello(&hello, context);
+        told::tell_ssl2_record(rest.get(..hello.bytes).unwrap_or(rest), context);
         if hello.server {
             self.set_version(hello.version, context);
         } else {
@@ -527,7 +546,10 @@ impl Tls {
                 },
                 None,
             );
-            self.side(context).phase = Phase::Over;
+            // What follows a certificate can be found all the same.
+            if kind != message::CERTIFICATE {
+                self.side(context).phase = Phase::Over;
+            }
         }
     }
 

@@ -489,8 +489,9 @@ fn an_encrypted_hello_is_noticed() {
 /// What signatures are told but for DER and strings of fingerprints, which are long.
 fn told_briefly(mut trial: Trial<Tls>) -> String {
     let told = trial.told();
-    let is_brief =
-        |line: &&str| !["tls.certs", "ja3.string", "ja3s.string"].iter().any(|word| line.contains(word));
+    let is_brief = |line: &&str| {
+        !["tls.certs", "ja3.string", "ja3s.string", "frame:"].iter().any(|word| line.contains(word))
+    };
     told.lines().filter(is_brief).map(|line| format!("{line}\n")).collect()
 }
 
@@ -507,6 +508,7 @@ fn signatures_are_told_hellos_and_certificates() {
         client 0 ja4.hash t12d2808h2_d943125447b4_e7e480e5a997
         client 0 TlsVersion 771
         client 0 TlsState 1
+        client 0 TlsKeyExchange 4
         server 0 tls.random ~\xc8\x80\x84lad\xe1\x1b\xef\x102\xbe\x89\xec\x96\xa3OI\x18tX\x84m\xb4`\x9e\x184\x91{\x1e
         server 0 tls.random_time ~\xc8\x80\x84
         server 0 tls.random_bytes lad\xe1\x1b\xef\x102\xbe\x89\xec\x96\xa3OI\x18tX\x84m\xb4`\x9e\x184\x91{\x1e
@@ -589,4 +591,18 @@ fn signatures_are_told_of_the_agreement_on_keys_where_the_handshake_is_followed(
     let told = trial.told();
     let keys: Vec<&str> = told.lines().filter(|line| line.contains("TlsKeyExchange")).collect();
     assert_eq!(keys, ["client 0 TlsKeyExchange 4", "server 0 TlsKeyExchange 8"]);
+}
+
+#[test]
+fn signatures_are_told_records_as_frames_wherever_they_are_cut() {
+    let stream = [record(21, &[1, 0]), record(23, &[7; 20])].concat();
+    for cut in 0..stream.len() {
+        let told = session(&[&stream[..cut], &stream[cut..]].concat(), b"").told();
+        let pieces = trial().client(&stream[..cut]).client(&stream[cut..]).close().told();
+        assert_eq!(pieces, told, "{cut}");
+    }
+    expect![[r#"
+        client 0 TlsVersion 771
+    "#]]
+    .assert_eq(&session(&stream, b"").told());
 }

@@ -7,8 +7,9 @@
 use super::certificate::Certificate;
 use super::fingerprint::Ja4;
 use super::handshake::{ClientHello, ServerHello, alpn_names, certificates, is_version, numbers};
+use super::record::{Content, HEADER_BYTES, Header};
 use crate::dpi::Context;
-use crate::dpi::buffers::{Buffer, Number};
+use crate::dpi::buffers::{Buffer, Frame, Number};
 use crate::dpi::digest::Hex;
 use weir_common::app::App;
 
@@ -123,7 +124,7 @@ pub(crate) fn tell_certificates(body: &[u8], own: &Certificate, transaction: u64
             context.put_number(direction, transaction, number, seconds);
         }
     }
-    let now = u64::try_from(context.time.0 / 1_000_000_000).unwrap_or(0);
+    let now = context.time.0 / 1_000_000_000;
     context.put_number(direction, transaction, Number::TlsCertSeenAt, now);
 }
 
@@ -132,4 +133,51 @@ pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
     context
         .wanted
         .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
+}
+
+/// Tells the record that begins here as frames, as far as its bytes are read in order: those of the handshake as far
+/// as they are there. Of other records the frames' numbers are added to `open`, for whoever passes their bytes.
+pub(crate) fn tell_record(rest: &[u8], header: &Header, open: &mut Vec<u64>, context: &mut Context<'_>) {
+    let special = match header.content {
+        Content::Alert => Some(Buffer::FrameTlsAlert),
+        Content::Heartbeat => Some(Buffer::FrameTlsHeartbeat),
+        _ => None,
+    };
+    let of_data = [Some(Buffer::FrameTlsData), special].into_iter().flatten();
+    let (head, data) = rest.split_at_checked(HEADER_BYTES).unwrap_or((rest, &[]));
+    context.frame(Buffer::FrameTlsHdr, Some(SESSION), head);
+    end_frames(open, context);
+    let frame = |bytes: usize| Frame { length: bytes as u64, transaction: Some(SESSION) };
+    if let Some(pdu) = context.begin_frame(Buffer::FrameTlsPdu, frame(HEADER_BYTES + header.bytes)) {
+        context.frame_bytes(pdu, head);
+        open.push(pdu);
+    }
+    for buffer in of_data {
+        open.extend(context.begin_frame(buffer, frame(header.bytes)));
+    }
+    if header.content == Content::Handshake {
+        grow_frames(open, data.get(..header.bytes).unwrap_or(data), context);
+        end_frames(open, context);
+    }
+}
+
+/// More bytes of a record whose frames are open.
+pub(crate) fn grow_frames(open: &[u64], bytes: &[u8], context: &mut Context<'_>) {
+    for number in open {
+        context.frame_bytes(*number, bytes);
+    }
+}
+
+/// A record is over, or what follows of it is not to be seen.
+pub(crate) fn end_frames(open: &mut Vec<u64>, context: &mut Context<'_>) {
+    for number in open.drain(..) {
+        context.end_frame(number);
+    }
+}
+
+/// Tells a record of SSL 2.0 as frames: the header is its length and the message's type.
+pub(crate) fn tell_ssl2_record(record: &[u8], context: &mut Context<'_>) {
+    const SSL2_HEADER_BYTES: usize = 3;
+    context.frame(Buffer::FrameTlsSsl2Hdr, Some(SESSION), record.get(..SSL2_HEADER_BYTES).unwrap_or(record));
+    context.frame(Buffer::FrameTlsSsl2Pdu, Some(SESSION), record);
 }

@@ -87,7 +87,7 @@ pub(super) fn covered(gaps: &Gaps) -> Vec<Covered> {
 impl Run {
     fn covered(&self, number: u32, gaps: &Gaps) -> Vec<Covered> {
         // A lane whose slot cannot be read is covered up to nobody knows when.
-        let times = gaps.alive.iter().filter(|alive| alive.1 == number).map(|alive| alive.2);
+        let times = gaps.alive.iter().filter(|alive| alive.run == number).map(|alive| alive.until);
         let alive = times.clone().min().filter(|_| times.count() >= self.begun as usize);
         let (end, to) = match (self.closed < self.begun, self.killed) {
             (true, _) => (End::Open, alive),
@@ -106,7 +106,7 @@ impl Run {
     }
 }
 
-/// The parts of the range in which no run was writing.
+/// The parts of the range in which no run was writing. A range of one moment is such a part or is none.
 pub(super) fn not_captured(
     evidence: &Evidence<'_>,
     covered: &[Covered],
@@ -114,11 +114,23 @@ pub(super) fn not_captured(
     until: Timestamp,
     gaps: &mut Vec<Gap>,
 ) {
+    let is_moment = from == until;
+    if is_moment && covered.iter().any(|part| (part.from..=part.to).contains(&from)) {
+        return;
+    }
     let mut push = |state, from: Timestamp, to: Timestamp, reason: &str| {
         gaps.push(Gap { state, from, to, frames: None, bytes: None, reason: reason.into() });
     };
     if covered.is_empty() {
-        push(GapState::NotCaptured, from, until, "nothing was ever written to this ring");
+        let reason = match evidence.unreadable {
+            [] => "nothing was ever written to this ring",
+            _ => "the ledger knows of no run that wrote this ring",
+        };
+        push(GapState::NotCaptured, from, until, reason);
+        return;
+    }
+    if is_moment && from > evidence.now {
+        push(GapState::NotCaptured, from, until, "in the future");
         return;
     }
     let mut uncovered = |from: Timestamp, to: Timestamp, after: Option<&Covered>| match after {
@@ -136,6 +148,11 @@ pub(super) fn not_captured(
         }
         Some(_) => push(GapState::NotCaptured, from, to, "sensor killed"),
     };
+    if is_moment {
+        let before = covered.iter().filter(|part| part.to < from).max_by_key(|part| part.to);
+        uncovered(from, until, before);
+        return;
+    }
     let (mut reached, mut last) = (from, None);
     for part in covered {
         if part.from > reached && reached < until {
@@ -151,4 +168,26 @@ pub(super) fn not_captured(
     if reached < until {
         uncovered(reached, until, last);
     }
+}
+
+/// What there is to say of the time from the end of an open range until now: what came last is on its way, or nobody
+/// captures any longer.
+pub(super) fn behind_the_end(evidence: &Evidence<'_>, covered: &[Covered], until: Timestamp) -> Option<Gap> {
+    let last = covered.iter().max_by_key(|part| part.to)?;
+    let (state, reason) = match last.end {
+        _ if evidence.being_written => {
+            (GapState::NotYetWritten, "what came last is still in the sensor's memory")
+        }
+        End::Stopped => (GapState::NotCaptured, "sensor stopped"),
+        End::Killed | End::Open => (GapState::NotCaptured, "sensor killed"),
+    };
+    let is_told = evidence.until.is_none() && evidence.now > until;
+    is_told.then(|| Gap {
+        state,
+        from: until,
+        to: evidence.now,
+        frames: None,
+        bytes: None,
+        reason: reason.into(),
+    })
 }

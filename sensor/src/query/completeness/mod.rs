@@ -1,17 +1,19 @@
 //! The statement that ends every answer: whether it is complete, and if not, what is missing and why.
 //!
-//! In: the gap ledger, the range that was asked for, and what reading found damaged or removed. Out: a
-//! [`Completeness`], in words and as JSON. Deliberately absent: any guess; what the ledger does not know
+//! In: the gap ledger, the range that was asked for, and what reading, or the account of blocks, found damaged, removed
+//! or gone. Out: a [`Completeness`], in words and as JSON. Deliberately absent: any guess; what the ledger does not know
 //! to be covered counts as not captured.
 
+mod absent;
 mod covered;
 mod words;
 
+pub use absent::{not_there, unaccounted};
 pub use words::Finding;
 
 use crate::ring::entry::LeftOut;
 use crate::ring::gaps::{ClockStep, GapRecord, Gaps, LossKind, RecordKind};
-use covered::{covered, not_captured};
+use covered::{behind_the_end, covered, not_captured};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -79,7 +81,7 @@ pub struct Completeness {
     /// End of the range.
     #[serde(serialize_with = "text")]
     pub until: Timestamp,
-    /// What is missing, in order of time.
+    /// What is missing, in order of time; at last, of an open range, what there is to say of the time since its end.
     pub gaps: Vec<Gap>,
     /// Blocks that pins alone still have; frames of an expired range come from these.
     pub pinned_blocks: u64,
@@ -92,14 +94,14 @@ pub(super) fn text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Res
 /// A range of the ring that reading found damaged, or gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Earliest time that may have been there.
+    /// Earliest time that may have been there; [`Timestamp::MIN`]: from the range's begin.
     pub from: Timestamp,
-    /// Latest time that may have been there.
+    /// Latest time that may have been there; [`Timestamp::MAX`]: up to the range's end.
     pub to: Timestamp,
     /// Frames, where known.
     pub frames: Option<u64>,
-    /// Whether retention removed it, rather than damage.
-    pub removed: bool,
+    /// Damaged, unless the ring removed it or has not written it yet.
+    pub state: GapState,
     /// The file that it is of; empty: of none.
     pub file: String,
     /// Which block, and what is wrong with it.
@@ -174,22 +176,27 @@ impl Completeness {
     /// Makes the statement.
     pub fn state(evidence: &Evidence<'_>) -> Completeness {
         let covered = covered(evidence.gaps);
-        let from = evidence.since.or(covered.first().map(|run| run.from)).unwrap_or(Timestamp::MIN);
-        let end = covered.iter().map(|run| run.to).max();
+        // Frames of runs that the ledger does not know are given as well where no time was asked for.
+        let begins = evidence.unreadable.iter().map(|found| found.from).filter(|from| *from > Timestamp::MIN);
+        let begin = covered.iter().map(|run| run.from).chain(begins).min();
+        let ends = evidence.unreadable.iter().map(|found| found.to).filter(|to| *to < Timestamp::MAX);
+        let end = covered.iter().map(|run| run.to).chain(ends).max();
+        let from = evidence.since.or(begin).unwrap_or(Timestamp::MIN);
         // An open range that begins behind all there is ends now, and nothing of it was captured.
         let is_behind = evidence.until.is_none() && end.is_some_and(|end| from > end);
         let until = evidence.until.or(end.filter(|_| !is_behind)).unwrap_or(evidence.now).max(from);
         let mut gaps = Vec::new();
         not_captured(evidence, &covered, from, until, &mut gaps);
-        if is_behind && from > evidence.now {
-            let (state, reason) = (GapState::NotCaptured, "in the future".into());
-            gaps.push(Gap { state, from, to: until, frames: None, bytes: None, reason });
-        }
         let overlaps = |a: Timestamp, b: Timestamp| a <= until && b >= from;
         for record in evidence.gaps.records.iter().filter(|record| overlaps(record.from, record.to)) {
             gaps.extend(recorded(record, evidence.reads_bytes));
         }
-        gaps.extend(unread(evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to))));
+        let of_range = evidence.unreadable.iter().filter(|found| overlaps(found.from, found.to));
+        gaps.extend(unread(of_range).into_iter().map(|gap| Gap {
+            from: if gap.from == Timestamp::MIN { from } else { gap.from },
+            to: if gap.to == Timestamp::MAX { until.max(gap.from) } else { gap.to },
+            ..gap
+        }));
         if evidence.gaps.damaged_records > 0 {
             let reason =
                 format!("{} records of the gap ledger cannot be read", evidence.gaps.damaged_records);
@@ -199,19 +206,14 @@ impl Completeness {
         // Where no time was asked for, every frame is there whatever its time.
         let asks_for_time = evidence.since.is_some() || evidence.until.is_some();
         let complete = gaps.iter().all(|gap| gap.state == GapState::ClockStep && !asks_for_time);
-        // What is not written yet lies behind the end of an open range: it is told, and nothing is missing.
-        if evidence.being_written && evidence.until.is_none() && evidence.now > until {
-            let reason = "what came last is still in the sensor's memory".into();
-            gaps.push(Gap {
-                state: GapState::NotYetWritten,
-                from: until,
-                to: evidence.now,
-                frames: None,
-                bytes: None,
-                reason,
-            });
-        }
+        // What lies behind the end of an open range is told, and nothing of the range is missing for it.
+        gaps.extend(behind_the_end(evidence, &covered, until));
         Completeness { complete, from, until, gaps: condense(gaps), pinned_blocks: 0 }
+    }
+
+    /// Whether a gap lies behind the range, and takes nothing from it.
+    fn is_behind(&self, gap: &Gap) -> bool {
+        gap.from >= self.until && gap.to > self.until
     }
 
     /// Frames that the kernel dropped in the range.
@@ -258,13 +260,12 @@ impl fmt::Display for Completeness {
 
 /// What could not be read. Many blocks of one file are told as one gap: a file that was cut is one damage.
 fn unread<'a>(found: impl Iterator<Item = &'a Unreadable>) -> Vec<Gap> {
-    let mut by_file: BTreeMap<(&str, bool), Vec<&Unreadable>> = BTreeMap::new();
+    let mut by_file: BTreeMap<(&str, GapState), Vec<&Unreadable>> = BTreeMap::new();
     for unreadable in found {
-        by_file.entry((&unreadable.file, unreadable.removed)).or_default().push(unreadable);
+        by_file.entry((&unreadable.file, unreadable.state)).or_default().push(unreadable);
     }
     let mut gaps = Vec::new();
-    for ((file, removed), blocks) in by_file {
-        let state = if removed { GapState::Expired } else { GapState::Damaged };
+    for ((file, state), blocks) in by_file {
         let first = blocks.iter().min_by_key(|block| block.from).filter(|_| !file.is_empty());
         match first.filter(|_| blocks.len() > BLOCKS_OF_FILE_LISTED_MAX) {
             Some(first) => gaps.push(Gap {

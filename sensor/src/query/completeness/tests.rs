@@ -1,15 +1,21 @@
 //! Ledgers in, statements out: what is missing, why, and in which words.
 
 use super::*;
+use crate::ring::gaps::Alive;
 
 fn record(kind: RecordKind, run: u32, from: u64, to: u64, frames: u64) -> GapRecord {
-    GapRecord { kind, lane: 0, run, from: Timestamp(from), to: Timestamp(to), frames, bytes: 0 }
+    GapRecord { kind, lane: 0, run, from: Timestamp(from), to: Timestamp(to), frames, bytes: 0, blocks: 0 }
+}
+
+fn alive(lane: u16, run: u32, until: u64) -> Alive {
+    Alive { lane, run, until: Timestamp(until), blocks: 0 }
 }
 
 fn ledger(records: &[GapRecord]) -> Gaps {
     Gaps { records: records.to_vec(), ..Gaps::default() }
 }
 
+/// Whether a statement says complete, and its gaps. That nobody captures since the end of an open range has its own test.
 fn state(
     gaps: &Gaps,
     since: Option<u64>,
@@ -26,7 +32,12 @@ fn state(
         shortened: Shortened::default(),
         reads_bytes: false,
     };
-    let stated = Completeness::state(&evidence);
+    let mut stated = Completeness::state(&evidence);
+    let behind = (GapState::NotCaptured, stated.until, evidence.now);
+    let is_behind = |gap: &Gap| (gap.state, gap.from, gap.to) == behind && gap.from < gap.to;
+    if until.is_none() {
+        stated.gaps.retain(|gap| !is_behind(gap));
+    }
     (stated.complete, stated.gaps.iter().map(|gap| (gap.state, gap.from.0, gap.to.0)).collect())
 }
 
@@ -50,6 +61,37 @@ fn before_between_and_after_runs_nothing_was_captured() {
     let all = vec![missing(50, 100), missing(200, 300), missing(400, 500)];
     assert_eq!(state(&gaps, Some(50), Some(500), false), (false, all));
     assert_eq!(state(&gaps, Some(310), Some(390), false), (true, vec![]));
+}
+
+#[test]
+fn a_range_of_one_moment_was_captured_or_was_not() {
+    let gaps = ledger(&[run(1, 100, 200), run(2, 300, 400)].concat());
+    for (moment, is_captured) in [
+        (99, false),
+        (100, true),
+        (150, true),
+        (200, true),
+        (201, false),
+        (299, false),
+        (300, true),
+        (401, false),
+    ] {
+        let missing = vec![(GapState::NotCaptured, moment, moment)];
+        let want = if is_captured { (true, vec![]) } else { (false, missing) };
+        assert_eq!(state(&gaps, Some(moment), Some(moment), false), want, "{moment}");
+    }
+    let words = statement(&gaps, Some(99), Some(99)).to_string();
+    assert!(words.contains("not captured: less than 1 ms, before the ring began"), "{words}");
+    assert!(statement(&gaps, Some(401), Some(401)).to_string().contains("sensor stopped"));
+    // As `--since now` asks: 1000 is now, and the sensor has told up to 900.
+    let mut open = ledger(&run(1, 500, 0)[..1]);
+    open.alive.push(alive(0, 1, 900));
+    assert_eq!(state(&open, Some(1000), None, true), (false, vec![(GapState::NotYetWritten, 1000, 1000)]));
+    assert_eq!(state(&open, Some(1000), None, false), (false, vec![(GapState::NotCaptured, 1000, 1000)]));
+    assert_eq!(state(&open, Some(900), Some(900), true), (true, vec![]));
+    // In the future no sensor has written anything yet.
+    let future = (GapState::NotCaptured, 1001, 1001);
+    assert_eq!(state(&open, Some(1001), Some(1001), true), (false, vec![future]));
 }
 
 #[test]
@@ -94,7 +136,7 @@ fn losses_and_expiry_count_where_they_overlap_the_range() {
 #[test]
 fn what_is_not_written_yet_matters_only_when_it_was_asked_for() {
     let mut gaps = ledger(&run(1, 100, 200)[..1]);
-    gaps.alive.push((0, 1, Timestamp(900)));
+    gaps.alive.push(alive(0, 1, 900));
     let waiting = (GapState::NotYetWritten, 900, 1000);
     assert_eq!(state(&gaps, None, None, true), (true, vec![waiting]));
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting]));
@@ -183,7 +225,7 @@ fn downtime_is_told_with_its_length_and_how_it_began() {
     }
     // A run that nobody ended and nobody writes was killed, though no later one has said so yet.
     let mut open = ledger(&run(1, 0, 0)[..1]);
-    open.alive.push((0, 1, Timestamp(5 * SECOND)));
+    open.alive.push(alive(0, 1, 5 * SECOND));
     assert!(statement(&open, None, Some(9 * SECOND)).to_string().contains("4.0 s, sensor killed"));
     // A range that lies behind all runs knows how the last one ended.
     let behind = statement(&gaps, Some(700 * SECOND), Some(710 * SECOND)).to_string();
@@ -234,7 +276,7 @@ fn a_clock_set_back_takes_a_run_to_times_before_its_begin() {
 #[test]
 fn a_run_whose_clock_was_set_back_goes_on_where_the_clock_is_now() {
     let mut gaps = ledger(&[run(1, 500 * SECOND, 0)[0], step(ClockStep::Back, 100, 600)]);
-    gaps.alive.push((0, 1, Timestamp(130 * SECOND)));
+    gaps.alive.push(alive(0, 1, 130 * SECOND));
     let evidence = Evidence {
         gaps: &gaps,
         being_written: true,
@@ -327,13 +369,13 @@ fn an_answer_without_frames_says_what_that_means() {
 fn a_lane_that_does_not_say_until_when_it_is_covered_is_not() {
     let start = |lane| GapRecord { lane, ..record(RecordKind::RunStart, 1, 100, 100, 0) };
     let mut gaps = ledger(&[start(0), start(1)]);
-    gaps.alive = vec![(0, 1, Timestamp(900)), (1, 1, Timestamp(300))];
+    gaps.alive = vec![alive(0, 1, 900), alive(1, 1, 300)];
     let waiting = |from| (GapState::NotYetWritten, from, 1000);
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(300)]));
     // The slot of lane 1 is damaged, or still another run's.
     gaps.alive.pop();
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
-    gaps.alive.push((1, 0, Timestamp(50)));
+    gaps.alive.push(alive(1, 0, 50));
     assert_eq!(state(&gaps, None, Some(1000), true), (false, vec![waiting(100)]));
 }
 
@@ -344,14 +386,14 @@ fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() 
         let block = |n: u64| {
             let (from, to, what) =
                 (Timestamp(110 + n), Timestamp(115 + n), format!("block at {n} of a.seg: short"));
-            Unreadable { from, to, frames: Some(3), removed: false, file: file.into(), what }
+            Unreadable { from, to, frames: Some(3), state: GapState::Damaged, file: file.into(), what }
         };
         let evidence = Evidence {
             gaps: &gaps,
             being_written: false,
             since: None,
             until: None,
-            now: Timestamp(1000),
+            now: Timestamp(200),
             unreadable: &Vec::from_iter((0..blocks).map(block)),
             shortened: Shortened::default(),
             reads_bytes: false,
@@ -366,4 +408,34 @@ fn many_unreadable_blocks_of_one_file_are_one_gap_and_few_are_told_one_by_one() 
         (GapState::Damaged, Timestamp(110), Timestamp(134), Some(60))
     );
     assert_eq!(gap.reason, "20 blocks of a.seg; the first: block at 0 of a.seg: short");
+}
+
+#[test]
+fn that_nobody_captures_since_the_end_of_an_open_range_is_told_and_makes_nothing_incomplete() {
+    let mut killed = ledger(&run(1, 100, 0)[..1]);
+    killed.alive.push(alive(0, 1, 900));
+    let stopped = ledger(&run(1, 100, 900));
+    let told = |gaps: &Gaps, being_written, until: Option<u64>, now| {
+        let evidence = Evidence {
+            gaps,
+            being_written,
+            since: None,
+            until: until.map(Timestamp),
+            now: Timestamp(now),
+            unreadable: &[],
+            shortened: Shortened::default(),
+            reads_bytes: false,
+        };
+        let stated = Completeness::state(&evidence);
+        let gaps = stated.gaps.into_iter().map(|gap| (gap.state, gap.from.0, gap.to.0, gap.reason));
+        (stated.complete, gaps.collect::<Vec<_>>())
+    };
+    let not_captured = |reason: &str| vec![(GapState::NotCaptured, 900, 1000, reason.to_owned())];
+    assert_eq!(told(&killed, false, None, 1000), (true, not_captured("sensor killed")));
+    assert_eq!(told(&stopped, false, None, 1000), (true, not_captured("sensor stopped")));
+    for (gaps, until, now) in [(&killed, None, 900), (&stopped, None, 899), (&killed, Some(900), 1000)] {
+        assert_eq!(told(gaps, false, until, now), (true, vec![]), "{until:?} {now}");
+    }
+    let (complete, gaps) = told(&killed, true, None, 1000);
+    assert_eq!((complete, gaps.len(), gaps[0].0), (true, 1, GapState::NotYetWritten));
 }

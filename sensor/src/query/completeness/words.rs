@@ -35,10 +35,10 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// What so many frames and this statement come to; `is_stopped`: the range was not looked at to its end.
-    pub fn of(frames: u64, completeness: &Completeness, is_stopped: bool) -> Finding {
+    /// What so many frames and this statement come to; `is_part`: not all of the range was looked at.
+    pub fn of(frames: u64, completeness: &Completeness, is_part: bool) -> Finding {
         match frames {
-            0 if completeness.complete && !is_stopped => Finding::NoSuchPackets,
+            0 if completeness.complete && !is_part => Finding::NoSuchPackets,
             0 => Finding::Incomplete,
             _ => Finding::Found,
         }
@@ -56,7 +56,8 @@ impl Finding {
             }
             Finding::Incomplete => {
                 let mut states: Vec<&str> = Vec::new();
-                for words in completeness.gaps.iter().map(|gap| gap.state.words()) {
+                let of_range = completeness.gaps.iter().filter(|gap| !completeness.is_behind(gap));
+                for words in of_range.map(|gap| gap.state.words()) {
                     if !states.contains(&words) {
                         states.push(words);
                     }

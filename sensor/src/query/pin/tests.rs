@@ -169,7 +169,7 @@ fn questions_are_answered_while_pins_come_and_go() {
             while !done.load(Ordering::Relaxed) {
                 let (got, answer) = collect(&asked);
                 assert_eq!(got, want, "{answer}");
-                assert!(answer.completeness.gaps.len() <= 1, "{answer}");
+                assert!(answer.completeness.gaps.len() <= 2, "{answer}");
                 rounds += 1;
             }
             rounds

@@ -365,3 +365,34 @@ fn damage_anywhere_in_an_encrypted_ring_costs_one_block_and_is_told() {
         assert!(done > 150 && lossy > 40, "{done} damages, {lossy} lost frames");
     }
 }
+
+#[test]
+fn a_count_misses_what_a_file_that_was_cut_has_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let frames = frames();
+    write_run(&config(directory.path()), &frames);
+    let files = segments(directory.path(), None).unwrap().remove(0);
+    let block = SegmentContents::read(&files).unwrap().blocks.pop().unwrap();
+    let end = block.offset + block.header.stored_bytes();
+    let heads = block.header.table_bytes() as u64
+        + u64::from(block.header.entries_stored)
+        + u64::from(block.header.heads_stored);
+    let tails = block.offset + BLOCK_HEADER_BYTES as u64 + heads;
+    let whole = fs::read(&files.segment).unwrap();
+    let is_whole =
+        |answer: &Answer| answer.completeness.gaps.iter().all(|gap| gap.state != GapState::Damaged);
+    let count = |expression: &str| {
+        let answer = query(directory.path(), expression).count(Timestamp::MAX, &Addresses).unwrap();
+        (answer.frames as usize, is_whole(&answer))
+    };
+    for (length, is_missed) in [(end, false), (end - 1, true), (tails + 1, true), (tails, true)] {
+        fs::write(&files.segment, &whole[..length as usize]).unwrap();
+        // Short frames have no tails, and nothing of them is missing.
+        for (expression, is_missed) in [("", is_missed), ("greater 300", is_missed), ("less 200", false)] {
+            let (got, answer) = collect(&query(directory.path(), expression));
+            let told = count(expression);
+            assert_eq!(told, (got.len(), is_whole(&answer)), "{expression:?} at {length}");
+            assert_eq!(told.1, !is_missed, "{expression:?} at {length}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use super::*;
 use crate::capture::{Frame, LinkType};
 use crate::counters::RingCounters;
 use crate::ring::check::{Check, check_with};
-use crate::ring::reader::segments;
+use crate::ring::reader::{SegmentContents, segments};
 use crate::ring::{Ring, RingMode, RingStatus};
 use proptest::prelude::*;
 use std::fs;
@@ -117,9 +117,15 @@ fn a_byte_of_a_header_or_of_the_chain_is_seen_wherever_it_is() {
         bytes[at] ^= 0x10;
         fs::write(path, &bytes).unwrap();
     };
+    let first_block = SegmentContents::read(&files).unwrap().blocks[0].header.frames;
     for at in [9, 40, 127, 128 + 9, 128 + 60, 128 + 127] {
         flip(&files.segment, at);
         assert_named(directory.path(), &["altered or replaced"]);
+        // Behind a damaged header of the segment every frame is there; behind that of a block its own are not.
+        let check = checked_with(directory.path(), &[]);
+        let altered = check.damaged.iter().find(|damage| damage.what.contains("altered or replaced"));
+        let lost = if at < 128 { 0 } else { u64::from(first_block) };
+        assert_eq!(altered.unwrap().frames, Some(lost), "{at}: {check}");
         flip(&files.segment, at);
     }
     let length = fs::metadata(chain(directory.path())).unwrap().len() as usize;
@@ -258,7 +264,7 @@ fn what_a_kill_left_is_chained_at_the_next_start_as_recovered() {
     let last = ChainRecord::decode(&whole[whole.len() - RECORD_BYTES..]).unwrap().said;
     let files = segments(directory.path(), None).unwrap();
     let files = files.iter().find(|files| files.name.sequence == last.segment).unwrap();
-    fs::remove_file(&files.index).unwrap();
+    crate::ring::testing::empty_journal(&files.index);
     let (check, damages) = checked(directory.path());
     assert_eq!((damages.len(), check.segments_without_record), (0, 1), "{damages:?}");
     run(directory.path(), 600, 2);

@@ -95,12 +95,27 @@ struct OnDisk {
     file: String,
     path: PathBuf,
     sealed: bool,
-    /// How many blocks can be read, and the digest.
-    found: (u64, Option<Hash>),
+    found: Readable,
 }
 
-fn blocks_and_digest(headers: Option<Headers>) -> (u64, Option<Hash>) {
-    headers.map_or((0, None), |headers| (headers.blocks.len() as u64, Some(headers.digest().finish())))
+/// What can be read of a segment's headers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readable {
+    blocks: u64,
+    /// Their frames.
+    frames: u64,
+    digest: Option<Hash>,
+}
+
+impl Readable {
+    fn of(headers: Option<Headers>) -> Readable {
+        let Some(headers) = headers else { return Readable::default() };
+        Readable {
+            blocks: headers.blocks.len() as u64,
+            frames: headers.blocks.iter().map(|block| u64::from(block.header.frames)).sum(),
+            digest: Some(headers.digest().finish()),
+        }
+    }
 }
 
 /// What the chain says of a segment, as far as was read.
@@ -148,7 +163,7 @@ impl Verifier {
             return;
         }
         let (file, path) = (files.name.segment_file(), files.segment.clone());
-        let found = blocks_and_digest(found.ok().flatten());
+        let found = Readable::of(found.ok().flatten());
         self.on_disk.insert(files.name.sequence, OnDisk { file, path, sealed, found });
     }
 
@@ -237,11 +252,11 @@ impl Verifier {
                 continue;
             };
             // What was being written when it was looked at may have been sealed since.
-            let (blocks, digest) = match segment.sealed {
+            let readable = match segment.sealed {
                 true => segment.found,
-                false => blocks_and_digest(Headers::read(&segment.path, *sequence).ok()),
+                false => Readable::of(Headers::read(&segment.path, *sequence).ok()),
             };
-            if digest == Some(said.digest) {
+            if readable.digest == Some(said.digest) {
                 check.segments_verified += 1;
                 check.segments_recovered += u64::from(said.kind == RecordKind::Recovered);
                 continue;
@@ -251,10 +266,11 @@ impl Verifier {
                 continue;
             }
             let what = format!(
-                "is not what the custody chain says: altered or replaced; {blocks} blocks of {} chained can be read",
-                said.blocks
+                "is not what the custody chain says: altered or replaced; {} blocks of {} chained can be read",
+                readable.blocks, said.blocks
             );
-            damage(about(&segment.file, said, what));
+            let frames = Some(said.frames.saturating_sub(readable.frames));
+            damage(Damage { frames, ..about(&segment.file, said, what) });
         }
         let gone = |chained: &&Chained| !chained.expired && !self.on_disk.contains_key(&chained.said.segment);
         let mut removed: BTreeMap<u64, Said> =

@@ -22,6 +22,9 @@ use weir_common::time::Timestamp;
 /// Bytes of an index file's header.
 pub const INDEX_HEADER_BYTES: usize = 64;
 
+/// The run of a segment whose own header, which says it, is damaged. Runs are counted from 1.
+pub const RUN_UNKNOWN: u32 = 0;
+
 const MAGIC: [u8; 8] = *b"WEIRINDX";
 
 /// In which form an index file is.
@@ -87,7 +90,7 @@ impl IndexHeader {
 /// What a segment holds in sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// Which run of the sensor wrote it.
+    /// Which run of the sensor wrote it, or [`RUN_UNKNOWN`].
     pub run: u32,
     /// Bytes of the segment file up to the end of the last block.
     pub used_bytes: u64,

@@ -141,23 +141,38 @@ pub fn list(ring: &Path) -> io::Result<Vec<Pin>> {
     Ok(pins)
 }
 
-/// Gives pins back; says which there were none of. `busy` is called before waiting for another process.
+/// Gives pins back, all that are named or none of them; says which there were none of. `busy` is called before waiting
+/// for another process.
 pub fn unpin(ring: &Path, wanted: &[String], busy: &mut dyn FnMut()) -> Result<Vec<String>, PinError> {
     let failed = |source| PinError::Io { path: place(ring), source };
-    let mut unknown = Vec::new();
-    let known = ids(ring).map_err(failed)?;
     // Without pins there need not even be a place for the lock.
-    if known.is_empty() {
+    if ids(ring).map_err(failed)?.is_empty() {
         return Ok(wanted.to_vec());
     }
     let _lock = Held::take(ring, busy).map_err(failed)?;
-    for id in wanted {
-        // Only names that were listed: what a user writes never becomes a path.
-        if !known.contains(id) || !remove(ring, id).map_err(failed)? {
-            unknown.push(id.clone());
+    let known = ids(ring).map_err(failed)?;
+    // Only names that were listed: what a user writes never becomes a path.
+    let unknown: Vec<String> = wanted.iter().filter(|id| !known.contains(id)).cloned().collect();
+    if unknown.is_empty() {
+        for id in wanted {
+            remove(ring, id).map_err(failed)?;
         }
     }
     Ok(unknown)
+}
+
+/// Gives all pins back, and says how many there were.
+pub fn unpin_all(ring: &Path, busy: &mut dyn FnMut()) -> Result<usize, PinError> {
+    let failed = |source| PinError::Io { path: place(ring), source };
+    if ids(ring).map_err(failed)?.is_empty() {
+        return Ok(0);
+    }
+    let _lock = Held::take(ring, busy).map_err(failed)?;
+    let known = ids(ring).map_err(failed)?;
+    for id in &known {
+        remove(ring, id).map_err(failed)?;
+    }
+    Ok(known.len())
 }
 
 /// Removes what an interrupted process left, and at `now` the pins whose time is over, and says which these were.

@@ -32,7 +32,8 @@ fn pin(directory: &Path, budget: u64, now: Timestamp, until: Option<Timestamp>) 
             }
         }
     }
-    maker.finish(Pin { until, query: "every third block".into(), frames: 5, ..Pin::default() })
+    let (query, note) = ("every third block".into(), "case 17\n\x1b[2J".into());
+    maker.finish(Pin { until, query, note, frames: 5, ..Pin::default() })
 }
 
 /// Places and stored bytes of the blocks of these segments, and how many frames they have.
@@ -293,7 +294,24 @@ fn only_names_of_pins_are_given_back() {
     let wanted =
         ["..", "", "lock", "../pins", "20270115T080000Z/pin.json", made.id.as_str()].map(str::to_owned);
     assert_eq!(unpin(directory.path(), &wanted, &mut || ()).unwrap(), wanted[..5]);
+    // One that is none among them, and every pin stays, wherever it stands.
+    assert_eq!(list(directory.path()).unwrap().len(), 1);
+    let wanted = [made.id, "nosuch".to_owned()];
+    assert_eq!(unpin(directory.path(), &wanted, &mut || ()).unwrap(), wanted[1..]);
+    assert_eq!(list(directory.path()).unwrap().len(), 1);
+    assert!(unpin(directory.path(), &wanted[..1], &mut || ()).unwrap().is_empty());
     assert!(list(directory.path()).unwrap().is_empty() && place(directory.path()).join("lock").exists());
+}
+
+#[test]
+fn all_pins_are_given_back_at_once() {
+    let (directory, _) = ring();
+    assert_eq!(unpin_all(directory.path(), &mut || ()).unwrap(), 0);
+    for _ in 0..2 {
+        pin(directory.path(), u64::MAX, NOW, None).unwrap();
+    }
+    assert_eq!(unpin_all(directory.path(), &mut || ()).unwrap(), 2);
+    assert!(list(directory.path()).unwrap().is_empty());
 }
 
 #[test]
@@ -328,4 +346,16 @@ fn evidence_is_for_the_ring_s_owner_alone_whoever_pins_it() {
     for directory in [&pin, &place(directory.path())] {
         assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o750);
     }
+}
+
+#[test]
+fn a_note_is_listed_on_one_line_and_without_what_a_terminal_obeys() {
+    let (directory, _) = ring();
+    pin(directory.path(), u64::MAX, NOW, None).unwrap();
+    let listed = check::list(directory.path(), None).unwrap().to_string();
+    let line = listed.lines().find(|line| line.starts_with("pin ")).unwrap();
+    assert!(
+        line.ends_with(r"every third block (case 17\n\u{1b}[2J)") && !listed.contains('\x1b'),
+        "{listed}"
+    );
 }

@@ -1,8 +1,8 @@
 //! The protocol of a rule's header: which packets it means, and which applications.
 
+use crate::dpi::buffers::Stage;
 use crate::signatures::packet::suricata_apps;
 use weir_common::app::App;
-use crate::dpi::buffers::Stage;
 use weir_common::net::{Direction, protocol};
 
 /// Which packets the header's protocol means.
@@ -50,7 +50,8 @@ const BOTH: &[u8] = &[protocol::TCP, protocol::UDP];
 /// What a protocol's name in a header means.
 pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
     let carrier = |version, protocols, is_stream| Carrier { version, protocols, is_stream };
-    let plain = |version, protocols: &'static [u8]| (carrier(version, protocols, None), Applications::default());
+    let plain =
+        |version, protocols: &'static [u8]| (carrier(version, protocols, None), Applications::default());
     Some(match name {
         "ip" | "pkthdr" => plain(None, &[]),
         "ipv4" | "ip4" => plain(Some(4), &[]),

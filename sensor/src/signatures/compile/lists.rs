@@ -133,7 +133,8 @@ impl Lists {
             let keyword = empty.place.keyword();
             return Err((at, format!("`{keyword}` is named and nothing is looked for in it")));
         }
-        let digits = self.side.iter_mut().filter(|list| list.place.is_of_digits() && list.transforms.is_empty());
+        let digits =
+            self.side.iter_mut().filter(|list| list.place.is_of_digits() && list.transforms.is_empty());
         digits.for_each(|list| list.matches.ignore_case());
         let packet = self.packet.iter_mut().map(|list| (&list.transforms, &mut list.matches));
         let side = self.side.iter_mut().map(|list| (&list.transforms, &mut list.matches));
@@ -267,7 +268,9 @@ impl Lists {
 
     fn list(&mut self, place: Place) -> Option<(&mut Transforms, &mut MatchList)> {
         match place {
-            Place::Packet(at) => self.packet.get_mut(at).map(|list| (&mut list.transforms, &mut list.matches)),
+            Place::Packet(at) => {
+                self.packet.get_mut(at).map(|list| (&mut list.transforms, &mut list.matches))
+            }
             Place::Side(at) => self.side.get_mut(at).map(|list| (&mut list.transforms, &mut list.matches)),
         }
     }

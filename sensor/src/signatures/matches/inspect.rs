@@ -187,6 +187,8 @@ impl Inspection<'_, '_> {
     fn pcre(&mut self, pcre: &Pcre, rest: &[Match], at: u32) -> Step {
         let base = if pcre.is_relative { at as usize } else { 0 };
         let Some(bytes) = self.view.bytes.get(base..) else { return Step::End(Verdict::Fails) };
+        // One that depends on nothing before it is not found by trying that again.
+        let fails = if pcre.is_relative { Verdict::Fails } else { Verdict::FailsForGood };
         let mut from = 0;
         loop {
             let searched = pcre.expression.find(bytes, from, &mut self.scratch.searcher);
@@ -203,7 +205,7 @@ impl Inspection<'_, '_> {
                 }
                 Searched::NotFound if pcre.is_negated => return Step::Next(at),
                 Searched::Found { start, end, .. } if !pcre.is_negated => (start, end),
-                _ => return Step::End(Verdict::Fails),
+                _ => return Step::End(fails),
             };
             let Ok(next) = u32::try_from(base.saturating_add(end)) else { return Step::End(Verdict::Fails) };
             if !pcre.has_relative_next {

@@ -22,8 +22,8 @@ mod rpc;
 #[cfg(test)]
 mod tests;
 
-pub use app_protocol::{AppFacts, AppKnown};
 pub(super) use app_protocol::suricata_apps;
+pub use app_protocol::{AppFacts, AppKnown};
 pub(super) use effectless::effectless;
 pub(super) use events::{AppLayerEvent, app_layer_event, packet_of};
 pub use flow::FlowFacts;
@@ -159,6 +159,15 @@ impl PacketTest {
             PacketTest::Checksum(checksum) => checksum.protocols(),
             _ => &[],
         }
+    }
+
+    /// Whether it can hold for a packet of an IP protocol.
+    pub(super) fn may_hold_for(&self, protocol: u8) -> bool {
+        if let PacketTest::Number(Field::Protocol, test) = self {
+            return test.has(protocol.into());
+        }
+        let protocols = self.protocols();
+        protocols.is_empty() || protocols.contains(&protocol)
     }
 
     /// Whether it is about the packet itself, so that the rule's contents are looked for in the packet and not in its

@@ -32,12 +32,12 @@ pub(in super::super) enum Kind {
 pub(in super::super) struct NameId(u16);
 
 /// The names.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in super::super) struct Names {
     kinds: [Table; 5],
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Table {
     numbers: HashMap<Box<str>, u16>,
     names: Vec<Box<str>>,
