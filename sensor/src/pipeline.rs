@@ -359,6 +359,16 @@ impl Worker {
                     .fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
             });
         }
+        let wants_faults =
+            self.has_decode_events || alerts.as_ref().is_some_and(Alerts::asks_for_decode_events);
+        let mut overlap = None;
+        if let (Parsed::Fragment(fragment), true) = (parsed, wants_faults) {
+            decoder.fragment_events(fragment, &mut |fault| overlap = Some(fault));
+        }
+        if let (Some(fault), true) = (overlap, self.has_decode_events) {
+            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
+            outbox.fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
+        }
         let reassembled;
         let is_copy = decoder.is_copy(frame, &mut counters.decode);
         let packet = match parsed {
@@ -376,7 +386,7 @@ impl Worker {
         };
         if let Some(alerts) = alerts {
             let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
-            alerts.frame(frame, packet.is_some(), &mut |fault, alert| {
+            alerts.frame(frame, packet.is_some(), overlap, &mut |fault, alert| {
                 let alert = Some(Box::new(alert));
                 outbox.fault(
                     FrameEvent { time, packet: number, interface, fault, alert },

@@ -98,11 +98,12 @@ impl Alerts {
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
-    /// `tell` is given its first fault and what was found.
+    /// `tell` is given its first fault and what was found. `overlap`: that it is a fragment which overlaps others.
     pub(super) fn frame(
         &mut self,
         frame: &Frame<'_>,
         has_packet: bool,
+        overlap: Option<DecodeEvent>,
         tell: &mut dyn FnMut(DecodeEvent, Event),
     ) {
         self.faults.clear();
@@ -114,6 +115,10 @@ impl Alerts {
             faults.push(fault.name);
             first.get_or_insert(fault);
         });
+        if let Some(fault) = overlap {
+            faults.push(fault.name);
+            first.get_or_insert(fault);
+        }
         let Some(fault) = first.filter(|_| !has_packet) else { return };
         self.found.clear();
         let packet = self.engine.fault(&fault, &self.faults, frame.time, &mut self.found);
@@ -123,6 +128,11 @@ impl Alerts {
             self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
         alerts.for_each(|alert| tell(fault, alert));
         self.faults.clear();
+    }
+
+    /// Whether its rules ask for faults of frames.
+    pub(super) fn asks_for_decode_events(&self) -> bool {
+        self.engine.rules().needs().decode_events
     }
 
     /// Whether its rules ask for what is odd about streams.
