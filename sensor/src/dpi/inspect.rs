@@ -81,7 +81,6 @@ pub struct Inspection {
     depth_left: [u64; 2],
     /// Whose first bytes a dissector was shown.
     has_spoken: [bool; 2],
-    /// What reassembly found odd since somebody asked.
     /// What reassembly found odd about the last packet: [`GAP`] and [`DIFFERENCE`].
     found: u8,
     /// Number of the packet that closed the connection; 0: none did.
