@@ -190,7 +190,8 @@ impl EveLines {
             (0, protocol::TCP) => _ = object.text("pkt_src", FLOW_TIMEOUT),
             (0, _) => {}
         }
-        if let Some(transaction) = event.transaction {
+        // Of files, their own object tells it.
+        if let Some(transaction) = event.transaction.filter(|_| event.kind != "fileinfo") {
             object.number("tx_id", transaction);
         }
         object.raw("community_id", community_id(&flow_event.community_id).json());

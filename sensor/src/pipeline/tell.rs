@@ -11,8 +11,8 @@ use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, event_name};
 use std::sync::Arc;
 use weir_common::metadata::Metadata;
-use weir_common::net::protocol;
-use weir_common::record::tcp_flags;
+use weir_common::net::{CommunityId, protocol};
+use weir_common::record::{SignatureAlert, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Tells alerts.
@@ -24,6 +24,8 @@ pub(super) struct Teller {
     has_references: bool,
     /// What is found in a stream waits until it is acknowledged.
     waits: bool,
+    /// Alerts told since they were taken last; none: no collector is told.
+    records: Option<Vec<SignatureAlert>>,
 }
 
 /// A packet that alerts are told with.
@@ -35,20 +37,29 @@ pub(super) struct Scene<'a> {
     pub(super) frame: Option<(&'a Frame<'a>, u64)>,
     /// When its flow began.
     pub(super) start: Timestamp,
+    /// Its flow.
+    pub(super) community_id: CommunityId,
     pub(super) inspection: Option<&'a Inspection>,
     /// What inspection knows of the flow.
     pub(super) metadata: Option<&'a Metadata>,
 }
 
 impl Teller {
-    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`.
-    pub(super) fn new(config: &SignaturesConfig, waits: bool) -> Teller {
+    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`; `is_exported`: collectors
+    /// are told of alerts.
+    pub(super) fn new(config: &SignaturesConfig, waits: bool, is_exported: bool) -> Teller {
         Teller {
             payload_bytes_max: config.alert_payload.then_some(config.alert_payload_bytes_max as usize),
             carries_packet: config.alert_packet,
             has_references: config.alert_references,
             waits,
+            records: is_exported.then(Vec::new),
         }
+    }
+
+    /// Takes the alerts that were told, for collectors.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SignatureAlert> {
+        self.records.iter_mut().flat_map(|records| records.drain(..))
     }
 
     /// The packet of a frame, where alerts carry it.
@@ -58,7 +69,7 @@ impl Teller {
 
     /// Tells what was found at a packet, and what has waited for it.
     pub(super) fn packet(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &mut FlowMarks,
         found: &[Found],
@@ -104,7 +115,7 @@ impl Teller {
 
     /// Tells what was found at the flow's end, and what has waited in vain.
     pub(super) fn ended(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &mut FlowMarks,
         found: &[Found],
@@ -122,7 +133,7 @@ impl Teller {
     }
 
     fn tell(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &FlowMarks,
         found: &Found,
@@ -154,6 +165,9 @@ impl Teller {
             has_references: self.has_references,
         };
         events.extend(alert::event(scene.rules, found, scene.sight, &beside));
+        if let Some(records) = &mut self.records {
+            records.extend(alert::record(scene.rules, found, scene.sight, scene.community_id, scene.start));
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
-use weir_common::net::{Address, Direction, protocol};
-use weir_common::record::SignatureMarks;
-use weir_common::rule::Action;
+use weir_common::net::{Address, CommunityId, Direction, protocol};
+use weir_common::record::{SignatureAlert, SignatureMarks};
+use weir_common::rule::{Action, Target};
 use weir_common::time::Timestamp;
 
 /// What an alert's event tells beside the alert.
@@ -59,6 +59,11 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         write_signature(&mut object, description, &sight.key, found.direction, false);
         if beside.has_references {
             write_references(&mut object, description);
+        }
+        if !found.context.is_empty() {
+            let context: Vec<String> =
+                found.context.iter().map(|(key, json)| format!("{}:{json}", serde_json::Value::from(&**key))).collect();
+            object.raw("context", format!("{{{}}}", context.join(",")).as_bytes());
         }
     }
     let mut members = Vec::with_capacity(512);
@@ -185,6 +190,38 @@ fn sctp(object: &mut Object<'_>, bytes: &[u8]) {
     for (key, kind) in [("has_init", 1), ("has_init_ack", 2), ("has_data", 0), ("has_abort", 6)] {
         sctp.bool(key, kinds.contains(&kind));
     }
+}
+
+/// A match for collectors; where the packets are, the caller adds.
+pub fn record(
+    rules: &Rules,
+    found: &Found,
+    sight: &Sight<'_>,
+    community_id: CommunityId,
+    flow_start: Timestamp,
+) -> Option<SignatureAlert> {
+    let about = rules.description(found.signature)?;
+    let target = about.target.map(|target| match target {
+        Target::Source => found.direction,
+        Target::Destination => found.direction.flip(),
+    });
+    Some(SignatureAlert {
+        time: sight.time,
+        flow_start,
+        key: sight.key,
+        flow_id: sight.flow_id,
+        community_id,
+        direction: found.direction,
+        app: if sight.app == App::Unknown { found.app } else { sight.app },
+        generator: about.gid,
+        signature: about.sid,
+        revision: about.rev,
+        severity: about.severity,
+        target,
+        message: about.message.clone(),
+        category: about.category.to_owned(),
+        evidence: None,
+    })
 }
 
 /// The application, and what of the flow was counted.

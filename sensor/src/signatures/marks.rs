@@ -17,7 +17,7 @@ use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
-pub(super) const TAIL_BYTES: usize = 4096;
+pub(super) const TAIL_BYTES: usize = 2560;
 /// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
 const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
@@ -140,6 +140,14 @@ impl StreamTail {
         }
     }
 
+    /// Gives its memory back; what goes on is looked at from there.
+    pub(super) fn release(&mut self) {
+        if self.bytes.capacity() > 0 {
+            self.bytes = Vec::new();
+            self.waiting = Vec::new();
+        }
+    }
+
     /// The bytes before the segment at hand.
     pub(super) fn tail(&self) -> &[u8] {
         &self.bytes
@@ -162,8 +170,12 @@ impl StreamTail {
                     return;
                 }
                 self.bytes.clear();
-                self.waiting.clear();
-                self.fired.clear();
+                // The segment at hand was looked at already: what waits since then goes on.
+                let looked = self.looked;
+                if self.is_started {
+                    self.waiting.clear();
+                }
+                self.fired.retain(|(_, at)| *at == looked);
                 payload
             }
         };
@@ -248,7 +260,8 @@ impl Known {
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }
-        let is_answered = sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        let is_answered =
+            sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
         if is_answered || !sight.waits {
             now.visible = sight.app;
         }

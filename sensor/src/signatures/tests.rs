@@ -130,6 +130,7 @@ impl Watched {
             decode_events: &[],
             stream_events: &[],
             waits: false,
+            has_stream: true,
         };
         let mut found = Vec::new();
         self.engine.packet(&sight, &mut self.marks, sides.map(|sides| (sides, false)), &mut found);

@@ -346,7 +346,7 @@ impl FileBody {
             members.extend_from_slice(beside);
         }
         let event = Event::new(app, time, self.direction, body);
-        events.push(Event { kind: "fileinfo", beside: members, ..event });
+        events.push(Event { kind: "fileinfo", transaction: self.transaction, beside: members, ..event });
     }
 
     /// Asks for its kind once there are enough bytes; until then they are kept.
