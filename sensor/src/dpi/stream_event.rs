@@ -83,7 +83,6 @@ stream_events! {
     BadWindowUpdate "stream.pkt_bad_window_update" "A segment from nowhere shrinks the window."
     Retransmission "stream.pkt_retransmission" "While a connection closes, bytes that came before."
     SpuriousRetransmission "stream.pkt_spurious_retransmission" "Bytes that were acknowledged before."
-    BeforeBase "stream.reassembly_segment_before_base_seq" "Bytes before those that are still put together."
     DepthReached "stream.reassembly_depth_reached" "Bytes beyond the depth to which streams are inspected."
     SeqGap "stream.reassembly_seq_gap" "Bytes that the receiver acknowledged were never seen."
     OverlapDifferentData "stream.reassembly_overlap_different_data" "Segments overlap, and their content differs."

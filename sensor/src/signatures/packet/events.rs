@@ -221,7 +221,6 @@ const STREAM: &[&str] = &[
     "stream.pkt_spurious_retransmission",
     "stream.reassembly_depth_reached",
     "stream.reassembly_overlap_different_data",
-    "stream.reassembly_segment_before_base_seq",
     "stream.reassembly_seq_gap",
     "stream.rst_but_no_session",
     "stream.rst_invalid_ack",
@@ -232,7 +231,8 @@ const STREAM: &[&str] = &[
     "stream.timewait_invalid_ack",
 ];
 
-/// What Suricata tells in inline mode, of one-sided captures where it is told of them, of its threads and of its memory.
+/// What Suricata tells in inline mode, of one-sided captures where it is told of them, of its threads and of its memory,
+/// and what it tells by another name first: bytes before those that it still puts together.
 const STREAM_SILENT: &[&str] = &[
     "stream.3whs_ack_data_inject",
     "stream.3whs_ack_in_wrong_dir",
@@ -241,6 +241,7 @@ const STREAM_SILENT: &[&str] = &[
     "stream.reassembly_insert_limit",
     "stream.reassembly_insert_memcap",
     "stream.reassembly_no_segment",
+    "stream.reassembly_segment_before_base_seq",
     "stream.wrong_thread",
 ];
 
@@ -366,6 +367,24 @@ pub(in crate::signatures) fn packet_of(event: &DecodeEvent) -> Packet<'static> {
     }
 }
 
+impl AppLayerEvent {
+    /// The event's name without the application's.
+    pub(in crate::signatures) fn name(&self) -> &str {
+        match self {
+            AppLayerEvent::Recognition(name) => name,
+            AppLayerEvent::Transaction { event, .. } => event,
+        }
+    }
+
+    /// Whether it may be an event of this application.
+    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
+        match self {
+            AppLayerEvent::Recognition(_) => true,
+            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,24 +452,6 @@ mod tests {
         );
         for wrong in ["", "x", ".", "tls.", ".x", "nothing.x", &format!("tls.{}", "x".repeat(50))] {
             assert!(app_layer_event_of(wrong).is_err(), "{wrong}");
-        }
-    }
-}
-
-impl AppLayerEvent {
-    /// The event's name without the application's.
-    pub(in crate::signatures) fn name(&self) -> &str {
-        match self {
-            AppLayerEvent::Recognition(name) => name,
-            AppLayerEvent::Transaction { event, .. } => event,
-        }
-    }
-
-    /// Whether it may be an event of this application.
-    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
-        match self {
-            AppLayerEvent::Recognition(_) => true,
-            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
         }
     }
 }
