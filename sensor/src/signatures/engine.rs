@@ -577,7 +577,8 @@ impl Engine {
             if candidate.subject == Subject::Payload {
                 marks.streams[sight.direction.index()].matched(candidate.signature);
             }
-            let context = self.scratch.context(rules, signature, sight, side.as_ref().map(|(side, _)| &**side));
+            let context =
+                self.scratch.context(rules, signature, sight, side.as_ref().map(|(side, _)| &**side));
             let mut frame = None;
             if let Some((side, _)) = side {
                 if side.looked.matched.contains(&candidate.signature) {
