@@ -121,7 +121,7 @@ fn carried(object: &mut Object<'_>, packet: &Packet<'_>) {
     let Some(bytes) = packet.transport_bytes() else { return };
     match (packet.ip.protocol, bytes) {
         (IGMP, [kind, ..]) if packet.ip.destination == RGMP_GROUP => {
-            _ = object.object("rgmp").number("type", *kind)
+            _ = object.object("rgmp").number("type", *kind);
         }
         (IGMP, [kind, maximum, ..]) => {
             // RFC 3376 section 7.1; RFC 2236 section 2 and RFC 1112 for the older ones.

@@ -26,9 +26,9 @@ use weir_common::rule::group::ordinal;
 use weir_common::time::Timestamp;
 
 /// Most alerts of one packet, as Suricata's `packet-alert-max`; further ones are counted.
-pub const PACKET_ALERTS_MAX: usize = 15;
+pub(super) const PACKET_ALERTS_MAX: usize = 15;
 /// Most signatures evaluated for one packet; further ones are left out and counted.
-pub const PACKET_CANDIDATES_MAX: usize = 4096;
+pub(super) const PACKET_CANDIDATES_MAX: usize = 4096;
 /// One evaluation of so many is timed, and stands for all of them.
 const TIMED_OF: u64 = 16;
 
@@ -548,7 +548,7 @@ impl Engine {
                 has_before,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
-            let is_timed = self.counters.evaluated % TIMED_OF == 0;
+            let is_timed = self.counters.evaluated.is_multiple_of(TIMED_OF);
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
             let is_match = about.hosts_are(signature, rules)
@@ -673,9 +673,11 @@ impl<'a> About<'a> {
         let flow = &signature.flow;
         let carrier = &signature.carrier;
         let version = if self.source.is_v4() { 4 } else { 6 };
+        // What a SYN carries (RFC 7413) is a transaction's as soon as it is read.
+        let is_established = self.sight.is_established || self.side.is_some();
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
-            || flow.established.is_some_and(|established| established != self.sight.is_established)
+            || flow.established.is_some_and(|established| established != is_established)
             || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
             || carrier.version.is_some_and(|want| want != version)
