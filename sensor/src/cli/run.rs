@@ -87,12 +87,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
-        if reload.swap(false, Ordering::Relaxed) {
-            if let Some(anew) =
+        if reload.swap(false, Ordering::Relaxed)
+            && let Some(anew) =
                 super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules))
-            {
-                (rules, refused) = (anew.rules, anew.refused);
-            }
+        {
+            (rules, refused) = (anew.rules, anew.refused);
         }
         *signatures_status.lock().unwrap_or_else(PoisonError::into_inner) =
             running.signatures().map(|status| SignaturesStatus { rules_refused: refused as u64, ..status });
