@@ -358,6 +358,13 @@ buffers! {
     FrameRpcPdu Head "frame:nfs.rpc.pdu" "frame:rpc.pdu";
     FrameRpcHdr Head "frame:nfs.rpc.hdr" "frame:rpc.hdr";
     FrameRpcData Head "frame:nfs.rpc.data" "frame:rpc.data";
+    FrameRpcCreds Head "frame:nfs.rpc.creds" "frame:rpc.creds";
+    FrameNfsPdu Head "frame:nfs.nfs.pdu" "frame:nfs.pdu";
+    FrameNfsStatus Head "frame:nfs.nfs.status" "frame:nfs.status";
+    FrameNfs4Pdu Head "frame:nfs.nfs4.pdu" "frame:nfs4.pdu";
+    FrameNfs4Hdr Head "frame:nfs.nfs4.hdr" "frame:nfs4.hdr";
+    FrameNfs4Ops Head "frame:nfs.nfs4.ops" "frame:nfs4.ops";
+    FrameNfs4Status Head "frame:nfs.nfs4.status" "frame:nfs4.status";
 }
 
 numbers! {
