@@ -5,6 +5,7 @@
 //! carried; `action` is always `allowed`, since a passive sensor stops nothing.
 
 use super::late::Transaction;
+use super::packet::describe_sctp;
 use super::state::Kind;
 use super::{FlowMarks, Found, Rules, Sight};
 use crate::decode::{Outermost, Transport};
@@ -66,6 +67,9 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         let mut object = Object::begin(&mut members);
         if let Transport::Icmp { kind, code } = sight.packet.transport {
             object.number("icmp_type", kind).number("icmp_code", code);
+        }
+        if sight.key.protocol == protocol::SCTP {
+            describe_sctp(sight.packet, &mut object);
         }
         if let Some(outermost) = &beside.outermost {
             tunnel(&mut object, outermost, beside.frame);

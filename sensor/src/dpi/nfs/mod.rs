@@ -205,7 +205,13 @@ impl Nfs {
 
     /// A message of which at least the head is there, behind so many bytes of a record's mark. What of it is still to
     /// pass, if it is longer.
-    fn message(&mut self, head: &[u8], mark: usize, size: usize, context: &mut Context<'_>) -> Option<Passing> {
+    fn message(
+        &mut self,
+        head: &[u8],
+        mark: usize,
+        size: usize,
+        context: &mut Context<'_>,
+    ) -> Option<Passing> {
         let message = head.get(mark..).and_then(Message::parse);
         if let Some(message) = &message {
             let version = match &message.kind {
@@ -579,13 +585,17 @@ mod tests {
     fn calls_of_version_4_have_frames_of_their_own() {
         let body = [opaque(b"tag"), words(&[0, 1, 24])].concat();
         let call = call(1, 4, 1, &[body.clone()]);
-        let mut trial = Trial::<Nfs>::new().over_datagrams().client(&call).server(&reply(1, &[body.clone()])).close();
+        let mut trial =
+            Trial::<Nfs>::new().over_datagrams().client(&call).server(&reply(1, &[body.clone()])).close();
         let body = body.escape_ascii().to_string();
         let framed = trial.framed();
         assert!(framed.contains(&format!("client frame:nfs.nfs4.pdu {body}\n")), "{framed}");
         assert!(framed.contains("client frame:nfs.nfs4.hdr \\x00\\x00\\x00\\x03tag\\x00\n"), "{framed}");
         assert!(framed.contains("server frame:nfs.nfs4.status \\x00\\x00\\x00\\x03\n"), "{framed}");
-        assert!(framed.contains("server frame:nfs.rpc.hdr \\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x01\n"), "{framed}");
+        assert!(
+            framed.contains("server frame:nfs.rpc.hdr \\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x01\n"),
+            "{framed}"
+        );
         assert!(!framed.contains("nfs.nfs.pdu"), "{framed}");
     }
 
