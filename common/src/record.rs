@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::evidence::Evidence;
 use crate::features::{Features, History};
 use crate::metadata::Metadata;
-use crate::net::{Address, CommunityId, FlowKey, protocol};
+use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
 use crate::time::Timestamp;
 use std::fmt;
 
@@ -46,6 +46,19 @@ pub struct DirectionStats {
     pub ttl_max: u8,
     /// IPv4 type of service or IPv6 traffic class of the first packet.
     pub tos: u8,
+}
+
+impl DirectionStats {
+    /// Nothing was seen.
+    pub const NONE: DirectionStats = DirectionStats {
+        packets: 0,
+        octets: 0,
+        frame_octets: 0,
+        tcp_flags: 0,
+        ttl_min: 0,
+        ttl_max: 0,
+        tos: 0,
+    };
 }
 
 /// Why a record was made (IANA IPFIX `flowEndReason`).
@@ -265,6 +278,57 @@ pub struct FlowRecord {
     pub signatures: Option<Box<SignatureMarks>>,
 }
 
+/// A signature that matched something of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureAlert {
+    /// Time of the packet that it is told with.
+    pub time: Timestamp,
+    /// When the flow began.
+    pub flow_start: Timestamp,
+    /// The flow's ends, initiator first.
+    pub key: FlowKey,
+    /// The flow, as its record names it.
+    pub flow_id: u64,
+    /// The flow's Community ID.
+    pub community_id: CommunityId,
+    /// Who sent what matched: the initiator is [`Direction::Forward`].
+    pub direction: Direction,
+    /// The flow's application, as far as it is known.
+    pub app: App,
+    /// `gid`.
+    pub generator: u32,
+    /// `sid`.
+    pub signature: u32,
+    /// `rev`.
+    pub revision: u32,
+    /// 1 is worst.
+    pub severity: u8,
+    /// The end that the rule calls the target.
+    pub target: Option<Direction>,
+    /// `msg`.
+    pub message: String,
+    /// The rule's class in words.
+    pub category: String,
+    /// Where the flow's packets up to then are in the sensor's ring.
+    pub evidence: Option<Box<Evidence>>,
+}
+
+impl SignatureAlert {
+    /// Its flow, as far as the alert knows it: without counts.
+    pub fn flow(&self) -> FlowRecord {
+        FlowRecord {
+            key: self.key,
+            flow_id: self.flow_id,
+            community_id: self.community_id,
+            start: self.flow_start.min(self.time),
+            end: self.time,
+            app: self.app,
+            evidence: self.evidence.clone(),
+            ..FlowRecord::EMPTY
+        }
+    }
+}
+
 /// What signatures made of a flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SignatureMarks {
@@ -277,6 +341,35 @@ pub struct SignatureMarks {
 }
 
 impl FlowRecord {
+    /// A record that says nothing.
+    pub const EMPTY: FlowRecord = FlowRecord {
+        key: FlowKey {
+            initiator: Address([0; 16]),
+            responder: Address([0; 16]),
+            initiator_port: 0,
+            responder_port: 0,
+            protocol: 0,
+        },
+        flow_id: 0,
+        community_id: CommunityId([0; 20]),
+        start: Timestamp(0),
+        end: Timestamp(0),
+        forward: DirectionStats::NONE,
+        reverse: DirectionStats::NONE,
+        icmp: None,
+        vlans: [0, 0],
+        interface: 0,
+        end_reason: EndReason::IdleTimeout,
+        state: FlowState::New,
+        app: App::Unknown,
+        metadata: None,
+        tunnel: None,
+        at_shutdown: false,
+        signatures: None,
+        evidence: None,
+        features: Features::EMPTY,
+    };
+
     /// What happened, in Zeek's letters. Of UDP, which has no history of its own: who sent anything.
     pub fn history(&self) -> History {
         if self.key.protocol != protocol::UDP || !self.features.history.is_empty() {

@@ -18,7 +18,7 @@ use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
-use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
+use crate::dpi::{CutOff, Event, Inspection, Inspector, Services, Session, Sessions};
 use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent, packet_source};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
@@ -30,12 +30,15 @@ use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
 use alerts::{Alerts, Inbox};
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
+use outbox::Outbox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use weir_common::app::App;
+use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
-use weir_common::record::{tcp_flags, EndReason, FlowRecord, FlowState, Tunnel};
+use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -69,6 +72,8 @@ struct Attachment {
     places: Option<Box<Places>>,
     /// What carried the flow's first packet.
     tunnel: Option<Box<Tunnel>>,
+    /// Its TCP connection as it is followed for stream events, where anybody asks for them.
+    session: Option<Box<Session>>,
     /// What signatures remember of it.
     marks: Option<Box<FlowMarks>>,
 }
@@ -131,7 +136,8 @@ pub fn start(
     let services = Services::load(&config.dpi.services).map_err(std::io::Error::other)?;
     let mut workers = Vec::with_capacity(count);
     let inboxes: Vec<Arc<Inbox>> = (0..sources.len()).map(|_| Arc::default()).collect();
-    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate() {
+    for (index, ((source, published), inbox)) in sources.into_iter().zip(&published).zip(&inboxes).enumerate()
+    {
         let number = index as u16;
         let outbox = Outbox {
             batch: Batch::default(),
@@ -154,7 +160,18 @@ pub fn start(
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(&config.signatures, &config.dpi, rules, inbox),
+            alerts: Alerts::new(
+                &config.signatures,
+                (&config.dpi, !config.export.destinations.is_empty()),
+                rules,
+                inbox,
+            ),
+            sessions: Sessions::new(
+                config.dpi.stream_events && !config.export.eve.is_empty(),
+                config.dpi.midstream,
+                config.dpi.stream_depth_bytes,
+            )
+            .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
@@ -247,6 +264,8 @@ struct Worker {
     responder_by_port: bool,
     /// TCP connections are looked into from their middle, too.
     midstream: bool,
+    /// What is odd about TCP connections.
+    sessions: Sessions,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -341,6 +360,16 @@ impl Worker {
                     .fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
             });
         }
+        let wants_faults =
+            self.has_decode_events || alerts.as_ref().is_some_and(Alerts::asks_for_decode_events);
+        let mut overlap = None;
+        if let (Parsed::Fragment(fragment), true) = (parsed, wants_faults) {
+            decoder.fragment_events(fragment, &mut |fault| overlap = Some(fault));
+        }
+        if let (Some(fault), true) = (overlap, self.has_decode_events) {
+            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
+            outbox.fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
+        }
         let reassembled;
         let is_copy = decoder.is_copy(frame, &mut counters.decode);
         let packet = match parsed {
@@ -358,7 +387,7 @@ impl Worker {
         };
         if let Some(alerts) = alerts {
             let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
-            alerts.frame(frame, packet.is_some(), &mut |fault, alert| {
+            alerts.frame(frame, packet.is_some(), overlap, &mut |fault, alert| {
                 let alert = Some(Box::new(alert));
                 outbox.fault(
                     FrameEvent { time, packet: number, interface, fault, alert },
@@ -424,6 +453,11 @@ impl Worker {
         {
             marks.swap_directions();
         }
+        if observed.is_flipped
+            && let Some(session) = &mut flow.attachment.session
+        {
+            session.swap_directions();
+        }
         if let Some(lane) = lane {
             let tag = Some(flow.community_id().tag());
             let Attachment { inspection, places, .. } = &mut flow.attachment;
@@ -440,6 +474,7 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
+        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
             && (self.midstream || has_begun(flow, packet))
@@ -454,6 +489,7 @@ impl Worker {
             );
             let is_closed = flow.state() == FlowState::Closed;
             if let Some(inspection) = &mut flow.attachment.inspection {
+                odd = odd.and(inspection.take_stream_events());
                 if observed.is_turn {
                     inspection.closed_by(is_closed.then_some(counters.capture.frames));
                 }
@@ -464,8 +500,18 @@ impl Worker {
         }
         let flow = flows.flow_mut(observed.slot);
         let Some(events) = events else { return };
+        if !odd.is_empty() {
+            let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
+            let session = &mut flow.attachment.session;
+            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
+        }
         if let Some(alerts) = alerts {
+            alerts.see_stream_events(odd);
             alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            for alert in alerts.take() {
+                let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
+                outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);
+            }
         }
         if !events.is_empty() {
             for event in events.iter_mut() {
@@ -536,6 +582,7 @@ impl Worker {
             && alerts.renew()
         {
             inspector.set_wanted(Some(alerts.wanted()));
+            self.sessions = self.sessions.with_rules(alerts.asks_for_stream_events());
         }
     }
 
@@ -615,6 +662,9 @@ fn turn(about: &mut Attachment, events: Option<&mut Vec<Event>>) {
     if let Some(marks) = &mut about.marks {
         marks.swap_directions();
     }
+    if let Some(session) = &mut about.session {
+        session.swap_directions();
+    }
     for event in events.into_iter().flatten() {
         event.direction = event.direction.flip();
     }
@@ -636,140 +686,13 @@ fn without_ciphertext<'a>(
     cut_off::shorten(frame, packet.payload, kept)
 }
 
-/// Records and events on their way to export.
-struct Outbox {
-    batch: Batch,
-    /// When the batch got its first item.
-    begun: Instant,
-    sender: Sender<Batch>,
-    mode: Mode,
-    /// The capture has ended, and what is made now is what was left: until when a live worker waits for export.
-    ends_by: Option<Instant>,
-}
-
-impl Outbox {
-    /// Makes a record of a flow that ends or is sliced.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the worker has, borrowed apart; a struct would be built to be taken apart"
-    )]
-    fn end(
-        &mut self,
-        flow: &mut Flow<Attachment>,
-        reason: EndReason,
-        inspector: Option<&mut Inspector>,
-        alerts: Option<&mut Alerts>,
-        mut events: Option<&mut Vec<Event>>,
-        lane: Option<&Lane>,
-        dpi: &mut DpiCounters,
-        export: &mut ExportCounters,
-    ) {
-        let mut record = flow.to_record(reason);
-        record.tunnel = flow.attachment.tunnel.clone();
-        record.at_shutdown = self.ends_by.is_some();
-        if let Some(lane) = lane {
-            let packets = record.forward.packets.saturating_add(record.reverse.packets);
-            // What comes after a slice is the next record's.
-            let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
-            record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
-        }
-        let mut sides = None;
-        if let Some(inspector) = inspector {
-            if reason == EndReason::ActiveTimeout {
-                describe_slice(&mut record, flow.attachment.inspection.as_deref());
-            } else if let Some(inspection) = flow.attachment.inspection.take() {
-                let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
-                (record.app, record.metadata) = (finished.app, finished.metadata);
-                sides = finished.sides.map(|sides| (sides, finished.is_swapped));
-            }
-        }
-        if let Some(alerts) = alerts {
-            if reason != EndReason::ActiveTimeout
-                && let Some(events) = events.as_deref_mut()
-            {
-                alerts.ended(flow, &record, sides, events);
-            }
-            record.signatures = alerts.of_record(flow);
-        }
-        if let Some(events) = events.filter(|events| !events.is_empty()) {
-            self.events(flow, packet_source(None, false), events, export);
-        }
-        self.begin();
-        if self.batch.records.capacity() == 0 {
-            // Records are large: growing step by step would copy each of them twice.
-            self.batch.records.reserve_exact(BATCH_ITEMS);
-        }
-        self.batch.records.push(record);
-        self.send_if_full(export);
-    }
-
-    /// Takes the events of a flow. `source`: where the packet that brought them came from.
-    fn events(
-        &mut self,
-        flow: &Flow<Attachment>,
-        source: &'static str,
-        events: &mut Vec<Event>,
-        export: &mut ExportCounters,
-    ) {
-        self.begin();
-        let (key, flow_id, community_id) = (flow.key(), flow.flow_id(), flow.community_id());
-        let (vlans, interface) = (flow.vlans(), flow.interface());
-        let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, source, event };
-        self.batch.events.extend(events.drain(..).map(envelope));
-        self.send_if_full(export);
-    }
-
-    /// Takes a fault of a frame.
-    #[cold]
-    fn fault(&mut self, event: FrameEvent, export: &mut ExportCounters) {
-        self.begin();
-        self.batch.faults.push(event);
-        self.send_if_full(export);
-    }
-
-    /// Takes an ARP message.
-    fn arp(&mut self, event: ArpEvent, export: &mut ExportCounters) {
-        self.begin();
-        self.batch.arps.push(event);
-        self.send_if_full(export);
-    }
-
-    fn begin(&mut self) {
-        if self.mode == Mode::Live && self.batch.is_empty() {
-            self.begun = Instant::now();
-        }
-    }
-
-    fn send_if_full(&mut self, counters: &mut ExportCounters) {
-        if self.batch.len() >= BATCH_ITEMS {
-            self.send(counters);
-        }
-    }
-
-    fn send_if_old(&mut self, counters: &mut ExportCounters) {
-        if self.mode == Mode::Live && self.begun.elapsed() >= BATCH_AGE_MAX {
-            self.send(counters);
-        }
-    }
-
-    fn send(&mut self, counters: &mut ExportCounters) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let refused = match (self.mode, self.ends_by) {
-            (Mode::Live, None) => self.sender.try_send(batch).map_err(TrySendError::into_inner),
-            (Mode::Live, Some(until)) => {
-                self.sender.send_deadline(batch, until).map_err(SendTimeoutError::into_inner)
-            }
-            (Mode::Replay, _) => self.sender.send(batch).map_err(|error| error.0),
-        };
-        if let Err(batch) = refused {
-            counters.records_dropped_queue_full += batch.records.len() as u64;
-            counters.events_dropped_queue_full +=
-                (batch.events.len() + batch.arps.len() + batch.faults.len()) as u64;
-        }
-    }
+/// Where the packets of a flow's slice are that came until now.
+#[cold]
+fn evidence_so_far(lane: &Lane, flow: &Flow<Attachment>) -> Evidence {
+    let none = Places::default();
+    let places = flow.attachment.places.as_deref().unwrap_or(&none);
+    let packets = [Direction::Forward, Direction::Reverse].map(|direction| flow.stats(direction).packets);
+    lane.evidence(places, flow.start(), packets.iter().fold(0, |sum, packets| sum.saturating_add(*packets)))
 }
 
 /// A slice of a flow that goes on says what is known so far.
@@ -781,6 +704,7 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
 }
 
 mod alerts;
+mod outbox;
 mod tell;
 #[cfg(test)]
 mod tests;

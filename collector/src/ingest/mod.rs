@@ -16,7 +16,7 @@ pub mod import;
 pub(crate) mod testing;
 
 use std::sync::Arc;
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// Records after which a batch is handed on; one message may exceed it by its own records.
@@ -38,6 +38,8 @@ pub struct Batch {
     pub exporter: Arc<Exporter>,
     /// The records.
     pub records: Vec<FlowRecord>,
+    /// Alerts of the exporter's signatures.
+    pub alerts: Vec<SignatureAlert>,
 }
 
 /// The present time. Only ingest, the pipeline's threads and the command line call it; every stage is

@@ -8,9 +8,10 @@ use super::counters::{ExporterCounters, IngestCounters};
 use super::{Batch, Exporter};
 use std::collections::HashMap;
 use std::sync::Arc;
-use weir_common::ipfix::decode::{DOMAINS_MAX, Decoder, Limits};
+use weir_common::ipfix::alert::read_alert;
+use weir_common::ipfix::decode::{DOMAINS_MAX, Decoder, Limits, OptionsRecord, Sink};
 use weir_common::ipfix::error::DecodeError;
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// The observation domain under which an address's domains past [`DOMAINS_MAX`] are counted.
@@ -24,8 +25,25 @@ pub struct Session {
     decoder: Decoder,
     domains: HashMap<u32, Domain>,
     counters: Arc<IngestCounters>,
-    pending: Vec<FlowRecord>,
+    pending: Pending,
     pending_domain: u32,
+}
+
+/// What waits for its batch.
+#[derive(Default)]
+struct Pending {
+    records: Vec<FlowRecord>,
+    alerts: Vec<SignatureAlert>,
+}
+
+impl Sink for Pending {
+    fn flow(&mut self, record: FlowRecord) {
+        self.records.push(record);
+    }
+
+    fn options(&mut self, options: &OptionsRecord<'_>) {
+        self.alerts.extend(read_alert(options));
+    }
 }
 
 struct Domain {
@@ -43,7 +61,7 @@ impl Session {
             decoder: Decoder::new(limits, config.enterprise_number),
             domains: HashMap::new(),
             counters,
-            pending: Vec::new(),
+            pending: Pending::default(),
             pending_domain: 0,
         }
     }
@@ -85,18 +103,19 @@ impl Session {
         }
     }
 
-    /// How many records wait.
+    /// How many records and alerts wait.
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.pending.records.len() + self.pending.alerts.len()
     }
 
     /// The records that wait.
     pub fn take(&mut self) -> Option<Batch> {
-        if self.pending.is_empty() {
+        if self.pending() == 0 {
             return None;
         }
         let exporter = self.domains.get(&self.domain_key(self.pending_domain))?.exporter.clone();
-        Some(Batch { exporter, records: std::mem::take(&mut self.pending) })
+        let Pending { records, alerts } = std::mem::take(&mut self.pending);
+        Some(Batch { exporter, records, alerts })
     }
 
     fn domain_key(&self, domain: u32) -> u32 {

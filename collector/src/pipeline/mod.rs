@@ -104,7 +104,9 @@ pub struct Counters {
     pub store: Arc<StoreCounters>,
     /// Records inspected.
     pub records: AtomicU64,
-    /// Findings of the detectors.
+    /// Alerts of sensors' signatures.
+    pub signature_alerts: AtomicU64,
+    /// Findings of the detectors, and those made of sensors' alerts.
     pub findings: AtomicU64,
     /// Alerts given out.
     pub alerts: AtomicU64,

@@ -66,6 +66,7 @@ impl Status {
                 .collect(),
             detection: named(&[
                 ("records", &counters.records),
+                ("signature_alerts", &counters.signature_alerts),
                 ("findings", &counters.findings),
                 ("alerts", &counters.alerts),
                 ("alert_updates", &counters.alert_updates),

@@ -140,7 +140,7 @@ mod tests {
         let (sender, batches) = sync_channel(1);
         let queue = StoreQueue { sender, counters: counters.clone(), wait: Some(Duration::from_millis(5)) };
         let exporter = Arc::new(Exporter { name: "x".into(), observation_domain: 1 });
-        let batch = Batch { exporter, records: vec![record(0), record(1)] };
+        let batch = Batch { exporter, records: vec![record(0), record(1)], alerts: Vec::new() };
         queue.send(batch.clone());
         queue.send(batch.clone());
         assert_eq!(counters.records_lost.load(Ordering::Relaxed), 2, "the second batch found no room");

@@ -4,6 +4,7 @@ use super::store_thread::StoreQueue;
 use super::{Counters, PipelineError};
 use crate::config::CollectorConfig;
 use crate::correlate::{Correlator, Incident};
+use crate::detect::signature::sensor;
 use crate::detect::{Detectors, Finding};
 use crate::enrich::Enricher;
 use crate::forward::Forwarder;
@@ -117,6 +118,12 @@ impl Worker {
         for record in &batch.records {
             let enriched = self.enricher.enrich(record, &batch.exporter);
             self.detectors.inspect(&enriched, &mut self.findings);
+        }
+        add(&self.counters.signature_alerts, batch.alerts.len() as u64);
+        for alert in &batch.alerts {
+            let flow = alert.flow();
+            let enriched = self.enricher.enrich(&flow, &batch.exporter);
+            self.findings.push(sensor::finding(alert, &enriched));
         }
         if !self.findings.is_empty() {
             add(&self.counters.findings, self.findings.len() as u64);

@@ -307,6 +307,20 @@ elements! {
         "The same for the responder's direction: sum of the times between packets.";
     weir REVERSE_GAP_SUM_OF_SQUARES 71 "weirReverseInterarrivalTimeSumOfSquares" Unsigned64 Quantity None
         "The same for the responder's direction: sum of the squares of the times between packets, in square microseconds. All ones: more than fits.";
+    weir ALERT_SIGNATURE 80 "weirAlertSignatureId" Unsigned32 Identifier None
+        "The signature that matched: sid of its rule.";
+    weir ALERT_GENERATOR 81 "weirAlertGeneratorId" Unsigned32 Identifier None
+        "Whose numbering the signature's number is of: gid of its rule.";
+    weir ALERT_REVISION 82 "weirAlertRevision" Unsigned32 Identifier None
+        "Revision of the signature.";
+    weir ALERT_SEVERITY 83 "weirAlertSeverity" Unsigned8 Identifier None
+        "Severity of the signature: 1 is worst.";
+    weir ALERT_TARGET 84 "weirAlertTarget" Unsigned8 Identifier None
+        "Which end the signature calls the target: 1 the initiator, 2 the responder, 0 none.";
+    weir ALERT_MESSAGE 85 "weirAlertMessage" Text Default None
+        "What the signature says it found.";
+    weir ALERT_CATEGORY 86 "weirAlertCategory" Text Default None
+        "The signature's class in words.";
 }
 
 /// Sections of an MPLS label stack, topmost first; each empty or three octets.

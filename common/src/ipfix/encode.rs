@@ -92,7 +92,7 @@ pub fn encode_flow(
 }
 
 /// What is said of the ring; counts that a field cannot hold are written as the most that it can.
-fn write_evidence(evidence: &Evidence, out: &mut Vec<u8>) {
+pub(super) fn write_evidence(evidence: &Evidence, out: &mut Vec<u8>) {
     let count = |frames: u64| u32::try_from(frames).unwrap_or(u32::MAX).to_be_bytes();
     let mut bytes = [0; EVIDENCE_BYTES];
     bytes[..8].copy_from_slice(&evidence.expires.map_or(0, Timestamp::millis).to_be_bytes());
@@ -336,7 +336,7 @@ pub fn write_variable(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The longest beginning of a text that ends at a character and has at most `bytes_max` octets.
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max {
         return text;
     }

@@ -26,17 +26,20 @@ pub enum OptionsKind {
     FlowKeys = 4,
     /// The sensor's name and where it lost what.
     Sensor = 5,
+    /// An alert of a signature about a flow ([`super::alert`]).
+    Alert = 6,
 }
 
 impl OptionsKind {
     /// Every kind.
-    pub const ALL: [OptionsKind; 6] = [
+    pub const ALL: [OptionsKind; 7] = [
         OptionsKind::Element,
         OptionsKind::Metering,
         OptionsKind::MeteringReliability,
         OptionsKind::ExportingReliability,
         OptionsKind::FlowKeys,
         OptionsKind::Sensor,
+        OptionsKind::Alert,
     ];
 
     /// The template's identifier.
@@ -101,6 +104,7 @@ impl OptionsKind {
                 ie::EARLY_ENDED_FLOWS,
                 ie::RING_DROPPED_FRAMES,
             ],
+            OptionsKind::Alert => &super::alert::FIELDS,
         };
         elements.iter().copied().map(FieldSpec::of).collect()
     }

@@ -15,7 +15,7 @@ use crate::features::{
     ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief,
 };
 use crate::metadata::{Field, Metadata, Shape};
-use crate::net::{Address, CommunityId, Direction, FlowKey, protocol};
+use crate::net::{Address, CommunityId, Direction, protocol};
 use crate::record::{DirectionStats, EndReason, FlowRecord, FlowState, Tunnel, tcp_flags};
 use crate::time::Timestamp;
 
@@ -107,7 +107,7 @@ impl Plan {
         data: &mut &[u8],
         around: Surroundings,
     ) -> Result<Option<FlowRecord>, (usize, usize)> {
-        let mut record = EMPTY;
+        let mut record = FlowRecord::EMPTY;
         let mut extras = Extras { system_init_ms: around.system_init_ms, ..Extras::default() };
         let mut rest = *data;
         for step in &self.steps {
@@ -163,37 +163,6 @@ impl Plan {
         }
     }
 }
-
-const NO_STATS: DirectionStats =
-    DirectionStats { packets: 0, octets: 0, frame_octets: 0, tcp_flags: 0, ttl_min: 0, ttl_max: 0, tos: 0 };
-
-const EMPTY: FlowRecord = FlowRecord {
-    key: FlowKey {
-        initiator: Address([0; 16]),
-        responder: Address([0; 16]),
-        initiator_port: 0,
-        responder_port: 0,
-        protocol: 0,
-    },
-    flow_id: 0,
-    community_id: CommunityId([0; 20]),
-    start: Timestamp(0),
-    end: Timestamp(0),
-    forward: NO_STATS,
-    reverse: NO_STATS,
-    icmp: None,
-    vlans: [0, 0],
-    interface: 0,
-    end_reason: EndReason::IdleTimeout,
-    state: FlowState::New,
-    app: App::Unknown,
-    metadata: None,
-    tunnel: None,
-    at_shutdown: false,
-    signatures: None,
-    evidence: None,
-    features: Features::EMPTY,
-};
 
 /// The state of a flow whose exporter does not say it.
 fn state_of(record: &FlowRecord) -> FlowState {

@@ -600,7 +600,7 @@ fn options_records_have_the_octets_that_their_templates_say() {
     let mut decoder = decoder();
     let mut read = Options::default();
     let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
-    assert_eq!((summary.fault, summary.templates), (None, 6));
+    assert_eq!((summary.fault, summary.templates), (None, 7));
     assert_eq!(summary.options as usize, ie::own().count() + 5);
     assert_eq!(decoder.name(5), Some("tap-1"));
     let value = |record: usize, element: Element| {

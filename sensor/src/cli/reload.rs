@@ -74,7 +74,11 @@ fn load_rules(
     }
     match rules::load(wanted, names, Some(rules)) {
         Ok(loaded) => {
-            tracing::info!(rules = loaded.rules.len(), refused = loaded.refused, "SIGHUP: the rules were loaded anew");
+            tracing::info!(
+                rules = loaded.rules.len(),
+                refused = loaded.refused,
+                "SIGHUP: the rules were loaded anew"
+            );
             Some(loaded)
         }
         Err(Failure::Input(error) | Failure::System(error)) => {

@@ -1,5 +1,6 @@
 //! `weir-sensor replay`: capture files through the same path as live traffic, as fast as they can be taken.
 
+use super::rules::Loaded;
 use super::{
     Failure, Outcome, ReplayArguments, load, open_export, open_ring, open_store, rules, summary, with_output,
 };
@@ -11,7 +12,6 @@ use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets, Report, Running};
 use crate::ring::RingMode;
 use crate::ring::cut_off::Gain;
-use super::rules::Loaded;
 use crate::signatures::RuleNames;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 pub(super) fn top(arguments: &RulesTopArguments) -> Result<Outcome, Failure> {
-    let signatures = if arguments.files.is_empty() { of_running(arguments)? } else { of_captures(arguments)? };
+    let signatures =
+        if arguments.files.is_empty() { of_running(arguments)? } else { of_captures(arguments)? };
     let none = Vec::new();
     let rules = signatures["top"].as_array().unwrap_or(&none);
     let shown: Vec<&Value> = rules.iter().take(arguments.limit).collect();
@@ -44,7 +45,9 @@ fn of_captures(arguments: &RulesTopArguments) -> Result<Value, Failure> {
     };
     let config = with_output(load(&arguments.config)?, &output)?;
     if config.signatures.rules.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("no rules: name a file with --rules or signatures.rules")));
+        return Err(Failure::Input(anyhow::anyhow!(
+            "no rules: name a file with --rules or signatures.rules"
+        )));
     }
     let Replayed { report, .. } = replay_files(&config, &arguments.files)?;
     serde_json::to_value(report.signatures).map_err(|error| Failure::System(error.into()))

@@ -726,7 +726,13 @@ impl Sides {
 
     /// A frame begins, whose bytes are told by [`Sides::frame_bytes`] and end with [`Sides::end_frame`]. Returns its number;
     /// none: it is one too many.
-    pub fn begin_frame(&mut self, app: App, direction: Direction, buffer: Buffer, frame: Frame) -> Option<u64> {
+    pub fn begin_frame(
+        &mut self,
+        app: App,
+        direction: Direction,
+        buffer: Buffer,
+        frame: Frame,
+    ) -> Option<u64> {
         if self.list.iter().filter(|side| side.frame.is_some()).count() >= FRAMES_MAX {
             self.frames_left_out += 1;
             return None;
@@ -752,6 +758,8 @@ impl Sides {
     /// A frame is over.
     pub fn end_frame(&mut self, number: u64) {
         if let Some(side) = self.list.iter_mut().rev().find(|side| side.transaction == number) {
+            let seen = side.values.first().map_or(0, |value| value.range.len() as u64);
+            side.is_cut |= side.frame.is_some_and(|frame| frame.length > seen);
             side.stage = Stage::Body;
             self.is_fresh = true;
         }

@@ -46,7 +46,6 @@ pub struct Inspector {
     stream_depth_bytes: u64,
     overlap_policy: OverlapPolicy,
     overlap_policies: Vec<OverlapRule>,
-    has_stream_events: bool,
     files: Files,
     expectations: Expectations,
     services: Arc<Services>,
@@ -82,7 +81,8 @@ pub struct Inspection {
     depth_left: [u64; 2],
     /// Whose first bytes a dissector was shown.
     has_spoken: [bool; 2],
-    stream_events: StreamEvents,
+    /// What reassembly found odd about the last packet: [`GAP`] and [`DIFFERENCE`].
+    found: u8,
     /// Number of the packet that closed the connection; 0: none did.
     closed_by: u64,
     metadata: Metadata,
@@ -94,6 +94,10 @@ pub struct Inspection {
 /// Times that a flow's protocol may change to another inside of it (a proxy, STARTTLS); after that the flow is
 /// left alone.
 const SWITCHES_MAX: u8 = 4;
+
+/// Bytes of the stream are missing, and bytes are unlike those that came before at their place.
+const GAP: u8 = 1;
+const DIFFERENCE: u8 = 2;
 
 #[derive(Debug)]
 enum Stage {
@@ -119,7 +123,6 @@ impl Inspector {
             },
             overlap_policy: config.overlap_policy,
             overlap_policies: config.overlap_policies.clone(),
-            has_stream_events: config.stream_events,
             files: Files::new(config.files.clone()),
             expectations: Expectations::default(),
             services: Services::built_in(),
@@ -193,8 +196,17 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
-            self;
+        let Inspector {
+            probe_bytes_max,
+            cut_off,
+            files,
+            expectations,
+            services,
+            wanted,
+            is_searched,
+            pool,
+            ..
+        } = self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -226,7 +238,6 @@ impl Inspector {
         let mut begun = Inspection::begin(packet, carrier, direction, time, &mut self.expectations, counters);
         begun.depth_left = [self.stream_depth_bytes; 2];
         begun.waits = self.waits;
-        begun.stream_events = StreamEvents::new(self.has_stream_events);
         let [initiator, responder] =
             begun.ends.map(|(address, _)| policy_of(&address, &self.overlap_policies, self.overlap_policy));
         // What the initiator sends is put together as the responder does it.
@@ -256,8 +267,17 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
-                self;
+            let Inspector {
+                probe_bytes_max,
+                cut_off,
+                files,
+                expectations,
+                services,
+                wanted,
+                is_searched,
+                pool,
+                ..
+            } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
                 carrier,
@@ -355,7 +375,7 @@ impl Inspection {
             pending,
             depth_left: [u64::MAX; 2],
             has_spoken: [false; 2],
-            stream_events: StreamEvents::new(false),
+            found: 0,
             closed_by: 0,
             metadata,
             sides: None,
@@ -366,6 +386,18 @@ impl Inspection {
     /// What signatures are to look into, and whether its directions are the other way round than the flow's.
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
         (self.sides.as_deref_mut(), self.is_swapped)
+    }
+
+    /// What reassembly found odd about the last packet; beside that, [`super::Sessions`] looks at each.
+    #[inline]
+    pub fn take_stream_events(&mut self) -> StreamEvents {
+        let (mut found, bits) = (StreamEvents::NONE, std::mem::take(&mut self.found));
+        for (bit, event) in [(GAP, StreamEvent::SeqGap), (DIFFERENCE, StreamEvent::OverlapDifferentData)] {
+            if bits & bit != 0 {
+                found.add(event);
+            }
+        }
+        found
     }
 
     /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
@@ -433,7 +465,7 @@ impl Inspection {
     }
 
     /// The direction as the dissector has known it from the start.
-    fn own(&self, direction: Direction) -> Direction {
+    pub fn own(&self, direction: Direction) -> Direction {
         if self.is_swapped { direction.flip() } else { direction }
     }
 
@@ -480,16 +512,13 @@ impl Inspection {
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
                 let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
-                if acknowledgement.is_none() && tcp.acknowledgement != 0 {
-                    self.tell_stream_event(StreamEvent::PktBrokenAck, now);
-                }
                 let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
                 let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
                 if now.counters.overlap_conflict_bytes != before.0 {
-                    self.tell_stream_event(StreamEvent::OverlapDifferentData, now);
+                    self.found |= DIFFERENCE;
                 }
                 if now.counters.gaps != before.1 {
-                    self.tell_stream_event(StreamEvent::SeqGap, now);
+                    self.found |= GAP;
                 }
                 outcome
             }
@@ -497,17 +526,6 @@ impl Inspection {
         };
         if outcome.is_break() {
             self.end(now.cut_off, pool);
-        }
-    }
-
-    /// Tells what is odd about the packet's stream, once for a flow.
-    fn tell_stream_event(&mut self, event: StreamEvent, now: &mut Now<'_>) {
-        let direction = self.own(now.direction);
-        if let Some(events) = now.events.as_deref_mut()
-            && let Some(event) = self.stream_events.tell(event, self.app, now.time, direction)
-        {
-            now.counters.events += 1;
-            events.push(event);
         }
     }
 

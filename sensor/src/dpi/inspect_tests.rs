@@ -26,7 +26,8 @@ fn a_flow_costs_nothing_before_its_first_payload() {
 
 #[test]
 fn a_flow_stays_small() {
-    assert!(size_of::<Inspection>() <= 136, "{}", size_of::<Inspection>());
+    // The allocator has one class for 129 to 160 bytes.
+    assert!(size_of::<Inspection>() <= 144, "{}", size_of::<Inspection>());
     assert!(size_of::<[Stream; 2]>() <= 80, "{}", size_of::<[Stream; 2]>());
 }
 
@@ -251,23 +252,18 @@ fn what_the_other_side_has_acknowledged_is_still_the_handshakes() {
 }
 
 #[test]
-fn what_is_odd_about_a_stream_is_told_once_where_it_is_wanted() {
-    for is_wanted in [false, true] {
-        let config = DpiConfig { stream_events: is_wanted, ..DpiConfig::default() };
-        let mut talk = Talk::tcp().with(config).say(CLIENT, "GET / HTTP/1.1\r\n");
-        let sequence = talk.sequence(CLIENT);
-        for text in [&b"Host"[..], b"Most", b"Lost"] {
-            talk.packet(CLIENT, sequence.wrapping_add(50), tcp_flags::ACK, text);
-        }
-        talk.packet(CLIENT, sequence, 0, b"H");
-        let kinds: Vec<_> =
-            talk.events.iter().map(|event| String::from_utf8_lossy(&event.body).into_owned()).collect();
-        let want = [
-            r#"{"type":"stream","event":"stream.reassembly_overlap_different_data"}"#,
-            r#"{"type":"stream","event":"stream.pkt_broken_ack"}"#,
-        ];
-        assert_eq!(kinds, if is_wanted { &want[..] } else { &[] });
+fn what_reassembly_finds_odd_is_said_once_to_whoever_asks() {
+    let mut talk = Talk::tcp().say(CLIENT, "GET / HTTP/1.1\r\n");
+    let sequence = talk.sequence(CLIENT);
+    let mut seen = Vec::new();
+    for text in [&b"Host"[..], b"Most", b"Lost"] {
+        talk.packet(CLIENT, sequence.wrapping_add(50), tcp_flags::ACK, text);
+        let inspection = talk.slot.as_mut().unwrap();
+        seen.extend(inspection.take_stream_events().names());
+        assert!(inspection.take_stream_events().is_empty());
     }
+    assert_eq!(seen, ["stream.reassembly_overlap_different_data"; 2]);
+    assert!(talk.events.is_empty());
 }
 
 #[test]

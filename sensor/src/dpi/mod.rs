@@ -18,6 +18,7 @@ mod expect;
 mod pending;
 mod stream;
 mod stream_event;
+mod session;
 mod parser;
 pub mod file;
 mod cut_off;
@@ -117,6 +118,8 @@ pub use file::{FileBody, Files};
 pub use first::{First, Glimpse, Starts};
 pub use inspect::{Finished, Inspection, Inspector};
 pub use services::{Services, ServicesError};
+pub use session::{Session, Sessions};
+pub use stream_event::StreamEvents;
 
 /// The numbers that the name of an NFS procedure stands for in versions 2, 3 and 4.
 pub(crate) use nfs::procedure_numbers as nfs_procedure_numbers;

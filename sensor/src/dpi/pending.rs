@@ -4,7 +4,7 @@
 //! that acknowledged them: what a sender says counts once it has arrived, and Suricata, whose users correlate by these
 //! numbers, tells it then. Where the other end is out of sight, nothing waits for long.
 
-use super::{Event, stream_event};
+use super::Event;
 use crate::decode::Tcp;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
@@ -94,8 +94,7 @@ impl Pending {
         if from >= events.len() || acknowledged.is_none() || is_acknowledged(acknowledged, end) {
             return;
         }
-        let held = events.extract_if(from.., |event| !stream_event::is_of_packet(event));
-        self.waiting.extend(held.map(|event| (direction, end, event)));
+        self.waiting.extend(events.drain(from..).map(|event| (direction, end, event)));
         let surplus = self.waiting.len().saturating_sub(PENDING_EVENTS_MAX);
         events.extend(self.waiting.drain(..surplus).map(|(_, _, event)| event));
     }

@@ -272,7 +272,8 @@ mod tests {
 
     #[test]
     fn signatures_are_told_commands_and_lines_as_frames() {
-        let mut trial = Trial::<Telnet>::new().server(SERVER).client(b"l").client(b"s\r").client(b"\n").close();
+        let mut trial =
+            Trial::<Telnet>::new().server(SERVER).client(b"l").client(b"s\r").client(b"\n").close();
         assert_eq!(
             trial.framed(),
             "server frame:telnet.pdu \\xff\\xfd\\x18\nserver frame:telnet.ctl \\xff\\xfd\\x18\n\

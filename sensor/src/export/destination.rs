@@ -18,7 +18,7 @@ use std::io;
 use std::time::{Duration, Instant};
 use weir_common::ipfix::encode::stamp;
 use weir_common::ipfix::options::Lost;
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// Most octets of a message to a file or over TCP.
@@ -63,6 +63,10 @@ pub struct DestinationStatus {
     pub bytes: u64,
     /// Flow records not sent: dropped from the backlog, refused, or left over at the end.
     pub records_dropped: u64,
+    /// Alerts sent.
+    pub alerts: u64,
+    /// Alerts not sent, likewise.
+    pub alerts_dropped: u64,
     /// Flow records whose texts were shortened to fit into a message.
     pub records_shortened: u64,
     /// Octets of messages that wait.
@@ -177,6 +181,13 @@ impl Destination {
                 self.status.records_dropped += 1;
                 self.not_sent.add(1, record.forward.packets, record.forward.octets, now);
             }
+        }
+    }
+
+    /// Adds an alert to the message that is being filled.
+    pub(super) fn alert(&mut self, alert: &SignatureAlert) {
+        if !self.form.alert(alert, &self.templates, &mut self.data) {
+            self.status.alerts_dropped += 1;
         }
     }
 
@@ -371,6 +382,7 @@ impl Destination {
         let Some(message) = source.remove(0) else { return };
         self.status.messages += 1;
         self.status.records += message.tally.flows;
+        self.status.alerts += message.tally.alerts;
         self.status.bytes += message.bytes.len() as u64;
         self.session.sequence = self.session.sequence.wrapping_add(message.tally.records);
         self.last_tally = message.tally;
@@ -388,6 +400,7 @@ impl Destination {
         let lost = std::mem::take(&mut self.last_tally);
         self.count_lost(lost, now);
         self.status.records = self.status.records.saturating_sub(lost.flows);
+        self.status.alerts = self.status.alerts.saturating_sub(lost.alerts);
         self.refused_at = Some(at);
         if error.kind() == io::ErrorKind::ConnectionRefused {
             // The error is used up; the message itself was not tried yet. Templates may be lost too.
@@ -441,6 +454,7 @@ impl Destination {
     }
 
     fn count_lost(&mut self, tally: Tally, now: Timestamp) {
+        self.status.alerts_dropped += tally.alerts;
         if tally.flows > 0 {
             self.status.records_dropped += tally.flows;
             self.not_sent.add(tally.flows, tally.packets, tally.octets, now);

@@ -1,16 +1,17 @@
 //! Messages for one destination: records and statistics into messages, templates into announcements.
 //!
-//! In: flow records, statistics. Out: finished [`Message`]s, each with what it carries and how many of
+//! In: flow records, alerts, statistics. Out: finished [`Message`]s, each with what it carries and how many of
 //! the destination's templates a session must have announced before it. Knows no socket: the same
 //! messages can be sent again in a later session.
 
 use std::collections::VecDeque;
+use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::elements;
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow};
 use weir_common::ipfix::options::{self, Lost, OptionsKind, Sensor};
 use weir_common::ipfix::template::{Layout, write_template};
 use weir_common::ipfix::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 
 /// Buffers of sent messages kept for later ones.
 const SPARE_BUFFERS_MAX: usize = 4;
@@ -22,6 +23,8 @@ pub(super) struct Tally {
     pub(super) records: u32,
     /// Flow records.
     pub(super) flows: u64,
+    /// Alerts.
+    pub(super) alerts: u64,
     /// Packets of those flows.
     pub(super) packets: u64,
     /// Octets of those flows.
@@ -29,13 +32,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    const OPTION: Tally = Tally { records: 1, flows: 0, packets: 0, octets: 0 };
-    const NOTHING: Tally = Tally { records: 0, flows: 0, packets: 0, octets: 0 };
+    const NOTHING: Tally = Tally { records: 0, flows: 0, alerts: 0, packets: 0, octets: 0 };
+    const OPTION: Tally = Tally { records: 1, ..Tally::NOTHING };
+    const ALERT: Tally = Tally { alerts: 1, ..Tally::OPTION };
 
     fn of(record: &FlowRecord) -> Tally {
         Tally {
             records: 1,
             flows: 1,
+            alerts: 0,
             packets: record.forward.packets.saturating_add(record.reverse.packets),
             octets: record.forward.octets.saturating_add(record.reverse.octets),
         }
@@ -44,6 +49,7 @@ impl Tally {
     fn add(&mut self, other: Tally) {
         self.records += other.records;
         self.flows += other.flows;
+        self.alerts += other.alerts;
         self.packets = self.packets.saturating_add(other.packets);
         self.octets = self.octets.saturating_add(other.octets);
     }
@@ -203,6 +209,14 @@ impl Form {
             data.push(layout.id(), tally, templates.len(), |out| {
                 encode_flow(record, layout, *limits, self.enterprise, out);
             })
+        })
+    }
+
+    /// Appends an alert, with shorter texts if it does not fit otherwise; false when it could not be sent at all.
+    pub(super) fn alert(&self, alert: &SignatureAlert, templates: &Templates, data: &mut Assembler) -> bool {
+        let id = OptionsKind::Alert.id();
+        SHORTENED.iter().any(|limits| {
+            data.push(id, Tally::ALERT, templates.len(), |out| write_alert(alert, *limits, out))
         })
     }
 

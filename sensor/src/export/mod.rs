@@ -33,7 +33,7 @@ use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Event;
 use serde::Serialize;
 use weir_common::net::{CommunityId, FlowKey};
-use weir_common::record::FlowRecord;
+use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// An application event with the flow it belongs to.
@@ -94,12 +94,14 @@ pub struct Batch {
     pub records: Vec<FlowRecord>,
     /// Application events, in order of time.
     pub events: Vec<FlowEvent>,
+    /// Alerts, for collectors; they are among the events too.
+    pub alerts: Vec<SignatureAlert>,
 }
 
 impl Batch {
     /// How many things it holds.
     pub fn len(&self) -> usize {
-        self.records.len() + self.events.len() + self.arps.len() + self.faults.len()
+        self.records.len() + self.events.len() + self.arps.len() + self.faults.len() + self.alerts.len()
     }
 
     /// Whether it holds nothing.

@@ -235,7 +235,8 @@ impl Export {
         if self.pace == Pace::Replay {
             let starts = batch.records.iter().map(|record| record.start);
             let ends = batch.records.iter().map(|record| record.end);
-            let events = batch.events.iter().map(|event| event.event.time);
+            let alerts = batch.alerts.iter().map(|alert| alert.time);
+            let events = batch.events.iter().map(|event| event.event.time).chain(alerts);
             let first = starts.chain(events.clone()).min();
             if let Some(time) = first {
                 self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -257,6 +258,7 @@ impl Export {
         }
         let now = self.now;
         for destination in &mut self.destinations {
+            batch.alerts.iter().for_each(|alert| destination.alert(alert));
             batch.records.iter().for_each(|record| destination.flow(record, now));
         }
     }

@@ -251,6 +251,7 @@ impl Rest {
             decode_events: &[],
             stream_events: &[],
             waits: false,
+            has_stream: true,
         };
         let sides = inspection.and_then(|inspection| {
             let (sides, is_swapped) = inspection.sides();
@@ -296,6 +297,7 @@ impl Rest {
             decode_events: &[],
             stream_events: &[],
             waits: false,
+            has_stream: true,
         };
         self.found.clear();
         self.engine.packet(

@@ -8,9 +8,11 @@ use crate::capture::Frame;
 use crate::decode::{self, Tcp, Transport};
 use crate::dpi::{Event, Inspection};
 use crate::signatures::config::SignaturesConfig;
-use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, kind_of};
+use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, event_name};
+use std::sync::Arc;
 use weir_common::metadata::Metadata;
-use weir_common::record::tcp_flags;
+use weir_common::net::{CommunityId, protocol};
+use weir_common::record::{SignatureAlert, tcp_flags};
 use weir_common::time::Timestamp;
 
 /// Tells alerts.
@@ -22,31 +24,42 @@ pub(super) struct Teller {
     has_references: bool,
     /// What is found in a stream waits until it is acknowledged.
     waits: bool,
+    /// Alerts told since they were taken last; none: no collector is told.
+    records: Option<Vec<SignatureAlert>>,
 }
 
 /// A packet that alerts are told with.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
-    pub(super) rules: &'a Rules,
+    pub(super) rules: &'a Arc<Rules>,
     pub(super) sight: &'a Sight<'a>,
     /// Its frame and that one's number in the capture; none: the flow has ended.
     pub(super) frame: Option<(&'a Frame<'a>, u64)>,
     /// When its flow began.
     pub(super) start: Timestamp,
+    /// Its flow.
+    pub(super) community_id: CommunityId,
     pub(super) inspection: Option<&'a Inspection>,
     /// What inspection knows of the flow.
     pub(super) metadata: Option<&'a Metadata>,
 }
 
 impl Teller {
-    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`.
-    pub(super) fn new(config: &SignaturesConfig, waits: bool) -> Teller {
+    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`; `is_exported`: collectors
+    /// are told of alerts.
+    pub(super) fn new(config: &SignaturesConfig, waits: bool, is_exported: bool) -> Teller {
         Teller {
             payload_bytes_max: config.alert_payload.then_some(config.alert_payload_bytes_max as usize),
             carries_packet: config.alert_packet,
             has_references: config.alert_references,
             waits,
+            records: is_exported.then(Vec::new),
         }
+    }
+
+    /// Takes the alerts that were told, for collectors.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SignatureAlert> {
+        self.records.iter_mut().flat_map(|records| records.drain(..))
     }
 
     /// The packet of a frame, where alerts carry it.
@@ -56,12 +69,13 @@ impl Teller {
 
     /// Tells what was found at a packet, and what has waited for it.
     pub(super) fn packet(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &mut FlowMarks,
         found: &[Found],
         events: &mut Vec<Event>,
     ) {
+        events.iter().for_each(|event| marks.late.count(event));
         if !marks.late.is_empty() {
             events.iter().for_each(|event| marks.late.learn(event));
         }
@@ -71,7 +85,8 @@ impl Teller {
         };
         if let Some(tcp) = tcp {
             for held in marks.late.packet(tcp, scene.sight.direction) {
-                self.tell(scene, marks, &held.found, held.transaction, events);
+                let scene = Scene { rules: &held.rules, ..*scene };
+                self.tell(&scene, marks, &held.found, held.transaction, events);
             }
             if let Some(bytes_max) = self.payload_bytes_max {
                 let excerpts = marks.excerpts.get_or_insert_default();
@@ -79,16 +94,19 @@ impl Teller {
             }
         }
         for found in found {
-            let waits = tcp.filter(|_| self.waits && found.is_of_stream && is_answered(scene.sight, found));
-            let Some(tcp) = waits else {
-                self.tell(scene, marks, found, Transaction::default(), events);
-                continue;
-            };
             let mut transaction = Transaction::default();
-            learn(&mut transaction, found, scene.inspection, events);
-            let is_of_packet = found.direction == scene.sight.direction;
-            let end = is_of_packet.then(|| end_of(tcp, scene.sight.packet.payload.len()));
-            if let Some((found, transaction)) = marks.late.hold(found.clone(), transaction, end) {
+            let found = guess(scene, marks, found, events, &mut transaction);
+            let waits = tcp.filter(|_| self.waits && found.is_of_stream && is_answered(scene.sight, &found));
+            let transaction = match waits {
+                Some(tcp) => {
+                    learn(&mut transaction, &found, scene.inspection, events);
+                    let is_of_packet = found.direction == scene.sight.direction;
+                    let end = is_of_packet.then(|| end_of(tcp, scene.sight.packet.payload.len()));
+                    marks.late.hold(scene.rules, found.clone(), transaction, end)
+                }
+                None => Some(transaction),
+            };
+            if let Some(transaction) = transaction {
                 self.tell(scene, marks, &found, transaction, events);
             }
         }
@@ -97,7 +115,7 @@ impl Teller {
 
     /// Tells what was found at the flow's end, and what has waited in vain.
     pub(super) fn ended(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &mut FlowMarks,
         found: &[Found],
@@ -105,7 +123,8 @@ impl Teller {
     ) {
         events.iter().for_each(|event| marks.late.learn(event));
         for held in marks.late.end() {
-            self.tell(scene, marks, &held.found, held.transaction, events);
+            let scene = Scene { rules: &held.rules, ..*scene };
+            self.tell(&scene, marks, &held.found, held.transaction, events);
         }
         for found in found {
             self.tell(scene, marks, found, Transaction::default(), events);
@@ -114,7 +133,7 @@ impl Teller {
     }
 
     fn tell(
-        &self,
+        &mut self,
         scene: &Scene<'_>,
         marks: &FlowMarks,
         found: &Found,
@@ -146,12 +165,48 @@ impl Teller {
             has_references: self.has_references,
         };
         events.extend(alert::event(scene.rules, found, scene.sight, &beside));
+        if let Some(records) = &mut self.records {
+            records.extend(alert::record(scene.rules, found, scene.sight, scene.community_id, scene.start));
+        }
     }
 }
 
 /// Whether the other end was seen, and may acknowledge what was found.
 fn is_answered(sight: &Sight<'_>, found: &Found) -> bool {
     sight.flow.packets[found.direction.flip().index()] > 0
+}
+
+/// What was found in a stream is of the transaction that is going on, as far as anybody can tell, and what a rule about a
+/// protocol found in a datagram is of the one that the datagram brought.
+fn guess(
+    scene: &Scene<'_>,
+    marks: &FlowMarks,
+    found: &Found,
+    events: &[Event],
+    transaction: &mut Transaction,
+) -> Found {
+    let is_guess = match scene.sight.key.protocol {
+        protocol::TCP => found.is_of_stream,
+        protocol::UDP => scene.rules.names_application(found.signature),
+        _ => false,
+    };
+    let Some(inspection) = scene.inspection.filter(|_| is_guess && found.transaction.is_none()) else {
+        return found.clone();
+    };
+    let direction = inspection.own(found.direction);
+    let waiting = || inspection.waiting_events().filter(|event| event.kind == event_name(found.app));
+    let next = waiting().filter_map(|event| event.transaction).map(|last| last.saturating_add(1)).max();
+    let next = next.unwrap_or_default().max(marks.late.next());
+    let mut body = Vec::new();
+    inspection.describe(direction, next, &mut body);
+    let number = if body.is_empty() {
+        let told = events.iter().rev().find(|event| event.kind == event_name(found.app));
+        told.or_else(|| waiting().next_back()).and_then(|event| event.transaction)
+    } else {
+        Some(next)
+    };
+    transaction.is_guessed = number.is_some() && scene.sight.key.protocol == protocol::TCP;
+    Found { transaction: number.map(|number| (number, direction)), ..found.clone() }
 }
 
 /// Takes up what is known of a match's transaction: what its dissector knows, or else its event.
@@ -165,7 +220,7 @@ fn learn(transaction: &mut Transaction, found: &Found, inspection: Option<&Inspe
     let mut body = Vec::new();
     inspection.describe(direction, number, &mut body);
     if !body.is_empty() {
-        transaction.kind = Some(kind_of(found.app));
+        transaction.kind = Some(event_name(found.app));
         transaction.body = body;
         transaction.beside.clear();
     }

@@ -3,7 +3,7 @@
 //! In: signatures whose header names addresses. Out: for an address, the signatures that may be about it.
 //! Lists of thousands of hosts are the commonest rules without any content; one by one they would be slow.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use weir_common::net::Address;
 use weir_common::rule::AddressSet;
 use weir_common::rule::group::ordinal;

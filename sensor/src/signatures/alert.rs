@@ -5,10 +5,9 @@
 //! carried; `action` is always `allowed`, since a passive sensor stops nothing.
 
 use super::late::Transaction;
-use super::packet::describe_sctp;
 use super::state::Kind;
 use super::{FlowMarks, Found, Rules, Sight};
-use crate::decode::{Outermost, Transport};
+use crate::decode::{Outermost, Packet, Transport};
 use crate::dpi::Event;
 use crate::export::{address_in_full, write_references, write_signature};
 use base64::Engine as _;
@@ -16,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
-use weir_common::net::{Direction, protocol};
-use weir_common::record::SignatureMarks;
-use weir_common::rule::Action;
+use weir_common::net::{Address, CommunityId, Direction, protocol};
+use weir_common::record::{SignatureAlert, SignatureMarks};
+use weir_common::rule::{Action, Target};
 use weir_common::time::Timestamp;
 
 /// What an alert's event tells beside the alert.
@@ -61,6 +60,14 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if beside.has_references {
             write_references(&mut object, description);
         }
+        if !found.context.is_empty() {
+            let context: Vec<String> = found
+                .context
+                .iter()
+                .map(|(key, json)| format!("{}:{json}", serde_json::Value::from(&**key)))
+                .collect();
+            object.raw("context", format!("{{{}}}", context.join(",")).as_bytes());
+        }
     }
     let mut members = Vec::with_capacity(512);
     {
@@ -68,13 +75,14 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if let Transport::Icmp { kind, code } = sight.packet.transport {
             object.number("icmp_type", kind).number("icmp_code", code);
         }
-        if sight.key.protocol == protocol::SCTP {
-            describe_sctp(sight.packet, &mut object);
-        }
+        carried(&mut object, sight.packet);
         if let Some(outermost) = &beside.outermost {
             tunnel(&mut object, outermost, beside.frame);
         }
         if let Some(transaction) = beside.transaction {
+            if transaction.is_guessed {
+                object.bool("tx_guessed", true);
+            }
             if let Some(kind) = transaction.kind {
                 object.raw(kind, &transaction.body).members(&transaction.beside);
             }
@@ -105,6 +113,117 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         transaction: found.transaction.map(|(number, _)| number),
         beside: without_braces(members),
         ..event
+    })
+}
+
+/// What Suricata tells of protocols that neither have ports nor are an application's.
+fn carried(object: &mut Object<'_>, packet: &Packet<'_>) {
+    let Some(bytes) = packet.transport_bytes() else { return };
+    match (packet.ip.protocol, bytes) {
+        (IGMP, [kind, ..]) if packet.ip.destination == RGMP_GROUP => {
+            _ = object.object("rgmp").number("type", *kind);
+        }
+        (IGMP, [kind, maximum, ..]) => {
+            // RFC 3376 section 7.1; RFC 2236 section 2 and RFC 1112 for the older ones.
+            let version = match kind {
+                0x22 => 3,
+                0x11 if bytes.len() >= 12 => 3,
+                0x11 if *maximum == 0 => 1,
+                0x12 => 1,
+                _ => 2_u8,
+            };
+            object.object("igmp").number("version", version).number("type", *kind);
+        }
+        (protocol::SCTP, _) => sctp(object, bytes),
+        _ => {}
+    }
+}
+
+/// Internet Group Management Protocol, by IANA's number.
+const IGMP: u8 = 2;
+/// Where the Router-port Group Management Protocol sends to (RFC 3488).
+const RGMP_GROUP: Address = Address::v4([224, 0, 0, 25]);
+/// Most chunks of an SCTP packet that are told.
+const CHUNKS_MAX: usize = 32;
+
+/// The chunks of an SCTP packet (RFC 9260 section 3).
+fn sctp(object: &mut Object<'_>, bytes: &[u8]) {
+    const NAMES: [&str; 16] = [
+        "data",
+        "init",
+        "init_ack",
+        "sack",
+        "heartbeat",
+        "heartbeat_ack",
+        "abort",
+        "shutdown",
+        "shutdown_ack",
+        "error",
+        "cookie_echo",
+        "cookie_ack",
+        "ecne",
+        "cwr",
+        "shutdown_complete",
+        "auth",
+    ];
+    let Some(tag) = bytes.get(4..).and_then(|bytes| bytes.first_chunk()) else { return };
+    let (mut kinds, mut rest) = (Vec::new(), bytes.get(12..).unwrap_or_default());
+    while let [kind, _, length @ ..] = rest
+        && let Some(length) = length.first_chunk()
+        && kinds.len() < CHUNKS_MAX
+    {
+        let length = usize::from(u16::from_be_bytes(*length));
+        if length < 4 {
+            break;
+        }
+        kinds.push(*kind);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    let mut sctp = object.object("sctp");
+    sctp.number("vtag", u32::from_be_bytes(*tag)).number("chunk_cnt", kinds.len());
+    {
+        let mut list = sctp.list("chunk_types");
+        for kind in &kinds {
+            match NAMES.get(usize::from(*kind)) {
+                Some(name) => list.bytes(name.as_bytes()),
+                None => list.display(kind),
+            }
+        }
+    }
+    for (key, kind) in [("has_init", 1), ("has_init_ack", 2), ("has_data", 0), ("has_abort", 6)] {
+        sctp.bool(key, kinds.contains(&kind));
+    }
+}
+
+/// A match for collectors; where the packets are, the caller adds.
+pub fn record(
+    rules: &Rules,
+    found: &Found,
+    sight: &Sight<'_>,
+    community_id: CommunityId,
+    flow_start: Timestamp,
+) -> Option<SignatureAlert> {
+    let about = rules.description(found.signature)?;
+    let target = about.target.map(|target| match target {
+        Target::Source => found.direction,
+        Target::Destination => found.direction.flip(),
+    });
+    Some(SignatureAlert {
+        time: sight.time,
+        flow_start,
+        key: sight.key,
+        flow_id: sight.flow_id,
+        community_id,
+        direction: found.direction,
+        app: if sight.app == App::Unknown { found.app } else { sight.app },
+        generator: about.gid,
+        signature: about.sid,
+        revision: about.rev,
+        severity: about.severity,
+        target,
+        message: about.message.clone(),
+        category: about.category.to_owned(),
+        evidence: None,
     })
 }
 

@@ -4,17 +4,19 @@
 //! the order of evaluation. Everything a packet may ask for is collected first and then asked in that order, so that
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
+mod holds;
+
 use super::addresses::AddressIndex;
+use super::compile::{HostTest, Kind, PacketPart, Signature};
 use super::frame::FoundFrame;
-use super::compile::{HostTest, Kind, List, PacketPart, Signature};
 use super::marks::{FlowMarks, Order, seam};
-use super::matches::{Scratch, View};
-use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
+use super::matches::Scratch;
+use super::packet::{FlowFacts, PacketTest, packet_of};
 use super::patterns::PatternScratch;
 use super::rules::{Patterns, Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::{NO_TRANSACTION, Number, Side, Sides, Stage};
+use crate::dpi::buffers::{NO_TRANSACTION, Side, Sides, Stage};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,9 +28,9 @@ use weir_common::rule::group::ordinal;
 use weir_common::time::Timestamp;
 
 /// Most alerts of one packet, as Suricata's `packet-alert-max`; further ones are counted.
-pub const PACKET_ALERTS_MAX: usize = 15;
+pub(super) const PACKET_ALERTS_MAX: usize = 15;
 /// Most signatures evaluated for one packet; further ones are left out and counted.
-pub const PACKET_CANDIDATES_MAX: usize = 4096;
+pub(super) const PACKET_CANDIDATES_MAX: usize = 4096;
 /// One evaluation of so many is timed, and stands for all of them.
 const TIMED_OF: u64 = 16;
 
@@ -150,6 +152,8 @@ pub struct Sight<'a> {
     pub stream_events: &'a [&'static str],
     /// What is said over TCP counts once it is acknowledged.
     pub waits: bool,
+    /// What TCP carries is looked into as a stream, and not only packet by packet.
+    pub has_stream: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -171,6 +175,7 @@ impl<'a> Sight<'a> {
             decode_events: &[],
             stream_events: &[],
             waits: false,
+            has_stream: false,
         }
     }
 }
@@ -190,6 +195,8 @@ pub struct Found {
     pub is_of_stream: bool,
     /// The frame that matched.
     pub frame: Option<Arc<FoundFrame>>,
+    /// What data sets say of the values that were found in them: a key, and JSON.
+    pub context: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// A signature to be asked.
@@ -221,6 +228,10 @@ struct Payload<'a> {
     is_from_start: bool,
     /// What it carries is no part of the stream.
     is_reset: bool,
+    /// What of it is new to the stream.
+    fresh: &'a [u8],
+    /// Something lies before it.
+    has_before: bool,
 }
 
 impl Engine {
@@ -324,7 +335,9 @@ impl Engine {
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
-        let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_reset =
+            matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
         if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
@@ -333,7 +346,7 @@ impl Engine {
         }
         let sight = &with_sizes;
         if has_payload {
-            if let (Transport::Tcp(tcp), false) = (&sight.packet.transport, is_reset) {
+            if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
             self.ask_payload(&rules, traffic, sight, known, order);
@@ -344,7 +357,12 @@ impl Engine {
         if !self.candidates.is_empty() {
             self.answer(&rules, sight, known, order, sides.as_mut(), found);
         }
-        if let (true, Transport::Tcp(tcp)) = (has_payload && !is_reset, &sight.packet.transport) {
+        let stream = &mut known.streams[sight.direction.index()];
+        if sight.is_opaque || stream.looked >= self.stream_depth {
+            // Nothing is looked for in it any more.
+            stream.release();
+        }
+        if let (true, Transport::Tcp(tcp)) = (has_payload && is_streamed, &sight.packet.transport) {
             known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
@@ -517,15 +535,22 @@ impl Engine {
                     window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
                 }
             }
+            let has_before = !stream.tail().is_empty();
             let payload = Payload {
                 bytes: sight.packet.payload,
-                window: if stream.tail().is_empty() { &[] } else { &window },
+                window: if has_before && !stream.has_fired(candidate.signature) { &window } else { &[] },
                 tail: stream.tail(),
                 is_reset: matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0),
+                fresh: match order {
+                    Order::Next(again) => sight.packet.payload.get(again..).unwrap_or_default(),
+                    Order::Apart => sight.packet.payload,
+                    Order::Again => &[],
+                },
                 is_from_start: stream.is_whole(),
+                has_before,
             };
             let cost = self.costs.get_mut(candidate.signature as usize);
-            let is_timed = self.counters.evaluated % TIMED_OF == 0;
+            let is_timed = self.counters.evaluated.is_multiple_of(TIMED_OF);
             self.counters.evaluated += 1;
             let begun = is_timed.then(Instant::now);
             let is_match = about.hosts_are(signature, rules)
@@ -554,6 +579,8 @@ impl Engine {
             if candidate.subject == Subject::Payload {
                 marks.streams[sight.direction.index()].matched(candidate.signature);
             }
+            let context =
+                self.scratch.context(rules, signature, sight, side.as_ref().map(|(side, _)| &**side));
             let mut frame = None;
             if let Some((side, _)) = side {
                 if side.looked.matched.contains(&candidate.signature) {
@@ -564,7 +591,8 @@ impl Engine {
             }
             if signature.kind == Kind::Flow {
                 // Recognition is the flow's, ends are a direction's.
-                let direction = if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
+                let direction =
+                    if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
                 let once = (candidate.signature, direction);
                 if marks.once.contains(&once) {
                     continue;
@@ -581,8 +609,10 @@ impl Engine {
                 marks.act(signature.description.action);
             }
             if signature.description.action == Action::Pass {
-                marks.is_passed = true;
-                self.counters.passed_flows += 1;
+                if signature.acts_on_flows() {
+                    marks.is_passed = true;
+                    self.counters.passed_flows += 1;
+                }
                 break;
             }
             if signature.state.is_silent {
@@ -599,7 +629,7 @@ impl Engine {
             self.counters.alerts += 1;
             marks.has_alerted = true;
             let frame = frame.and_then(FoundFrame::of).map(Arc::new);
-            found.push(Found { frame, ..about.found(candidate.signature, signature) });
+            found.push(Found { frame, context, ..about.found(candidate.signature, signature) });
         }
         self.scratch.window = window;
         self.candidates = candidates;
@@ -645,9 +675,11 @@ impl<'a> About<'a> {
         let flow = &signature.flow;
         let carrier = &signature.carrier;
         let version = if self.source.is_v4() { 4 } else { 6 };
+        // What a SYN carries (RFC 7413) is a transaction's as soon as it is read.
+        let is_established = self.sight.is_established || self.side.is_some();
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
-            || flow.established.is_some_and(|established| established != self.sight.is_established)
+            || flow.established.is_some_and(|established| established != is_established)
             || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
             || carrier.version.is_some_and(|want| want != version)
@@ -705,102 +737,8 @@ impl<'a> About<'a> {
             transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
             is_of_stream: !is_of_packet,
             frame: None,
+            context: Vec::new(),
         }
-    }
-}
-
-impl Work {
-    /// Whether everything that a signature looks for is there; its header and marks were looked at.
-    fn holds(
-        &mut self,
-        rules: &Rules,
-        signature: &Signature,
-        sight: &Sight<'_>,
-        side: Option<&Side>,
-        payload: &Payload<'_>,
-    ) -> bool {
-        let facts = PacketFacts {
-            packet: sight.packet,
-            flow: Some(&sight.flow),
-            decode_events: sight.decode_events,
-            stream_events: sight.stream_events,
-        };
-        if !signature.packet.iter().all(|test| test.holds(&facts)) {
-            return false;
-        }
-        self.matches.begin();
-        if let Some(side) = side {
-            let is_odd = signature.anomalies.iter().all(|anomaly| {
-                anomaly.is_of(side.app)
-                    && side.anomalies().iter().any(|event| event.eq_ignore_ascii_case(anomaly.name()))
-            });
-            let has_number = |(number, test): &(Number, super::packet::UintTest)| {
-                side.numbers_of(*number).any(|value| test.has(value))
-            };
-            if !is_odd
-                || !signature.numbers.iter().all(has_number)
-                || !signature.app.iter().all(|test| test.holds(side))
-                || !signature.lists.iter().all(|list| self.holds_side(rules, list, side))
-            {
-                return false;
-            }
-        }
-        signature.payload.iter().all(|list| match list.place {
-            PacketPart::Payload => self.holds_payload(rules, signature, list, payload),
-            PacketPart::Header(header) => {
-                header.any(sight.packet, |bytes| self.holds_bytes(rules, list, bytes, true))
-            }
-            PacketPart::SourceAddress => self.holds_address(rules, list, sight.packet.ip.source),
-            PacketPart::DestinationAddress => self.holds_address(rules, list, sight.packet.ip.destination),
-        })
-    }
-
-    /// Whether one of the buffer's values has what a list looks for; without any, whether it may be absent.
-    fn holds_side(&mut self, rules: &Rules, list: &List<crate::dpi::buffers::Buffer>, side: &Side) -> bool {
-        let mut has_any = false;
-        for bytes in side.values_of(list.place) {
-            has_any = true;
-            if self.holds_bytes(rules, list, bytes, !side.is_cut) {
-                return true;
-            }
-        }
-        !has_any && list.matches.holds_when_absent()
-    }
-
-    fn holds_address(&mut self, rules: &Rules, list: &List<PacketPart>, address: Address) -> bool {
-        let bytes = address.0;
-        let from = if address.is_v4() { 12 } else { 0 };
-        self.holds_bytes(rules, list, bytes.get(from..).unwrap_or_default(), true)
-    }
-
-    fn holds_payload(
-        &mut self,
-        rules: &Rules,
-        signature: &Signature,
-        list: &List<PacketPart>,
-        payload: &Payload<'_>,
-    ) -> bool {
-        let is_of_stream = !signature.is_of_packets();
-        if payload.is_reset && is_of_stream {
-            return false;
-        }
-        if self.holds_bytes(rules, list, payload.bytes, true) {
-            return true;
-        }
-        is_of_stream
-            && !payload.window.is_empty()
-            && (payload.is_from_start || !list.matches.is_anchored())
-            && self.holds_bytes(rules, list, payload.window, false)
-            // What holds in the tail alone was found when that came.
-            && !self.holds_bytes(rules, list, payload.tail, false)
-    }
-
-    fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {
-        let Work { matches, changed, state_counters, .. } = self;
-        let changed = list.transforms.apply(bytes, changed, matches);
-        let view = View { is_complete, has_failed: changed.has_failed, ..View::of(changed.bytes) };
-        list.matches.matches(&view, matches)
-            && list.data.iter().all(|test| test.passes(&rules.data, changed.bytes, state_counters))
     }
 }
 

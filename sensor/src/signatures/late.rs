@@ -5,9 +5,10 @@
 //! correlate alerts by time and packet with it, and what is known of the transaction by then is told too. What is never
 //! acknowledged comes with the flow's end; where the other end is out of sight, nothing waits.
 
-use super::Found;
+use super::{Found, Rules};
 use crate::decode::Tcp;
 use crate::dpi::Event;
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
@@ -25,11 +26,15 @@ const FILES_MAX: usize = 16;
 pub struct Late {
     held: Vec<Held>,
     unanswered: [u8; 2],
+    /// The number behind those of all transactions that were told.
+    next: u64,
 }
 
 /// An alert that waits.
 #[derive(Debug)]
 pub struct Held {
+    /// The rules it was found by.
+    pub rules: Arc<Rules>,
     /// What was found.
     pub found: Found,
     /// What is known of its transaction.
@@ -50,20 +55,28 @@ pub struct Transaction {
     pub beside: Vec<u8>,
     /// The bodies of the `fileinfo` events of files that it carried.
     pub files: Vec<Vec<u8>>,
+    /// That it is the one is likely, and not said by what was found.
+    pub is_guessed: bool,
+}
+
+/// Under which name an application's transactions are told.
+pub fn event_name(app: App) -> &'static str {
+    if app == App::Http2 { "http" } else { app.event_name() }
 }
 
 impl Transaction {
     /// Learns from an event, if that is about what was found.
     pub fn learn(&mut self, found: &Found, event: &Event) {
         let Some((number, _)) = found.transaction else { return };
-        if event.transaction != Some(number) {
-            return;
-        }
         if event.kind == "fileinfo" {
-            if self.files.len() < FILES_MAX && !self.files.contains(&event.body) {
+            if self.files.len() < FILES_MAX && is_of(&event.body, number) && !self.files.contains(&event.body)
+            {
                 self.files.push(event.body.clone());
             }
-        } else if event.app == found.app && event.kind == kind_of(found.app) {
+        } else if event.app == found.app
+            && event.kind == event_name(found.app)
+            && event.transaction.is_none_or(|have| have == number)
+        {
             self.kind = Some(event.kind);
             self.body.clear();
             // Alerts tell of DNP3's fragments by whose they are, its events by their type.
@@ -80,12 +93,31 @@ impl Transaction {
     }
 }
 
-/// Kind of an application's events.
-pub fn kind_of(app: App) -> &'static str {
-    if app == App::Http2 { "http" } else { app.event_name() }
+/// Whether the body of a `fileinfo` event names a transaction.
+fn is_of(body: &[u8], number: u64) -> bool {
+    const KEY: &[u8] = b"\"tx_id\":";
+    let mut after = memchr::memmem::find_iter(body, KEY).filter_map(|at| body.get(at + KEY.len()..));
+    after.any(|text| {
+        let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+        text.get(..end) == Some(itoa::Buffer::new().format(number).as_bytes())
+    })
 }
 
 impl Late {
+    /// Takes note of what is told of transactions.
+    pub fn count(&mut self, event: &Event) {
+        if event.kind == event_name(event.app)
+            && let Some(number) = event.transaction
+        {
+            self.next = self.next.max(number.saturating_add(1));
+        }
+    }
+
+    /// The number behind those of all transactions that were told.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -96,15 +128,16 @@ impl Late {
     /// Gives it back where too many wait.
     pub fn hold(
         &mut self,
+        rules: &Arc<Rules>,
         found: Found,
         transaction: Transaction,
         end: Option<u32>,
-    ) -> Option<(Found, Transaction)> {
+    ) -> Option<Transaction> {
         if self.held.len() >= HELD_MAX {
-            return Some((found, transaction));
+            return Some(transaction);
         }
         let (end, is_acknowledged) = (end.unwrap_or_default(), end.is_none());
-        self.held.push(Held { found, transaction, end, is_acknowledged });
+        self.held.push(Held { rules: Arc::clone(rules), found, transaction, end, is_acknowledged });
         None
     }
 
@@ -147,22 +180,33 @@ impl Late {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_common::app::App;
     use weir_common::time::Timestamp;
 
     fn tcp(acknowledgement: u32) -> Tcp {
         Tcp { source: 1, destination: 2, sequence: 0, acknowledgement, flags: tcp_flags::ACK, window: 0 }
     }
 
+    fn none() -> Arc<Rules> {
+        Arc::new(Rules::none())
+    }
+
     fn found(direction: Direction) -> Found {
         let transaction = Some((3, direction));
-        Found { signature: 1, direction, app: App::Http, transaction, is_of_stream: true, frame: None }
+        Found {
+            signature: 1,
+            direction,
+            app: App::Http,
+            transaction,
+            is_of_stream: true,
+            frame: None,
+            context: Vec::new(),
+        }
     }
 
     #[test]
     fn an_alert_is_told_with_its_senders_next_packet_after_the_acknowledgement() {
         let mut late = Late::default();
-        assert!(late.hold(found(Direction::Forward), Transaction::default(), Some(2)).is_none());
+        assert!(late.hold(&none(), found(Direction::Forward), Transaction::default(), Some(2)).is_none());
         assert!(late.packet(&tcp(9), Direction::Forward).is_empty(), "not acknowledged yet");
         assert!(late.packet(&tcp(1), Direction::Reverse).is_empty(), "not all of it");
         assert!(late.packet(&tcp(2), Direction::Reverse).is_empty(), "not its sender's packet");
@@ -173,7 +217,7 @@ mod tests {
     #[test]
     fn what_was_acknowledged_before_waits_for_its_sender_only() {
         let mut late = Late::default();
-        late.hold(found(Direction::Reverse), Transaction::default(), None);
+        late.hold(&none(), found(Direction::Reverse), Transaction::default(), None);
         assert!(late.packet(&tcp(0), Direction::Forward).is_empty());
         assert_eq!(late.packet(&tcp(0), Direction::Reverse).len(), 1);
     }
@@ -182,32 +226,43 @@ mod tests {
     fn one_sided_captures_and_full_ones_do_not_wait() {
         let mut late = Late::default();
         for _ in 0..HELD_MAX {
-            assert!(late.hold(found(Direction::Forward), Transaction::default(), Some(2)).is_none());
+            assert!(late.hold(&none(), found(Direction::Forward), Transaction::default(), Some(2)).is_none());
         }
-        assert!(late.hold(found(Direction::Forward), Transaction::default(), Some(2)).is_some());
+        assert!(late.hold(&none(), found(Direction::Forward), Transaction::default(), Some(2)).is_some());
         let told: Vec<_> =
             (0..=UNANSWERED_MAX).map(|_| late.packet(&tcp(0), Direction::Forward).len()).collect();
         assert_eq!(told.iter().sum::<usize>(), HELD_MAX);
         assert_eq!(told.last(), Some(&HELD_MAX));
-        late.hold(found(Direction::Forward), Transaction::default(), Some(2));
+        late.hold(&none(), found(Direction::Forward), Transaction::default(), Some(2));
         assert_eq!(late.end().len(), 1);
     }
 
     #[test]
     fn what_passes_meanwhile_is_learned() {
         let mut late = Late::default();
-        late.hold(found(Direction::Forward), Transaction::default(), Some(2));
+        late.hold(&none(), found(Direction::Forward), Transaction::default(), Some(2));
         let event = |kind, transaction, body: &str| Event {
             kind,
             transaction: Some(transaction),
             ..Event::new(App::Http, Timestamp(1), Direction::Forward, body.into())
         };
-        for event in [event("http", 3, "{1}"), event("http", 4, "{2}"), event("fileinfo", 3, "{3}")] {
+        for event in [
+            event("http", 3, "{1}"),
+            event("http", 4, "{2}"),
+            event("fileinfo", 9, r#"{"tx_id":3}"#),
+            event("fileinfo", 3, r#"{"tx_id":31}"#),
+        ] {
             late.learn(&event);
         }
         let held = late.end();
-        let files = vec![b"{3}".to_vec()];
-        let want = Transaction { kind: Some("http"), body: b"{1}".to_vec(), beside: Vec::new(), files };
+        let files = vec![br#"{"tx_id":3}"#.to_vec()];
+        let want = Transaction {
+            kind: Some("http"),
+            body: b"{1}".to_vec(),
+            beside: Vec::new(),
+            files,
+            is_guessed: false,
+        };
         assert_eq!(held[0].transaction, want);
     }
 }

@@ -17,7 +17,7 @@ use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 
 /// Bytes of each direction's stream that are kept: what a rule can find spans no more than these and a packet.
-pub(super) const TAIL_BYTES: usize = 4096;
+pub(super) const TAIL_BYTES: usize = 2560;
 /// Segments for which a signature waits, after its pattern was found, until the rest of what it asks for has come.
 const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
@@ -73,6 +73,8 @@ pub(super) struct StreamTail {
     bytes: Vec<u8>,
     /// Signatures whose pattern was found, and for how many segments more they wait.
     waiting: Vec<(u32, u8)>,
+    /// Signatures that matched, and how many bytes of the stream had been looked at before.
+    fired: Vec<(u32, u64)>,
 }
 
 /// A segment's place in its stream.
@@ -91,7 +93,10 @@ impl FlowMarks {
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.once.clear();
-        self.streams.iter_mut().for_each(|stream| stream.waiting.clear());
+        for stream in &mut self.streams {
+            stream.waiting.clear();
+            stream.fired.clear();
+        }
     }
 
     /// The flow's ends were exchanged.
@@ -135,6 +140,14 @@ impl StreamTail {
         }
     }
 
+    /// Gives its memory back; what goes on is looked at from there.
+    pub(super) fn release(&mut self) {
+        if self.bytes.capacity() > 0 {
+            self.bytes = Vec::new();
+            self.waiting = Vec::new();
+        }
+    }
+
     /// The bytes before the segment at hand.
     pub(super) fn tail(&self) -> &[u8] {
         &self.bytes
@@ -157,7 +170,12 @@ impl StreamTail {
                     return;
                 }
                 self.bytes.clear();
-                self.waiting.clear();
+                // The segment at hand was looked at already: what waits since then goes on.
+                let looked = self.looked;
+                if self.is_started {
+                    self.waiting.clear();
+                }
+                self.fired.retain(|(_, at)| *at == looked);
                 payload
             }
         };
@@ -176,6 +194,8 @@ impl StreamTail {
                 self.bytes.extend_from_slice(new);
             }
         }
+        let oldest = self.looked.saturating_sub(TAIL_BYTES as u64);
+        self.fired.retain(|(_, at)| *at >= oldest);
         self.waiting.retain_mut(|(_, left)| {
             *left = left.saturating_sub(1);
             *left > 0
@@ -196,6 +216,16 @@ impl StreamTail {
     /// A signature that has matched waits no longer.
     pub(super) fn matched(&mut self, signature: u32) {
         self.waiting.retain(|(waiting, _)| *waiting != signature);
+        self.fired.retain(|(fired, _)| *fired != signature);
+        if self.fired.len() >= WAITING_MAX {
+            self.fired.remove(0);
+        }
+        self.fired.push((signature, self.looked));
+    }
+
+    /// Whether a signature has matched in the tail: what it found there is not to be found again.
+    pub(super) fn has_fired(&self, signature: u32) -> bool {
+        self.fired.iter().any(|(fired, _)| *fired == signature)
     }
 
     /// Signatures that wait for more.
@@ -230,7 +260,8 @@ impl Known {
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }
-        let is_answered = sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        let is_answered =
+            sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
         if is_answered || !sight.waits {
             now.visible = sight.app;
         }

@@ -30,6 +30,7 @@ mod late;
 mod marks;
 mod matches;
 mod packet;
+#[allow(dead_code, reason = "what sets take in memory is asked by tests alone")]
 mod patterns;
 mod report;
 mod rules;
@@ -42,7 +43,7 @@ pub use addresses::networks;
 pub use alert::{Beside, Quoted};
 pub use engine::{Cost, Engine, EngineCounters, Found, Sight};
 pub use excerpt::Excerpts;
-pub use late::{Held, Late, Transaction, kind_of};
+pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};

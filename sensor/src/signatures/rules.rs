@@ -339,6 +339,11 @@ impl Rules {
         self.signatures.get(signature as usize).map(|signature| &signature.description)
     }
 
+    /// Whether a signature is about a protocol of applications.
+    pub fn names_application(&self, signature: u32) -> bool {
+        self.signatures.get(signature as usize).is_some_and(|signature| !signature.applications.is_any())
+    }
+
     /// Where each signature's packets must lie.
     pub fn bounds(&self) -> impl Iterator<Item = Bounds<'_>> {
         self.signatures.iter().map(|signature| Bounds {

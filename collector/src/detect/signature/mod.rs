@@ -2,3 +2,4 @@
 
 pub mod indicator;
 pub mod condition;
+pub mod sensor;

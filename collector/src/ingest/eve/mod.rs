@@ -116,7 +116,11 @@ impl Reader {
 
     fn take(&mut self) -> Option<Batch> {
         let records = std::mem::take(&mut self.records);
-        (!records.is_empty()).then_some(Batch { exporter: self.exporter.clone()?, records })
+        (!records.is_empty()).then_some(Batch {
+            exporter: self.exporter.clone()?,
+            records,
+            alerts: Vec::new(),
+        })
     }
 
     fn line(&mut self, line: &[u8]) -> Result<Line, String> {

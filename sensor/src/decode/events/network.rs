@@ -27,9 +27,8 @@ mod number {
 
 const V4_BYTES: usize = 20;
 const V6_BYTES: usize = 40;
-/// Longest datagram that fragments may make, in bytes: of IPv4 with its header, of IPv6 with the fixed one.
-const V4_DATAGRAM_BYTES_MAX: usize = 65_535;
-const V6_DATAGRAM_BYTES_MAX: usize = 65_535 + V6_BYTES;
+/// Longest datagram that fragments may make, in bytes: of IPv4 with its header, of IPv6 without the fixed one.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 impl Walk<'_> {
     /// RFC 791 section 3.1.
@@ -65,7 +64,7 @@ impl Walk<'_> {
         if offset_word & 0x3fff != 0 {
             // What it carries is told with the whole datagram.
             let end = V4_BYTES + usize::from(offset_word & 0x1fff) * 8 + payload.len();
-            if end > V4_DATAGRAM_BYTES_MAX {
+            if end > DATAGRAM_BYTES_MAX {
                 self.tell("decoder.ipv4.frag_pkt_too_large");
             }
             return;
@@ -246,11 +245,8 @@ impl Walk<'_> {
             (header::HOP_BY_HOP, _) => self.tell("decoder.ipv6.exthdr_dupl_hh"),
             // Two may stand around a routing header.
             (header::DESTINATION, _) => self.tell("decoder.ipv6.exthdr_dupl_dh"),
-            (header::ROUTING, 0) => {
-                if extension.get(2) == Some(&0) {
-                    self.tell("decoder.ipv6.rh_type_0");
-                }
-            }
+            (header::ROUTING, 0) if extension.get(2) == Some(&0) => self.tell("decoder.ipv6.rh_type_0"),
+            (header::ROUTING, 0) => {}
             (header::ROUTING, _) => self.tell("decoder.ipv6.exthdr_dupl_rh"),
             (header::AUTHENTICATION, _) => {
                 if extension.get(2..4).is_some_and(|reserved| reserved != [0, 0]) {
@@ -283,7 +279,7 @@ impl Walk<'_> {
         if more && !after.is_multiple_of(8) {
             self.tell("decoder.ipv6.frag_invalid_length");
         }
-        if offset + after > V6_DATAGRAM_BYTES_MAX {
+        if offset + after > DATAGRAM_BYTES_MAX {
             self.tell("decoder.ipv6.frag_pkt_too_large");
         }
         false

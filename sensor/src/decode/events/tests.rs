@@ -250,8 +250,8 @@ fn fragment_headers_are_judged() {
     assert!(fragment(8, 0, &[0; 9]).is_empty());
     assert_eq!(fragment(0, 0, &UDP), ["ipv6.exthdr_useless_fh"]);
     assert_eq!(fragment(0, 0, &[]), ["ipv6.exthdr_useless_fh", "ipv6.trunc_exthdr"]);
-    assert!(fragment(65_528, 0, &[0; 47]).is_empty());
-    assert_eq!(fragment(65_528, 0, &[0; 48]), ["ipv6.frag_pkt_too_large"]);
+    assert!(fragment(65_528, 0, &[0; 7]).is_empty());
+    assert_eq!(fragment(65_528, 0, &[0; 8]), ["ipv6.frag_pkt_too_large"]);
     let twice = [&[44, 1, 0, 0, 0, 0, 0, 1][..], &[17, 0, 0, 0, 0, 0, 0, 1], &UDP].concat();
     let names = ["ipv6.fh_non_zero_reserved_field", "ipv6.exthdr_useless_fh", "ipv6.exthdr_dupl_fh"];
     assert_eq!(seen(&v6(44, &twice)), names);
@@ -268,7 +268,7 @@ fn fragment_headers_are_judged() {
 fn overlaps_are_told_until_the_datagram_is_whole_and_so_is_what_it_carries() {
     let mut decoder = Decoder::new(1 << 20, Duration::from_secs(30));
     let mut see = |offset: u16, more: bool, bytes: &[u8]| {
-        let [high, low] = (offset / 8 | u16::from(more) << 13).to_be_bytes();
+        let [high, low] = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
         let mut packet = v4(17, &[], bytes);
         (packet[6], packet[7]) = (high, low);
         let data = ethernet(0x0800, &packet);

@@ -280,7 +280,8 @@ fn signatures_are_told_frames_as_bytes_pass() {
         "client frame:smb.smb2.hdr {head}\nclient frame:smb.smb2.pdu {head}{body}\nclient frame:smb.smb2.data {body}\n"
     );
     let only_messages = |framed: String| {
-        let mut lines: Vec<_> = framed.lines().filter(|line| line.contains("smb2")).map(str::to_string).collect();
+        let mut lines: Vec<_> =
+            framed.lines().filter(|line| line.contains("smb2")).map(str::to_string).collect();
         lines.sort();
         lines
     };
@@ -299,6 +300,12 @@ fn signatures_are_told_frames_as_bytes_pass() {
     // What is never seen ends its frame.
     let trial = run(&[tree(1, "\\\\s\\data"), create("b", 0)]).client(&request[..request.len() - 4]);
     let framed = trial.gap(Direction::Forward, 4).framed();
-    assert!(framed.lines().any(|line| line.starts_with("client frame:smb.smb2.data ") && line.ends_with(" +4")), "{framed}");
-    assert!(framed.lines().any(|line| line.starts_with("client frame:smb.nbss.pdu ") && line.ends_with(" +4")), "{framed}");
+    assert!(
+        framed.lines().any(|line| line.starts_with("client frame:smb.smb2.data ") && line.ends_with(" +4")),
+        "{framed}"
+    );
+    assert!(
+        framed.lines().any(|line| line.starts_with("client frame:smb.nbss.pdu ") && line.ends_with(" +4")),
+        "{framed}"
+    );
 }

@@ -124,7 +124,7 @@ pub(crate) fn tell_certificates(body: &[u8], own: &Certificate, transaction: u64
             context.put_number(direction, transaction, number, seconds);
         }
     }
-    let now = u64::try_from(context.time.0 / 1_000_000_000).unwrap_or(0);
+    let now = context.time.0 / 1_000_000_000;
     context.put_number(direction, transaction, Number::TlsCertSeenAt, now);
 }
 

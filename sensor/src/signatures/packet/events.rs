@@ -157,7 +157,7 @@ const DECODER: &[&str] = &[
 
 /// What Suricata knows by name and never tells, or of its own memory and capture only: a rule for it is no mistake, and
 /// does not fire there either.
-const SILENT: &[&str] = &[
+const DECODER_SILENT: &[&str] = &[
     "decoder.afpacket.trunc_pkt",
     "decoder.gre.version1_malformed_sre_hdr",
     "decoder.ipv4.frag_ignored",
@@ -168,8 +168,81 @@ const SILENT: &[&str] = &[
 ];
 
 /// What `dpi/stream_event.rs` tells.
-const STREAM: &[&str] =
-    &["stream.pkt_broken_ack", "stream.reassembly_overlap_different_data", "stream.reassembly_seq_gap"];
+const STREAM: &[&str] = &[
+    "stream.3whs_right_seq_wrong_ack_evasion",
+    "stream.3whs_syn_flood",
+    "stream.3whs_syn_resend_diff_seq_on_syn_recv",
+    "stream.3whs_syn_toclient_on_syn_recv",
+    "stream.3whs_synack_flood",
+    "stream.3whs_synack_in_wrong_direction",
+    "stream.3whs_synack_resend_with_different_ack",
+    "stream.3whs_synack_tfo_data_ignored",
+    "stream.3whs_synack_toserver_on_syn_recv",
+    "stream.3whs_synack_with_wrong_ack",
+    "stream.3whs_wrong_seq_wrong_ack",
+    "stream.4whs_invalid_ack",
+    "stream.4whs_synack_with_wrong_ack",
+    "stream.4whs_synack_with_wrong_syn",
+    "stream.4whs_wrong_seq",
+    "stream.closewait_ack_out_of_window",
+    "stream.closewait_fin_out_of_window",
+    "stream.closewait_invalid_ack",
+    "stream.closewait_pkt_before_last_ack",
+    "stream.closing_ack_wrong_seq",
+    "stream.closing_invalid_ack",
+    "stream.est_ack_zwp_data",
+    "stream.est_invalid_ack",
+    "stream.est_packet_out_of_window",
+    "stream.est_pkt_before_last_ack",
+    "stream.est_syn_resend",
+    "stream.est_syn_resend_diff_seq",
+    "stream.est_syn_toclient",
+    "stream.est_synack_resend",
+    "stream.est_synack_resend_with_diff_seq",
+    "stream.est_synack_resend_with_different_ack",
+    "stream.est_synack_toserver",
+    "stream.fin1_ack_wrong_seq",
+    "stream.fin1_fin_wrong_seq",
+    "stream.fin1_invalid_ack",
+    "stream.fin2_ack_wrong_seq",
+    "stream.fin2_fin_wrong_seq",
+    "stream.fin2_invalid_ack",
+    "stream.fin_but_no_session",
+    "stream.fin_invalid_ack",
+    "stream.fin_out_of_window",
+    "stream.fin_syn",
+    "stream.lastack_ack_wrong_seq",
+    "stream.lastack_invalid_ack",
+    "stream.pkt_bad_window_update",
+    "stream.pkt_broken_ack",
+    "stream.pkt_invalid_ack",
+    "stream.pkt_invalid_timestamp",
+    "stream.pkt_retransmission",
+    "stream.pkt_spurious_retransmission",
+    "stream.reassembly_depth_reached",
+    "stream.reassembly_overlap_different_data",
+    "stream.reassembly_segment_before_base_seq",
+    "stream.reassembly_seq_gap",
+    "stream.rst_but_no_session",
+    "stream.rst_invalid_ack",
+    "stream.rst_with_data",
+    "stream.shutdown_syn_resend",
+    "stream.suspected_rst_inject",
+    "stream.timewait_ack_wrong_seq",
+    "stream.timewait_invalid_ack",
+];
+
+/// What Suricata tells in inline mode, of one-sided captures where it is told of them, of its threads and of its memory.
+const STREAM_SILENT: &[&str] = &[
+    "stream.3whs_ack_data_inject",
+    "stream.3whs_ack_in_wrong_dir",
+    "stream.3whs_async_wrong_seq",
+    "stream.reassembly_insert_invalid",
+    "stream.reassembly_insert_limit",
+    "stream.reassembly_insert_memcap",
+    "stream.reassembly_no_segment",
+    "stream.wrong_thread",
+];
 
 /// Events of recognition, which belong to a packet: Suricata's names for them have no protocol in front.
 const RECOGNITION: &[&str] = &[
@@ -191,23 +264,27 @@ pub(super) fn decode_event(text: &str) -> Result<PacketTest, String> {
 
 /// Reads `reassembly_seq_gap`.
 pub(super) fn stream_event(text: &str) -> Result<PacketTest, String> {
-    told(STREAM, &format!("stream.{text}")).map(PacketTest::StreamEvent)
+    stream_told(&format!("stream.{text}"))
 }
 
 /// Reads either with its full name.
 pub(super) fn engine_event(text: &str) -> Result<PacketTest, String> {
     match text.get(..7) {
-        Some(head) if head.eq_ignore_ascii_case("stream.") => told(STREAM, text).map(PacketTest::StreamEvent),
+        Some(head) if head.eq_ignore_ascii_case("stream.") => stream_told(text),
         _ => decoder_told(text),
     }
 }
 
 fn decoder_told(wanted: &str) -> Result<PacketTest, String> {
-    told(DECODER, wanted).or_else(|error| told(SILENT, wanted).map_err(|_| error)).map(PacketTest::DecodeEvent)
+    told(DECODER, DECODER_SILENT, wanted).map(PacketTest::DecodeEvent)
 }
 
-fn told(names: &[&'static str], wanted: &str) -> Result<&'static str, String> {
-    let found = names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+fn stream_told(wanted: &str) -> Result<PacketTest, String> {
+    told(STREAM, STREAM_SILENT, wanted).map(PacketTest::StreamEvent)
+}
+
+fn told(names: &[&'static str], silent: &[&'static str], wanted: &str) -> Result<&'static str, String> {
+    let found = names.iter().chain(silent).find(|name| name.eq_ignore_ascii_case(wanted));
     found.copied().ok_or_else(|| format!("cannot run: nothing here tells the event `{}`", shown(wanted)))
 }
 
@@ -289,6 +366,24 @@ pub(in crate::signatures) fn packet_of(event: &DecodeEvent) -> Packet<'static> {
     }
 }
 
+impl AppLayerEvent {
+    /// The event's name without the application's.
+    pub(in crate::signatures) fn name(&self) -> &str {
+        match self {
+            AppLayerEvent::Recognition(name) => name,
+            AppLayerEvent::Transaction { event, .. } => event,
+        }
+    }
+
+    /// Whether it may be an event of this application.
+    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
+        match self {
+            AppLayerEvent::Recognition(_) => true,
+            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,24 +451,6 @@ mod tests {
         );
         for wrong in ["", "x", ".", "tls.", ".x", "nothing.x", &format!("tls.{}", "x".repeat(50))] {
             assert!(app_layer_event_of(wrong).is_err(), "{wrong}");
-        }
-    }
-}
-
-impl AppLayerEvent {
-    /// The event's name without the application's.
-    pub(in crate::signatures) fn name(&self) -> &str {
-        match self {
-            AppLayerEvent::Recognition(name) => name,
-            AppLayerEvent::Transaction { event, .. } => event,
-        }
-    }
-
-    /// Whether it may be an event of this application.
-    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
-        match self {
-            AppLayerEvent::Recognition(_) => true,
-            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
         }
     }
 }

@@ -89,17 +89,4 @@ impl HeaderBuffer {
             HeaderBuffer::SctpData => sctp::data(packet).next(),
         }
     }
-
-    /// The IP protocol that has it; none: any.
-    pub(in crate::signatures) fn protocols(self) -> &'static [u8] {
-        match self {
-            HeaderBuffer::Ethernet | HeaderBuffer::Ipv4 | HeaderBuffer::Ipv6 => &[],
-            HeaderBuffer::Tcp => &[protocol::TCP],
-            HeaderBuffer::Udp => &[protocol::UDP],
-            HeaderBuffer::Icmpv4 => &[protocol::ICMP],
-            HeaderBuffer::Icmpv6 => &[protocol::ICMPV6],
-            HeaderBuffer::Igmp => &[IGMP],
-            HeaderBuffer::Sctp | HeaderBuffer::SctpData => &[protocol::SCTP],
-        }
-    }
 }

@@ -33,7 +33,6 @@ pub(super) use header::HeaderBuffer;
 pub(super) use number::{UintTest, Width};
 pub(super) use numbers::UintsTest;
 pub(super) use requires::requires;
-pub(super) use sctp::describe as describe_sctp;
 
 use crate::decode::Packet;
 use app_protocol::AppProtocolTest;

@@ -1,24 +1,19 @@
 //! SCTP (RFC 9260): the tag, the chunks and what DATA chunks carry.
 //!
 //! In: `sctp.chunk_type`; then a packet. Out: whether one of its chunks is of such a type; and the parts of a packet for
-//! other keywords and for EVE. Chunks are those whose length is possible, up to the first whose is not. Deliberately
+//! other keywords. Chunks are those whose length is possible, up to the first whose is not. Deliberately
 //! absent: what several packets carry together.
 
 use super::number::{UintTest, Width};
 use crate::decode::Packet;
-use weir_common::json::Object;
 use weir_common::net::protocol;
 
 const HEADER_BYTES: usize = 12;
 /// Bytes of a DATA chunk before what its user sends.
 const DATA_BYTES: usize = 16;
 
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const INIT: u8 = 1;
-    pub(super) const INIT_ACK: u8 = 2;
-    pub(super) const ABORT: u8 = 6;
-}
+/// Type of what carries data.
+const DATA: u8 = 0;
 
 /// Names of types, as Suricata has them.
 const NAMES: [(&str, u64); 16] = [
@@ -75,25 +70,11 @@ pub(super) fn chunks<'a>(packet: &Packet<'a>) -> Option<Chunks<'a>> {
 
 /// What the users of DATA chunks send, each for itself.
 pub(super) fn data<'a>(packet: &Packet<'a>) -> impl Iterator<Item = &'a [u8]> {
-    let of_data = chunks(packet).into_iter().flatten().filter(|(kind, _)| *kind == kind::DATA);
+    let of_data = chunks(packet).into_iter().flatten().filter(|(kind, _)| *kind == DATA);
     of_data.filter_map(|(_, chunk)| chunk.get(DATA_BYTES..)).filter(|data| !data.is_empty())
 }
 
 /// Reads a test of a type, whose name may be in any case.
 pub(super) fn type_test(text: &str) -> Result<UintTest, String> {
     UintTest::parse_named(&text.to_ascii_lowercase(), Width::U8, &NAMES)
-}
-
-/// Writes EVE's `sctp` of an alert, where the packet is SCTP.
-pub(in crate::signatures) fn describe(packet: &Packet<'_>, object: &mut Object<'_>) {
-    let (Some(tag), Some(chunks)) = (tag(packet), chunks(packet)) else { return };
-    let has = |kind: u8| chunks.clone().any(|(have, _)| have == kind);
-    let name = |kind: u8| {
-        NAMES.iter().find(|(_, number)| *number == u64::from(kind)).map_or("unknown", |(name, _)| name)
-    };
-    let mut sctp = object.object("sctp");
-    sctp.number("vtag", tag).number("chunk_cnt", chunks.clone().count());
-    sctp.texts("chunk_types", chunks.clone().map(|(kind, _)| name(kind)));
-    sctp.bool("has_init", has(kind::INIT)).bool("has_init_ack", has(kind::INIT_ACK));
-    sctp.bool("has_data", has(kind::DATA)).bool("has_abort", has(kind::ABORT));
 }
