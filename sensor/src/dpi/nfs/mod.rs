@@ -584,9 +584,12 @@ mod tests {
     #[test]
     fn calls_of_version_4_have_frames_of_their_own() {
         let body = [opaque(b"tag"), words(&[0, 1, 24])].concat();
-        let call = call(1, 4, 1, &[body.clone()]);
-        let mut trial =
-            Trial::<Nfs>::new().over_datagrams().client(&call).server(&reply(1, &[body.clone()])).close();
+        let call = call(1, 4, 1, std::slice::from_ref(&body));
+        let mut trial = Trial::<Nfs>::new()
+            .over_datagrams()
+            .client(&call)
+            .server(&reply(1, std::slice::from_ref(&body)))
+            .close();
         let body = body.escape_ascii().to_string();
         let framed = trial.framed();
         assert!(framed.contains(&format!("client frame:nfs.nfs4.pdu {body}\n")), "{framed}");

@@ -51,14 +51,10 @@ impl HeaderBuffer {
     }
 
     /// Whether its bytes in a packet, or one of its values where there may be several, pass.
-    pub(in crate::signatures) fn any(
-        self,
-        packet: &Packet<'_>,
-        mut passes: impl FnMut(&[u8]) -> bool,
-    ) -> bool {
+    pub(in crate::signatures) fn any(self, packet: &Packet<'_>, passes: impl FnMut(&[u8]) -> bool) -> bool {
         match self {
             HeaderBuffer::SctpData => sctp::data(packet).any(passes),
-            _ => self.bytes(packet).is_some_and(|bytes| passes(bytes)),
+            _ => self.bytes(packet).is_some_and(passes),
         }
     }
 

@@ -312,8 +312,8 @@ proptest! {
 
 /// From port 1000 to 80 with tag 7: DATA with two bytes, DATA with none, and INIT.
 const SCTP: &[u8] = &[
-    3, 232, 0, 80, 0, 0, 0, 7, 1, 2, 3, 4, 0, 3, 0, 18, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'h', b'i', 0, 0, 0, 3, 0,
-    16, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4,
+    3, 232, 0, 80, 0, 0, 0, 7, 1, 2, 3, 4, 0, 3, 0, 18, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'h', b'i', 0, 0,
+    0, 3, 0, 16, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4,
 ];
 
 #[test]
@@ -344,7 +344,8 @@ fn chunks_of_sctp_are_counted_and_told_apart() {
 #[test]
 fn chunks_of_sctp_are_given_as_buffers() {
     let frame = v4(132, SCTP);
-    let frame = Frame { link: LinkType::ETHERNET, data: &frame, wire_len: frame.len() as u32, ..Frame::EMPTY };
+    let frame =
+        Frame { link: LinkType::ETHERNET, data: &frame, wire_len: frame.len() as u32, ..Frame::EMPTY };
     let Parsed::Packet(packet) = parse(&frame, Tunnels::Outer, &mut DecodeCounters::default()) else {
         panic!("no packet")
     };
