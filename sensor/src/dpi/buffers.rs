@@ -358,6 +358,13 @@ buffers! {
     FrameRpcPdu Head "frame:nfs.rpc.pdu" "frame:rpc.pdu";
     FrameRpcHdr Head "frame:nfs.rpc.hdr" "frame:rpc.hdr";
     FrameRpcData Head "frame:nfs.rpc.data" "frame:rpc.data";
+    FrameRpcCreds Head "frame:nfs.rpc.creds" "frame:rpc.creds";
+    FrameNfsPdu Head "frame:nfs.nfs.pdu" "frame:nfs.pdu";
+    FrameNfsStatus Head "frame:nfs.nfs.status" "frame:nfs.status";
+    FrameNfs4Pdu Head "frame:nfs.nfs4.pdu" "frame:nfs4.pdu";
+    FrameNfs4Hdr Head "frame:nfs.nfs4.hdr" "frame:nfs4.hdr";
+    FrameNfs4Ops Head "frame:nfs.nfs4.ops" "frame:nfs4.ops";
+    FrameNfs4Status Head "frame:nfs.nfs4.status" "frame:nfs4.status";
 }
 
 numbers! {
@@ -751,6 +758,8 @@ impl Sides {
     /// A frame is over.
     pub fn end_frame(&mut self, number: u64) {
         if let Some(side) = self.list.iter_mut().rev().find(|side| side.transaction == number) {
+            let seen = side.values.first().map_or(0, |value| value.range.len() as u64);
+            side.is_cut |= side.frame.is_some_and(|frame| frame.length > seen);
             side.stage = Stage::Body;
             self.is_fresh = true;
         }

@@ -6,6 +6,7 @@
 //! RPCSEC_GSS is not read.
 
 mod call;
+mod frames;
 mod names;
 
 use super::buffers::{Number, Stage};
@@ -104,7 +105,7 @@ impl Dissector for Nfs {
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
         if context.carrier == Carrier::Datagram {
-            self.message(bytes, bytes.len(), context);
+            self.message(bytes, 0, bytes.len(), context);
             return Progress::Used(bytes.len());
         }
         let index = context.direction.index();
@@ -128,18 +129,18 @@ impl Dissector for Nfs {
                 used = used.saturating_add(MARK_BYTES + size);
                 continue;
             }
-            let Some(head) = rest.get(MARK_BYTES..MARK_BYTES + size.min(HEAD_BYTES_MAX)) else {
+            let Some(head) = rest.get(..MARK_BYTES + size.min(HEAD_BYTES_MAX)) else {
                 self.sides[index].is_in_record = false;
                 break;
             };
-            if Message::parse(head).is_none() {
+            if head.get(MARK_BYTES..).and_then(Message::parse).is_none() {
                 *context.malformed += 1;
                 self.sides[index].is_lost = true;
                 return Progress::Used(bytes.len());
             }
-            let passing = self.message(head, size, context);
+            let passing = self.message(head, MARK_BYTES, MARK_BYTES + size, context);
             self.sides[index].passing = passing;
-            used = used.saturating_add(MARK_BYTES + head.len());
+            used = used.saturating_add(head.len());
         }
         Progress::Used(used)
     }
@@ -202,9 +203,27 @@ impl Nfs {
         size.saturating_add(after)
     }
 
-    /// A message of which at least the head is there. What of it is still to pass, if it is longer.
-    fn message(&mut self, head: &[u8], size: usize, context: &mut Context<'_>) -> Option<Passing> {
-        let data = match Message::parse(head).map(|message| (message.xid, message.kind)) {
+    /// A message of which at least the head is there, behind so many bytes of a record's mark. What of it is still to
+    /// pass, if it is longer.
+    fn message(
+        &mut self,
+        head: &[u8],
+        mark: usize,
+        size: usize,
+        context: &mut Context<'_>,
+    ) -> Option<Passing> {
+        let message = head.get(mark..).and_then(Message::parse);
+        if let Some(message) = &message {
+            let version = match &message.kind {
+                Kind::Call(call) => Some(call.version),
+                Kind::Reply(_) => {
+                    self.pending.iter().find(|call| call.xid == message.xid).map(|call| call.version)
+                }
+            };
+            let unseen = size.saturating_sub(head.len());
+            frames::Wire { bytes: head, is_record: mark > 0, unseen }.tell(message, version, context);
+        }
+        let data = match message.map(|message| (message.xid, message.kind)) {
             Some((xid, Kind::Call(call))) => self.call(xid, &call, context),
             Some((xid, Kind::Reply(reply))) => self.reply(xid, &reply, context),
             None => {
@@ -532,6 +551,55 @@ mod tests {
             mark(&reply(2, &[words(&[0, 0, 20_000, 1]), opaque(&contents)])),
         ];
         (client.concat(), server.concat())
+    }
+
+    #[test]
+    fn messages_are_cut_into_frames() {
+        let (client, server) = session();
+        let framed = Trial::<Nfs>::new().client(&client).server(&server).close().framed();
+        let of = |name: &str| {
+            let keyword = format!(" frame:nfs.{name} ");
+            framed.lines().filter_map(|line| Some(line.split_once(&keyword)?.1)).collect::<Vec<_>>()
+        };
+        let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let calls = [
+            call(1, 3, 3, &[opaque(b"dir"), opaque(b"a.txt")]),
+            call(2, 3, 6, &[opaque(b"file"), words(&[0, 0, 32_768])]),
+        ];
+        let pdus = of("rpc.pdu");
+        assert_eq!(pdus.len(), 4);
+        assert_eq!(pdus[..2], calls.map(|call| escaped(&mark(&call))));
+        assert!(pdus[3].split_once(" +").is_some(), "a file's bytes pass");
+        let unix = [words(&[1]), opaque(b"host"), words(&[1000, 100, 0])].concat();
+        assert_eq!(of("rpc.creds")[0], escaped(&[words(&[1]), opaque(&unix)].concat()));
+        assert_eq!(of("rpc.hdr")[0], escaped(&[words(&[1 << 31 | 44, 1, 1])].concat()));
+        let results = [words(&[0]), opaque(b"file"), words(&[0, 0])].concat();
+        assert_eq!(of("rpc.data")[0], escaped(&[words(&[0, 0, 0, 0]), results.clone()].concat()));
+        assert_eq!(of("nfs.pdu")[0], escaped(&[opaque(b"dir"), opaque(b"a.txt")].concat()));
+        assert_eq!(of("nfs.pdu")[2], escaped(&results));
+        assert_eq!(of("nfs.status")[0], escaped(&words(&[0])));
+        assert!(of("nfs4.pdu").is_empty());
+    }
+
+    #[test]
+    fn calls_of_version_4_have_frames_of_their_own() {
+        let body = [opaque(b"tag"), words(&[0, 1, 24])].concat();
+        let call = call(1, 4, 1, std::slice::from_ref(&body));
+        let mut trial = Trial::<Nfs>::new()
+            .over_datagrams()
+            .client(&call)
+            .server(&reply(1, std::slice::from_ref(&body)))
+            .close();
+        let body = body.escape_ascii().to_string();
+        let framed = trial.framed();
+        assert!(framed.contains(&format!("client frame:nfs.nfs4.pdu {body}\n")), "{framed}");
+        assert!(framed.contains("client frame:nfs.nfs4.hdr \\x00\\x00\\x00\\x03tag\\x00\n"), "{framed}");
+        assert!(framed.contains("server frame:nfs.nfs4.status \\x00\\x00\\x00\\x03\n"), "{framed}");
+        assert!(
+            framed.contains("server frame:nfs.rpc.hdr \\x00\\x00\\x00\\x01\\x00\\x00\\x00\\x01\n"),
+            "{framed}"
+        );
+        assert!(!framed.contains("nfs.nfs.pdu"), "{framed}");
     }
 
     #[test]

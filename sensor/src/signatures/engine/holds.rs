@@ -51,7 +51,7 @@ impl Work {
         signature.payload.iter().all(|list| match list.place {
             PacketPart::Payload => self.holds_payload(rules, signature, list, payload),
             PacketPart::Header(header) => {
-                header.bytes(sight.packet).is_some_and(|bytes| self.holds_bytes(rules, list, bytes, true))
+                header.any(sight.packet, |bytes| self.holds_bytes(rules, list, bytes, true))
             }
             PacketPart::SourceAddress => self.holds_address(rules, list, sight.packet.ip.source),
             PacketPart::DestinationAddress => self.holds_address(rules, list, sight.packet.ip.destination),

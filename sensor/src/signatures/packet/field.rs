@@ -5,7 +5,7 @@
 //! the header again once the datagram is whole.
 
 use super::number::{UintTest, Width};
-use super::{PacketFacts, flags, ip_protocol};
+use super::{PacketFacts, flags, ip_protocol, sctp};
 use crate::decode::{Packet, Tcp, Transport};
 use weir_common::net::protocol;
 
@@ -53,6 +53,8 @@ pub(in crate::signatures) enum Field {
     IcmpSequence,
     IcmpMtu,
     IgmpType,
+    SctpTag,
+    SctpChunkCount,
     VlanLayers,
     FlowAge,
 }
@@ -80,6 +82,8 @@ impl Field {
             "icmp_seq" => Field::IcmpSequence,
             "icmpv6.mtu" => Field::IcmpMtu,
             "igmp.type" => Field::IgmpType,
+            "sctp.vtag" => Field::SctpTag,
+            "sctp.chunk_cnt" => Field::SctpChunkCount,
             "vlan.layers" => Field::VlanLayers,
             "flow.age" => Field::FlowAge,
             _ => return None,
@@ -119,8 +123,13 @@ impl Field {
             | Field::FragmentBits
             | Field::FragmentOffset
             | Field::IcmpIdentifier
-            | Field::IcmpSequence => Width::U16,
-            Field::TcpSequence | Field::TcpAcknowledgement | Field::IcmpMtu | Field::FlowAge => Width::U32,
+            | Field::IcmpSequence
+            | Field::SctpChunkCount => Width::U16,
+            Field::TcpSequence
+            | Field::TcpAcknowledgement
+            | Field::IcmpMtu
+            | Field::SctpTag
+            | Field::FlowAge => Width::U32,
         }
     }
 
@@ -138,6 +147,7 @@ impl Field {
             }
             Field::IcmpMtu => &[protocol::ICMPV6],
             Field::IgmpType => &[IGMP],
+            Field::SctpTag | Field::SctpChunkCount => &[protocol::SCTP],
             _ => &[],
         }
     }
@@ -190,6 +200,8 @@ impl Field {
             Field::IgmpType if packet.ip.protocol == IGMP => {
                 packet.transport_bytes()?.first().map(|kind| u64::from(*kind))
             }
+            Field::SctpTag => sctp::tag(packet).map(u64::from),
+            Field::SctpChunkCount => sctp::chunks(packet).map(|chunks| chunks.count() as u64),
             _ => None,
         }
     }

@@ -1,9 +1,10 @@
-//! Headers as buffers: `tcp.hdr` and its like.
+//! Headers as buffers: `tcp.hdr` and its like, and what SCTP's DATA chunks carry.
 //!
 //! In: a keyword; then a packet. Out: the header's bytes with its options, none where the packet has no such header or a
 //! part of it was not captured. A fragment has none but IP's.
 
 use super::field::v4;
+use super::sctp;
 use crate::decode::Packet;
 use weir_common::net::protocol;
 
@@ -26,6 +27,9 @@ pub(in crate::signatures) enum HeaderBuffer {
     Icmpv4,
     Icmpv6,
     Igmp,
+    /// With all chunks.
+    Sctp,
+    SctpData,
 }
 
 impl HeaderBuffer {
@@ -40,11 +44,21 @@ impl HeaderBuffer {
             "icmpv4.hdr" => HeaderBuffer::Icmpv4,
             "icmpv6.hdr" => HeaderBuffer::Icmpv6,
             "igmp.hdr" => HeaderBuffer::Igmp,
+            "sctp.hdr" => HeaderBuffer::Sctp,
+            "sctp.chunk_data" => HeaderBuffer::SctpData,
             _ => return None,
         })
     }
 
-    /// Its bytes in a packet.
+    /// Whether its bytes in a packet, or one of its values where there may be several, pass.
+    pub(in crate::signatures) fn any(self, packet: &Packet<'_>, passes: impl FnMut(&[u8]) -> bool) -> bool {
+        match self {
+            HeaderBuffer::SctpData => sctp::data(packet).any(passes),
+            _ => self.bytes(packet).is_some_and(passes),
+        }
+    }
+
+    /// Its bytes in a packet, or its first value.
     pub(in crate::signatures) fn bytes<'a>(self, packet: &Packet<'a>) -> Option<&'a [u8]> {
         let transport = |number| {
             if packet.ip.protocol == number { packet.transport_bytes() } else { None }
@@ -67,6 +81,8 @@ impl HeaderBuffer {
             }
             HeaderBuffer::Icmpv6 => transport(protocol::ICMPV6)?.get(..SHORT_BYTES),
             HeaderBuffer::Igmp => transport(IGMP)?.get(..SHORT_BYTES),
+            HeaderBuffer::Sctp => sctp::whole(packet),
+            HeaderBuffer::SctpData => sctp::data(packet).next(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod number;
 mod numbers;
 mod requires;
 mod rpc;
+mod sctp;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,8 @@ pub(super) enum PacketTest {
     StreamEvent(&'static str),
     AppProtocol(Box<AppProtocolTest>),
     Rpc(RpcTest),
+    /// Some chunk is of such a type.
+    SctpChunkType(UintTest),
 }
 
 impl PacketTest {
@@ -117,6 +120,7 @@ impl PacketTest {
             "app-layer-protocol" => {
                 |_, text| AppProtocolTest::parse(text).map(|test| PacketTest::AppProtocol(Box::new(test)))
             }
+            "sctp.chunk_type" => |_, text| sctp::type_test(text).map(PacketTest::SctpChunkType),
             "rpc" => |_, text| RpcTest::parse(text).map(PacketTest::Rpc),
             "asn1" => |_, _| Err("cannot run `asn1`: BER is not looked at in payloads".into()),
             _ => return None,
@@ -147,6 +151,9 @@ impl PacketTest {
             PacketTest::StreamEvent(name) => about.stream_events.contains(name),
             PacketTest::AppProtocol(test) => about.flow.is_some_and(|flow| test.holds(flow)),
             PacketTest::Rpc(test) => test.holds(packet),
+            PacketTest::SctpChunkType(test) => {
+                sctp::chunks(packet).into_iter().flatten().any(|(kind, _)| test.has(kind.into()))
+            }
         }
     }
 
@@ -157,6 +164,7 @@ impl PacketTest {
             PacketTest::StreamSize(..) | PacketTest::StreamEvent(_) => &[weir_common::net::protocol::TCP],
             PacketTest::Rpc(_) => &[weir_common::net::protocol::TCP, weir_common::net::protocol::UDP],
             PacketTest::Checksum(checksum) => checksum.protocols(),
+            PacketTest::SctpChunkType(_) => &[weir_common::net::protocol::SCTP],
             _ => &[],
         }
     }

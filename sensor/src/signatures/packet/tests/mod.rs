@@ -309,3 +309,52 @@ proptest! {
         }
     }
 }
+
+/// From port 1000 to 80 with tag 7: DATA with two bytes, DATA with none, and INIT.
+const SCTP: &[u8] = &[
+    3, 232, 0, 80, 0, 0, 0, 7, 1, 2, 3, 4, 0, 3, 0, 18, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, b'h', b'i', 0, 0,
+    0, 3, 0, 16, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4,
+];
+
+#[test]
+fn chunks_of_sctp_are_counted_and_told_apart() {
+    check(
+        &v4(132, SCTP),
+        &[
+            "sctp.vtag:7",
+            "sctp.chunk_cnt:3",
+            "sctp.chunk_cnt:>2",
+            "sctp.chunk_type:data",
+            "sctp.chunk_type:INIT",
+            "sctp.chunk_type:!init",
+            "sctp.chunk_type:<1",
+        ],
+        &["sctp.vtag:!7", "sctp.chunk_cnt:2", "sctp.chunk_type:abort", "sctp.chunk_type:>1"],
+    );
+    // A chunk that is longer than the packet is none.
+    check(&v4(132, &SCTP[..30]), &["sctp.chunk_cnt:1"], &["sctp.chunk_type:init"]);
+    check(&v4(132, &SCTP[..29]), &["sctp.chunk_cnt:0"], &["sctp.chunk_type:data"]);
+    check(&v4(132, &SCTP[..11]), &[], &["sctp.chunk_cnt:0", "sctp.vtag:7"]);
+    check(&v4(17, SCTP), &[], &["sctp.chunk_cnt:>0", "sctp.vtag:7", "sctp.chunk_type:!init"]);
+    for wrong in ["sctp.chunk_type:nothing", "sctp.chunk_type:256", "sctp.vtag:x", "sctp.chunk_cnt"] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn chunks_of_sctp_are_given_as_buffers() {
+    let frame = v4(132, SCTP);
+    let frame =
+        Frame { link: LinkType::ETHERNET, data: &frame, wire_len: frame.len() as u32, ..Frame::EMPTY };
+    let Parsed::Packet(packet) = parse(&frame, Tunnels::Outer, &mut DecodeCounters::default()) else {
+        panic!("no packet")
+    };
+    assert_eq!(HeaderBuffer::of("sctp.hdr").and_then(|buffer| buffer.bytes(&packet)), Some(SCTP));
+    let mut seen = Vec::new();
+    let data = HeaderBuffer::of("sctp.chunk_data").unwrap();
+    data.any(&packet, |bytes| {
+        seen.push(bytes.to_vec());
+        false
+    });
+    assert_eq!(seen, [b"hi"]);
+}
