@@ -93,8 +93,13 @@ impl Excerpt {
         // Sequence numbers go round (RFC 9293 section 3.4): the one that is nearest to where the stream ended is meant.
         let end = origin.wrapping_add(self.end as u32);
         let distance = i64::from(sequence.wrapping_sub(end).cast_signed());
-        let Some(begin) = self.end.checked_add_signed(distance) else { return };
-        let skipped = self.begin.saturating_sub(begin);
+        // What lies before the stream's beginning is none of it.
+        let before = self
+            .end
+            .checked_add_signed(distance)
+            .map_or_else(|| distance.unsigned_abs().saturating_sub(self.end), |_| 0);
+        let begin = self.end.saturating_add_signed(distance);
+        let skipped = self.begin.saturating_sub(begin).saturating_add(before);
         let Some(payload) = usize::try_from(skipped).ok().and_then(|skipped| payload.get(skipped..)) else {
             return;
         };
