@@ -21,6 +21,7 @@ use weir_sensor::config::SensorConfig;
 use weir_sensor::counters::{Published, WorkerCounters};
 use weir_sensor::export::{Context, Pace, start as start_export};
 use weir_sensor::pipeline::{Mode, Outlets, start};
+use weir_sensor::signatures::Rules;
 
 /// Bytes between two cuts: prime, so that over a file every field is hit.
 const STEP: usize = 97;
@@ -123,7 +124,9 @@ fn replay(name: &str, bytes: &[u8], lengths: &[usize]) -> anyhow::Result<WorkerC
     let exporting = start_export(&config.export, context)?;
     let outlets = Outlets { exporting, ring: None, store: None };
     let stop = Arc::new(AtomicBool::new(false));
-    Ok(start(&config, sources, published, outlets, Mode::Replay, &stop)?.wait().counters)
+    Ok(start(&config, sources, published, outlets, &Arc::new(Rules::none()), Mode::Replay, &stop)?
+        .wait()
+        .counters)
 }
 
 fn note(info: &PanicHookInfo<'_>, panics: &Panics) {

@@ -1,6 +1,7 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
 use super::replay::conclude;
+use super::rules::Loaded;
 use super::{
     Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name,
     with_output,
@@ -14,11 +15,10 @@ use crate::dpi::file::store::Store;
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
-use crate::signatures::{RuleNames, SignaturesStatus};
-use super::rules::Loaded;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
+use crate::signatures::{RuleNames, SignaturesStatus};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -87,10 +87,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
-        if reload.swap(false, Ordering::Relaxed) {
-            if let Some(anew) = super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules)) {
-                (rules, refused) = (anew.rules, anew.refused);
-            }
+        if reload.swap(false, Ordering::Relaxed)
+            && let Some(anew) =
+                super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules))
+        {
+            (rules, refused) = (anew.rules, anew.refused);
         }
         *signatures_status.lock().unwrap_or_else(PoisonError::into_inner) =
             running.signatures().map(|status| SignaturesStatus { rules_refused: refused as u64, ..status });

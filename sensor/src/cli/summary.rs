@@ -57,24 +57,6 @@ fn grouped(number: u64) -> String {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_are_named_and_their_absence_is_said() {
-        let mut counters = WorkerCounters::default();
-        counters.capture.frames = 1_234_567;
-        let good = text(&counters, Duration::from_secs(2));
-        assert!(
-            good.starts_with("1,234,567 packets") && good.ends_with("(617,283 packets/s); nothing lost"),
-            "{good}"
-        );
-        counters.capture.kernel_dropped = 5;
-        assert!(text(&counters, Duration::ZERO).ends_with("lost: 5 frames dropped by the kernel"));
-    }
-}
-
 /// What signatures found, and what they left out.
 pub(super) fn signatures(status: &SignaturesStatus) -> String {
     let counters = &status.counters;
@@ -91,4 +73,22 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_named_and_their_absence_is_said() {
+        let mut counters = WorkerCounters::default();
+        counters.capture.frames = 1_234_567;
+        let good = text(&counters, Duration::from_secs(2));
+        assert!(
+            good.starts_with("1,234,567 packets") && good.ends_with("(617,283 packets/s); nothing lost"),
+            "{good}"
+        );
+        counters.capture.kernel_dropped = 5;
+        assert!(text(&counters, Duration::ZERO).ends_with("lost: 5 frames dropped by the kernel"));
+    }
 }

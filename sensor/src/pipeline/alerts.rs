@@ -9,7 +9,7 @@ use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::config::DpiConfig;
-use crate::dpi::{Event, Inspection};
+use crate::dpi::{Event, Inspection, StreamEvents};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
@@ -46,6 +46,8 @@ pub(super) struct Alerts {
     teller: Teller,
     /// Faults of the frame at hand, where signatures ask for them.
     faults: Vec<&'static str>,
+    /// What the packet at hand shows to be odd about its stream.
+    odd: Vec<&'static str>,
     /// `dpi.wait_for_acknowledgement`.
     waits: bool,
     /// `dpi.midstream`.
@@ -66,6 +68,7 @@ impl Alerts {
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
+            odd: Vec::new(),
             waits,
             midstream,
             teller: Teller::new(config, waits, is_exported),
@@ -95,11 +98,12 @@ impl Alerts {
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
-    /// `tell` is given its first fault and what was found.
+    /// `tell` is given its first fault and what was found. `overlap`: that it is a fragment which overlaps others.
     pub(super) fn frame(
         &mut self,
         frame: &Frame<'_>,
         has_packet: bool,
+        overlap: Option<DecodeEvent>,
         tell: &mut dyn FnMut(DecodeEvent, Event),
     ) {
         self.faults.clear();
@@ -111,6 +115,10 @@ impl Alerts {
             faults.push(fault.name);
             first.get_or_insert(fault);
         });
+        if let Some(fault) = overlap {
+            faults.push(fault.name);
+            first.get_or_insert(fault);
+        }
         let Some(fault) = first.filter(|_| !has_packet) else { return };
         self.found.clear();
         let packet = self.engine.fault(&fault, &self.faults, frame.time, &mut self.found);
@@ -120,6 +128,24 @@ impl Alerts {
             self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
         alerts.for_each(|alert| tell(fault, alert));
         self.faults.clear();
+    }
+
+    /// Whether its rules ask for faults of frames.
+    pub(super) fn asks_for_decode_events(&self) -> bool {
+        self.engine.rules().needs().decode_events
+    }
+
+    /// Whether its rules ask for what is odd about streams.
+    pub(super) fn asks_for_stream_events(&self) -> bool {
+        self.engine.rules().needs().stream_events
+    }
+
+    /// What the packet that is looked at next shows to be odd about its stream.
+    pub(super) fn see_stream_events(&mut self, odd: StreamEvents) {
+        self.odd.clear();
+        if !odd.is_empty() {
+            self.odd.extend(odd.names());
+        }
     }
 
     /// Looks at a packet and at what it made known of its flow.
@@ -133,7 +159,7 @@ impl Alerts {
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
         let community_id = flow.community_id();
-        let faults = std::mem::take(&mut self.faults);
+        let (faults, odd) = (std::mem::take(&mut self.faults), std::mem::take(&mut self.odd));
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
             counts.apps = apps(flow.attachment.inspection.as_deref());
@@ -157,7 +183,7 @@ impl Alerts {
             has_stream: self.midstream || has_begun,
             flow: counts,
             decode_events: &faults,
-            stream_events: &[],
+            stream_events: &odd,
             waits: self.waits,
         };
         self.found.clear();
@@ -173,7 +199,7 @@ impl Alerts {
             let scene = Scene { rules, sight: &sight, frame, start, community_id, inspection, metadata };
             self.teller.packet(&scene, marks, &self.found, events);
         }
-        self.faults = faults;
+        (self.faults, self.odd) = (faults, odd);
     }
 
     /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that
@@ -210,7 +236,8 @@ impl Alerts {
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
-            let scene = Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
+            let scene =
+                Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
             self.teller.ended(&scene, marks, &self.found, events);
         }
     }

@@ -60,6 +60,14 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if beside.has_references {
             write_references(&mut object, description);
         }
+        if !found.context.is_empty() {
+            let context: Vec<String> = found
+                .context
+                .iter()
+                .map(|(key, json)| format!("{}:{json}", serde_json::Value::from(&**key)))
+                .collect();
+            object.raw("context", format!("{{{}}}", context.join(",")).as_bytes());
+        }
     }
     let mut members = Vec::with_capacity(512);
     {
@@ -113,7 +121,7 @@ fn carried(object: &mut Object<'_>, packet: &Packet<'_>) {
     let Some(bytes) = packet.transport_bytes() else { return };
     match (packet.ip.protocol, bytes) {
         (IGMP, [kind, ..]) if packet.ip.destination == RGMP_GROUP => {
-            _ = object.object("rgmp").number("type", *kind)
+            _ = object.object("rgmp").number("type", *kind);
         }
         (IGMP, [kind, maximum, ..]) => {
             // RFC 3376 section 7.1; RFC 2236 section 2 and RFC 1112 for the older ones.

@@ -30,6 +30,7 @@ mod late;
 mod marks;
 mod matches;
 mod packet;
+#[allow(dead_code, reason = "what sets take in memory is asked by tests alone")]
 mod patterns;
 mod report;
 mod rules;

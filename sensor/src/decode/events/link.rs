@@ -96,7 +96,7 @@ impl Walk<'_> {
             [2, 0, 0, 0] | [0, 0, 0, 2] => self.ipv4(rest),
             // Linux; Windows; NetBSD, OpenBSD, BSD/OS; Solaris; FreeBSD; macOS.
             [10 | 23 | 24 | 26 | 28 | 30, 0, 0, 0] | [0, 0, 0, 10 | 23 | 24 | 26 | 28 | 30] => {
-                self.ipv6(rest)
+                self.ipv6(rest);
             }
             _ => self.tell("decoder.ltnull.unsupported_type"),
         }

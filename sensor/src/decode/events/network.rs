@@ -245,11 +245,8 @@ impl Walk<'_> {
             (header::HOP_BY_HOP, _) => self.tell("decoder.ipv6.exthdr_dupl_hh"),
             // Two may stand around a routing header.
             (header::DESTINATION, _) => self.tell("decoder.ipv6.exthdr_dupl_dh"),
-            (header::ROUTING, 0) => {
-                if extension.get(2) == Some(&0) {
-                    self.tell("decoder.ipv6.rh_type_0");
-                }
-            }
+            (header::ROUTING, 0) if extension.get(2) == Some(&0) => self.tell("decoder.ipv6.rh_type_0"),
+            (header::ROUTING, 0) => {}
             (header::ROUTING, _) => self.tell("decoder.ipv6.exthdr_dupl_rh"),
             (header::AUTHENTICATION, _) => {
                 if extension.get(2..4).is_some_and(|reserved| reserved != [0, 0]) {

@@ -268,7 +268,7 @@ fn fragment_headers_are_judged() {
 fn overlaps_are_told_until_the_datagram_is_whole_and_so_is_what_it_carries() {
     let mut decoder = Decoder::new(1 << 20, Duration::from_secs(30));
     let mut see = |offset: u16, more: bool, bytes: &[u8]| {
-        let [high, low] = (offset / 8 | u16::from(more) << 13).to_be_bytes();
+        let [high, low] = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
         let mut packet = v4(17, &[], bytes);
         (packet[6], packet[7]) = (high, low);
         let data = ethernet(0x0800, &packet);

@@ -128,7 +128,7 @@ impl Call {
         transaction: u64,
         context: &mut Context<'_>,
     ) {
-        if !self.request.is_some_and(|request| request.kind == pdu::REQUEST) {
+        if self.request.is_none_or(|request| request.kind != pdu::REQUEST) {
             return;
         }
         context.put_number(direction, transaction, Number::DcerpcOpnum, u64::from(self.operation));

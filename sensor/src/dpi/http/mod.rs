@@ -307,7 +307,7 @@ impl Http {
         }
         half.state = State::Head;
         half.is_over = false;
-        half.line_end = LineEnd::of(rest.get(..used).unwrap_or_default());
+        half.line_end = LineEnd::Other;
         let index = context.direction.index();
         match &mut self.told {
             _ if context.wanted.is_some() => {

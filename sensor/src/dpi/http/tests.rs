@@ -687,7 +687,7 @@ fn odd_ends_of_lines_are_read_as_clients_read_them() {
     ] {
         let told = Talk::tcp()
             .say(CLIENT, REQUEST)
-            .say(SERVER, &format!("HTTP/1.1 200 OK\r\nConnection: close{between}2\r\nab\r\n0\r\n\r\n"))
+            .say(SERVER, format!("HTTP/1.1 200 OK\r\nConnection: close{between}2\r\nab\r\n0\r\n\r\n"))
             .end();
         let is_chunked =
             told.events.iter().any(|event| event.body.windows(8).any(|text| text == b"\"size\":2"));

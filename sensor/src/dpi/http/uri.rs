@@ -404,7 +404,7 @@ mod tests {
         ] {
             assert_eq!(fitted(text), want, "{}", text.escape_ascii());
         }
-        assert_eq!(FITS.iter().map(|(first, _)| first).is_sorted(), true);
+        assert!(FITS.iter().map(|(first, _)| first).is_sorted());
         assert_eq!([0x17f, 0x180, 0x3a9, 0x20a7, 0x256c, 0xff5d, 0x4e00].map(best_fit), *b"?bOP+}?");
     }
 

@@ -457,12 +457,10 @@ impl Http2 {
         let side = usize::from(direction != self.client);
         let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         match header.kind {
-            frame::SETTINGS if header.has(frame::ACK) => {
-                if context.wanted.is_some() {
-                    self.tell_frame(header, &[], context);
-                }
+            frame::SETTINGS if header.has(frame::ACK) && context.wanted.is_some() => {
+                self.tell_frame(header, &[], context);
             }
-            frame::SETTINGS => {
+            frame::SETTINGS if !header.has(frame::ACK) => {
                 if header.stream != 0 || !payload.len().is_multiple_of(6) {
                     return Err("invalid_frame_data");
                 }

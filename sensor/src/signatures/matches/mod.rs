@@ -13,6 +13,7 @@ mod base64;
 mod bytes;
 mod content;
 mod expression;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod inspect;
 mod pcre;

@@ -20,6 +20,7 @@ pub enum AppKnown {
     Unknown,
     /// It was given up.
     Failed,
+    /// It is this.
     Known(App),
 }
 
@@ -115,15 +116,6 @@ impl AppProtocolTest {
             true => answer != AppKnown::Unknown && !is_wanted(answer),
             false => is_wanted(answer),
         }
-    }
-
-    /// The applications that it asks for; none where it asks for what they must not be, or for none to be known.
-    pub(in crate::signatures) fn apps(&self) -> impl Iterator<Item = App> {
-        let is_negated = self.is_negated;
-        self.wanted.iter().filter_map(move |wanted| match wanted {
-            AppKnown::Known(app) if !is_negated => Some(*app),
-            _ => None,
-        })
     }
 }
 

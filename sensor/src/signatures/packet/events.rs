@@ -366,6 +366,24 @@ pub(in crate::signatures) fn packet_of(event: &DecodeEvent) -> Packet<'static> {
     }
 }
 
+impl AppLayerEvent {
+    /// The event's name without the application's.
+    pub(in crate::signatures) fn name(&self) -> &str {
+        match self {
+            AppLayerEvent::Recognition(name) => name,
+            AppLayerEvent::Transaction { event, .. } => event,
+        }
+    }
+
+    /// Whether it may be an event of this application.
+    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
+        match self {
+            AppLayerEvent::Recognition(_) => true,
+            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,24 +451,6 @@ mod tests {
         );
         for wrong in ["", "x", ".", "tls.", ".x", "nothing.x", &format!("tls.{}", "x".repeat(50))] {
             assert!(app_layer_event_of(wrong).is_err(), "{wrong}");
-        }
-    }
-}
-
-impl AppLayerEvent {
-    /// The event's name without the application's.
-    pub(in crate::signatures) fn name(&self) -> &str {
-        match self {
-            AppLayerEvent::Recognition(name) => name,
-            AppLayerEvent::Transaction { event, .. } => event,
-        }
-    }
-
-    /// Whether it may be an event of this application.
-    pub(in crate::signatures) fn is_of(&self, app: App) -> bool {
-        match self {
-            AppLayerEvent::Recognition(_) => true,
-            AppLayerEvent::Transaction { apps, .. } => apps.is_empty() || apps.contains(&app),
         }
     }
 }

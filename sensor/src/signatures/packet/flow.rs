@@ -28,6 +28,7 @@ pub struct FlowFacts {
     pub octets: [u64; 2],
     /// Time of the first packet, and of the last.
     pub start: Timestamp,
+    /// See `start`.
     pub last: Timestamp,
     /// See [`StreamSizes`]; `None` where nobody follows them.
     pub stream_sizes: Option<[u32; 2]>,

@@ -69,16 +69,4 @@ impl HeaderBuffer {
             HeaderBuffer::Igmp => transport(IGMP)?.get(..SHORT_BYTES),
         }
     }
-
-    /// The IP protocol that has it; none: any.
-    pub(in crate::signatures) fn protocols(self) -> &'static [u8] {
-        match self {
-            HeaderBuffer::Ethernet | HeaderBuffer::Ipv4 | HeaderBuffer::Ipv6 => &[],
-            HeaderBuffer::Tcp => &[protocol::TCP],
-            HeaderBuffer::Udp => &[protocol::UDP],
-            HeaderBuffer::Icmpv4 => &[protocol::ICMP],
-            HeaderBuffer::Icmpv6 => &[protocol::ICMPV6],
-            HeaderBuffer::Igmp => &[IGMP],
-        }
-    }
 }

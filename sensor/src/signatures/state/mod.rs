@@ -41,7 +41,7 @@ pub(super) use reputation::{REPUTATIONS_MAX, ReputationTest, Reputations};
 pub(super) use rule::{BitUse, Census, Rank, RuleState, StateAction, StateTest};
 pub(super) use shared::{SHARED_BITS_MAX, SharedBits};
 pub(super) use threshold::Threshold;
-pub use windows::{ENTRIES_MAX, Matched, RuleId, Window, WindowKey, Windows};
+pub use windows::{Matched, RuleId, Window, WindowKey, Windows};
 
 use serde::Serialize;
 use weir_common::net::Address;
@@ -53,15 +53,15 @@ type Refused = (Place, String);
 
 /// What reached a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct StateCounters {
+pub(super) struct StateCounters {
     /// Marks not set because their flow or transaction had its most.
-    pub flow_bits_refused: u64,
+    pub(super) flow_bits_refused: u64,
     /// Counters not set because their flow had its most.
-    pub flow_ints_refused: u64,
+    pub(super) flow_ints_refused: u64,
     /// Marks of hosts and pairs not set because there were too many.
-    pub shared_bits_refused: u64,
+    pub(super) shared_bits_refused: u64,
     /// Values not added to a data set because it, or all together, had their most bytes.
-    pub data_refused: u64,
+    pub(super) data_refused: u64,
 }
 
 /// What of a packet is looked at by keywords about hosts.

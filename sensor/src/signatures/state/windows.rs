@@ -18,7 +18,7 @@ use weir_common::rule::Action;
 use weir_common::time::Timestamp;
 
 /// Most windows that are open at once.
-pub const ENTRIES_MAX: usize = 1 << 18;
+pub(super) const ENTRIES_MAX: usize = 1 << 18;
 /// How many windows may be left when those that are over were dropped: fewer than the most, so that a full
 /// table is not searched at every match.
 const ENTRIES_KEPT_MAX: usize = ENTRIES_MAX / 4 * 3;

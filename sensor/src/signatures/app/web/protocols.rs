@@ -16,6 +16,9 @@ pub(in crate::signatures) enum Test {
 
 type Names = &'static [(&'static str, u64)];
 
+/// How a keyword's value is read.
+type Read = Box<dyn FnOnce(&str) -> Result<Test, String>>;
+
 /// RFC 9113 section 6.
 const FRAMES: Names = &[
     ("DATA", 0),
@@ -83,7 +86,7 @@ pub(super) fn option<'v>(
         move |value: &str| UintsTest::parse_named(value, width, names).map(|test| Test::Several(number, test))
     };
     let is = |number, value| Test::Any(number, UintTest::Range { from: value, to: value, is_negated: false });
-    let read: Box<dyn FnOnce(&str) -> Result<Test, String>> = match name {
+    let read: Read = match name {
         "http2.frametype" => Box::new(several(Number::Http2FrameType, Width::U8, FRAMES)),
         "http2.errorcode" => Box::new(several(Number::Http2ErrorCode, Width::U32, ERRORS)),
         "http2.priority" => Box::new(several(Number::Http2Priority, Width::U8, &[])),

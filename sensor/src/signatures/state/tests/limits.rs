@@ -208,14 +208,14 @@ fn too_many_windows_are_dropped_and_counted() {
     let count = |windows: &mut Windows, flow_id: u64, second: u64| {
         limits.verdict(windows, RULE, &Matched { flow_id: Some(flow_id), ..matched(second) })
     };
-    for flow_id in 0..ENTRIES_MAX as u64 {
+    for flow_id in 0..windows::ENTRIES_MAX as u64 {
         count(&mut windows, flow_id, u64::from(flow_id % 2 == 0));
     }
     assert_eq!(windows.resets, 0);
     // Half of them are over: no more are dropped.
     count(&mut windows, u64::MAX, 11);
     assert_eq!((windows.resets, count(&mut windows, 0, 11)), (0, Verdict::NoAlert));
-    for flow_id in 0..ENTRIES_MAX as u64 {
+    for flow_id in 0..windows::ENTRIES_MAX as u64 {
         count(&mut windows, flow_id, 11);
     }
     assert_eq!(windows.resets, 1);
