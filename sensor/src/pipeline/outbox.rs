@@ -1,0 +1,153 @@
+//! What leaves a worker: records, events, alerts and faults, on their way to export.
+//!
+//! In: flows that end, events of flows, frames' faults. Out: batches in export's queue. In a live capture a batch that
+//! finds the queue full is dropped and counted; at the end, and in a replay, the worker waits.
+
+use super::*;
+
+/// Records and events on their way to export.
+pub(super) struct Outbox {
+    pub(super) batch: Batch,
+    /// When the batch got its first item.
+    pub(super) begun: Instant,
+    pub(super) sender: Sender<Batch>,
+    pub(super) mode: Mode,
+    /// The capture has ended, and what is made now is what was left: until when a live worker waits for export.
+    pub(super) ends_by: Option<Instant>,
+}
+
+impl Outbox {
+    /// Makes a record of a flow that ends or is sliced.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the worker has, borrowed apart; a struct would be built to be taken apart"
+    )]
+    pub(super) fn end(
+        &mut self,
+        flow: &mut Flow<Attachment>,
+        reason: EndReason,
+        inspector: Option<&mut Inspector>,
+        alerts: Option<&mut Alerts>,
+        mut events: Option<&mut Vec<Event>>,
+        lane: Option<&Lane>,
+        dpi: &mut DpiCounters,
+        export: &mut ExportCounters,
+    ) {
+        let mut record = flow.to_record(reason);
+        record.tunnel = flow.attachment.tunnel.clone();
+        record.at_shutdown = self.ends_by.is_some();
+        if let Some(lane) = lane {
+            let packets = record.forward.packets.saturating_add(record.reverse.packets);
+            // What comes after a slice is the next record's.
+            let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
+            record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
+        }
+        let mut sides = None;
+        if let Some(inspector) = inspector {
+            if reason == EndReason::ActiveTimeout {
+                describe_slice(&mut record, flow.attachment.inspection.as_deref());
+            } else if let Some(inspection) = flow.attachment.inspection.take() {
+                let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
+                (record.app, record.metadata) = (finished.app, finished.metadata);
+                sides = finished.sides.map(|sides| (sides, finished.is_swapped));
+            }
+        }
+        if let Some(alerts) = alerts {
+            if reason != EndReason::ActiveTimeout
+                && let Some(events) = events.as_deref_mut()
+            {
+                alerts.ended(flow, &record, sides, events);
+            }
+            record.signatures = alerts.of_record(flow);
+            for alert in alerts.take() {
+                self.alert(SignatureAlert { evidence: record.evidence.clone(), ..alert }, export);
+            }
+        }
+        if let Some(events) = events.filter(|events| !events.is_empty()) {
+            self.events(flow, packet_source(None, false), events, export);
+        }
+        self.begin();
+        if self.batch.records.capacity() == 0 {
+            // Records are large: growing step by step would copy each of them twice.
+            self.batch.records.reserve_exact(BATCH_ITEMS);
+        }
+        self.batch.records.push(record);
+        self.send_if_full(export);
+    }
+
+    /// Takes the events of a flow. `source`: where the packet that brought them came from.
+    pub(super) fn events(
+        &mut self,
+        flow: &Flow<Attachment>,
+        source: &'static str,
+        events: &mut Vec<Event>,
+        export: &mut ExportCounters,
+    ) {
+        self.begin();
+        let (key, flow_id, community_id) = (flow.key(), flow.flow_id(), flow.community_id());
+        let (vlans, interface) = (flow.vlans(), flow.interface());
+        let envelope = |event| FlowEvent { key, flow_id, community_id, vlans, interface, source, event };
+        self.batch.events.extend(events.drain(..).map(envelope));
+        self.send_if_full(export);
+    }
+
+    /// Takes an alert for collectors.
+    #[cold]
+    pub(super) fn alert(&mut self, alert: SignatureAlert, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.alerts.push(alert);
+        self.send_if_full(export);
+    }
+
+    /// Takes a fault of a frame.
+    #[cold]
+    pub(super) fn fault(&mut self, event: FrameEvent, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.faults.push(event);
+        self.send_if_full(export);
+    }
+
+    /// Takes an ARP message.
+    pub(super) fn arp(&mut self, event: ArpEvent, export: &mut ExportCounters) {
+        self.begin();
+        self.batch.arps.push(event);
+        self.send_if_full(export);
+    }
+
+    pub(super) fn begin(&mut self) {
+        if self.mode == Mode::Live && self.batch.is_empty() {
+            self.begun = Instant::now();
+        }
+    }
+
+    pub(super) fn send_if_full(&mut self, counters: &mut ExportCounters) {
+        if self.batch.len() >= BATCH_ITEMS {
+            self.send(counters);
+        }
+    }
+
+    pub(super) fn send_if_old(&mut self, counters: &mut ExportCounters) {
+        if self.mode == Mode::Live && self.begun.elapsed() >= BATCH_AGE_MAX {
+            self.send(counters);
+        }
+    }
+
+    pub(super) fn send(&mut self, counters: &mut ExportCounters) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let refused = match (self.mode, self.ends_by) {
+            (Mode::Live, None) => self.sender.try_send(batch).map_err(TrySendError::into_inner),
+            (Mode::Live, Some(until)) => {
+                self.sender.send_deadline(batch, until).map_err(SendTimeoutError::into_inner)
+            }
+            (Mode::Replay, _) => self.sender.send(batch).map_err(|error| error.0),
+        };
+        if let Err(batch) = refused {
+            counters.records_dropped_queue_full += batch.records.len() as u64;
+            counters.events_dropped_queue_full +=
+                (batch.events.len() + batch.arps.len() + batch.faults.len() + batch.alerts.len()) as u64;
+        }
+    }
+}
