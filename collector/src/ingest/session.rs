@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use crate::ingest::testing::Exporting;
     use crate::ingest::testing::{NOON, record};
+    use weir_common::net::Direction;
 
     fn session() -> (Session, Arc<IngestCounters>) {
         let counters = Arc::new(IngestCounters::default());
@@ -168,6 +169,35 @@ mod tests {
         let status = &counters.exporters()[0];
         assert_eq!((status.messages, status.records, status.missing), (2, 2, 0));
         assert_eq!(status.last_seen, NOON.to_string());
+    }
+
+    #[test]
+    fn an_alert_comes_out_beside_records_and_is_none() {
+        let (mut session, counters) = session();
+        let mut exporting = Exporting::new(7);
+        let flow = record(1);
+        let alert = SignatureAlert {
+            time: flow.end,
+            flow_start: flow.start,
+            key: flow.key,
+            flow_id: flow.flow_id,
+            community_id: flow.community_id,
+            direction: Direction::Forward,
+            app: flow.app,
+            generator: 1,
+            signature: 2_000_001,
+            revision: 1,
+            severity: 2,
+            target: None,
+            message: "m".into(),
+            category: String::new(),
+            evidence: None,
+        };
+        session.message(&exporting.alert(&alert), NOON).unwrap();
+        assert_eq!(session.pending(), 1);
+        let batch = session.take().unwrap();
+        assert_eq!((batch.records.len(), batch.alerts), (0, vec![alert]));
+        assert_eq!((counters.exporters()[0].records, counters.exporters()[0].malformed), (0, 0));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use weir_common::features::Features;
 use weir_common::ipfix::MESSAGE_BYTES_MAX;
 use weir_common::ipfix::OPTIONS_TEMPLATE_SET;
 use weir_common::ipfix::TEMPLATE_SET;
+use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
 use weir_common::ipfix::options::{OptionsKind, Sensor};
 use weir_common::ipfix::template::{Layout, LayoutDetail, write_template};
 use weir_common::metadata::WEIR_PEN;
 use weir_common::net::{Address, CommunityId, FlowKey, protocol};
-use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// 2026-11-20T12:00:00Z.
@@ -118,6 +119,17 @@ impl Exporting {
         });
         let sensor = Sensor { name: name.into(), ..Sensor::default() };
         assert_eq!(self.builder.push(kind.id(), |out| sensor.write(7, out)), Pushed::In);
+        self.finish(1)
+    }
+
+    /// A message of an alert, with its template.
+    pub(crate) fn alert(&mut self, alert: &SignatureAlert) -> Vec<u8> {
+        let kind = OptionsKind::Alert;
+        let scope = Some(kind.scope_fields());
+        self.builder.push(OPTIONS_TEMPLATE_SET, |out| {
+            write_template(kind.id(), scope, &kind.fields(), WEIR_PEN, out);
+        });
+        assert_eq!(self.builder.push(kind.id(), |out| write_alert(alert, SHORTENED[0], out)), Pushed::In);
         self.finish(1)
     }
 }

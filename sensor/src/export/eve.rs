@@ -501,6 +501,8 @@ fn tcp(object: &mut Object<'_>, record: &FlowRecord) {
             tcp.bool(key, true);
         }
     }
+    // Into how many regions Suricata's buffer of each stream was split at most; Weir's is never split.
+    tcp.number("ts_max_regions", 1u8).number("tc_max_regions", 1u8);
 }
 
 /// The two hexadecimal digits of the flags' low eight bits, with quotes.

@@ -279,3 +279,43 @@ impl Form {
 
 /// The number of the only exporting process there is.
 const EXPORTING_PROCESS: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_common::evidence::Evidence;
+    use weir_common::net::Direction;
+
+    #[test]
+    fn an_alert_with_endless_texts_and_all_extents_fits_into_the_smallest_message() {
+        let flow = FlowRecord::EMPTY;
+        let alert = SignatureAlert {
+            time: flow.end,
+            flow_start: flow.start,
+            key: flow.key,
+            flow_id: 1,
+            community_id: flow.community_id,
+            direction: Direction::Forward,
+            app: flow.app,
+            generator: u32::MAX,
+            signature: u32::MAX,
+            revision: u32::MAX,
+            severity: 255,
+            target: None,
+            message: "é".repeat(40_000),
+            category: "é".repeat(40_000),
+            evidence: Some(Box::new(Evidence::default())),
+        };
+        let form = Form { domain: 1, enterprise: elements::COMMUNITY_ID.id.enterprise };
+        let templates = Templates::new();
+        for bytes_max in [512, 1400, 32 << 10] {
+            let mut data = Assembler::new(1, bytes_max);
+            assert!(form.alert(&alert, &templates, &mut data));
+            data.finish();
+            let message = data.remove(0).unwrap();
+            assert!(message.bytes.len() <= bytes_max);
+            assert_eq!((message.tally.alerts, message.tally.records, message.tally.flows), (1, 1, 0));
+        }
+        assert!(!form.alert(&alert, &templates, &mut Assembler::new(1, 100)));
+    }
+}

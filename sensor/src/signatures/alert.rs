@@ -372,3 +372,42 @@ pub(super) fn printable(bytes: &[u8]) -> String {
     };
     bytes.iter().map(printable).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(write: impl FnOnce(&mut Object<'_>)) -> String {
+        let mut out = Vec::new();
+        write(&mut Object::begin(&mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_chunks_of_sctp_are_told_as_far_as_they_go() {
+        let header = [&[0, 1, 0, 2, 0, 0, 0, 9], &[0; 4][..]].concat();
+        let init_and_unknown = [&header[..], &[1, 0, 0, 5, 7, 0, 0, 0, 200, 0, 0, 4]].concat();
+        assert_eq!(
+            told(|object| sctp(object, &init_and_unknown)),
+            r#"{"sctp":{"vtag":9,"chunk_cnt":2,"chunk_types":["init","200"],"has_init":true,"has_init_ack":false,"has_data":false,"has_abort":false}}"#
+        );
+        let endless = [&header[..], &[0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert!(told(|object| sctp(object, &endless)).contains(r#""chunk_cnt":0"#));
+        let many = [&header[..], &[0, 0, 0, 4].repeat(1000)].concat();
+        assert!(told(|object| sctp(object, &many)).contains(r#""chunk_cnt":32"#));
+        assert_eq!(told(|object| sctp(object, &header[..7])), "{}");
+    }
+
+    #[test]
+    fn link_types_have_libpcaps_numbers_and_names() {
+        let told = |number| told(|object| link(object, number));
+        assert_eq!(told(1), r#"{"linktype":1,"linktype_name":"EN10MB"}"#);
+        assert_eq!(told(101), r#"{"linktype":12,"linktype_name":"RAW"}"#);
+        assert_eq!(told(999), r#"{"linktype":999}"#);
+    }
+
+    #[test]
+    fn what_is_no_text_is_a_dot() {
+        assert_eq!(printable(b"a\r\n\x00\xff~"), "a\r\n..~");
+    }
+}
