@@ -127,8 +127,8 @@ impl Body {
         transaction: u64,
         context: &mut Context<'_>,
     ) -> Option<Box<Body>> {
-        let follows_files = is.is_file
-            && (context.files.enabled || context.wanted.is_some_and(file::is_wanted));
+        let follows_files =
+            is.is_file && (context.files.enabled || context.wanted.is_some_and(file::is_wanted));
         let is_form = is.is_post && follows_files;
         let form = is_form.then(|| Multipart::new(is.content_type, direction, transaction)).flatten();
         let told = Told::begin(is, form.is_some(), context);
