@@ -50,8 +50,15 @@ pub struct DirectionStats {
 
 impl DirectionStats {
     /// Nothing was seen.
-    pub const NONE: DirectionStats =
-        DirectionStats { packets: 0, octets: 0, frame_octets: 0, tcp_flags: 0, ttl_min: 0, ttl_max: 0, tos: 0 };
+    pub const NONE: DirectionStats = DirectionStats {
+        packets: 0,
+        octets: 0,
+        frame_octets: 0,
+        tcp_flags: 0,
+        ttl_min: 0,
+        ttl_max: 0,
+        tos: 0,
+    };
 }
 
 /// Why a record was made (IANA IPFIX `flowEndReason`).

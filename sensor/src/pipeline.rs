@@ -18,7 +18,7 @@ use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Parsed, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
-use crate::dpi::{CutOff, Event, Inspection, Inspector, Services};
+use crate::dpi::{CutOff, Event, Inspection, Inspector, Services, Session, Sessions};
 use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent, packet_source};
 use crate::flow::{Flow, FlowHash, FlowTable, WARM_FLOWS_MIN};
 use crate::ring::clock::ClockWatch;
@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
 use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
@@ -70,6 +71,8 @@ struct Attachment {
     places: Option<Box<Places>>,
     /// What carried the flow's first packet.
     tunnel: Option<Box<Tunnel>>,
+    /// Its TCP connection as it is followed for stream events, where anybody asks for them.
+    session: Option<Box<Session>>,
     /// What signatures remember of it.
     marks: Option<Box<FlowMarks>>,
 }
@@ -162,6 +165,12 @@ pub fn start(
                 rules,
                 inbox,
             ),
+            sessions: Sessions::new(
+                config.dpi.stream_events && !config.export.eve.is_empty(),
+                config.dpi.midstream,
+                config.dpi.stream_depth_bytes,
+            )
+            .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
@@ -254,6 +263,8 @@ struct Worker {
     responder_by_port: bool,
     /// TCP connections are looked into from their middle, too.
     midstream: bool,
+    /// What is odd about TCP connections.
+    sessions: Sessions,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -431,6 +442,11 @@ impl Worker {
         {
             marks.swap_directions();
         }
+        if observed.is_flipped
+            && let Some(session) = &mut flow.attachment.session
+        {
+            session.swap_directions();
+        }
         if let Some(lane) = lane {
             let tag = Some(flow.community_id().tag());
             let Attachment { inspection, places, .. } = &mut flow.attachment;
@@ -447,6 +463,7 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
+        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
             && (self.midstream || has_begun(flow, packet))
@@ -461,6 +478,7 @@ impl Worker {
             );
             let is_closed = flow.state() == FlowState::Closed;
             if let Some(inspection) = &mut flow.attachment.inspection {
+                odd = odd.and(inspection.take_stream_events());
                 if observed.is_turn {
                     inspection.closed_by(is_closed.then_some(counters.capture.frames));
                 }
@@ -471,7 +489,13 @@ impl Worker {
         }
         let flow = flows.flow_mut(observed.slot);
         let Some(events) = events else { return };
+        if !odd.is_empty() {
+            let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
+            let session = &mut flow.attachment.session;
+            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
+        }
         if let Some(alerts) = alerts {
+            alerts.see_stream_events(odd);
             alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
             for alert in alerts.take() {
                 let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
@@ -547,6 +571,7 @@ impl Worker {
             && alerts.renew()
         {
             inspector.set_wanted(Some(alerts.wanted()));
+            self.sessions = self.sessions.with_rules(alerts.asks_for_stream_events());
         }
     }
 
@@ -625,6 +650,9 @@ fn turn(about: &mut Attachment, events: Option<&mut Vec<Event>>) {
     }
     if let Some(marks) = &mut about.marks {
         marks.swap_directions();
+    }
+    if let Some(session) = &mut about.session {
+        session.swap_directions();
     }
     for event in events.into_iter().flatten() {
         event.direction = event.direction.flip();

@@ -77,7 +77,8 @@ pub fn read_alert(options: &OptionsRecord<'_>) -> Option<SignatureAlert> {
     let number = |element| options.number(element).unwrap_or_default();
     let address = |element| options.value(element).and_then(|value| value.try_into().ok()).map(Address);
     let time = |element| options.number(element).map(from_ntp);
-    let community_id = options.value(ie::COMMUNITY_ID).and_then(|value| value.try_into().ok()).map(CommunityId);
+    let community_id =
+        options.value(ie::COMMUNITY_ID).and_then(|value| value.try_into().ok()).map(CommunityId);
     let key = FlowKey {
         initiator: address(ie::SOURCE_IPV6_ADDRESS)?,
         responder: address(ie::DESTINATION_IPV6_ADDRESS)?,

@@ -1,6 +1,7 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
 use super::replay::conclude;
+use super::rules::Loaded;
 use super::{
     Failure, Outcome, RunArguments, load, now, open_export, open_ring, open_store, rules, sensor_name,
     with_output,
@@ -14,11 +15,10 @@ use crate::dpi::file::store::Store;
 use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
-use crate::signatures::{RuleNames, SignaturesStatus};
-use super::rules::Loaded;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
+use crate::signatures::{RuleNames, SignaturesStatus};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -88,7 +88,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     while !running.is_finished() && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(MAIN_INTERVAL);
         if reload.swap(false, Ordering::Relaxed) {
-            if let Some(anew) = super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules)) {
+            if let Some(anew) =
+                super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules))
+            {
                 (rules, refused) = (anew.rules, anew.refused);
             }
         }

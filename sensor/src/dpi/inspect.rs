@@ -197,8 +197,17 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
-            self;
+        let Inspector {
+            probe_bytes_max,
+            cut_off,
+            files,
+            expectations,
+            services,
+            wanted,
+            is_searched,
+            pool,
+            ..
+        } = self;
         let direction = inspection.own(direction);
         let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
         let mut now = Now {
@@ -259,8 +268,17 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector { probe_bytes_max, cut_off, files, expectations, services, wanted, is_searched, pool, .. } =
-                self;
+            let Inspector {
+                probe_bytes_max,
+                cut_off,
+                files,
+                expectations,
+                services,
+                wanted,
+                is_searched,
+                pool,
+                ..
+            } = self;
             let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
             let mut now = Now {
                 carrier,

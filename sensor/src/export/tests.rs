@@ -2,7 +2,9 @@
 
 use super::config::ExportConfig;
 use super::eve::EveLines;
-use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, records, start};
+use super::{
+    Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, records, start,
+};
 use crate::counters::{Published, WorkerCounters};
 use crate::dpi::Event;
 use expect_test::{Expect, expect};

@@ -9,7 +9,7 @@ use crate::capture::Frame;
 use crate::decode::{self, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::config::DpiConfig;
-use crate::dpi::{Event, Inspection};
+use crate::dpi::{Event, Inspection, StreamEvents};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
@@ -46,6 +46,8 @@ pub(super) struct Alerts {
     teller: Teller,
     /// Faults of the frame at hand, where signatures ask for them.
     faults: Vec<&'static str>,
+    /// What the packet at hand shows to be odd about its stream.
+    odd: Vec<&'static str>,
     /// `dpi.wait_for_acknowledgement`.
     waits: bool,
     /// `dpi.midstream`.
@@ -66,6 +68,7 @@ impl Alerts {
             engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
             found: Vec::new(),
             faults: Vec::new(),
+            odd: Vec::new(),
             waits,
             midstream,
             teller: Teller::new(config, waits, is_exported),
@@ -122,6 +125,19 @@ impl Alerts {
         self.faults.clear();
     }
 
+    /// Whether its rules ask for what is odd about streams.
+    pub(super) fn asks_for_stream_events(&self) -> bool {
+        self.engine.rules().needs().stream_events
+    }
+
+    /// What the packet that is looked at next shows to be odd about its stream.
+    pub(super) fn see_stream_events(&mut self, odd: StreamEvents) {
+        self.odd.clear();
+        if !odd.is_empty() {
+            self.odd.extend(odd.names());
+        }
+    }
+
     /// Looks at a packet and at what it made known of its flow.
     pub(super) fn packet(
         &mut self,
@@ -133,7 +149,7 @@ impl Alerts {
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
         let community_id = flow.community_id();
-        let faults = std::mem::take(&mut self.faults);
+        let (faults, odd) = (std::mem::take(&mut self.faults), std::mem::take(&mut self.odd));
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
             counts.apps = apps(flow.attachment.inspection.as_deref());
@@ -157,7 +173,7 @@ impl Alerts {
             has_stream: self.midstream || has_begun,
             flow: counts,
             decode_events: &faults,
-            stream_events: &[],
+            stream_events: &odd,
             waits: self.waits,
         };
         self.found.clear();
@@ -173,7 +189,7 @@ impl Alerts {
             let scene = Scene { rules, sight: &sight, frame, start, community_id, inspection, metadata };
             self.teller.packet(&scene, marks, &self.found, events);
         }
-        self.faults = faults;
+        (self.faults, self.odd) = (faults, odd);
     }
 
     /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that
@@ -210,7 +226,8 @@ impl Alerts {
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
-            let scene = Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
+            let scene =
+                Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
             self.teller.ended(&scene, marks, &self.found, events);
         }
     }

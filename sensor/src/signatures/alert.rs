@@ -60,6 +60,11 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
         if beside.has_references {
             write_references(&mut object, description);
         }
+        if !found.context.is_empty() {
+            let context: Vec<String> =
+                found.context.iter().map(|(key, json)| format!("{}:{json}", serde_json::Value::from(&**key))).collect();
+            object.raw("context", format!("{{{}}}", context.join(",")).as_bytes());
+        }
     }
     let mut members = Vec::with_capacity(512);
     {

@@ -5,8 +5,8 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 use super::addresses::AddressIndex;
-use super::frame::FoundFrame;
 use super::compile::{HostTest, Kind, List, PacketPart, Signature};
+use super::frame::FoundFrame;
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::{Scratch, View};
 use super::packet::{FlowFacts, PacketFacts, PacketTest, packet_of};
@@ -193,6 +193,8 @@ pub struct Found {
     pub is_of_stream: bool,
     /// The frame that matched.
     pub frame: Option<Arc<FoundFrame>>,
+    /// What data sets say of the values that were found in them: a key, and JSON.
+    pub context: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// A signature to be asked.
@@ -331,7 +333,8 @@ impl Engine {
         }
         let has_payload = !sight.packet.is_partial && !sight.packet.payload.is_empty() && !sight.is_opaque;
         // What a RST carries is no part of the stream (RFC 9293 section 3.5.3).
-        let is_reset = matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
+        let is_reset =
+            matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
         let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
         let mut with_sizes = *sight;
@@ -574,6 +577,7 @@ impl Engine {
             if candidate.subject == Subject::Payload {
                 marks.streams[sight.direction.index()].matched(candidate.signature);
             }
+            let context = self.scratch.context(rules, signature, sight, side.as_ref().map(|(side, _)| &**side));
             let mut frame = None;
             if let Some((side, _)) = side {
                 if side.looked.matched.contains(&candidate.signature) {
@@ -584,7 +588,8 @@ impl Engine {
             }
             if signature.kind == Kind::Flow {
                 // Recognition is the flow's, ends are a direction's.
-                let direction = if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
+                let direction =
+                    if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
                 let once = (candidate.signature, direction);
                 if marks.once.contains(&once) {
                     continue;
@@ -601,8 +606,10 @@ impl Engine {
                 marks.act(signature.description.action);
             }
             if signature.description.action == Action::Pass {
-                marks.is_passed = true;
-                self.counters.passed_flows += 1;
+                if signature.acts_on_flows() {
+                    marks.is_passed = true;
+                    self.counters.passed_flows += 1;
+                }
                 break;
             }
             if signature.state.is_silent {
@@ -619,7 +626,7 @@ impl Engine {
             self.counters.alerts += 1;
             marks.has_alerted = true;
             let frame = frame.and_then(FoundFrame::of).map(Arc::new);
-            found.push(Found { frame, ..about.found(candidate.signature, signature) });
+            found.push(Found { frame, context, ..about.found(candidate.signature, signature) });
         }
         self.scratch.window = window;
         self.candidates = candidates;
@@ -725,6 +732,7 @@ impl<'a> About<'a> {
             transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
             is_of_stream: !is_of_packet,
             frame: None,
+            context: Vec::new(),
         }
     }
 }
@@ -818,6 +826,36 @@ impl Work {
             && self.holds_bytes(rules, list, stream, false)
             // What holds in the tail alone was found when that came.
             && (payload.window.is_empty() || !self.holds_bytes(rules, list, payload.tail, false))
+    }
+
+    /// What data sets say of the values that a signature, which has matched, has found in them.
+    fn context(
+        &mut self,
+        rules: &Rules,
+        signature: &Signature,
+        sight: &Sight<'_>,
+        side: Option<&Side>,
+    ) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut context = Vec::new();
+        let Work { matches, changed, .. } = self;
+        let addresses = [
+            (PacketPart::SourceAddress, sight.packet.ip.source),
+            (PacketPart::DestinationAddress, sight.packet.ip.destination),
+        ];
+        for (part, address) in addresses {
+            let from = if address.is_v4() { 12 } else { 0 };
+            let bytes = address.0.get(from..).unwrap_or_default();
+            for list in signature.payload.iter().filter(|list| list.place == part) {
+                context.extend(list.data.iter().filter_map(|test| test.context(&rules.data, bytes)));
+            }
+        }
+        for list in signature.lists.iter().filter(|list| !list.data.is_empty()) {
+            for bytes in side.into_iter().flat_map(|side| side.values_of(list.place)) {
+                let bytes = list.transforms.apply(bytes, changed, matches).bytes;
+                context.extend(list.data.iter().filter_map(|test| test.context(&rules.data, bytes)));
+            }
+        }
+        context
     }
 
     fn holds_bytes<P>(&mut self, rules: &Rules, list: &List<P>, bytes: &[u8], is_complete: bool) -> bool {

@@ -61,7 +61,12 @@ mod tests {
     fn written(length: u64, transaction: Option<u64>, bytes: &[u8]) -> serde_json::Value {
         let mut sides = Sides::default();
         let frame = Frame { length, transaction };
-        let number = sides.begin_frame(App::Smb, Direction::Reverse, Buffer::of("frame:smb.smb2.data").unwrap(), frame);
+        let number = sides.begin_frame(
+            App::Smb,
+            Direction::Reverse,
+            Buffer::of("frame:smb.smb2.data").unwrap(),
+            frame,
+        );
         sides.frame_bytes(number.unwrap(), bytes);
         let found = FoundFrame::of(sides.iter_mut().next().unwrap()).unwrap();
         let mut out = Vec::new();

@@ -192,7 +192,7 @@ mod tests {
 
     fn found(direction: Direction) -> Found {
         let transaction = Some((3, direction));
-        Found { signature: 1, direction, app: App::Http, transaction, is_of_stream: true, frame: None }
+        Found { signature: 1, direction, app: App::Http, transaction, is_of_stream: true, frame: None, context: Vec::new() }
     }
 
     #[test]

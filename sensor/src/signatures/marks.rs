@@ -260,7 +260,8 @@ impl Known {
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }
-        let is_answered = sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        let is_answered =
+            sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
         if is_answered || !sight.waits {
             now.visible = sight.app;
         }

@@ -28,8 +28,7 @@ pub fn finding(alert: &SignatureAlert, flow: &Enriched<'_>) -> Finding {
     };
     let class = if alert.category.is_empty() { "no class" } else { &alert.category };
     let reason = format!("{} (rule {number}, revision {}, {class})", alert.message, alert.revision);
-    let mut finding =
-        Finding::about(flow, "signature", severity, CONFIDENCE).because(reason).subject(number);
+    let mut finding = Finding::about(flow, "signature", severity, CONFIDENCE).because(reason).subject(number);
     let actor = alert.target.map_or(alert.direction, Direction::flip);
     if actor == Direction::Reverse {
         std::mem::swap(&mut finding.actor, &mut finding.target);
