@@ -16,7 +16,7 @@ use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{BatchEnd, Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
 use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
-use crate::decode::{self, Decoder, Packet, Parsed, Transport};
+use crate::decode::{self, DecodeEvent, Decoder, Packet, Parsed, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services, Session, Sessions};
 use crate::export::{ArpEvent, Batch, ExportStatus, Exporting, FlowEvent, FrameEvent, packet_source};
@@ -169,7 +169,7 @@ pub fn start(
             sessions: Sessions::new(
                 config.dpi.stream_events && !config.export.eve.is_empty(),
                 config.dpi.midstream,
-                config.dpi.stream_depth_bytes,
+                config.signatures.stream_depth_bytes,
             )
             .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
@@ -177,6 +177,7 @@ pub fn start(
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
             has_decode_events: config.decode.events && !config.export.eve.is_empty(),
+            faults: Vec::new(),
             responder_by_port: config.flow.responder_by_port,
             counters: WorkerCounters::default(),
             published: published.clone(),
@@ -260,6 +261,8 @@ struct Worker {
     events: Option<Vec<Event>>,
     /// Faults of frames are told.
     has_decode_events: bool,
+    /// Faults of the frame at hand, where anybody asks.
+    faults: Vec<DecodeEvent>,
     /// What is served at a port shows who began, where nothing else does.
     responder_by_port: bool,
     /// TCP connections are looked into from their middle, too.
@@ -345,7 +348,7 @@ impl Worker {
     /// The path of a frame.
     #[inline]
     fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) {
-        let Worker { decoder, flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
+        let Worker { decoder, flows, inspector, alerts, lane, outbox, events, faults, counters, .. } = self;
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
         counters.capture.cut_off += u64::from(frame.wire_len as usize > frame.data.len());
@@ -353,22 +356,14 @@ impl Worker {
         if frame.time > self.now {
             self.now = frame.time;
         }
-        if self.has_decode_events {
-            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
-            decode::events(frame, &mut |fault| {
-                outbox
-                    .fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
-            });
-        }
+        faults.clear();
         let wants_faults =
             self.has_decode_events || alerts.as_ref().is_some_and(Alerts::asks_for_decode_events);
-        let mut overlap = None;
-        if let (Parsed::Fragment(fragment), true) = (parsed, wants_faults) {
-            decoder.fragment_events(fragment, &mut |fault| overlap = Some(fault));
-        }
-        if let (Some(fault), true) = (overlap, self.has_decode_events) {
-            let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
-            outbox.fault(FrameEvent { time, packet, interface, fault, alert: None }, &mut counters.export);
+        if wants_faults {
+            decode::events(frame, &mut |fault| faults.push(fault));
+            if let Parsed::Fragment(fragment) = parsed {
+                decoder.fragment_events(fragment, &mut |fault| faults.push(fault));
+            }
         }
         let reassembled;
         let is_copy = decoder.is_copy(frame, &mut counters.decode);
@@ -385,14 +380,20 @@ impl Worker {
             }
             Parsed::Nothing => None,
         };
+        if let (Parsed::Fragment(_), Some(packet), true) = (parsed, packet, wants_faults) {
+            decode::datagram_events(packet, &mut |fault| faults.push(fault));
+        }
+        let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
+        let mut tell = |fault, alert| {
+            let event = FrameEvent { time, packet: number, interface, fault, alert };
+            outbox.fault(event, &mut counters.export);
+        };
+        if self.has_decode_events {
+            faults.iter().for_each(|fault| tell(*fault, None));
+        }
         if let Some(alerts) = alerts {
-            let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
-            alerts.frame(frame, packet.is_some(), overlap, &mut |fault, alert| {
-                let alert = Some(Box::new(alert));
-                outbox.fault(
-                    FrameEvent { time, packet: number, interface, fault, alert },
-                    &mut counters.export,
-                );
+            alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
+                tell(fault, Some(Box::new(alert)))
             });
         }
         let Some(packet) = packet else {
@@ -578,10 +579,12 @@ impl Worker {
 
     /// Takes up rules that were loaded anew.
     fn renew_rules(&mut self) {
-        if let (Some(alerts), Some(inspector)) = (&mut self.alerts, &mut self.inspector)
+        if let Some(alerts) = &mut self.alerts
             && alerts.renew()
         {
-            inspector.set_wanted(Some(alerts.wanted()));
+            if let Some(inspector) = &mut self.inspector {
+                inspector.set_wanted(Some(alerts.wanted()));
+            }
             self.sessions = self.sessions.with_rules(alerts.asks_for_stream_events());
         }
     }

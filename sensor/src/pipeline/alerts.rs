@@ -6,7 +6,7 @@
 use super::Attachment;
 use super::tell::{Scene, Teller};
 use crate::capture::Frame;
-use crate::decode::{self, DecodeEvent, Packet, Transport};
+use crate::decode::{DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection, StreamEvents};
@@ -98,35 +98,27 @@ impl Alerts {
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
-    /// `tell` is given its first fault and what was found. `overlap`: that it is a fragment which overlaps others.
+    /// `tell` is given its first fault and what was found.
     pub(super) fn frame(
         &mut self,
         frame: &Frame<'_>,
         has_packet: bool,
-        overlap: Option<DecodeEvent>,
+        faults: &[DecodeEvent],
         tell: &mut dyn FnMut(DecodeEvent, Event),
     ) {
         self.faults.clear();
-        if !self.engine.rules().needs().decode_events {
+        if !self.asks_for_decode_events() {
             return;
         }
-        let (faults, mut first) = (&mut self.faults, None);
-        decode::events(frame, &mut |fault| {
-            faults.push(fault.name);
-            first.get_or_insert(fault);
-        });
-        if let Some(fault) = overlap {
-            faults.push(fault.name);
-            first.get_or_insert(fault);
-        }
-        let Some(fault) = first.filter(|_| !has_packet) else { return };
+        self.faults.extend(faults.iter().map(|fault| fault.name));
+        let Some(fault) = faults.first().filter(|_| !has_packet) else { return };
         self.found.clear();
-        let packet = self.engine.fault(&fault, &self.faults, frame.time, &mut self.found);
+        let packet = self.engine.fault(fault, &self.faults, frame.time, &mut self.found);
         let sight = Sight { time: frame.time, ..Sight::of_nobody(&packet) };
         let beside = Beside { packet: self.teller.quoted(frame), ..Beside::default() };
         let alerts =
             self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
-        alerts.for_each(|alert| tell(fault, alert));
+        alerts.for_each(|alert| tell(*fault, alert));
         self.faults.clear();
     }
 

@@ -15,6 +15,12 @@ use std::time::{Duration, Instant};
 const SECOND: u64 = 1_000_000_000;
 
 fn ring(directory: &Path, mode: RingMode) -> (Ring, Lane) {
+    let mut ring = ring_of(directory, mode, 1);
+    let lane = ring.lane(0).unwrap();
+    (ring, lane)
+}
+
+fn ring_of(directory: &Path, mode: RingMode, lanes: u16) -> Ring {
     let config = RingConfig {
         directory: directory.to_str().unwrap().to_owned(),
         budget_mib: 64,
@@ -22,9 +28,7 @@ fn ring(directory: &Path, mode: RingMode) -> (Ring, Lane) {
         block_kib: 256,
         ..RingConfig::default()
     };
-    let mut ring = Ring::open(&config, 1, mode, Timestamp(SECOND)).unwrap();
-    let lane = ring.lane(0).unwrap();
-    (ring, lane)
+    Ring::open(&config, lanes, mode, Timestamp(SECOND)).unwrap()
 }
 
 /// A TCP segment from port 1000 to 443 with 400 bytes, all of them 7.
@@ -56,6 +60,33 @@ fn ask(directory: &Path, expression: &str, range: Option<(u64, u64)>, now: u64) 
 
 fn states(answer: &Answer) -> Vec<GapState> {
     answer.completeness.gaps.iter().map(|gap| gap.state).collect()
+}
+
+#[test]
+fn a_lane_that_has_said_nothing_yet_leaves_the_run_uncovered() {
+    for mode in [RingMode::Live, RingMode::Replay] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ring = ring_of(directory.path(), mode, 2);
+        let (mut lane, silent) = (ring.lane(0).unwrap(), ring.lane(1).unwrap());
+        let (data, mut counters) = (segment(), RingCounters::default());
+        let mut time = 2 * SECOND;
+        while ring.status().blocks == 0 {
+            lane.append(&frame(time, &data), None, None, &mut counters);
+            time += 1;
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let claims = || Gaps::read(directory.path()).unwrap().alive.len();
+        while claims() == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (_, answer) = ask(directory.path(), "port 443", None, time);
+        assert!(answer.frames > 0, "{mode:?}: {answer}");
+        let Completeness { from, until, .. } = answer.completeness;
+        assert_eq!((from, states(&answer)), (until, vec![GapState::NotYetWritten]), "{mode:?}: {answer}");
+        drop(silent);
+        lane.close(Timestamp(time));
+        ring.close();
+    }
 }
 
 #[test]

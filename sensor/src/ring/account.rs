@@ -130,8 +130,7 @@ pub fn account(gaps: &Gaps, held: &[Held], told: &[Told]) -> Account {
         absent.extend(lane.absent(held).into_iter().filter_map(behind));
     }
     absent.retain(|absent| !told.iter().any(|told| told.touches(absent)));
-    let starts = gaps.records.iter().filter(|record| record.kind == RecordKind::RunStart);
-    let known: BTreeSet<u32> = starts.map(|start| start.run).collect();
+    let known: BTreeSet<u32> = gaps.begins().into_keys().map(|(run, _)| run).collect();
     Account { absent, unknown_runs: unknown_runs(gaps, &lanes, &known) }
 }
 
@@ -208,9 +207,7 @@ fn lanes_of_runs(gaps: &Gaps) -> impl Iterator<Item = LaneOfRun> {
     let ends = gaps.records.iter().filter(is_end);
     let ended: BTreeMap<(u32, u16), (Timestamp, u64)> =
         ends.map(|record| ((record.run, record.lane), (record.to, record.blocks))).collect();
-    let starts = gaps.records.iter().filter(|record| record.kind == RecordKind::RunStart);
-    starts.map(move |start| {
-        let GapRecord { run, lane, from, .. } = *start;
+    gaps.begins().into_iter().map(move |((run, lane), from)| {
         let ended = ended.get(&(run, lane)).copied();
         let alive = gaps.alive.iter().find(|alive| (alive.run, alive.lane) == (run, lane));
         let known = ended.or(alive.map(|alive| (alive.until, alive.blocks)));

@@ -15,6 +15,7 @@
 
 use super::format::{FORMAT_VERSION, Fields, FormatError, Put};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -85,7 +86,7 @@ pub enum RecordKind {
     ExpiredByAge,
     /// Retention removed frames: others filled the disk.
     ExpiredByDisk,
-    /// A run of the sensor began to write this lane.
+    /// A run of the sensor began to write this lane; said of all its lanes before any block is.
     RunStart,
     /// A run ended this lane in order.
     RunEnd,
@@ -263,6 +264,13 @@ impl Gaps {
     /// Reads the ledger of a ring; without one it is empty.
     pub fn read(directory: &Path) -> io::Result<Gaps> {
         let mut gaps = Gaps::default();
+        // The claims first: what is missing of them was written down before they were made.
+        let slots = read_or_empty(&directory.join(ALIVE_FILE), (RECORD_BYTES as u64) << 16)?;
+        for slot in slots.as_chunks::<RECORD_BYTES>().0 {
+            if let Ok(GapRecord { lane, run, to: until, blocks, .. }) = GapRecord::decode(slot) {
+                gaps.alive.push(Alive { lane, run, until, blocks });
+            }
+        }
         let bytes = read_or_empty(&directory.join(GAPS_FILE), LEDGER_BYTES_MAX * 4)?;
         if bytes.len() >= RECORD_BYTES && header_is_sound(&bytes).is_err() {
             gaps.damaged_records += 1;
@@ -271,12 +279,6 @@ impl Gaps {
             match GapRecord::decode(record) {
                 Ok(record) => gaps.records.push(record),
                 Err(_) => gaps.damaged_records += 1,
-            }
-        }
-        let slots = read_or_empty(&directory.join(ALIVE_FILE), (RECORD_BYTES as u64) << 16)?;
-        for slot in slots.as_chunks::<RECORD_BYTES>().0 {
-            if let Ok(GapRecord { lane, run, to: until, blocks, .. }) = GapRecord::decode(slot) {
-                gaps.alive.push(Alive { lane, run, until, blocks });
             }
         }
         Ok(gaps)
@@ -312,8 +314,21 @@ impl Gaps {
         let is_end = |record: &&GapRecord| matches!(record.kind, RecordKind::RunEnd | RecordKind::RunKilled);
         let key = |record: &GapRecord| (record.lane, record.run);
         let ended: std::collections::HashSet<_> = self.records.iter().filter(is_end).map(key).collect();
-        let begun = self.records.iter().filter(|record| record.kind == RecordKind::RunStart);
-        begun.filter(|start| !ended.contains(&key(start))).map(key).collect()
+        self.begins()
+            .into_keys()
+            .map(|(run, lane)| (lane, run))
+            .filter(|lane| !ended.contains(lane))
+            .collect()
+    }
+
+    /// When each lane of each run began: the earliest that was noted, as a lane may say it more than once.
+    pub fn begins(&self) -> BTreeMap<(u32, u16), Timestamp> {
+        let mut begins = BTreeMap::new();
+        for start in self.records.iter().filter(|record| record.kind == RecordKind::RunStart) {
+            let begin = begins.entry((start.run, start.lane)).or_insert(start.from);
+            *begin = start.from.min(*begin);
+        }
+        begins
     }
 }
 

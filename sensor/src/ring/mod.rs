@@ -493,6 +493,9 @@ impl Ring {
                 ends.push(end);
             }
         }
+        if self.shared.mode == RingMode::Live {
+            self.shared.begin_run(self.shared.opened);
+        }
         for (number, (inbox, ends)) in inboxes.into_iter().zip(ends).enumerate() {
             let capacity = usize::from(config.queue_blocks) * ends.len();
             let writer = Writer::new(Arc::clone(&self.shared), inbox, ends, capacity)?;
@@ -587,6 +590,7 @@ fn prepare(
             run,
             opened: now,
             closing: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             books: Mutex::new(Books { retention, ledger }),
             limits_set: AtomicU64::new(0),
             counts: Counts::default(),

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) run: u32,
     pub(super) opened: Timestamp,
     pub(super) closing: AtomicBool,
+    /// The ledger knows of the run; changed while the books are held.
+    pub(super) begun: AtomicBool,
     /// Counts how often the limits were changed, so that every thread looks after its own segments.
     pub(super) limits_set: AtomicU64,
     pub(super) books: Mutex<Books>,
@@ -91,6 +93,24 @@ impl Shared {
         self.count_ledger(noted);
     }
 
+    /// Notes once that the run began, for all of its lanes: while one of them has said nothing yet, no other may
+    /// speak for the run. A live run begins when the ring is opened, a replay's with its first frame.
+    /// False: that was noted before.
+    pub(super) fn begin_run(&self, time: Timestamp) -> bool {
+        if self.begun.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut books = self.books();
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        for lane in 0..self.sizes.lanes {
+            let noted = books.ledger.note(GapRecord::instant(RecordKind::RunStart, lane, self.run, time));
+            self.count_ledger(noted);
+        }
+        true
+    }
+
     pub(super) fn count_ledger(&self, result: io::Result<()>) {
         if result.is_err() {
             self.counts.ledger_errors.fetch_add(1, Ordering::Relaxed);
@@ -103,6 +123,7 @@ pub(super) struct LaneEnd {
     pub(super) index: u16,
     pub(super) recycle: Sender<Box<Block>>,
     pub(super) segment: Option<Open>,
+    /// It has said when it began.
     pub(super) begun: bool,
     /// Blocks with a lower number were written, or could not be.
     pub(super) blocks: u64,
@@ -206,16 +227,15 @@ impl Writer {
         }
     }
 
-    /// A replay's run begins with its first frame, a live one when the ring was opened.
+    /// A replay's lane may begin before the one that spoke first: the earliest begin that is noted counts.
     fn begin_run(&mut self, at: usize, first: Timestamp) {
+        let is_noted = self.shared.begin_run(first);
         let Some(lane) = self.lanes.get_mut(at).filter(|lane| !lane.begun) else { return };
         lane.begun = true;
-        let index = lane.index;
-        let from = match self.shared.mode {
-            RingMode::Live => self.shared.opened,
-            RingMode::Replay => first,
-        };
-        self.shared.note(GapRecord::instant(RecordKind::RunStart, index, self.shared.run, from));
+        if !is_noted && self.shared.mode == RingMode::Replay {
+            let (lane, run) = (lane.index, self.shared.run);
+            self.shared.note(GapRecord::instant(RecordKind::RunStart, lane, run, first));
+        }
     }
 
     fn note(&self, lane: u16, kind: RecordKind, loss: Loss) {
@@ -243,15 +263,11 @@ impl Writer {
     fn end(&mut self, lane: u16, time: Timestamp) {
         let Some(at) = self.lanes.iter().position(|known| known.index == lane) else { return };
         self.finish_segment(at);
-        // A replay's lane that saw no frame has neither begun nor ended.
-        if self.shared.mode == RingMode::Live || self.lanes.get(at).is_some_and(|lane| lane.begun) {
-            self.begin_run(at, time);
-            // Losses first: where a block is missing the ledger says why before it says that there was one.
-            let flushed = self.shared.books().ledger.flush();
-            self.shared.count_ledger(flushed);
-            let ended = GapRecord::instant(RecordKind::RunEnd, lane, self.shared.run, time);
-            self.shared.note(GapRecord { blocks: self.blocks_of(at), ..ended });
-        }
+        // Losses first: where a block is missing the ledger says why before it says that there was one.
+        let flushed = self.shared.books().ledger.flush();
+        self.shared.count_ledger(flushed);
+        let ended = GapRecord::instant(RecordKind::RunEnd, lane, self.shared.run, time);
+        self.shared.note(GapRecord { blocks: self.blocks_of(at), ..ended });
     }
 
     /// Up to where a lane's blocks have an account.

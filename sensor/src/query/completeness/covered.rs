@@ -47,19 +47,17 @@ struct Run {
 /// furthest behind. A clock that is set back takes a run to times that it had left, or never seen.
 pub(super) fn covered(gaps: &Gaps) -> Vec<Covered> {
     let mut runs: BTreeMap<u32, Run> = BTreeMap::new();
-    for record in &gaps.records {
-        if record.kind == RecordKind::RunStart {
-            let run = runs.entry(record.run).or_insert(Run {
-                from: record.from,
-                ended: None,
-                killed: None,
-                begun: 0,
-                closed: 0,
-                back: BTreeMap::new(),
-            });
-            run.from = run.from.min(record.from);
-            run.begun += 1;
-        }
+    for ((number, _), from) in gaps.begins() {
+        let run = runs.entry(number).or_insert(Run {
+            from,
+            ended: None,
+            killed: None,
+            begun: 0,
+            closed: 0,
+            back: BTreeMap::new(),
+        });
+        run.from = run.from.min(from);
+        run.begun += 1;
     }
     for record in &gaps.records {
         let Some(run) = runs.get_mut(&record.run) else { continue };
