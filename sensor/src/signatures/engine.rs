@@ -157,6 +157,15 @@ pub struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// The ports of who sends and of who is sent to.
+    fn ports(&self) -> [u16; 2] {
+        let FlowKey { initiator_port, responder_port, .. } = self.key;
+        match self.direction {
+            Direction::Forward => [initiator_port, responder_port],
+            Direction::Reverse => [responder_port, initiator_port],
+        }
+    }
+
     /// A packet that belongs to no flow.
     pub fn of_nobody(packet: &'a Packet<'a>) -> Sight<'a> {
         let (initiator_port, responder_port) = packet.transport.ports();
@@ -326,7 +335,9 @@ impl Engine {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
-        self.ask_hosts(&rules.packets[traffic as usize], ends);
+        for index in rules.packets[traffic as usize].of(sight.ports()) {
+            self.ask_hosts(index, ends);
+        }
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
             self.candidates.extend(
@@ -411,23 +422,30 @@ impl Engine {
         let direction = sight.direction.index();
         let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
         // Beyond its depth a stream is no longer looked at as one.
-        let patterns = match is_beyond {
+        let index = match is_beyond {
             true => &rules.packet_payloads[direction],
             false => &rules.payloads[traffic as usize][direction],
         };
-        let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
-        ids.clear();
-        patterns.set.scan(sight.packet.payload, scratch, ids);
-        let stream = &known.streams[sight.direction.index()];
-        if let Order::Next(again) = order
-            && !stream.tail().is_empty()
-        {
-            let fresh = sight.packet.payload.get(again..).unwrap_or_default();
-            patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
+        let stream = &known.streams[direction];
+        let before = match order {
+            Order::Next(again) if !stream.tail().is_empty() => {
+                Some((stream.tail(), sight.packet.payload.get(again..).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        for patterns in index.of(sight.ports()) {
+            let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
+            ids.clear();
+            patterns.set.scan(sight.packet.payload, scratch, ids);
+            if let Some((tail, fresh)) = before {
+                patterns.set.scan(seam(tail, fresh, patterns.set.longest(), space), scratch, ids);
+            }
+            self.owners(patterns, Subject::Payload);
+        }
+        if before.is_some() {
             self.candidates
                 .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }
-        self.owners(patterns, Subject::Payload);
     }
 
     /// Signatures whose pattern is in what became known of transactions.
