@@ -5,7 +5,6 @@
 //! Most rules about payloads are about a service at its port; without this each of them would be looked for in
 //! everything that goes over any other.
 
-use super::compile::Signature;
 use foldhash::HashMap;
 use weir_common::rule::PortSet;
 
@@ -43,13 +42,13 @@ impl<E: Clone> PortIndexBuilder<E> {
         PortIndexBuilder { entries: Vec::new() }
     }
 
-    /// Adds what stands for a signature, by that of its ends which names fewer ports.
-    pub(super) fn add(&mut self, entry: E, signature: &Signature) {
-        let ends = [&signature.source.ports, &signature.destination.ports];
-        let sizes = ends.map(|ports| size(ports));
+    /// Adds what stands for a signature with these ports, by that of its ends which names fewer. `turns`: it means
+    /// packets the other way as well.
+    pub(super) fn add(&mut self, entry: E, ends: [&PortSet; 2], turns: bool) {
+        let sizes = ends.map(size);
         let end = usize::from(sizes[1] <= sizes[0]);
-        let is_narrow = !signature.is_bidirectional && sizes[end] <= PORTS_MAX;
-        self.entries.push((entry, is_narrow.then(|| (end, (**ends[end]).clone()))));
+        let is_narrow = !turns && sizes[end] <= PORTS_MAX;
+        self.entries.push((entry, is_narrow.then(|| (end, ends[end].clone()))));
     }
 
     /// Makes the things, each from its entries in the order in which they came.
@@ -85,7 +84,8 @@ impl<E: Clone> PortIndexBuilder<E> {
             of_end.sort_unstable();
             kinds.extend(of_end.iter().map(|(_, numbers)| entries_of(numbers)));
         }
-        let is_any = |place: &Option<(usize, PortSet)>| place.as_ref().is_none_or(|(end, _)| !is_listed[*end]);
+        let is_any =
+            |place: &Option<(usize, PortSet)>| place.as_ref().is_none_or(|(end, _)| !is_listed[*end]);
         let all = self.entries.iter().zip(0..);
         let any: Vec<u32> = all.filter(|((_, place), _)| is_any(place)).map(|(_, number)| number).collect();
         PortIndex { any: entries_of(&any), kinds, by_port }
@@ -95,4 +95,59 @@ impl<E: Clone> PortIndexBuilder<E> {
 /// How many ports a set holds.
 fn size(ports: &PortSet) -> u32 {
     ports.ranges().iter().map(|(from, to)| u32::from(to - from) + 1).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_common::rule::{Variables, group};
+
+    /// The numbers of rules with these ports.
+    fn index(headers: &[&str]) -> PortIndex<Vec<u32>> {
+        let mut builder = PortIndexBuilder::new();
+        for (header, number) in headers.iter().zip(0..) {
+            let words: Vec<&str> = header.split(' ').collect();
+            let ports = |word: &str| group::ports(word, &Variables::default()).unwrap();
+            builder.add(number, [&ports(words[0]), &ports(words[2])], words[1] == "<>");
+        }
+        builder.build(|entries| entries)
+    }
+
+    fn find(index: &PortIndex<Vec<u32>>, ports: [u16; 2]) -> Vec<u32> {
+        let mut found: Vec<u32> = index.of(ports).flatten().copied().collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn a_packet_leads_to_the_rules_about_its_ports_and_to_those_about_any() {
+        let index = index(&[
+            "any -> 80",
+            "any -> any",
+            "[80,443] -> any",
+            "any -> [79:81,8080]",
+            "any -> !80",
+            "80 <> any",
+            "1024: -> 80",
+        ]);
+        // Those that name too many ports, or mean both directions, are asked about every port.
+        assert_eq!(index.any, [1, 4, 5]);
+        assert_eq!(find(&index, [5000, 80]), [0, 1, 3, 4, 5, 6]);
+        assert_eq!(find(&index, [80, 5000]), [1, 2, 4, 5]);
+        assert_eq!(find(&index, [443, 81]), [1, 2, 3, 4, 5]);
+        assert_eq!(find(&index, [444, 82]), [1, 4, 5]);
+        // Ports of which the same rules speak share what stands for these.
+        assert_eq!(index.kinds.len(), 3);
+    }
+
+    #[test]
+    fn more_kinds_of_ports_than_the_limit_are_asked_about_every_port() {
+        for (count, kinds) in [(KINDS_MAX, KINDS_MAX), (KINDS_MAX + 1, 0)] {
+            let headers: Vec<String> = (1..=count).map(|port| format!("any -> {port}")).collect();
+            let index = index(&headers.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(index.kinds.len(), kinds);
+            let found = find(&index, [1, 7]);
+            assert!(found.contains(&6) && found.len() == if kinds == 0 { count } else { 1 });
+        }
+    }
 }

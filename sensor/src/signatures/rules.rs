@@ -109,10 +109,22 @@ impl Traffic {
 #[derive(Debug)]
 pub(super) struct Patterns {
     pub(super) set: PatternSet,
-    /// By pattern.
-    pub(super) owners: Vec<Vec<u32>>,
+    /// Signatures, by pattern.
+    owners: Vec<u32>,
+    /// Where each pattern's signatures end.
+    ends: Vec<u32>,
     /// Signatures without a pattern.
     pub(super) always: Vec<u32>,
+}
+
+impl Patterns {
+    /// The signatures of a pattern.
+    #[inline]
+    pub(super) fn owners(&self, pattern: u32) -> &[u32] {
+        let end = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
+        let begin = (pattern as usize).checked_sub(1).map_or(0, end);
+        self.owners.get(begin..end(pattern as usize)).unwrap_or_default()
+    }
 }
 
 /// The patterns of a buffer, changed in one way.
@@ -163,7 +175,13 @@ impl PatternsBuilder {
     }
 
     fn build(self) -> Patterns {
-        Patterns { set: self.set.build(), owners: self.owners, always: self.always }
+        let mut ends = Vec::with_capacity(self.owners.len());
+        let mut owners = Vec::new();
+        for of_pattern in self.owners {
+            owners.extend(of_pattern);
+            ends.push(owners.len() as u32);
+        }
+        Patterns { set: self.set.build(), owners, ends, always: self.always }
     }
 }
 
@@ -435,7 +453,7 @@ impl Groups {
                     return;
                 }
                 for traffic in traffic_of(signature) {
-                    self.packets[traffic as usize].add(number, signature);
+                    self.packets[traffic as usize].add(number, signature.ports(), signature.is_bidirectional);
                 }
             }
             Kind::Payload => self.add_payload(number, signature),
@@ -458,12 +476,20 @@ impl Groups {
         let entry = PayloadEntry { signature: number, pattern };
         for direction in directions_of(signature) {
             for traffic in traffic_of(signature) {
-                self.payloads[traffic as usize][direction.index()].add(entry.clone(), signature);
+                self.payloads[traffic as usize][direction.index()].add(
+                    entry.clone(),
+                    signature.ports(),
+                    signature.is_bidirectional,
+                );
             }
             let is_of_packets =
                 signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
             if is_of_packets && traffic_of(signature).any(|traffic| traffic == Traffic::Tcp) {
-                self.packet_payloads[direction.index()].add(entry.clone(), signature);
+                self.packet_payloads[direction.index()].add(
+                    entry.clone(),
+                    signature.ports(),
+                    signature.is_bidirectional,
+                );
             }
         }
     }
