@@ -63,16 +63,14 @@ pub(super) fn reload(
 }
 
 /// Loads the rules anew; none where that cannot be, or there were none to begin with.
-fn load_rules(
-    wanted: &SensorConfig,
-    names: &mut RuleNames,
-    rules: &Arc<Rules>,
-) -> Option<Loaded> {
+fn load_rules(wanted: &SensorConfig, names: &mut RuleNames, rules: &Arc<Rules>) -> Option<Loaded> {
     if wanted.signatures.rules.is_empty() {
         return None;
     }
     if rules.is_empty() {
-        tracing::warn!("SIGHUP: a sensor that began without rules that can run takes none up before a restart");
+        tracing::warn!(
+            "SIGHUP: a sensor that began without rules that can run takes none up before a restart"
+        );
         return None;
     }
     match rules::load(wanted, names, Some(rules)) {

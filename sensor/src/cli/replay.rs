@@ -103,9 +103,15 @@ fn show_progress(running: &Running, bytes_total: u64, started: Instant) {
 pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Failure> {
     eprintln!("{}", summary::text(&report.counters, started.elapsed()));
     let mut lost = !summary::losses(&report.counters).is_empty();
-    for destination in report.export.destinations.iter().filter(|d| d.records_dropped > 0) {
+    for destination in &report.export.destinations {
         let why = destination.last_error.as_deref().unwrap_or("the backlog was full");
-        eprintln!("{}: {} records lost: {why}", destination.url, destination.records_dropped);
+        for (count, what) in
+            [(destination.records_dropped, "records"), (destination.alerts_dropped, "alerts")]
+        {
+            if count > 0 {
+                eprintln!("{}: {count} {what} lost: {why}", destination.url);
+            }
+        }
     }
     lost |= report.export.lost() > 0;
     if let Some(signatures) = &report.signatures {

@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn events_are_an_applications_own() {
-        assert!(tells(&[App::Http], "abnormal_ce_header") && tells(&[App::Http, App::Http2], "invalid_header"));
+        assert!(
+            tells(&[App::Http], "abnormal_ce_header") && tells(&[App::Http, App::Http2], "invalid_header")
+        );
         assert!(!tells(&[App::Http], "invalid_header") && !tells(&[App::Tls], "no_such_event"));
         assert!(!tells(&[], "no_encryption") && !tells(&[], "applayer_unexpected_protocol"));
     }

@@ -24,7 +24,9 @@ use super::state::{
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
 use weir_common::net::Direction;
-use weir_common::rule::{Action, DESCRIBING, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
+use weir_common::rule::{
+    Action, DESCRIBING, Description, End, Place, Problem, Rule, RuleDirection, RuleOption,
+};
 
 pub(super) use header::{Applications, Carrier};
 
@@ -153,8 +155,14 @@ pub(super) enum Compiled {
 /// Keywords that Suricata has and that are refused for a reason of their own.
 const NOT_RUN: [(&str, &str); 3] = [
     ("asn1", "BER is not looked at in payloads"),
-    ("tls.store", "certificates are not stored; the packets of the handshake are in the ring, with them in it"),
-    ("tls_store", "certificates are not stored; the packets of the handshake are in the ring, with them in it"),
+    (
+        "tls.store",
+        "certificates are not stored; the packets of the handshake are in the ring, with them in it",
+    ),
+    (
+        "tls_store",
+        "certificates are not stored; the packets of the handshake are in the ring, with them in it",
+    ),
 ];
 
 fn reason_not_to_run(name: &str) -> Option<&'static str> {

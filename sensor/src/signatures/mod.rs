@@ -26,6 +26,9 @@ pub mod config;
 mod engine;
 mod excerpt;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::indexing_slicing, reason = "a direction's index")]
+pub mod fuzzing;
 mod late;
 mod marks;
 mod matches;

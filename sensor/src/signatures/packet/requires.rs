@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_rule_is_for_this_program_when_all_that_it_requires_is_there() {
-        let unmet = |text| unmet(text, |asked| matches!(asked, Asked::Keyword("sid") | Asked::Feature("geoip")));
+        let unmet =
+            |text| unmet(text, |asked| matches!(asked, Asked::Keyword("sid") | Asked::Feature("geoip")));
         for sound in [
             "version >= 9",
             "version  >= 9",
