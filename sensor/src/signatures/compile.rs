@@ -153,17 +153,18 @@ pub(super) enum Compiled {
 }
 
 /// Keywords that Suricata has and that are refused for a reason of their own.
-const NOT_RUN: [(&str, &str); 3] = [
-    ("asn1", "BER is not looked at in payloads"),
-    (
-        "tls.store",
-        "certificates are not stored; the packets of the handshake are in the ring, with them in it",
-    ),
-    (
-        "tls_store",
-        "certificates are not stored; the packets of the handshake are in the ring, with them in it",
-    ),
+const NOT_RUN: [(&str, &str); 9] = [
+    ("asn1", "BER is not taken apart in payloads"),
+    ("bypass", "no flow is let past inspection"),
+    ("flow.elephant", "rates of flows are not measured"),
+    ("lua", "this engine has no Lua"),
+    ("luajit", "this engine has no Lua"),
+    ("luaxform", "this engine has no Lua"),
+    ("replace", "traffic is not changed here"),
+    ("tls.store", NO_TLS_STORE),
+    ("tls_store", NO_TLS_STORE),
 ];
+const NO_TLS_STORE: &str = "certificates are not stored as files; the ring has the handshake's packets with them, as far as it is kept";
 
 fn reason_not_to_run(name: &str) -> Option<&'static str> {
     NOT_RUN.iter().find(|(keyword, _)| *keyword == name).map(|(_, reason)| *reason)
@@ -205,7 +206,8 @@ fn unmet(rule: &Rule, shared: &mut Shared<'_>) -> Result<Option<Refused>, Refuse
 fn is_run(name: &str, rule: &Rule, shared: &mut Shared<'_>) -> bool {
     let option = RuleOption { name: name.into(), value: None, place: rule.place, value_place: rule.place };
     let mut reader = Reader::of(rule, Carrier::default(), Applications::default(), "");
-    DESCRIBING.contains(&name) || !matches!(reader.read(&option, shared), Ok(Read::Unknown))
+    DESCRIBING.contains(&name)
+        || reason_not_to_run(name).is_none() && !matches!(reader.read(&option, shared), Ok(Read::Unknown))
 }
 
 /// Whether an option was one that is known.
@@ -290,13 +292,14 @@ impl Reader {
     }
 
     fn option(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<(), Refused> {
-        match self.read(option, shared)? {
-            Read::Done => Ok(()),
-            Read::Unknown => {
-                let reason = reason_not_to_run(&option.name).unwrap_or("not known to this engine");
-                Err((option.place, format!("cannot run `{}`: {reason}", option.name)))
-            }
-        }
+        let reason = match reason_not_to_run(&option.name) {
+            Some(reason) => reason,
+            None => match self.read(option, shared)? {
+                Read::Done => return Ok(()),
+                Read::Unknown => "not known to this engine",
+            },
+        };
+        Err((option.place, format!("cannot run `{}`: {reason}", option.name)))
     }
 
     fn read(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<Read, Refused> {

@@ -655,7 +655,7 @@ fn what_stores_and_what_changes_the_program_is_refused_with_its_reason() {
 #[test]
 fn an_oddity_behind_a_transactions_end_is_told_to_its_rules_alone() {
     let engine_of = [
-        "alert http any any -> any any (http.uri; content:!\"x\"; sid:1;)",
+        "alert http:request_complete any any -> any any (sid:1;)",
         "alert http any any -> any any (app-layer-event:http.request_line_invalid; sid:2;)",
     ];
     let mut engine = sound(&engine_of);
