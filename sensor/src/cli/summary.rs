@@ -69,6 +69,8 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
         (counters.alerts_over_limit, "alerts not told, more than 15 of one packet"),
         (counters.candidates_over_limit, "rules not looked at, more than 4096 for one packet"),
         (counters.given_up, "searches given up at their limit"),
+        (counters.frames_left_out, "frames of streams not looked into, more than 1024 at once"),
+        (counters.sides_late, "transactions told of after their end and not looked into again"),
     ] {
         if count > 0 {
             text += &format!("; {count} {what}");
