@@ -393,7 +393,7 @@ impl Worker {
         }
         if let Some(alerts) = alerts {
             alerts.frame(frame, packet.is_some(), faults, flows.community_id_seed(), &mut |fault, alert| {
-                tell(fault, Some(Box::new(alert)))
+                tell(fault, Some(Box::new(alert)));
             });
             for alert in alerts.take() {
                 outbox.alert(alert, &mut counters.export);
