@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
+use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -392,9 +392,12 @@ impl Worker {
             faults.iter().for_each(|fault| tell(*fault, None));
         }
         if let Some(alerts) = alerts {
-            alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
+            alerts.frame(frame, packet.is_some(), faults, flows.community_id_seed(), &mut |fault, alert| {
                 tell(fault, Some(Box::new(alert)));
             });
+            for alert in alerts.take() {
+                outbox.alert(alert, &mut counters.export);
+            }
         }
         let Some(packet) = packet else {
             if let Some(lane) = lane {
@@ -648,12 +651,7 @@ impl Worker {
 
 /// Whether the beginning of a TCP connection was seen; of what has none, always.
 fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
-    let has_syn = |direction| flow.stats(direction).tcp_flags & tcp_flags::SYN != 0;
-    // Of a flow that is reported in parts, the first alone has it.
-    flow.attachment.inspection.is_some()
-        || !matches!(packet.transport, Transport::Tcp(_))
-        || has_syn(Direction::Forward)
-        || has_syn(Direction::Reverse)
+    flow.has_begun() || !matches!(packet.transport, Transport::Tcp(_))
 }
 
 /// The flow's ends have been exchanged: what is told of it from now on knows.

@@ -132,6 +132,11 @@ impl<A> Flow<A> {
         self.is_icmp.then_some(self.icmp)
     }
 
+    /// Whether a SYN of it was seen, in whatever slice: of TCP, its beginning.
+    pub fn has_begun(&self) -> bool {
+        self.initiator_by != InitiatorBy::First
+    }
+
     /// State by now.
     pub fn state(&self) -> FlowState {
         self.state
