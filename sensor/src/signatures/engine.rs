@@ -9,7 +9,7 @@ mod holds;
 use super::addresses::AddressIndex;
 use super::compile::{HostTest, Kind, PacketPart, Signature};
 use super::frame::FoundFrame;
-use super::marks::{FlowMarks, Order, seam};
+use super::marks::{FlowMarks, Order, put_behind};
 use super::matches::Scratch;
 use super::packet::{FlowFacts, PacketTest, packet_of};
 use super::patterns::PatternScratch;
@@ -459,23 +459,37 @@ impl AtWork {
             true => &rules.packet_payloads[direction],
             false => &rules.payloads[traffic as usize][direction],
         };
-        let stream = &known.streams[direction];
-        let before = match order {
-            Order::Next(again) if !stream.tail().is_empty() => {
-                Some((stream.tail(), sight.packet.payload.get(again..).unwrap_or_default()))
-            }
+        let (stream, payload) = (&known.streams[direction], sight.packet.payload);
+        let behind = match order {
+            Order::Next(again) if !stream.tail().is_empty() => Some(again),
             _ => None,
         };
-        for patterns in index.of(sight.ports()) {
-            let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
+        let ports = sight.ports();
+        let Work { patterns: scratch, ids, seam, .. } = &mut self.scratch;
+        let longest = index.of(ports).map(|patterns| patterns.set.longest()).max().unwrap_or(0);
+        // What a pattern may begin in before the packet, and the packet.
+        let reach = behind.map_or(0, |again| put_behind(stream.tail(), payload, again, longest, seam));
+        for patterns in index.of(ports) {
             ids.clear();
-            patterns.set.scan(sight.packet.payload, scratch, ids);
-            if let Some((tail, fresh)) = before {
-                patterns.set.scan(seam(tail, fresh, patterns.set.longest(), space), scratch, ids);
+            let own = patterns.set.longest().saturating_sub(1).min(reach);
+            match behind {
+                None => patterns.set.scan(payload, scratch, ids),
+                Some(again) => {
+                    let joined = seam.get(reach - own..).unwrap_or_default();
+                    patterns.set.scan_behind(joined, own, scratch, ids);
+                    if again > 0 {
+                        // What was sent again is the packet's all the same.
+                        patterns.set.scan(payload, scratch, ids);
+                    }
+                }
             }
-            self.owners(patterns, Subject::Payload);
+            let candidate = |signature: &u32| Candidate { signature: *signature, subject: Subject::Payload };
+            self.candidates.extend(patterns.always.iter().map(candidate));
+            for id in &*ids {
+                self.candidates.extend(patterns.owners(*id).iter().map(candidate));
+            }
         }
-        if before.is_some() {
+        if behind.is_some() {
             self.candidates
                 .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }

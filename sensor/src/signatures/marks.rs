@@ -240,14 +240,20 @@ impl StreamTail {
     }
 }
 
-/// The place where the tail and a segment meet, in which a pattern of `longest` bytes can begin before and end
-/// behind; `out` is used to put it together.
-pub(super) fn seam<'o>(tail: &[u8], payload: &[u8], longest: usize, out: &'o mut Vec<u8>) -> &'o [u8] {
-    let reach = longest.saturating_sub(1);
+/// Puts together what of the tail a pattern of `longest` bytes can begin in and end behind, and what of a segment is
+/// behind its first `again` bytes; how much of it is the tail's.
+pub(super) fn put_behind(
+    tail: &[u8],
+    payload: &[u8],
+    again: usize,
+    longest: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let reach = longest.saturating_sub(1).min(tail.len());
     out.clear();
-    out.extend_from_slice(tail.get(tail.len().saturating_sub(reach)..).unwrap_or_default());
-    out.extend_from_slice(payload.get(..reach).unwrap_or(payload));
-    out
+    out.extend_from_slice(tail.get(tail.len() - reach..).unwrap_or_default());
+    out.extend_from_slice(payload.get(again..).unwrap_or_default());
+    reach
 }
 
 impl Default for Known {
