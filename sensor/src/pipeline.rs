@@ -29,6 +29,7 @@ use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
 use alerts::{Alerts, Inbox};
+use carriers::Carriers;
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use outbox::Outbox;
 use std::sync::Arc;
@@ -173,6 +174,7 @@ pub fn start(
             )
             .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
+            carriers: Carriers::new(&config.flow, number),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -269,6 +271,8 @@ struct Worker {
     midstream: bool,
     /// What is odd about TCP connections.
     sessions: Sessions,
+    /// Flows of packets that carry others in tunnels, where signatures look at those.
+    carriers: Carriers,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -340,14 +344,17 @@ impl Worker {
                 self.flows.warm(&hashes[..frames.len()], last.time);
             }
             for ((frame, parsed), hash) in frames.iter().zip(&parsed).zip(&hashes) {
-                self.process(frame, parsed, *hash);
+                let is_measured = self.process(frame, parsed, *hash);
+                if is_measured && parsed.tunnel_depth() > 0 {
+                    self.see_carriers(frame);
+                }
             }
         }
     }
 
-    /// The path of a frame.
+    /// The path of a frame; whether it was measured, and not only kept.
     #[inline]
-    fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) {
+    fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) -> bool {
         let Worker { decoder, flows, inspector, alerts, lane, outbox, events, faults, counters, .. } = self;
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
@@ -417,7 +424,7 @@ impl Worker {
                 let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
                 outbox.arp(ArpEvent { time, packet, interface, arp }, &mut counters.export);
             }
-            return;
+            return !is_copy;
         };
         if packet.ip.protocol == GRE
             && events.is_some()
@@ -500,7 +507,7 @@ impl Worker {
             }
         }
         let flow = flows.flow_mut(observed.slot);
-        let Some(events) = events else { return };
+        let Some(events) = events else { return true };
         if !odd.is_empty() {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
@@ -522,6 +529,17 @@ impl Worker {
             let source = packet_source(tunnel.as_ref(), packet.ip.is_fragment && !packet.is_partial);
             outbox.events(flow, source, events, &mut counters.export);
         }
+        true
+    }
+
+    /// Shows signatures the packets that carried a frame's in tunnels, where any may be about them.
+    #[cold]
+    fn see_carriers(&mut self, frame: &Frame<'_>) {
+        let Worker { alerts, lane, outbox, events, counters, carriers, .. } = self;
+        let (Some(alerts), Some(events)) = (alerts, events) else { return };
+        if alerts.asks_for_carriers() {
+            carriers.see(frame, alerts, lane.as_ref(), (outbox, events), counters);
+        }
     }
 
     /// What time brings: flows and fragments that end, blocks and batches that have waited long enough.
@@ -542,6 +560,7 @@ impl Worker {
             );
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
+        self.carriers.expire(self.now);
         if let Some(lane) = &mut self.lane {
             lane.tick(self.clock);
         }
@@ -707,6 +726,7 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
 }
 
 mod alerts;
+mod carriers;
 mod outbox;
 mod tell;
 #[cfg(test)]

@@ -30,6 +30,16 @@ mod number {
     pub(super) const MPLS: u8 = 137;
 }
 
+/// IP protocols of packets that may carry others.
+pub const TUNNEL_PROTOCOLS: [u8; 6] = [
+    protocol::UDP,
+    number::IP_IN_IP,
+    number::IPV6,
+    number::GRE,
+    number::ETHER_IP,
+    number::MPLS,
+];
+
 /// IANA ports of tunnels.
 mod port {
     pub(super) const L2TP: u16 = 1701;

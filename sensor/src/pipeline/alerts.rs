@@ -127,6 +127,11 @@ impl Alerts {
         self.engine.rules().needs().decode_events
     }
 
+    /// Whether its rules may be about packets that carry others in tunnels.
+    pub(super) fn asks_for_carriers(&self) -> bool {
+        self.engine.rules().needs().carriers
+    }
+
     /// Whether its rules ask for what is odd about streams.
     pub(super) fn asks_for_stream_events(&self) -> bool {
         self.engine.rules().needs().stream_events
@@ -192,6 +197,20 @@ impl Alerts {
             self.teller.packet(&scene, marks, &self.found, events);
         }
         (self.faults, self.odd) = (faults, odd);
+    }
+
+    /// Looks at a packet that carries another in a tunnel. What is odd about the frame was told of that one.
+    pub(super) fn carrier(
+        &mut self,
+        frame: (&Frame<'_>, u64),
+        packet: &Packet<'_>,
+        direction: Direction,
+        flow: &mut Flow<Attachment>,
+        events: &mut Vec<Event>,
+    ) {
+        self.faults.clear();
+        self.odd.clear();
+        self.packet(frame, packet, direction, flow, events);
     }
 
     /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that

@@ -14,6 +14,7 @@ use super::patterns::{Choice, PatternSet, PatternSetBuilder};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
 };
+use crate::decode::TUNNEL_PROTOCOLS;
 use crate::dpi::buffers::{Buffer, Wanted};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -64,11 +65,14 @@ pub struct Needs {
     pub stream_sizes: bool,
     /// What recognition says of a flow, beyond its application (`app-layer-protocol`).
     pub apps: bool,
+    /// Packets that carry others in tunnels.
+    pub carriers: bool,
 }
 
 impl Needs {
     fn of(signatures: &[Signature]) -> Needs {
-        let mut needs = Needs::default();
+        let carriers = signatures.iter().any(Signature::may_be_about_carriers);
+        let mut needs = Needs { carriers, ..Needs::default() };
         for test in signatures.iter().flat_map(|signature| &signature.packet) {
             match test {
                 PacketTest::DecodeEvent(_) => needs.decode_events = true,
@@ -483,6 +487,21 @@ fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use
     [Direction::Forward, Direction::Reverse]
         .into_iter()
         .filter(move |other| direction.is_none_or(|want| want == *other))
+}
+
+impl Signature {
+    /// Whether it may match a packet that carries another in a tunnel, of which nothing but its headers and its payload
+    /// is looked at.
+    fn may_be_about_carriers(&self) -> bool {
+        let is_of_packets = matches!(self.kind, Kind::Flow | Kind::Packet | Kind::Payload);
+        let protocols = self.carrier.protocols;
+        is_of_packets
+            && self.applications.is_any()
+            && TUNNEL_PROTOCOLS.iter().any(|number| {
+                (protocols.is_empty() || protocols.contains(number))
+                    && self.packet.iter().all(|test| test.may_hold_for(*number))
+            })
+    }
 }
 
 /// What may carry a packet for which all tests of a signature hold.
