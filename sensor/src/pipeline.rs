@@ -50,6 +50,8 @@ const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// Generic Routing Encapsulation, which may carry ARP.
 const GRE: u8 = 47;
+/// EVE's name for what was captured as it is.
+const ON_THE_WIRE: &str = "wire/pcap";
 /// Longest a stopped worker goes on reading what the kernel has captured already, and then waits for export to take
 /// what that came to.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -391,17 +393,30 @@ impl Worker {
             decode::datagram_events(packet, &mut |fault| faults.push(fault));
         }
         let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
-        let mut tell = |fault, alert| {
-            let event = FrameEvent { time, packet: number, interface, fault, alert };
+        let mut tell = |source, fault, alert| {
+            let event = FrameEvent { time, packet: number, interface, source, fault, alert };
             outbox.fault(event, &mut counters.export);
         };
         if self.has_decode_events {
-            faults.iter().for_each(|fault| tell(*fault, None));
+            faults.iter().for_each(|fault| tell(ON_THE_WIRE, *fault, None));
         }
         if let Some(alerts) = alerts {
             alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
-                tell(fault, Some(Box::new(alert)))
+                tell(ON_THE_WIRE, fault, Some(Box::new(alert)))
             });
+            if alerts.asks_for_frames() && !is_copy {
+                let bare = match (parsed, packet) {
+                    (Parsed::Nothing, _) => decode::bare_frame(frame),
+                    (_, Some(packet)) => decode::bare_frame_in(packet),
+                    _ => None,
+                };
+                if let Some(bare) = bare {
+                    let source = packet_source(bare.tunnel.as_ref(), false);
+                    alerts.bare_frame(frame, &bare, &mut |alert| {
+                        tell(source, bare.event(), Some(Box::new(alert)));
+                    });
+                }
+            }
         }
         let Some(packet) = packet else {
             if let Some(lane) = lane {
@@ -482,6 +497,7 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
+        let mut direction = observed.direction;
         let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
@@ -503,6 +519,7 @@ impl Worker {
                 }
                 if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                     turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+                    direction = direction.flip();
                 }
             }
         }
@@ -511,11 +528,11 @@ impl Worker {
         if !odd.is_empty() {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
-            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
+            self.sessions.tell(session, odd, app, frame.time, direction, events);
         }
         if let Some(alerts) = alerts {
             alerts.see_stream_events(odd);
-            alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            alerts.packet((frame, counters.capture.frames), packet, direction, flow, events);
             for alert in alerts.take() {
                 let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
                 outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);

@@ -3,7 +3,7 @@
 //! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
 //! 802.1Q identifiers; and, from the header that was passed over, addresses and MPLS labels, for whoever asks once per
 //! flow. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, MPLS label stacks and Ethernet pseudowires
-//! behind them, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG, PPI and raw IP; 802.11 is
+//! behind them, network service headers, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG, PPI and raw IP; 802.11 is
 //! `wireless`'s. 802.1ah is not opened.
 
 use super::error::Undecoded;
@@ -28,6 +28,7 @@ mod ethertype {
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
+    pub(super) const NSH: u16 = 0x894f;
     /// Values up to here are the length of an 802.3 frame, not a type.
     pub(super) const LENGTH_MAX: u16 = 1500;
 }
@@ -241,12 +242,30 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
                 let session = rest.get(6..).ok_or(Undecoded::Truncated)?;
                 return by_ppp(session).map(|network| Network { vlans, ..network });
             }
+            ethertype::NSH => return behind_service_header(rest).map(|network| Network { vlans, ..network }),
             0..=ethertype::LENGTH_MAX => {
                 kind = snap_ethertype(rest)?;
                 rest = &rest[8..];
             }
             _ => return Err(Undecoded::OtherEthertype),
         }
+    }
+}
+
+/// What a network service header leads to (RFC 8300 section 2.2).
+fn behind_service_header(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    let header = bytes.first_chunk::<8>().ok_or(Undecoded::Truncated)?;
+    let words = usize::from(header[1] & 0x3f);
+    if header[0] >> 6 != 0 || words < 2 {
+        return Err(Undecoded::Malformed);
+    }
+    let rest = bytes.get(4 * words..).ok_or(Undecoded::Truncated)?;
+    match header[3] {
+        1 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: rest }),
+        2 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: rest }),
+        3 => strip(LinkType::ETHERNET, rest),
+        5 => labelled(rest),
+        _ => Err(Undecoded::OtherEthertype),
     }
 }
 

@@ -135,7 +135,9 @@ impl EveLines {
             if record.end_reason == EndReason::LackOfResources {
                 flow.bool("emergency", true);
             }
-            flow.text("state", record.state.name()).text("reason", reason(record));
+            let is_bypassed = record.signatures.as_ref().is_some_and(|signatures| signatures.is_bypassed);
+            let state = if is_bypassed { "bypassed" } else { record.state.name() };
+            flow.text("state", state).text("reason", reason(record));
             flow.bool("alerted", record.signatures.as_ref().is_some_and(|signatures| signatures.has_alerted));
             flow.text_if("action", record.signatures.as_ref().and_then(|signatures| signatures.action));
         }
@@ -249,7 +251,7 @@ impl EveLines {
         if let Some([kind, code]) = fault.icmp {
             object.number("icmp_type", kind).number("icmp_code", code);
         }
-        object.text("pkt_src", "wire/pcap");
+        object.text("pkt_src", event.source);
         match &event.alert {
             Some(alert) => {
                 object.members(&alert.beside);

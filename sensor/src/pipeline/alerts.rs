@@ -6,7 +6,7 @@
 use super::Attachment;
 use super::tell::{Scene, Teller};
 use crate::capture::Frame;
-use crate::decode::{DecodeEvent, Packet, Transport};
+use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection, StreamEvents};
@@ -120,6 +120,28 @@ impl Alerts {
             self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
         alerts.for_each(|alert| tell(*fault, alert));
         self.faults.clear();
+    }
+
+    /// Whether its rules may be about frames that hold no packet.
+    pub(super) fn asks_for_frames(&self) -> bool {
+        self.engine.rules().needs().frames
+    }
+
+    /// Looks at a frame that holds no packet: what was found is told at once.
+    #[cold]
+    pub(super) fn bare_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        bare: &BareFrame<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        self.found.clear();
+        self.engine.frame(&bare.packet, bare.is_arp, frame.time, &mut self.found);
+        let sight = Sight { time: frame.time, ..Sight::of_nobody(&bare.packet) };
+        let beside = Beside { packet: self.teller.quoted(frame), ..Beside::default() };
+        let alerts =
+            self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
+        alerts.for_each(tell);
     }
 
     /// Whether its rules ask for faults of frames.

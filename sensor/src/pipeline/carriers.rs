@@ -11,7 +11,7 @@ use super::*;
 use crate::counters::FlowCounters;
 use crate::flow::config::FlowConfig;
 
-/// Most flows of a worker that carry others; at the limit the one that was seen the longest time ago begins anew.
+/// Most flows of a worker that carry others; at the limit the one that was seen the longest time ago ends.
 const CARRIER_FLOWS_MAX: u32 = 1 << 14;
 /// Set in the number that a flow's identifier ends with: workers have smaller ones.
 const CARRIER: u16 = 1 << 15;

@@ -21,7 +21,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 use weir_common::app::App;
-use weir_common::net::{Address, Direction, FlowKey};
+use weir_common::net::{Address, Direction, FlowKey, protocol};
 use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
 use weir_common::rule::group::ordinal;
@@ -322,11 +322,18 @@ impl Engine {
                 side.looked.matched.clear();
             }
         }
-        if known.known.learn(sight) {
+        let is_of_flow = has_flow(sight.packet.ip.protocol);
+        if known.known.learn(sight) || !is_of_flow {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
         self.ask_hosts(&rules.packets[traffic as usize], ends);
+        if !rules.frames.is_empty() && sight.packet.link.ethernet().is_some() {
+            let frames = rules.frames.iter();
+            self.candidates.extend(
+                frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }),
+            );
+        }
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
             self.candidates.extend(
@@ -363,7 +370,7 @@ impl Engine {
             stream.release();
         }
         if let (true, Transport::Tcp(tcp)) = (has_payload && is_streamed, &sight.packet.transport) {
-            known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
+            known.streams[sight.direction.index()].push(tcp, sight.packet.stream_payload(tcp), order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
             sides.tidy();
@@ -388,6 +395,17 @@ impl Engine {
         let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
         self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
         packet
+    }
+
+    /// Looks at a frame that holds no packet: only signatures about frames are asked.
+    pub fn frame(&mut self, packet: &Packet<'_>, is_arp: bool, time: Timestamp, found: &mut Vec<Found>) {
+        let rules = Arc::clone(&self.rules);
+        self.candidates.clear();
+        let frames = rules.frames.iter().chain(rules.arp_frames.iter().filter(|_| is_arp));
+        self.candidates
+            .extend(frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, ..Sight::of_nobody(packet) };
+        self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
     }
 
     /// Signatures that are about these hosts, or about any.
@@ -569,9 +587,7 @@ impl Engine {
                 }
             }
             if !is_match {
-                if signature.kind == Kind::Payload
-                    && sight.packet.ip.protocol == weir_common::net::protocol::TCP
-                {
+                if signature.kind == Kind::Payload && sight.packet.ip.protocol == protocol::TCP {
                     marks.streams[sight.direction.index()].wait(candidate.signature);
                 }
                 continue;
@@ -589,7 +605,7 @@ impl Engine {
                 side.looked.matched.push(candidate.signature);
                 frame = Some(&*side).filter(|side| side.frame.is_some());
             }
-            if signature.kind == Kind::Flow {
+            if signature.kind == Kind::Flow && has_flow(sight.packet.ip.protocol) {
                 // Recognition is the flow's, ends are a direction's.
                 let direction =
                     if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
@@ -605,11 +621,25 @@ impl Engine {
                 true => Verdict::Alert,
                 false => about.verdict(signature, &mut self.windows),
             };
-            if signature.acts_on_flows() {
+            let acts_on_flow = signature.acts_on_flow(sight);
+            if acts_on_flow {
                 marks.act(signature.description.action);
             }
+            for (name, value) in self.scratch.matches.captured.drain(..) {
+                marks.keep(name, value, state_counters);
+            }
+            if signature.description.action == Action::Config {
+                if let Some((number, _)) = about.side.filter(|(number, _)| *number != NO_TRANSACTION) {
+                    marks.mute(about.app, number);
+                }
+                continue;
+            }
+            if signature.bypasses {
+                marks.is_passed = true;
+                marks.is_bypassed = true;
+            }
             if signature.description.action == Action::Pass {
-                if signature.acts_on_flows() {
+                if acts_on_flow {
                     marks.is_passed = true;
                     self.counters.passed_flows += 1;
                 }
@@ -634,6 +664,25 @@ impl Engine {
         self.scratch.window = window;
         self.candidates = candidates;
     }
+}
+
+/// Whether Suricata has flows of an IP protocol; of others each packet is looked at as if it were the first.
+#[inline]
+fn has_flow(number: u8) -> bool {
+    const IP_IN_IP: u8 = 4;
+    const IPV6: u8 = 41;
+    const ESP: u8 = 50;
+    matches!(
+        number,
+        protocol::TCP
+            | protocol::UDP
+            | protocol::ICMP
+            | protocol::ICMPV6
+            | protocol::SCTP
+            | IP_IN_IP
+            | IPV6
+            | ESP
+    )
 }
 
 /// Whom a candidate is about.
@@ -680,7 +729,7 @@ impl<'a> About<'a> {
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
             || flow.established.is_some_and(|established| established != is_established)
-            || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
+            || flow.is_first && self.sight.flow.packets[self.sight.direction.index()] != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
             || carrier.version.is_some_and(|want| want != version)
             || !(carrier.protocols.is_empty() || carrier.protocols.contains(&self.sight.key.protocol))
@@ -729,7 +778,7 @@ impl<'a> About<'a> {
 
     fn found(&self, number: u32, signature: &Signature) -> Found {
         let is_of_packet =
-            signature.kind == Kind::Packet || signature.kind == Kind::Flow || signature.is_of_packets();
+            matches!(signature.kind, Kind::Packet | Kind::Frame | Kind::Flow) || signature.is_of_packets();
         Found {
             signature: number,
             direction: self.direction,
@@ -743,9 +792,21 @@ impl<'a> About<'a> {
 }
 
 impl Signature {
-    /// Whether what it does is done to the flow: unless it is about single packets.
-    fn acts_on_flows(&self) -> bool {
-        self.kind == Kind::Flow || !(self.kind == Kind::Packet || self.is_of_packets())
+    /// Whether what it does is done to the flow: what was found in a packet, and not in a stream or a transaction, is
+    /// about that packet alone.
+    fn acts_on_flow(&self, sight: &Sight<'_>) -> bool {
+        match self.kind {
+            Kind::Flow => true,
+            Kind::Packet | Kind::Frame => false,
+            Kind::Side | Kind::Anomaly => !self.is_of_packets(),
+            // A SYN's payload is no part of the stream yet.
+            Kind::Payload => match &sight.packet.transport {
+                Transport::Tcp(tcp) => {
+                    sight.has_stream && tcp.flags & tcp_flags::SYN == 0 && !self.is_of_packets()
+                }
+                _ => false,
+            },
+        }
     }
 
     /// Whether it is about single packets, not about the stream they make up.
