@@ -10,6 +10,7 @@
 
 pub mod config;
 mod arp;
+mod bare;
 mod error;
 mod events;
 mod headers;
@@ -28,6 +29,7 @@ mod ranges;
 mod tests;
 
 pub use arp::{Arp, arp, arp_in_gre};
+pub use bare::{BareFrame, bare_frame, bare_frame_in};
 pub use events::{DecodeEvent, datagram_events, events};
 pub use fragments::EarlyFragments;
 pub use headers::VLAN_LAYERS;
@@ -437,57 +439,6 @@ pub fn tunnel_of(frame: &Frame<'_>) -> Option<Tunnel> {
     let mut tunnel = None;
     enter(packet, &mut counters, Some(&mut tunnel));
     tunnel
-}
-
-/// A frame of an Ethernet in which no packet is.
-#[derive(Clone, Debug)]
-pub struct BareFrame<'a> {
-    /// What is known of it: its link header.
-    pub packet: Packet<'a>,
-    /// Whether it carries ARP.
-    pub is_arp: bool,
-    /// The tunnel that carried it.
-    pub tunnel: Option<Tunnel>,
-}
-
-/// A frame in which no packet is, as one; none on other links than Ethernet.
-#[cold]
-pub fn bare_frame<'a>(frame: &Frame<'a>) -> Option<BareFrame<'a>> {
-    (frame.link == LinkType::ETHERNET).then(|| BareFrame::of(frame.data, None))
-}
-
-/// The frame in which no packet is that a packet carries in a tunnel.
-#[cold]
-pub fn bare_frame_in<'a>(packet: &Packet<'a>) -> Option<BareFrame<'a>> {
-    let (kind, bytes) = tunnel::ethernet_inside(packet)?;
-    let [source, destination] = tunnel::ends(packet);
-    let tunnel = Tunnel { kind, id: None, source, destination, depth: packet.tunnel_depth.saturating_add(1) };
-    link::strip(LinkType::ETHERNET, bytes).is_err().then(|| BareFrame::of(bytes, Some(tunnel)))
-}
-
-impl<'a> BareFrame<'a> {
-    fn of(bytes: &'a [u8], tunnel: Option<Tunnel>) -> BareFrame<'a> {
-        let nobody = FlowKey {
-            initiator: Address::v4([0; 4]),
-            responder: Address::v4([0; 4]),
-            initiator_port: 0,
-            responder_port: 0,
-            protocol: 0,
-        };
-        let packet = Packet {
-            transport: Transport::None,
-            link: LinkHeader::new(LinkType::ETHERNET, bytes),
-            frame_octets: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            ..Packet::of_nothing(&nobody)
-        };
-        BareFrame { packet, is_arp: arp::is_arp(LinkType::ETHERNET, bytes), tunnel }
-    }
-
-    /// Its 802.1Q identifiers, as an event tells them.
-    pub fn event(&self) -> DecodeEvent {
-        let (ids, _) = self.packet.vlan_layers();
-        DecodeEvent { vlans: [ids[0], ids[1]], ..DecodeEvent::NONE }
-    }
 }
 
 /// What carries a packet that came in tunnels.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
-use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks};
+use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks, tcp_flags};
 
 /// Where a worker is given rules that were loaded anew, and shows what it did.
 #[derive(Debug, Default)]
@@ -184,6 +184,7 @@ impl Alerts {
             counts.apps = apps(flow.attachment.inspection.as_deref());
         }
         let has_begun = super::has_begun(flow, packet);
+        let is_joined = is_joined(flow);
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
@@ -194,7 +195,7 @@ impl Alerts {
             key,
             flow_id,
             is_established: match packet.transport {
-                Transport::Tcp(_) => state != FlowState::New,
+                Transport::Tcp(_) => state != FlowState::New || self.midstream && is_joined,
                 _ => has_both,
             },
             app,
@@ -284,6 +285,13 @@ impl Alerts {
     pub(super) fn of_record(&self, flow: &Flow<Attachment>) -> Option<Box<SignatureMarks>> {
         alert::of_record(self.engine.rules(), flow.attachment.marks.as_deref()?)
     }
+}
+
+/// Whether a connection was joined in its middle: it was established before.
+fn is_joined(flow: &Flow<Attachment>) -> bool {
+    let flags = [Direction::Forward, Direction::Reverse].map(|direction| flow.stats(direction).tcp_flags);
+    let flags = flags[0] | flags[1];
+    flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::ACK
 }
 
 /// What recognition says of a flow.

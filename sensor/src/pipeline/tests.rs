@@ -184,3 +184,20 @@ alert ether any any -> any any (ether.hdr; content:\"|08 00|\"; offset:12; depth
         assert!(alerts.contains(&(sid.into(), source.to_owned())), "{alerts:?}");
     }
 }
+
+#[test]
+fn a_connection_that_was_joined_in_its_middle_is_established_though_one_side_alone_is_seen() {
+    let segment = |flags: u8, sequence: u8, payload: &[u8]| {
+        let header = [0x80, 0, 0, 80, 0, 0, 0, sequence, 0, 0, 0, 1, 0x50, flags, 4, 0, 0, 0, 0, 0];
+        ethernet([8, 0], &v4(6, 1, &[&header[..], payload].concat()))
+    };
+    let rules = "alert tcp any any -> any any (flow:established,to_server; content:\"abc\"; sid:1;)";
+    let told = |frames| {
+        let lines = eve(frames, rules);
+        let flow = lines.iter().find(|line| line["event_type"] == "flow").unwrap();
+        let alerts = lines.iter().filter(|line| line["event_type"] == "alert").count();
+        (alerts, flow["flow"]["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told(vec![segment(0x10, 1, b""), segment(0x18, 1, b"abc")]), (1, "established".to_owned()));
+    assert_eq!(told(vec![segment(0x02, 0, b""), segment(0x18, 1, b"abc")]), (0, "new".to_owned()));
+}

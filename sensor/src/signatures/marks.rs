@@ -308,8 +308,11 @@ impl Known {
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }
-        let is_answered =
-            sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        let is_answered = match &sight.packet.transport {
+            // What a SYN brings (RFC 7413) is looked at once the handshake is over.
+            Transport::Tcp(tcp) => sight.direction != now.app.1 && tcp.flags & tcp_flags::SYN == 0,
+            _ => true,
+        };
         if is_answered || !sight.waits {
             now.visible = sight.app;
         }

@@ -94,12 +94,14 @@ struct Watched {
     engine: Engine,
     /// Packets of the flow so far, by direction.
     packets: [u64; 2],
+    /// See [`Sight::waits`].
+    waits: bool,
     marks: Option<Box<FlowMarks>>,
 }
 
 impl Watched {
     fn new(engine: Engine) -> Watched {
-        Watched { engine, packets: [1, 0], marks: None }
+        Watched { engine, packets: [1, 0], waits: false, marks: None }
     }
 
     fn look(&mut self, packet: &Packet<'_>, facts: &Facts, sides: Option<&mut Sides>) -> Vec<Found> {
@@ -131,7 +133,7 @@ impl Watched {
             is_opaque: false,
             decode_events: &[],
             stream_events: &[],
-            waits: false,
+            waits: self.waits,
             has_stream: true,
         };
         let mut found = Vec::new();
@@ -641,4 +643,24 @@ fn rules_about_frames_look_at_frames_with_and_without_packets() {
     ] {
         assert_eq!(engine(&[refused]).1.len(), 1, "{refused}");
     }
+}
+
+#[test]
+fn the_application_that_a_syn_shows_is_seen_once_the_handshake_is_over() {
+    let mut flow = Watched::new(sound(&["alert http any any -> any any (flow:to_server;)"]));
+    flow.waits = true;
+    let with = |flags, payload| {
+        let mut packet = segment(payload);
+        if let Transport::Tcp(tcp) = &mut packet.transport {
+            tcp.flags = flags;
+        }
+        packet
+    };
+    let there = Facts { app: App::Http, ..THERE };
+    let back = Facts { direction: Direction::Reverse, ..there };
+    assert_eq!(flow.sids(&with(tcp_flags::SYN, b"GET"), &there), [0_u32; 0]);
+    assert_eq!(flow.sids(&turned(&with(tcp_flags::SYN | tcp_flags::ACK, b"")), &back), [0_u32; 0]);
+    assert_eq!(flow.sids(&with(tcp_flags::ACK, b""), &there), [0_u32; 0]);
+    assert_eq!(flow.sids(&turned(&with(tcp_flags::ACK, b"")), &back), [0_u32; 0]);
+    assert_eq!(flow.sids(&with(tcp_flags::ACK, b""), &there), [1]);
 }

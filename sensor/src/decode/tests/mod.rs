@@ -480,3 +480,30 @@ fn an_urgent_byte_at_the_end_of_a_segment_is_none_of_its_stream() {
         assert_eq!(packet.stream_payload(&tcp), (payload, urgent), "{pointer}");
     }
 }
+
+#[test]
+fn tags_of_bridges_are_passed_over() {
+    let cases: [&[u8]; 6] = [
+        &[0x89, 0x26, 1, 2, 3, 4, 8, 0],
+        &[0x89, 0x3f, 1, 2, 3, 4, 5, 6, 8, 0],
+        &[0x88, 0xe7, 1, 2, 3, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x89, 0x03, 0, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x65, 0x58, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x89, 0x26, 1, 2, 3, 4, 0x81, 0, 0, 7, 8, 0],
+    ];
+    for header in cases {
+        assert_eq!(decode(LinkType::ETHERNET, &join(&[&MACS, header, &IPV4_TCP])).payload(), b"data", "{header:x?}");
+        let cut = decode(LinkType::ETHERNET, &join(&[&MACS, &header[..header.len() - 1]]));
+        assert!(cut.packet.is_none() && cut.counters.truncated == 1, "{header:x?}");
+    }
+    let tagged = decode(LinkType::ETHERNET, &join(&[&MACS, cases[5], &IPV4_TCP]));
+    assert_eq!(tagged.packet().vlans, [7, 0]);
+    // So many frames one inside of the other, and no more.
+    for (frames, is_packet) in [(4, true), (5, false)] {
+        let nested = [&MACS[..], &[0x65, 0x58]].concat().repeat(frames);
+        let decoded = decode(LinkType::ETHERNET, &join(&[&nested, &MACS, &[8, 0], &IPV4_TCP]));
+        assert_eq!((decoded.packet.is_some(), decoded.counters.other_ethertype), (is_packet, u64::from(!is_packet)));
+    }
+    let endless = [&MACS[..], &[0x88, 0x47, 0, 0, 1, 0]].concat().repeat(10_000);
+    assert!(decode(LinkType::ETHERNET, &endless).packet.is_none());
+}
