@@ -29,7 +29,7 @@ use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
 use alerts::{Alerts, Inbox};
-use carriers::Carriers;
+use carriers::{Around, Carriers};
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use outbox::Outbox;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ pub fn start(
             )
             .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
-            carriers: Carriers::new(&config.flow, number),
+            carriers: Carriers::new(&config.flow, config.decode.carrier_flows, number),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -273,7 +273,7 @@ struct Worker {
     midstream: bool,
     /// What is odd about TCP connections.
     sessions: Sessions,
-    /// Flows of packets that carry others in tunnels, where signatures look at those.
+    /// Flows of packets that carry others in tunnels, where anybody asks for them.
     carriers: Carriers,
     counters: WorkerCounters,
     published: Published,
@@ -549,13 +549,19 @@ impl Worker {
         true
     }
 
-    /// Shows signatures the packets that carried a frame's in tunnels, where any may be about them.
+    /// Flows of packets that carry others in tunnels, and what they lead to.
+    fn carriers(&mut self) -> (&mut Carriers, Around<'_>) {
+        let Worker { alerts, lane, outbox, events, counters, carriers, .. } = self;
+        let (alerts, events, lane) = (alerts.as_mut(), events.as_mut(), lane.as_ref());
+        (carriers, Around { alerts, lane, outbox, events, counters })
+    }
+
+    /// Looks at the packets that carried a frame's in tunnels, where anybody asks for them.
     #[cold]
     fn see_carriers(&mut self, frame: &Frame<'_>) {
-        let Worker { alerts, lane, outbox, events, counters, carriers, .. } = self;
-        let (Some(alerts), Some(events)) = (alerts, events) else { return };
-        if alerts.asks_for_carriers() {
-            carriers.see(frame, alerts, lane.as_ref(), (outbox, events), counters);
+        let (carriers, mut around) = self.carriers();
+        if carriers.are_wanted(around.alerts.as_deref()) {
+            carriers.see(frame, &mut around);
         }
     }
 
@@ -577,7 +583,9 @@ impl Worker {
             );
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
-        self.carriers.expire(self.now);
+        let now = self.now;
+        let (carriers, mut around) = self.carriers();
+        carriers.expire(now, &mut around);
         if let Some(lane) = &mut self.lane {
             lane.tick(self.clock);
         }
@@ -670,6 +678,9 @@ impl Worker {
             );
         };
         flows.drain(&mut counters.flow, &mut ended);
+        let (carriers, mut around) = self.carriers();
+        carriers.drain(&mut around);
+        let Worker { alerts, outbox, counters, .. } = self;
         outbox.send(&mut counters.export);
         if let Some(alerts) = alerts {
             alerts.show();

@@ -83,8 +83,11 @@ impl FrameSource for Frames {
 
 /// The EVE lines that frames come to with rules.
 fn eve(frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
+    eve_with(SensorConfig::default(), frames, rules)
+}
+
+fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
     let work = tempfile::tempdir().unwrap();
-    let mut config = SensorConfig::default();
     config.export.eve = work.path().join("eve.json").display().to_string();
     let file = weir_common::rule::RuleReader::new(weir_common::rule::Variables::default())
         .read("x", rules.as_bytes());
@@ -164,6 +167,31 @@ alert ip 10.0.0.2 any -> any any (sid:5;)";
     let ids: std::collections::HashSet<_> =
         lines.iter().filter_map(|line| line["flow_id"].as_u64()).collect();
     assert_eq!(ids.len(), 2, "a carrier is a flow of its own");
+}
+
+#[test]
+fn records_of_carriers_are_told_where_they_are_wanted_and_those_of_gre_never() {
+    let datagram = [&[0, 7, 0, 9, 0, 14, 0, 0][..], b"inside"].concat();
+    let gre = v4(47, 2, &[&[0, 0, 8, 0][..], &v4(17, 3, &datagram)].concat());
+    let frames = || vec![ethernet([8, 0], &v4(4, 1, &gre)); 2];
+    let flows = |is_wanted| {
+        let mut config = SensorConfig::default();
+        config.decode.carrier_flows = is_wanted;
+        let lines = eve_with(config, frames(), "alert ip any any -> any any (ip_proto:4; sid:1;)");
+        let flows = lines.iter().filter(|line| line["event_type"] == "flow");
+        let told = |line: &serde_json::Value| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            (text(&line["proto"]), text(&line["src_ip"]), line["flow"]["alerted"].as_bool().unwrap())
+        };
+        let mut flows: Vec<_> = flows.map(told).collect();
+        flows.sort();
+        flows
+    };
+    let inside = ("UDP".to_owned(), "10.0.0.3".to_owned(), false);
+    assert_eq!(flows(false), [inside.clone()]);
+    let carrier = &flows(true)[0];
+    assert_eq!((carrier.1.as_str(), carrier.2), ("10.0.0.1", true));
+    assert_eq!(flows(true)[1..], [inside]);
 }
 
 #[test]

@@ -492,7 +492,11 @@ fn tags_of_bridges_are_passed_over() {
         &[0x89, 0x26, 1, 2, 3, 4, 0x81, 0, 0, 7, 8, 0],
     ];
     for header in cases {
-        assert_eq!(decode(LinkType::ETHERNET, &join(&[&MACS, header, &IPV4_TCP])).payload(), b"data", "{header:x?}");
+        assert_eq!(
+            decode(LinkType::ETHERNET, &join(&[&MACS, header, &IPV4_TCP])).payload(),
+            b"data",
+            "{header:x?}"
+        );
         let cut = decode(LinkType::ETHERNET, &join(&[&MACS, &header[..header.len() - 1]]));
         assert!(cut.packet.is_none() && cut.counters.truncated == 1, "{header:x?}");
     }
@@ -502,7 +506,10 @@ fn tags_of_bridges_are_passed_over() {
     for (frames, is_packet) in [(4, true), (5, false)] {
         let nested = [&MACS[..], &[0x65, 0x58]].concat().repeat(frames);
         let decoded = decode(LinkType::ETHERNET, &join(&[&nested, &MACS, &[8, 0], &IPV4_TCP]));
-        assert_eq!((decoded.packet.is_some(), decoded.counters.other_ethertype), (is_packet, u64::from(!is_packet)));
+        assert_eq!(
+            (decoded.packet.is_some(), decoded.counters.other_ethertype),
+            (is_packet, u64::from(!is_packet))
+        );
     }
     let endless = [&MACS[..], &[0x88, 0x47, 0, 0, 1, 0]].concat().repeat(10_000);
     assert!(decode(LinkType::ETHERNET, &endless).packet.is_none());
