@@ -402,7 +402,7 @@ impl Worker {
         }
         if let Some(alerts) = alerts {
             alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
-                tell(ON_THE_WIRE, fault, Some(Box::new(alert)))
+                tell(ON_THE_WIRE, fault, Some(Box::new(alert)));
             });
             if alerts.asks_for_frames() && !is_copy {
                 let bare = match (parsed, packet) {
