@@ -5,18 +5,20 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 mod holds;
+mod scope;
 
 use super::addresses::AddressIndex;
-use super::compile::{HostTest, Kind, PacketPart, Signature};
+use super::compile::{HostTest, Kind, Signature};
 use super::frame::FoundFrame;
 use super::marks::{FlowMarks, Order, seam};
 use super::matches::Scratch;
-use super::packet::{FlowFacts, PacketTest, packet_of};
+use super::packet::{FlowFacts, packet_of};
 use super::patterns::PatternScratch;
 use super::rules::{Patterns, Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{NO_TRANSACTION, Side, Sides, Stage};
+use scope::has_flow;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +40,12 @@ const TIMED_OF: u64 = 16;
 #[derive(Debug)]
 pub struct Engine {
     rules: Arc<Rules>,
+    at_work: AtWork,
+}
+
+/// What an engine works with, apart from its rules.
+#[derive(Debug)]
+struct AtWork {
     scratch: Work,
     candidates: Vec<Candidate>,
     shared: SharedBits,
@@ -157,6 +165,15 @@ pub struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// The ports of who sends and of who is sent to.
+    fn ports(&self) -> [u16; 2] {
+        let FlowKey { initiator_port, responder_port, .. } = self.key;
+        match self.direction {
+            Direction::Forward => [initiator_port, responder_port],
+            Direction::Reverse => [responder_port, initiator_port],
+        }
+    }
+
     /// A packet that belongs to no flow.
     pub fn of_nobody(packet: &'a Packet<'a>) -> Sight<'a> {
         let (initiator_port, responder_port) = packet.transport.ports();
@@ -237,9 +254,8 @@ struct Payload<'a> {
 impl Engine {
     /// An engine for one worker.
     pub fn new(rules: Arc<Rules>) -> Engine {
-        Engine {
+        let at_work = AtWork {
             costs: vec![Cost::default(); rules.len()],
-            rules,
             scratch: Work::default(),
             candidates: Vec::new(),
             shared: SharedBits::default(),
@@ -248,18 +264,21 @@ impl Engine {
             stream_depth: u64::MAX,
             leaves_limits: false,
             epoch: 0,
-        }
+        };
+        Engine { rules, at_work }
     }
 
     /// Looks at so many bytes of each direction of a TCP flow; 0: at all.
-    pub fn with_stream_depth(self, bytes: u64) -> Engine {
-        Engine { stream_depth: if bytes == 0 { u64::MAX } else { bytes }, ..self }
+    pub fn with_stream_depth(mut self, bytes: u64) -> Engine {
+        self.at_work.stream_depth = if bytes == 0 { u64::MAX } else { bytes };
+        self
     }
 
     /// Finds what matches, whatever thresholds and suppressions say: the caller asks for them
     /// ([`Engine::may_alert`]).
-    pub fn without_limits(self) -> Engine {
-        Engine { leaves_limits: true, ..self }
+    pub fn without_limits(mut self) -> Engine {
+        self.at_work.leaves_limits = true;
+        self
     }
 
     /// Whether a match is told by its signature's thresholds and suppressions, which counts it in these windows.
@@ -281,23 +300,23 @@ impl Engine {
 
     /// What was done so far.
     pub fn counters(&self) -> EngineCounters {
-        let given_up = self.scratch.matches.given_up;
+        let given_up = self.at_work.scratch.matches.given_up;
         let given_up = given_up.steps + given_up.bytes + given_up.expressions;
-        EngineCounters { given_up, ..self.counters }
+        EngineCounters { given_up, ..self.at_work.counters }
     }
 
     /// What each signature cost so far, by number.
     pub fn costs(&self) -> &[Cost] {
-        &self.costs
+        &self.at_work.costs
     }
 
     /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
     /// in them; what flows wait for by a signature's number does not.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        self.costs.clear();
-        self.costs.resize(rules.len(), Cost::default());
+        self.at_work.costs.clear();
+        self.at_work.costs.resize(rules.len(), Cost::default());
+        self.at_work.epoch = self.at_work.epoch.wrapping_add(1);
         self.rules = rules;
-        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Looks at a packet, and at what it made known of its flow's transactions.
@@ -305,16 +324,66 @@ impl Engine {
         &mut self,
         sight: &Sight<'_>,
         marks: &mut Option<Box<FlowMarks>>,
-        mut sides: Option<(&mut Sides, bool)>,
+        sides: Option<(&mut Sides, bool)>,
         found: &mut Vec<Found>,
     ) {
         if self.rules.is_empty() || marks.as_ref().is_some_and(|marks| marks.is_passed) {
             return;
         }
+        let known = marks.get_or_insert_with(|| self.at_work.marks());
+        self.at_work.packet(&self.rules, sight, known, sides, found);
+    }
+
+    /// Looks at a frame that holds no packet, because of its faults: only signatures about those are asked. Gives what
+    /// could be read before the first.
+    pub fn fault(
+        &mut self,
+        fault: &DecodeEvent,
+        names: &[&'static str],
+        time: Timestamp,
+        found: &mut Vec<Found>,
+    ) -> Packet<'static> {
+        let packet = packet_of(fault);
+        let Engine { rules, at_work } = self;
+        at_work.candidates.clear();
+        let faults = rules.faults.iter();
+        at_work
+            .candidates
+            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
+        at_work.answer(rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
+        packet
+    }
+
+    /// Looks at a frame that holds no packet: only signatures about frames are asked.
+    pub fn frame(&mut self, packet: &Packet<'_>, is_arp: bool, time: Timestamp, found: &mut Vec<Found>) {
+        let Engine { rules, at_work } = self;
+        at_work.candidates.clear();
+        let frames = rules.frames.iter().chain(rules.arp_frames.iter().filter(|_| is_arp));
+        at_work
+            .candidates
+            .extend(frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, ..Sight::of_nobody(packet) };
+        at_work.answer(rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
+    }
+}
+
+impl AtWork {
+    /// What is remembered of a flow that is new.
+    fn marks(&self) -> Box<FlowMarks> {
+        Box::new(FlowMarks { epoch: self.epoch, ..FlowMarks::default() })
+    }
+
+    fn packet(
+        &mut self,
+        rules: &Rules,
+        sight: &Sight<'_>,
+        known: &mut FlowMarks,
+        mut sides: Option<(&mut Sides, bool)>,
+        found: &mut Vec<Found>,
+    ) {
         self.candidates.clear();
-        let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
-        let known = marks.get_or_insert_default();
         if known.epoch != self.epoch {
             known.begin_epoch(self.epoch);
             for side in sides.iter_mut().flat_map(|(sides, _)| sides.iter_mut()) {
@@ -327,7 +396,9 @@ impl Engine {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
-        self.ask_hosts(&rules.packets[traffic as usize], ends);
+        for index in rules.packets[traffic as usize].of(sight.ports()) {
+            self.ask_hosts(index, ends);
+        }
         if !rules.frames.is_empty() && sight.packet.link.ethernet().is_some() {
             let frames = rules.frames.iter();
             self.candidates.extend(
@@ -356,13 +427,13 @@ impl Engine {
             if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
-            self.ask_payload(&rules, traffic, sight, known, order);
+            self.ask_payload(rules, traffic, sight, known, order);
         }
         if let Some((sides, _)) = sides.as_mut().filter(|(sides, _)| sides.is_fresh) {
-            self.ask_sides(&rules, sides);
+            self.ask_sides(rules, sides);
         }
         if !self.candidates.is_empty() {
-            self.answer(&rules, sight, known, order, sides.as_mut(), found);
+            self.answer(rules, sight, known, order, sides.as_mut(), found);
         }
         let stream = &mut known.streams[sight.direction.index()];
         if sight.is_opaque || stream.looked >= self.stream_depth {
@@ -377,44 +448,10 @@ impl Engine {
         }
     }
 
-    /// Looks at a frame that holds no packet, because of its faults: only signatures about those are asked. Gives what
-    /// could be read before the first.
-    pub fn fault(
-        &mut self,
-        fault: &DecodeEvent,
-        names: &[&'static str],
-        time: Timestamp,
-        found: &mut Vec<Found>,
-    ) -> Packet<'static> {
-        let packet = packet_of(fault);
-        let rules = Arc::clone(&self.rules);
-        self.candidates.clear();
-        let faults = rules.faults.iter();
-        self.candidates
-            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
-        let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
-        self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
-        packet
-    }
-
-    /// Looks at a frame that holds no packet: only signatures about frames are asked.
-    pub fn frame(&mut self, packet: &Packet<'_>, is_arp: bool, time: Timestamp, found: &mut Vec<Found>) {
-        let rules = Arc::clone(&self.rules);
-        self.candidates.clear();
-        let frames = rules.frames.iter().chain(rules.arp_frames.iter().filter(|_| is_arp));
-        self.candidates
-            .extend(frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
-        let sight = Sight { time, ..Sight::of_nobody(packet) };
-        self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
-    }
-
     /// Signatures that are about these hosts, or about any.
     fn ask_hosts(&mut self, index: &AddressIndex, hosts: [Address; 2]) {
-        let ids = &mut self.scratch.ids;
-        ids.clear();
-        index.candidates(hosts, ids);
         let candidate = |signature| Candidate { signature, subject: Subject::Packet };
-        self.candidates.extend(ids.drain(..).map(candidate));
+        index.candidates(hosts, |signature| self.candidates.push(candidate(signature)));
     }
 
     /// Signatures whose pattern is in the payload, or where it meets what lies before it.
@@ -429,23 +466,30 @@ impl Engine {
         let direction = sight.direction.index();
         let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
         // Beyond its depth a stream is no longer looked at as one.
-        let patterns = match is_beyond {
+        let index = match is_beyond {
             true => &rules.packet_payloads[direction],
             false => &rules.payloads[traffic as usize][direction],
         };
-        let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
-        ids.clear();
-        patterns.set.scan(sight.packet.payload, scratch, ids);
-        let stream = &known.streams[sight.direction.index()];
-        if let Order::Next(again) = order
-            && !stream.tail().is_empty()
-        {
-            let fresh = sight.packet.payload.get(again..).unwrap_or_default();
-            patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
+        let stream = &known.streams[direction];
+        let before = match order {
+            Order::Next(again) if !stream.tail().is_empty() => {
+                Some((stream.tail(), sight.packet.payload.get(again..).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        for patterns in index.of(sight.ports()) {
+            let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
+            ids.clear();
+            patterns.set.scan(sight.packet.payload, scratch, ids);
+            if let Some((tail, fresh)) = before {
+                patterns.set.scan(seam(tail, fresh, patterns.set.longest(), space), scratch, ids);
+            }
+            self.owners(patterns, Subject::Payload);
+        }
+        if before.is_some() {
             self.candidates
                 .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }
-        self.owners(patterns, Subject::Payload);
     }
 
     /// Signatures whose pattern is in what became known of transactions.
@@ -501,9 +545,11 @@ impl Engine {
 
     /// The signatures of the patterns that were found, and those that have none.
     fn owners(&mut self, patterns: &Patterns, subject: Subject) {
-        let found = self.scratch.ids.iter().filter_map(|id| patterns.owners.get(*id as usize)).flatten();
-        let all = patterns.always.iter().chain(found);
-        self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+        let candidate = |signature: &u32| Candidate { signature: *signature, subject };
+        self.candidates.extend(patterns.always.iter().map(candidate));
+        for id in &self.scratch.ids {
+            self.candidates.extend(patterns.owners(*id).iter().map(candidate));
+        }
     }
 
     /// Asks the candidates, in their order.
@@ -524,6 +570,7 @@ impl Engine {
         candidates.truncate(PACKET_CANDIDATES_MAX);
         let mut window = std::mem::take(&mut self.scratch.window);
         let mut is_window_made = false;
+        let of_packet = About::of(sight, None);
         let told = found.len();
         for candidate in &candidates {
             let Some(signature) = rules.signatures.get(candidate.signature as usize) else { continue };
@@ -533,10 +580,11 @@ impl Engine {
                 }
                 _ => None,
             };
-            let mut about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
-            if candidate.subject == Subject::Packet {
-                about.app = marks.known.visible;
-            }
+            let about = match (&side, candidate.subject) {
+                (Some((side, is_swapped)), _) => About::of(sight, Some((&**side, *is_swapped))),
+                (None, Subject::Packet) => About { app: marks.known.visible, ..of_packet },
+                (None, _) => of_packet,
+            };
             if !about.meets(signature) {
                 continue;
             }
@@ -666,26 +714,8 @@ impl Engine {
     }
 }
 
-/// Whether Suricata has flows of an IP protocol; of others each packet is looked at as if it were the first.
-#[inline]
-fn has_flow(number: u8) -> bool {
-    const IP_IN_IP: u8 = 4;
-    const IPV6: u8 = 41;
-    const ESP: u8 = 50;
-    matches!(
-        number,
-        protocol::TCP
-            | protocol::UDP
-            | protocol::ICMP
-            | protocol::ICMPV6
-            | protocol::SCTP
-            | IP_IN_IP
-            | IPV6
-            | ESP
-    )
-}
-
 /// Whom a candidate is about.
+#[derive(Clone, Copy)]
 struct About<'a> {
     sight: &'a Sight<'a>,
     direction: Direction,
@@ -788,32 +818,5 @@ impl<'a> About<'a> {
             frame: None,
             context: Vec::new(),
         }
-    }
-}
-
-impl Signature {
-    /// Whether what it does is done to the flow: what was found in a packet, and not in a stream or a transaction, is
-    /// about that packet alone.
-    fn acts_on_flow(&self, sight: &Sight<'_>) -> bool {
-        match self.kind {
-            Kind::Flow => true,
-            Kind::Packet | Kind::Frame => false,
-            Kind::Side | Kind::Anomaly => !self.is_of_packets(),
-            // A SYN's payload is no part of the stream yet.
-            Kind::Payload => match &sight.packet.transport {
-                Transport::Tcp(tcp) => {
-                    sight.has_stream && tcp.flags & tcp_flags::SYN == 0 && !self.is_of_packets()
-                }
-                _ => false,
-            },
-        }
-    }
-
-    /// Whether it is about single packets, not about the stream they make up.
-    fn is_of_packets(&self) -> bool {
-        self.carrier.is_stream == Some(false)
-            || self.flow.stream == Some(false)
-            || self.packet.iter().any(PacketTest::is_of_packet)
-            || self.payload.iter().any(|list| list.place != PacketPart::Payload)
     }
 }
