@@ -653,7 +653,7 @@ fn what_stores_and_what_changes_the_program_is_refused_with_its_reason() {
     let reasons: Vec<&str> = built.problems.iter().map(|problem| problem.reason.as_str()).collect();
     assert!(reasons[0].starts_with("cannot run `tls.store`: certificates are not stored"), "{reasons:?}");
     assert!(reasons[1].starts_with("cannot run `asn1`: BER"), "{reasons:?}");
-    assert!(reasons[2].starts_with("cannot run `config`"), "{reasons:?}");
+    assert!(reasons[2].starts_with("cannot run `config:logging disable`: only"), "{reasons:?}");
 }
 
 #[test]
