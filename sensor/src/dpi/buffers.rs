@@ -333,6 +333,14 @@ buffers! {
     FrameEnipHdr Head "frame:enip.hdr";
     FrameEnipData Head "frame:enip.data";
     FrameEnipCip Head "frame:enip.cip";
+    FrameHttp1Request Head "frame:http1.request";
+    FrameHttp1Response Head "frame:http1.response";
+    FrameHttp2Pdu Head "frame:http2.pdu";
+    FrameHttp2Hdr Head "frame:http2.hdr";
+    FrameHttp2Data Head "frame:http2.data";
+    FrameSmtpCommandLine Head "frame:smtp.command_line";
+    FrameSmtpData Head "frame:smtp.data";
+    FrameSmtpResponseLine Head "frame:smtp.response_line";
     FrameDnsPdu Head "frame:dns.pdu" "frame:mdns.pdu" "frame:llmnr.pdu";
     FrameTlsPdu Head "frame:tls.pdu";
     FrameTlsHdr Head "frame:tls.hdr";

@@ -5,10 +5,13 @@
 //! when it was given up (RSET, EHLO), or when the flow ends. Of authentication only the account is kept. What
 //! follows STARTTLS is another protocol's.
 
+mod frames;
+
 use super::buffers::{Buffer, Stage};
 use super::mail::Mail;
 use super::scan::{self, line, starts_with_ignoring_case, word};
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
+use frames::{MessageFrame, tell_line};
 use std::collections::VecDeque;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -45,6 +48,7 @@ pub(super) struct Smtp {
     /// By direction: bytes are missing, lines begin anew.
     is_lost: [bool; 2],
     has_greeting: bool,
+    frame: MessageFrame,
 }
 
 /// What the client's next bytes are.
@@ -83,6 +87,8 @@ struct Transaction {
     to: Vec<Vec<u8>>,
     mail: Option<Box<Mail>>,
     is_rejected: bool,
+    /// DATA was sent in it.
+    has_data: bool,
     /// Signatures were told its envelope, and that nothing more will come of it.
     is_head_told: bool,
     is_over: bool,
@@ -165,6 +171,7 @@ impl Dissector for Smtp {
                 self.is_lost[index] = missing > left;
             }
             Phase::Data(_) => {
+                self.frame.end(context);
                 self.mail_gap(missing);
                 self.phase = Phase::Data(false);
             }
@@ -174,6 +181,7 @@ impl Dissector for Smtp {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        self.frame.end(context);
         for mut transaction in std::mem::take(&mut self.waiting) {
             transaction.tell(context);
         }
@@ -277,6 +285,7 @@ impl Smtp {
         transaction.tell_head(context);
         let id = transaction.id;
         transaction.mail.get_or_insert_with(|| Mail::begin(Direction::Forward, Some(id)));
+        self.frame.begin(id, context);
     }
 
     /// The current transaction; begins one.
@@ -303,6 +312,7 @@ impl Smtp {
                 [_] | [_, b'\r'] => return 0,
                 _ => {
                     mail.dot();
+                    self.frame.pass(b".", context);
                     self.phase = Phase::Data(false);
                     return 1;
                 }
@@ -312,11 +322,13 @@ impl Smtp {
         let end = memchr::memmem::find(rest, b"\n.").map(|end| end + 1);
         let piece = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
         mail.bytes(piece, context);
+        self.frame.pass(piece, context);
         self.phase = Phase::Data(piece.ends_with(b"\n"));
         piece.len()
     }
 
     fn end_data(&mut self, used: usize, context: &mut Context<'_>) -> usize {
+        self.frame.end(context);
         self.expect_reply(Command::End);
         self.end_message(context);
         used
@@ -346,6 +358,11 @@ impl Smtp {
             mail.bytes(piece, context);
         }
         self.phase = Phase::Chunk(left.saturating_sub(size as u64), is_last);
+        if size as u64 == left && !piece.ends_with(b"\n") {
+            // Suricata counts lines: that in which the chunk ends goes on behind it.
+            let current = self.current.as_ref().map(|current| current.id);
+            context.note("BDAT_CHUNK_LEN_EXCEEDED", current);
+        }
         if self.phase == Phase::Chunk(0, is_last) {
             self.chunk_end(is_last, context);
         }
@@ -385,15 +402,32 @@ impl Smtp {
         match line(within) {
             Some((text, used)) => {
                 self.command(text, context);
+                self.after_command(within, used, context);
                 used
             }
             None if within.len() < LINE_BYTES_MAX => 0,
             None => {
                 self.command(within, context);
+                self.after_command(within, within.len(), context);
                 context.anomaly("TRUNCATED_LINE", self.current.as_ref().map(|current| current.id));
                 self.is_in_line[index] = true;
                 within.len()
             }
+        }
+    }
+
+    /// Tells signatures of a command that was read.
+    fn after_command(&mut self, line: &[u8], used: usize, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        let current = self.current.as_ref().map(|current| current.id);
+        tell_line(Buffer::FrameSmtpCommandLine, line, used, current, context);
+        if !self.is_answered
+            && let Some(number) = current
+        {
+            // Suricata's rule asks the server's side about it.
+            context.odd(Direction::Reverse, number, "NO_SERVER_WELCOME_MESSAGE");
         }
     }
 
@@ -428,7 +462,10 @@ impl Smtp {
                 transaction.to.push(path.to_vec());
             }
         } else if name.eq_ignore_ascii_case(b"DATA") {
-            self.transaction();
+            let transaction = self.transaction();
+            if std::mem::replace(&mut transaction.has_data, true) {
+                context.anomaly("UNPARSABLE_CONTENT", Some(transaction.id));
+            }
             self.phase = Phase::AwaitData;
             reply = Command::Data;
             if !self.is_answered {
@@ -514,6 +551,10 @@ impl Smtp {
             if is_rest {
                 continue;
             }
+            if context.wanted.is_some() {
+                let current = self.current.as_ref().or(self.waiting.front()).map(|current| current.id);
+                tell_line(Buffer::FrameSmtpResponseLine, within, more, current, context);
+            }
             if self.reply(text, context) {
                 return Progress::Switch(used);
             }
@@ -535,6 +576,9 @@ impl Smtp {
         if !self.has_greeting && self.pending.is_empty() {
             context.metadata.set_bytes(Field::ServerSoftware, text.get(4..).unwrap_or_default());
             self.has_greeting = is_last;
+            if code != 220 {
+                context.note("INVALID_REPLY", self.current.as_ref().map(|current| current.id));
+            }
             return false;
         }
         if !is_last {

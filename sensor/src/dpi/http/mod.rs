@@ -13,6 +13,7 @@
 pub(super) mod body;
 pub(super) mod decode;
 pub(super) mod event;
+mod frames;
 mod head;
 mod multipart;
 mod probe;
@@ -24,6 +25,7 @@ mod tests;
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts, dns};
 use crate::dpi::buffers::Stage;
 use body::{Body, Description};
+use frames::{MessageFrame, Passed};
 use head::{Framing, Head, LineEnd, Part, line, response_line};
 use std::collections::VecDeque;
 use told::Told;
@@ -61,6 +63,8 @@ pub(super) struct Http {
     spare: Option<Head>,
     /// What signatures are told of heads, where they look.
     told: Option<Box<Told>>,
+    /// The messages being read as frames, likewise.
+    frames: [MessageFrame; 2],
 }
 
 /// One direction.
@@ -85,6 +89,8 @@ struct Half {
     body: Option<Box<Body>>,
     /// Signatures were told that the message is over, or there is none.
     is_over: bool,
+    /// Bytes came behind the request that begin no other.
+    has_unexpected: bool,
     /// What ended the line before.
     line_end: LineEnd,
 }
@@ -142,6 +148,7 @@ impl Dissector for Http {
             client: Direction::Forward,
             spare: None,
             told: None,
+            frames: Default::default(),
         }
     }
 
@@ -153,7 +160,11 @@ impl Dissector for Http {
             if rest.is_empty() && !matches!(state, State::Body | State::Chunk | State::OpenBody) {
                 return Progress::Used(used);
             }
-            match self.step(state, rest, context) {
+            let step = self.step(state, rest, context);
+            if context.wanted.is_some() {
+                self.pass_frame(state, rest, &step, context);
+            }
+            match step {
                 Step::Used(step) => used = used.saturating_add(step),
                 Step::Wait => return Progress::Used(used),
                 Step::Switch(step) => return Progress::Switch(used.saturating_add(step)),
@@ -163,6 +174,7 @@ impl Dissector for Http {
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
+        self.frames[index].end(context);
         let half = &mut self.halves[index];
         if half.skipped > 0 {
             // The end of the flow: so much of the body was not seen.
@@ -196,6 +208,7 @@ impl Dissector for Http {
 
     fn close(&mut self, context: &mut Context<'_>) {
         for index in [0, 1] {
+            self.frames[index].end(context);
             let half = &mut self.halves[index];
             let is_over = half.state == State::OpenBody;
             self.end_body(index, is_over, context);
@@ -267,6 +280,25 @@ impl Http {
         }
     }
 
+    /// Tells signatures of the message's frame what a step has read.
+    fn pass_frame(&mut self, before: State, rest: &[u8], step: &Step, context: &mut Context<'_>) {
+        let used = match step {
+            Step::Used(used) | Step::Switch(used) => *used,
+            Step::Wait => return,
+        };
+        let index = context.direction.index();
+        let half = &self.halves[index];
+        let is_response = half.head.is_response();
+        let answered = self.waiting.front().filter(|_| is_response);
+        let passed = Passed {
+            states: [before, half.state],
+            bytes: rest.get(..used).unwrap_or(rest),
+            is_response,
+            transaction: answered.map_or(self.transactions, |head| head.number),
+        };
+        self.frames[index].pass(&passed, context);
+    }
+
     /// The first line of a message.
     fn start(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         // RFC 9112 section 2.2: empty lines before a request are ignored; clients ignore more.
@@ -307,6 +339,7 @@ impl Http {
         }
         half.state = State::Head;
         half.is_over = false;
+        half.has_unexpected = false;
         half.line_end = LineEnd::Other;
         let index = context.direction.index();
         match &mut self.told {
@@ -495,7 +528,8 @@ impl Http {
         let half = &mut self.halves[index];
         half.state = state;
         half.left = length;
-        let skip = if half.body.is_none() { half.skip_rest() } else { 0 };
+        let is_unread = half.body.is_none() && !self.frames[index].is_open();
+        let skip = if is_unread { half.skip_rest() } else { 0 };
         Step::Used(used.saturating_add(skip))
     }
 
@@ -504,16 +538,18 @@ impl Http {
         let index = context.direction.index();
         let half = &mut self.halves[index];
         half.skipped = 0;
+        let is_framed = self.frames[index].is_open();
         if state == State::OpenBody {
-            let Some(body) = &half.body else {
+            let wants_more = half.body.as_ref().map(|body| body.wants_more());
+            if wants_more.is_none() && !is_framed {
                 half.skipped = OPEN_BODY_STEP_BYTES as u64;
                 half.body_bytes = half.body_bytes.saturating_add(OPEN_BODY_STEP_BYTES as u64);
                 return Step::Used(OPEN_BODY_STEP_BYTES);
-            };
+            }
             if rest.is_empty() {
                 return Step::Wait;
             }
-            if !body.wants_more() {
+            if wants_more == Some(false) {
                 self.end_body(index, false, context);
                 return Step::Used(0);
             }
@@ -523,6 +559,9 @@ impl Http {
         }
         if half.left == 0 {
             if state == State::Body {
+                if let Some(length) = self.unexpected_body(index, rest, context) {
+                    return Step::Used(length);
+                }
                 self.end_message(context);
                 return Step::Used(0);
             }
@@ -537,9 +576,34 @@ impl Http {
         half.body_bytes = half.body_bytes.saturating_add(bytes.len() as u64);
         self.feed(index, bytes, context);
         let half = &mut self.halves[index];
-        let wants_more = half.body.as_ref().is_some_and(|body| body.wants_more());
+        let wants_more = is_framed || half.body.as_ref().is_some_and(|body| body.wants_more());
         let skip = if wants_more { 0 } else { half.skip_rest() };
         Step::Used(bytes.len().saturating_add(skip))
+    }
+
+    /// What was sent together with a request, behind its end, is its body after all, line by line until another request
+    /// begins. Returns how much of it that is.
+    fn unexpected_body(&mut self, index: usize, rest: &[u8], context: &mut Context<'_>) -> Option<usize> {
+        let half = &mut self.halves[index];
+        if half.head.is_response() {
+            return None;
+        }
+        let length = probe::unexpected_body(rest)?;
+        let bytes = rest.get(..length)?;
+        let number = half.number;
+        if !std::mem::replace(&mut half.has_unexpected, true) {
+            context.anomaly("REQUEST_BODY_UNEXPECTED", Some(number));
+        }
+        let half = &mut self.halves[index];
+        half.body_bytes = half.body_bytes.saturating_add(length as u64);
+        if half.body.is_none()
+            && let Some(request) = self.waiting.iter().find(|request| request.number == number)
+        {
+            let is = Description::of(request, Some(request));
+            half.body = Body::begin(&is, context.direction, number, context);
+        }
+        self.feed(index, bytes, context);
+        Some(length)
     }
 
     /// Hands bytes to the body.

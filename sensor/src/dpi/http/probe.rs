@@ -84,6 +84,17 @@ pub(super) fn may_be_message_start(bytes: &[u8]) -> bool {
     token > 0 && begin.get(token).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'\r' | b'\n'))
 }
 
+/// Of the bytes behind a request, sent together with it, the first line where it begins no other request: its length
+/// with its end, or with all that there is.
+pub(super) fn unexpected_body(bytes: &[u8]) -> Option<usize> {
+    let used = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let line = bytes.get(..used)?.trim_ascii();
+    let method = line.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let is_request = is_method(line.get(..method)?)
+        || RequestLine::new(line).is_some_and(|request| request.protocol.starts_with(b"HTTP/"));
+    (!line.is_empty() && !is_request).then_some(used)
+}
+
 /// Whether it is a method in use.
 pub(super) fn is_method(method: &[u8]) -> bool {
     METHODS.contains(&method)

@@ -7,6 +7,7 @@
 //! servers push beyond its name.
 
 mod event;
+mod frames;
 mod hpack;
 mod told;
 #[cfg(test)]
@@ -27,8 +28,10 @@ use weir_common::net::Direction;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes before each frame.
 const HEADER_BYTES: usize = 9;
-/// Longest frame that is read whole; of a longer one only DATA is read, piece by piece.
+/// A frame of so many bytes is not read whole, which is an anomaly: only DATA is read of it, piece by piece.
 const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a longer frame, its header included, that are awaited before it is told to be one, as in Suricata.
+const LONG_FRAME_BYTES_MIN: usize = HEADER_BYTES + 256;
 /// Most streams that are open at once; of more the oldest is told as it is.
 const STREAMS_MAX: usize = 256;
 /// Most bytes kept of all open streams before the oldest is told.
@@ -78,6 +81,8 @@ struct Half {
     block_stream: u32,
     /// Whether the block is that of a frame that ends its stream.
     block_ends: bool,
+    /// The frame that passes, for signatures.
+    passing: frames::Passing,
     /// Of a DATA frame: its stream, bytes of content and of padding to come, and whether it ends the stream.
     data: Data,
 }
@@ -246,6 +251,7 @@ impl Dissector for Http2 {
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
         let half = &mut self.halves[index];
+        half.passing.end(context);
         let missing = usize::try_from(missing).unwrap_or(usize::MAX);
         if half.state == State::Data && missing <= half.data.left {
             half.data.left -= missing;
@@ -260,6 +266,9 @@ impl Dissector for Http2 {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        for half in &mut self.halves {
+            half.passing.end(context);
+        }
         for mut stream in std::mem::take(&mut self.streams) {
             stream.end_bodies(false, self.client, context);
             self.tell(&stream, context);
@@ -276,9 +285,10 @@ impl Dissector for Http2 {
 
 impl Http2 {
     /// The place of a direction in its frames is lost, and what its headers refer to.
-    fn lose(&mut self, context: &Context<'_>) {
+    fn lose(&mut self, context: &mut Context<'_>) {
         let half = &mut self.halves[context.direction.index()];
         half.state = State::Lost;
+        half.passing.end(context);
         half.block = Vec::new();
         half.hpack = Hpack::default();
     }
@@ -385,6 +395,15 @@ impl Http2 {
         if block_stream != 0 && !continues {
             return Step::Broken("invalid_frame_header");
         }
+        let end = HEADER_BYTES.saturating_add(header.length);
+        if rest.len() < end && header.length >= FRAME_BYTES_MAX {
+            if rest.len() < LONG_FRAME_BYTES_MIN {
+                return Step::Wait;
+            }
+            context.anomaly("long_frame_data", None);
+        } else if rest.len() < end && header.kind != frame::DATA && frames::are_wanted(context) {
+            return Step::Wait;
+        }
         if context.wanted.is_some()
             && !matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY)
         {
@@ -422,16 +441,21 @@ impl Http2 {
                 padding: padding.unwrap_or(0),
                 is_last: header.has(frame::END_STREAM),
             };
-            return Step::Used(HEADER_BYTES + usize::from(padding.is_some()));
+            let used = HEADER_BYTES + usize::from(padding.is_some());
+            let number = self.number_of(header.stream);
+            self.halves[index].passing.begin(header, rest, used, number, context);
+            return Step::Used(used);
         }
-        let end = HEADER_BYTES.saturating_add(header.length);
         let is_read =
             matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY | frame::CONTINUATION);
+        let number = self.number_of(header.stream);
+        if !is_read || header.length >= FRAME_BYTES_MAX {
+            self.tell_whole(header, rest, number, context);
+        }
         if !is_read {
             return Step::Used(end);
         }
-        if header.length > FRAME_BYTES_MAX {
-            context.anomaly("long_frame_data", None);
+        if header.length >= FRAME_BYTES_MAX {
             // Without its headers the table is not known any more.
             return match header.kind {
                 frame::HEADERS | frame::PUSH_PROMISE | frame::CONTINUATION => {
@@ -441,10 +465,31 @@ impl Http2 {
             };
         }
         let Some(payload) = rest.get(HEADER_BYTES..end) else { return Step::Wait };
-        match self.whole_frame(header, payload, context) {
+        let outcome = self.whole_frame(header, payload, context);
+        let number = number.or_else(|| self.number_of(header.stream));
+        self.tell_whole(header, rest, number, context);
+        match outcome {
             Ok(()) => Step::Used(end),
             Err(event) => Step::Broken(event),
         }
+    }
+
+    /// Number of the transaction of a stream that is open.
+    fn number_of(&self, id: u32) -> Option<u64> {
+        self.streams.iter().find(|stream| stream.id == id).map(|stream| stream.number)
+    }
+
+    /// Tells signatures a frame that is there as far as it will be.
+    fn tell_whole(
+        &mut self,
+        header: FrameHeader,
+        rest: &[u8],
+        number: Option<u64>,
+        context: &mut Context<'_>,
+    ) {
+        let passing = &mut self.halves[context.direction.index()].passing;
+        passing.begin(header, rest, HEADER_BYTES.saturating_add(header.length), number, context);
+        passing.end(context);
     }
 
     fn whole_frame(
@@ -651,8 +696,15 @@ impl Http2 {
     /// Content of a DATA frame, then its padding.
     fn data(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let direction = context.direction;
-        let data = &mut self.halves[direction.index()].data;
+        let half = &mut self.halves[direction.index()];
+        let data = &mut half.data;
         if data.left == 0 {
+            let padding = rest.get(..data.padding).unwrap_or(rest);
+            if padding.len() < data.padding && half.passing.is_open() {
+                return Step::Wait;
+            }
+            half.passing.pass(padding, context);
+            half.passing.end(context);
             let (padding, id, is_last) = (data.padding, data.stream, data.is_last);
             self.halves[direction.index()].state = State::Frame;
             if is_last {
@@ -666,6 +718,7 @@ impl Http2 {
         let bytes = rest.get(..data.left).unwrap_or(rest);
         data.left -= bytes.len();
         let id = data.stream;
+        half.passing.pass(bytes, context);
         let side = usize::from(direction != self.client);
         let client = self.client;
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) {

@@ -24,8 +24,15 @@ use weir_common::net::Direction;
 const LINE_BYTES_MAX: usize = 4096;
 /// Longest line a message may have without its end (RFC 5322 section 2.1.1); a longer one is an anomaly.
 const LINE_BYTES_ALLOWED: usize = 998;
+/// Longest encoded line of a body (RFC 2045 section 6.7 and 6.8); a longer one is an anomaly.
+const ENCODED_LINE_BYTES_ALLOWED: usize = 76;
 /// Most bytes kept of a header, unfolded; the rest is cut off, which is an anomaly.
 const HEADER_BYTES_MAX: usize = 4096;
+/// Longest name of a header, and longest value, that are no anomaly, as in Suricata.
+const NAME_BYTES_ALLOWED: usize = 75;
+const VALUE_BYTES_ALLOWED: usize = 2000;
+/// Longest delimiter of parts; parts with a longer one are not told apart, which is an anomaly.
+const BOUNDARY_BYTES_MAX: usize = 254;
 /// Most headers kept.
 const HEADERS_MAX: usize = 64;
 /// Deepest nesting of parts that is followed; what is deeper is passed over as text.
@@ -382,6 +389,12 @@ impl Mail {
             let value = value.get(1..).unwrap_or_default();
             let from = colon + 1 + value.len() - value.trim_ascii_start().len();
             let (value, kept) = (value.trim_ascii(), self.headers.len());
+            if name.len() > NAME_BYTES_ALLOWED {
+                self.anomaly("MIME_LONG_HEADER_NAME");
+            }
+            if value.len() > VALUE_BYTES_ALLOWED {
+                self.anomaly("MIME_LONG_HEADER_VALUE");
+            }
             self.take_header(name.trim_ascii(), value);
             if self.headers.len() > kept {
                 let inside = folds.iter().filter_map(|fold| fold.checked_sub(from));
@@ -401,7 +414,10 @@ impl Mail {
             self.part.boundary = scan::starts_with_ignoring_case(kind, b"multipart/")
                 .then(|| parameter(value, b"boundary"))
                 .flatten()
-                .filter(|boundary| !boundary.is_empty() && boundary.len() <= 256);
+                .filter(|boundary| !boundary.is_empty());
+            if self.part.boundary.take_if(|boundary| boundary.len() > BOUNDARY_BYTES_MAX).is_some() {
+                self.anomaly("MIME_LONG_BOUNDARY");
+            }
             self.part.is_message = kind.eq_ignore_ascii_case(b"message/rfc822");
             self.part.is_text = scan::starts_with_ignoring_case(kind, b"text/");
             if self.part.filename.is_none() {
@@ -488,6 +504,9 @@ impl Mail {
 
     /// A piece of a part's body.
     fn body(&mut self, piece: &[u8]) {
+        if !self.part.decoder.is_plain() && piece.trim_ascii_end().len() > ENCODED_LINE_BYTES_ALLOWED {
+            self.anomaly("MIME_LONG_ENC_LINE");
+        }
         let wants_links = self.part.is_text && self.links.len() < LINKS_MAX;
         if self.part.file.is_none() && !wants_links {
             return;

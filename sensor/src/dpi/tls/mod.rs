@@ -125,8 +125,13 @@ impl Dissector for Tls {
         }
         self.reach_heads(context);
         match read {
-            Ok(_) if self.is_finished(context) => self.end(context, Progress::Done),
+            Ok(_) if self.is_finished(context) && !self.has_frames(context) => {
+                self.end(context, Progress::Done)
+            }
             Ok(used) => {
+                if self.is_finished(context) {
+                    self.reach_bodies(context);
+                }
                 self.side(context).pending_bytes = bytes.len().saturating_sub(used);
                 Progress::Used(used)
             }
@@ -145,7 +150,10 @@ impl Dissector for Tls {
         if self.is_learned() {
             self.tell(context);
         }
-        if self.is_finished(context) { self.end(context, Progress::Done) } else { Progress::Used(0) }
+        if self.is_finished(context) && !self.has_frames(context) {
+            return self.end(context, Progress::Done);
+        }
+        Progress::Used(0)
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
@@ -198,17 +206,22 @@ impl Tls {
         }
     }
 
-    /// Lets signatures look into both sides: nothing more is read.
+    /// Nothing more is read.
     fn end(&mut self, context: &mut Context<'_>, progress: Progress) -> Progress {
+        self.reach_bodies(context);
+        self.frames.iter_mut().for_each(|open| told::end_frames(open, context));
+        progress
+    }
+
+    /// Lets signatures look into both sides: nothing more is to be learned.
+    fn reach_bodies(&mut self, context: &mut Context<'_>) {
         if context.wanted.is_some() && !std::mem::replace(&mut self.is_ended, true) {
             for direction in [Direction::Forward, Direction::Reverse] {
                 if self.sides[direction.index()].begun {
                     context.reached(direction, told::SESSION, Stage::Body);
                 }
             }
-            self.frames.iter_mut().for_each(|open| told::end_frames(open, context));
         }
-        progress
     }
 
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
@@ -241,6 +254,11 @@ impl Tls {
         self.is_learned() && (!context.to_handshake_end || self.is_handshake_over() || ends_unseen())
     }
 
+    /// Whether records are still to come that signatures look into as frames, when all else is learned.
+    fn has_frames(&self, context: &Context<'_>) -> bool {
+        told::wants_frames(context) && self.sides.iter().any(|side| !side.lost)
+    }
+
     /// Reads as far as the bytes allow; says how many are done with.
     fn read(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<usize, &'static str> {
         if bytes.len() < self.side(context).wait_bytes {
@@ -256,7 +274,7 @@ impl Tls {
                     break;
                 }
             }
-            if self.is_finished(context) {
+            if self.is_finished(context) && !self.has_frames(context) {
                 break;
             }
         }

@@ -135,6 +135,18 @@ pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
         .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
 }
 
+/// Whether signatures look into records, which go on for as long as the session does.
+pub(crate) fn wants_frames(context: &Context<'_>) -> bool {
+    const FRAMES: [Buffer; 5] = [
+        Buffer::FrameTlsPdu,
+        Buffer::FrameTlsHdr,
+        Buffer::FrameTlsData,
+        Buffer::FrameTlsAlert,
+        Buffer::FrameTlsHeartbeat,
+    ];
+    context.wanted.is_some_and(|wanted| FRAMES.into_iter().any(|frame| wanted.has(frame)))
+}
+
 /// Tells the record that begins here as frames, as far as its bytes are read in order: those of the handshake as far
 /// as they are there. Of other records the frames' numbers are added to `open`, for whoever passes their bytes.
 pub(crate) fn tell_record(rest: &[u8], header: &Header, open: &mut Vec<u64>, context: &mut Context<'_>) {
