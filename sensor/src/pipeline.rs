@@ -475,7 +475,8 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
-        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
+        let mut direction = observed.direction;
+        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
             && (self.midstream || has_begun(flow, packet))
@@ -496,6 +497,7 @@ impl Worker {
                 }
                 if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                     turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+                    direction = direction.flip();
                 }
             }
         }
@@ -504,11 +506,11 @@ impl Worker {
         if !odd.is_empty() {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
-            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
+            self.sessions.tell(session, odd, app, frame.time, direction, events);
         }
         if let Some(alerts) = alerts {
             alerts.see_stream_events(odd);
-            alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            alerts.packet((frame, counters.capture.frames), packet, direction, flow, events);
             for alert in alerts.take() {
                 let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
                 outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);

@@ -69,6 +69,11 @@ mod tests {
             HTTP/1.1 200 OK\r\n\r\nto the end";
         let mut trial = Trial::<Http>::new().client(client).server(server).close();
         expect_test::expect![[r#"
+            client frame:http1.request GET / HTTP/1.1\r\nHost: a\r\n\r\n
+            client frame:http1.request POST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy
+            server frame:http1.response HTTP/1.1 100 Continue\r\n\r\n
+            server frame:http1.response HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n
+            server frame:http1.response HTTP/1.1 200 OK\r\n\r\nto the end
         "#]]
         .assert_eq(&trial.framed());
     }

@@ -88,6 +88,17 @@ mod tests {
         ];
         let mut trial = Trial::<Http2>::new().client(&client.concat()).close();
         expect_test::expect![[r#"
+            client frame:http2.hdr \x00\x00\x04\x08\x00\x00\x00\x00\x00
+            client frame:http2.pdu \x00\x00\x04\x08\x00\x00\x00\x00\x00?\xff\x00\x01
+            client frame:http2.data ?\xff\x00\x01
+            client frame:http2.hdr \x00\x00\x01\x01\x04\x00\x00\x00\x01
+            client frame:http2.pdu \x00\x00\x01\x01\x04\x00\x00\x00\x01\x82
+            client frame:http2.data \x82
+            client frame:http2.hdr \x00\x00\x05\x00\t\x00\x00\x00\x01
+            client frame:http2.pdu \x00\x00\x05\x00\t\x00\x00\x00\x01\x02hi\x00\x00
+            client frame:http2.data \x02hi\x00\x00
+            client frame:http2.hdr \x00\x00\x00\x04\x01\x00\x00\x00\x00
+            client frame:http2.pdu \x00\x00\x00\x04\x01\x00\x00\x00\x00
         "#]]
         .assert_eq(&trial.framed());
     }

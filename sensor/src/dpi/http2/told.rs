@@ -6,6 +6,7 @@
 
 use crate::dpi::Context;
 use crate::dpi::buffers::{Buffer, Side, Wanted};
+use crate::dpi::http::{REQUEST_VALUES, RESPONSE_VALUES, VALUES};
 use std::ops::Range;
 use weir_common::net::Direction;
 
@@ -128,15 +129,7 @@ impl Tell<'_> {
             let end = memchr::memchr(b':', host).unwrap_or(host.len());
             self.side.put(Buffer::HttpHost, &host.get(..end).unwrap_or(host).to_ascii_lowercase());
         }
-        let values: [(Buffer, &[u8]); 6] = [
-            (Buffer::HttpUserAgent, b"user-agent"),
-            (Buffer::HttpReferer, b"referer"),
-            (Buffer::HttpCookie, b"cookie"),
-            (Buffer::HttpAccept, b"accept"),
-            (Buffer::HttpAcceptLang, b"accept-language"),
-            (Buffer::HttpAcceptEnc, b"accept-encoding"),
-        ];
-        for (buffer, name) in values {
+        for (buffer, name) in REQUEST_VALUES {
             self.value(buffer, name);
         }
     }
@@ -148,16 +141,16 @@ impl Tell<'_> {
         }
         // There is none in HTTP/2: it is told as an empty one.
         self.put(Buffer::HttpStatMsg, b"");
-        self.value(Buffer::HttpServer, b"server");
-        self.value(Buffer::HttpLocation, b"location");
-        self.value(Buffer::HttpCookie, b"set-cookie");
+        for (buffer, name) in RESPONSE_VALUES {
+            self.value(buffer, name);
+        }
     }
 
     fn both(&mut self, is_response: bool) {
         self.put(Buffer::HttpProtocol, b"HTTP/2");
-        self.value(Buffer::HttpConnection, b"connection");
-        self.value(Buffer::HttpContentType, b"content-type");
-        self.value(Buffer::HttpContentLen, b"content-length");
+        for (buffer, name) in VALUES {
+            self.value(buffer, name);
+        }
         let Tell { wanted, side, block } = self;
         if block.headers.is_empty() {
             return;

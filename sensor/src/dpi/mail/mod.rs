@@ -9,7 +9,7 @@ mod header;
 #[cfg(test)]
 mod tests;
 
-use super::buffers::{Buffer, NO_TRANSACTION};
+use super::buffers::{Buffer, NO_TRANSACTION, Stage as SideStage};
 use super::digest::Hex;
 use super::file::{self, FileBody};
 use super::{Context, scan};
@@ -86,6 +86,8 @@ pub(super) struct Mail {
     kept_folds: Vec<(usize, usize)>,
     /// The message's own headers are over.
     is_body: bool,
+    /// Signatures were told its headers.
+    is_head_told: bool,
     headers: Vec<(Header, Vec<u8>)>,
     /// Delimiters of the parts that are open, outermost first.
     boundaries: Vec<Vec<u8>>,
@@ -130,6 +132,7 @@ impl Mail {
             folds: Vec::new(),
             kept_folds: Vec::new(),
             is_body: false,
+            is_head_told: false,
             headers: Vec::new(),
             boundaries: Vec::new(),
             part,
@@ -224,10 +227,12 @@ impl Mail {
         }
     }
 
-    /// Tells signatures its parts and those of its files, once it has ended; true: of its files they are told all
-    /// that they want, without [`Mail::tell_files`].
-    pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(wanted) = context.wanted else { return true };
+    /// Tells signatures its headers, once.
+    fn tell_head(&mut self, context: &mut Context<'_>) {
+        let Some(wanted) = context.wanted else { return };
+        if std::mem::replace(&mut self.is_head_told, true) {
+            return;
+        }
         let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
         if let Some(side) = context.side(direction, transaction) {
             for (buffer, header) in PARTS {
@@ -244,6 +249,17 @@ impl Mail {
                     side.grow(*buffer, value.get(from..).unwrap_or_default());
                 }
             }
+        }
+        context.reached(direction, transaction, SideStage::Inner);
+    }
+
+    /// Tells signatures its parts and those of its files, once it has ended; true: of its files they are told all
+    /// that they want, without [`Mail::tell_files`].
+    pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
+        self.tell_head(context);
+        let Some(wanted) = context.wanted else { return true };
+        let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        if let Some(side) = context.side(direction, transaction) {
             for link in self.links.iter().filter(|_| wanted.has(Buffer::EmailUrl)) {
                 side.put(Buffer::EmailUrl, link);
             }
@@ -264,7 +280,7 @@ impl Mail {
     /// Tells signatures that nothing more will come of it, for carriers that have no more to say of it themselves.
     pub(super) fn over(&mut self, context: &mut Context<'_>) {
         let transaction = self.transaction.unwrap_or(NO_TRANSACTION);
-        context.reached(self.direction, transaction, super::buffers::Stage::Body);
+        context.reached(self.direction, transaction, SideStage::Body);
     }
 
     /// Tells of the files that it carried, each with `beside` as what carried it, without the `email` object.
@@ -441,7 +457,9 @@ impl Mail {
     /// The headers are over, of the message or of a part.
     fn begin_body(&mut self, context: &mut Context<'_>) {
         self.end_header();
-        self.is_body = true;
+        if !std::mem::replace(&mut self.is_body, true) {
+            self.tell_head(context);
+        }
         self.stage = Stage::Body;
         if let Some(boundary) = self.part.boundary.take() {
             if self.boundaries.len() < NESTING_MAX {

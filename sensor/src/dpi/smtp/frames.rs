@@ -9,19 +9,24 @@ use crate::dpi::buffers::{Buffer, Frame};
 /// The frame of the message that is being read.
 #[derive(Debug, Default)]
 pub(super) struct MessageFrame {
+    /// The transaction of a message that begins with the client's next bytes.
+    due: Option<u64>,
     open: Option<u64>,
 }
 
 impl MessageFrame {
-    /// A message begins.
+    /// A message begins, be it that the server's reply says so.
     pub(super) fn begin(&mut self, transaction: u64, context: &mut Context<'_>) {
         self.end(context);
-        let frame = Frame { length: 0, transaction: Some(transaction) };
-        self.open = context.begin_frame(Buffer::FrameSmtpData, frame);
+        self.due = Some(transaction);
     }
 
-    /// More bytes of it.
+    /// More bytes of it, which the client sends.
     pub(super) fn pass(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+        if let Some(transaction) = self.due.take() {
+            let frame = Frame { length: 0, transaction: Some(transaction) };
+            self.open = context.begin_frame(Buffer::FrameSmtpData, frame);
+        }
         if let Some(number) = self.open {
             context.frame_bytes(number, bytes);
         }
@@ -29,6 +34,7 @@ impl MessageFrame {
 
     /// It is over, or what follows of it is not to be seen.
     pub(super) fn end(&mut self, context: &mut Context<'_>) {
+        self.due = None;
         if let Some(number) = self.open.take() {
             context.end_frame(number);
         }

@@ -136,7 +136,9 @@ impl Dissector for Tls {
                 Progress::Used(used)
             }
             // All that was to be learned is known; only the end of the handshake is not.
-            Err(_) if was_learned => self.end(context, Progress::Done),
+            Err(_) if was_learned || self.has_frames(context) && self.is_learned() => {
+                self.end(context, Progress::Done)
+            }
             Err(reason) => {
                 self.tell(context);
                 self.end(context, Progress::Broken(reason))

@@ -20,7 +20,7 @@ const SSL2_SERVER: &[u8] =
     b"\x80\x1e\x04\x00\x01\x00\x02\x00\x00\x00\x03\x00\x10\x07\x00\xc00123456789abcdef";
 
 fn trial() -> Trial<Tls> {
-    Trial::new()
+    Trial::new().without_frames()
 }
 
 fn session(client: &[u8], server: &[u8]) -> Trial<Tls> {
@@ -605,4 +605,16 @@ fn signatures_are_told_records_as_frames_wherever_they_are_cut() {
         client 0 TlsVersion 771
     "#]]
     .assert_eq(&session(&stream, b"").told());
+}
+
+#[test]
+fn records_are_frames_also_when_all_else_is_learned() {
+    let application = record(23, b"ciphertext");
+    let client = [TLS13_CLIENT, &application[..], &application[..]].concat();
+    let mut trial = Trial::<Tls>::new().client(&client).server(TLS13_SERVER).server(&application);
+    assert_eq!((trial.end, trial.malformed), (None, 0));
+    let is_application = |line: &&str| line.ends_with("frame:tls.data ciphertext");
+    assert_eq!(trial.framed().lines().filter(is_application).count(), 3);
+    // As without frames, what contradicts the protocol then is not judged.
+    assert_eq!(trial.server(b"no record").end, Some(Progress::Done));
 }

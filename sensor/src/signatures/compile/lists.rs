@@ -235,7 +235,8 @@ impl Lists {
 
     /// Whether the words before a frame's name are the application that the rule's header names.
     fn is_own_application(&self, app: &str) -> bool {
-        let is_application = !matches!(&*self.protocol, "ip" | "tcp" | "udp" | "icmp" | "tcp-pkt" | "tcp-stream");
+        let is_application =
+            !matches!(&*self.protocol, "ip" | "tcp" | "udp" | "icmp" | "tcp-pkt" | "tcp-stream");
         is_application && (app.is_empty() || app.strip_suffix('.') == Some(&*self.protocol))
     }
 
