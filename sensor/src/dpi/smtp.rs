@@ -6,13 +6,15 @@
 //! follows STARTTLS is another protocol's.
 
 mod frames;
+mod transaction;
 
-use super::buffers::{Buffer, Stage};
+use super::buffers::Buffer;
 use super::mail::Mail;
 use super::scan::{self, line, starts_with_ignoring_case, word};
-use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
+use super::{Context, Dissector, First, Probe, Progress, Starts};
 use frames::{MessageFrame, tell_line};
 use std::collections::VecDeque;
+use transaction::Transaction;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::Field;
@@ -49,6 +51,8 @@ pub(super) struct Smtp {
     is_lost: [bool; 2],
     has_greeting: bool,
     frame: MessageFrame,
+    /// The transaction of which signatures were told last that the server has not said anything.
+    unwelcome: Option<u64>,
 }
 
 /// What the client's next bytes are.
@@ -76,22 +80,6 @@ enum Command {
     End,
     Auth,
     Other,
-}
-
-/// One mail transaction, or what came before it.
-#[derive(Debug, Default)]
-struct Transaction {
-    id: u64,
-    helo: Option<Vec<u8>>,
-    from: Option<Vec<u8>>,
-    to: Vec<Vec<u8>>,
-    mail: Option<Box<Mail>>,
-    is_rejected: bool,
-    /// DATA was sent in it.
-    has_data: bool,
-    /// Signatures were told its envelope, and that nothing more will come of it.
-    is_head_told: bool,
-    is_over: bool,
 }
 
 impl Dissector for Smtp {
@@ -425,6 +413,7 @@ impl Smtp {
         tell_line(Buffer::FrameSmtpCommandLine, line, used, current, context);
         if !self.is_answered
             && let Some(number) = current
+            && self.unwelcome.replace(number) != current
         {
             // Suricata's rule asks the server's side about it.
             context.odd(Direction::Reverse, number, "NO_SERVER_WELCOME_MESSAGE");
@@ -624,69 +613,6 @@ impl Smtp {
             Command::Hello | Command::Auth | Command::Other => {}
         }
         false
-    }
-}
-
-impl Transaction {
-    /// Writes the envelope.
-    fn describe(&self, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        if let Some(helo) = &self.helo {
-            object.bytes("helo", helo);
-        }
-        if let Some(from) = &self.from {
-            object.bytes("mail_from", from);
-        }
-        if !self.to.is_empty() {
-            object.texts("rcpt_to", &self.to);
-        }
-    }
-
-    /// Tells signatures the envelope, once.
-    fn tell_head(&mut self, context: &mut Context<'_>) {
-        if std::mem::replace(&mut self.is_head_told, true) || context.wanted.is_none() {
-            return;
-        }
-        let (client, id) = (Direction::Forward, self.id);
-        if let Some(helo) = &self.helo {
-            context.put(client, id, Buffer::SmtpHelo, helo);
-        }
-        if let Some(from) = &self.from {
-            context.put(client, id, Buffer::SmtpMailFrom, from);
-        }
-        for to in &self.to {
-            context.put(client, id, Buffer::SmtpRcptTo, to);
-        }
-        context.reached(client, id, Stage::Head);
-    }
-
-    /// Tells signatures that nothing more will come of it.
-    fn over(&mut self, context: &mut Context<'_>) {
-        self.tell_head(context);
-        if !std::mem::replace(&mut self.is_over, true) {
-            context.reached(Direction::Forward, self.id, Stage::Body);
-        }
-    }
-
-    fn tell(&mut self, context: &mut Context<'_>) {
-        let mut envelope = Vec::new();
-        if context.events.is_some() {
-            self.describe(&mut envelope);
-        }
-        if let Some(events) = context.events.as_deref_mut() {
-            let mut beside = Vec::new();
-            if let Some(mail) = &self.mail {
-                beside.extend_from_slice(b"\"email\":");
-                mail.write(&mut Object::begin(&mut beside));
-            }
-            let event = Event::new(App::Smtp, context.time, Direction::Forward, envelope.clone());
-            events.push(Event { transaction: Some(self.id), beside, ..event });
-        }
-        if let Some(mail) = &mut self.mail {
-            let beside = if envelope.is_empty() { envelope } else { [b"\"smtp\":", &envelope[..]].concat() };
-            mail.tell_files(&beside, context);
-        }
-        self.over(context);
     }
 }
 

@@ -89,8 +89,8 @@ impl Http {
         Step::Used(bytes.len().saturating_add(skip))
     }
 
-    /// What was sent together with a request, behind its end, is its body after all, line by line until another request
-    /// begins. Returns how much of it that is.
+    /// What was sent together with a message, behind its end, is its body after all to libhtp, line by line until another
+    /// begins. Returns how much of it that is. Of a response only signatures look at it: clients leave it.
     pub(super) fn unexpected_body(
         &mut self,
         index: usize,
@@ -99,7 +99,20 @@ impl Http {
     ) -> Option<usize> {
         let half = &mut self.halves[index];
         if half.head.is_response() {
-            return None;
+            let length = probe::unexpected_answer(rest)?;
+            if self.is_raw_response(index, rest) {
+                return None;
+            }
+            let bytes = rest.get(..length)?;
+            let half = &mut self.halves[index];
+            if let Some(body) = &mut half.body {
+                body.beyond(bytes);
+            }
+            if !bytes.trim_ascii().is_empty() && !std::mem::replace(&mut half.has_unexpected, true) {
+                let number = half.number;
+                context.anomaly("RESPONSE_BODY_UNEXPECTED", Some(number));
+            }
+            return Some(length);
         }
         let length = probe::unexpected_body(rest)?;
         let bytes = rest.get(..length)?;

@@ -95,6 +95,23 @@ pub(super) fn unexpected_body(bytes: &[u8]) -> Option<usize> {
     (!line.is_empty() && !is_request).then_some(used)
 }
 
+/// The same behind a response, where anything but another response's line is meant.
+pub(super) fn unexpected_answer(bytes: &[u8]) -> Option<usize> {
+    const BEGIN: &[u8] = b"HTTP";
+    let end = memchr::memchr(b'\n', bytes);
+    let used = end.map_or(bytes.len(), |end| end + 1);
+    let line = bytes.get(..used)?;
+    let blanks = line.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0).count();
+    let text = line.get(blanks..)?;
+    let begin = text.get(..BEGIN.len()).unwrap_or(text);
+    let may_go_on = end.is_none() && begin.len() < BEGIN.len();
+    let is_response = match may_go_on {
+        true => BEGIN.get(..begin.len()).is_some_and(|want| want.eq_ignore_ascii_case(begin)),
+        false => begin.eq_ignore_ascii_case(BEGIN),
+    };
+    (!is_response).then_some(used)
+}
+
 /// Whether it is a method in use.
 pub(super) fn is_method(method: &[u8]) -> bool {
     METHODS.contains(&method)

@@ -717,3 +717,21 @@ fn an_answer_to_nothing_is_odd_to_signatures_alone() {
     let mut trial = Trial::<Http>::new().server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!((trial.odd().as_str(), trial.malformed), ("server UNABLE_TO_MATCH_RESPONSE_TO_REQUEST\n", 0));
 }
+
+#[test]
+fn what_was_sent_with_a_response_is_looked_into_with_its_body_and_not_in_the_file() {
+    let told = |behind: &str| {
+        let server = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{behind}");
+        let mut trial = Trial::<Http>::new().client(REQUEST.as_bytes()).server(server.as_bytes());
+        let of = |told: &str, part| {
+            let line = told.lines().find(|line| line.contains(part)).unwrap_or_default();
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        let told = trial.told();
+        (of(&told, "http.response_body"), of(&told, "FileSize "), trial.malformed)
+    };
+    assert_eq!(told(""), ("ok".to_owned(), "2".to_owned(), 0));
+    assert_eq!(told("\r\n"), ("ok\\r\\n".to_owned(), "2".to_owned(), 0));
+    assert_eq!(told("more\r\nyet"), ("okmore\\r\\nyet".to_owned(), "2".to_owned(), 1));
+    assert_eq!(told(" HTTP/1.1 200 OK\r\n"), ("ok".to_owned(), "2".to_owned(), 0));
+}

@@ -197,6 +197,9 @@ impl Http2 {
                 context.put_number(direction, stream.number, Number::Http2SizeUpdate, size);
             }
             told.tell(side == 1, is_first, direction, stream.number, context);
+            for event in told.odd().into_iter().flatten() {
+                context.odd(direction, stream.number, event);
+            }
             context.reached(direction, stream.number, Stage::Head);
         }
         if side == 0 {

@@ -35,6 +35,17 @@ impl Block {
         self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
     }
 
+    /// What Suricata finds odd about it.
+    pub(super) fn odd(&self) -> [Option<&'static str>; 2] {
+        let authority = self.first(b":authority");
+        let differs = match (authority, self.first(b"host")) {
+            (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
+            _ => false,
+        };
+        let has_user = authority.is_some_and(|authority| authority.contains(&b'@'));
+        [differs.then_some("authority_host_mismatch"), has_user.then_some("userinfo_in_uri")]
+    }
+
     /// Tells its parts. Of a block that comes later in a stream only the headers are told, each for itself.
     pub(super) fn tell(
         &self,
@@ -315,5 +326,17 @@ mod tests {
             server 1 Http2ErrorCode 8
         "#]]
         .assert_eq(&trial.told());
+    }
+
+    #[test]
+    fn what_an_authority_should_not_say_is_odd() {
+        let odd = |headers: &[(&str, &str)]| {
+            let block: Vec<u8> = headers.iter().flat_map(|(name, value)| literal(name, value)).collect();
+            let client = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(1, 4, 1, &block)].concat();
+            Trial::<Http2>::new().client(&client).odd()
+        };
+        assert_eq!(odd(&[(":authority", "A"), ("host", "a")]), "");
+        assert_eq!(odd(&[(":authority", "a"), ("host", "b")]), "client authority_host_mismatch\n");
+        assert_eq!(odd(&[(":authority", "b@a")]), "client userinfo_in_uri\n");
     }
 }

@@ -314,7 +314,7 @@ impl Tls {
         side.begun = true;
         let header = match Header::at(rest) {
             None => return Ok(Step::Wait(HEADER_BYTES)),
-            Some(None) => return side.give_up(rest, "invalid_record_type"),
+            Some(None) => return side.give_up(rest, Header::fault(rest)),
             Some(Some(header)) => header,
         };
         if context.wanted.is_some() {
@@ -370,6 +370,8 @@ impl Tls {
             return Step::Wait(HEADER_BYTES + FIXED_BYTES);
         };
         let payload = usize::from(u16::from_be_bytes([*l0, *l1]));
+        context.note("heartbeat_message", None);
+        let side = self.side(context);
         let is_clear = side.phase != Phase::Over || !self.is_handshake_over();
         if is_clear && matches!(rest.get(HEADER_BYTES), Some(1 | 2)) {
             if payload + FIXED_BYTES > bytes {
@@ -601,6 +603,9 @@ impl Tls {
         let mut extensions = hello.extensions;
         self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
         self.side(context).is_version_told = true;
+        if context.wanted.is_some() {
+            told::note_names(hello.extensions, context);
+        }
         self.account.note_name(hello.server_name, context);
         let Some(prints) = facts::of_client(&hello, Transport::Tcp, Some(told::SESSION), context) else {
             return (!hello.cut).then_some(());

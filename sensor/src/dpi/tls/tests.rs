@@ -618,3 +618,23 @@ fn records_are_frames_also_when_all_else_is_learned() {
     // As without frames, what contradicts the protocol then is not judged.
     assert_eq!(trial.server(b"no record").end, Some(Progress::Done));
 }
+
+#[test]
+fn odd_names_and_records_are_noted() {
+    let named = |list: &[&[u8]]| {
+        let extensions: Vec<u8> =
+            list.iter().flat_map(|data| [&[0, 0, 0, data.len() as u8], *data].concat()).collect();
+        let hello =
+            [&[3, 3][..], &[7; 32], &[0, 0, 2, 19, 1, 1, 0, 0, extensions.len() as u8], &extensions].concat();
+        trial().client(&record(22, &message(1, &hello))).odd()
+    };
+    let (sound, typed, empty) =
+        (&[0, 4, 0, 0, 1, b'a'][..], &[0, 4, 1, 0, 1, b'a'][..], &[0, 3, 0, 0, 0][..]);
+    assert_eq!(named(&[sound]), "");
+    assert_eq!(named(&[sound, sound]), "client multiple_sni_extensions\n");
+    assert_eq!(named(&[typed]), "client invalid_sni_type\n");
+    assert_eq!(named(&[empty]), "client invalid_sni_length\n");
+    let broken = |bytes: &[u8]| trial().client(TLS12_CLIENT).client(bytes).end;
+    assert_eq!(broken(&[23, 4, 1, 0, 1, 0]), Some(Progress::Broken("invalid_record_version")));
+    assert_eq!(broken(&[23, 3, 1, 0xff, 1, 0]), Some(Progress::Broken("invalid_record_length")));
+}
