@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
-use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel, tcp_flags};
+use weir_common::record::{EndReason, FlowRecord, FlowState, SignatureAlert, Tunnel};
 use weir_common::time::Timestamp;
 
 /// Records and events handed to export at once.
@@ -475,8 +475,7 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
-        let mut direction = observed.direction;
-        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, direction, frame.time);
+        let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
             && (self.midstream || has_begun(flow, packet))
@@ -497,7 +496,6 @@ impl Worker {
                 }
                 if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                     turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
-                    direction = direction.flip();
                 }
             }
         }
@@ -506,11 +504,11 @@ impl Worker {
         if !odd.is_empty() {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
-            self.sessions.tell(session, odd, app, frame.time, direction, events);
+            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
         }
         if let Some(alerts) = alerts {
             alerts.see_stream_events(odd);
-            alerts.packet((frame, counters.capture.frames), packet, direction, flow, events);
+            alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
             for alert in alerts.take() {
                 let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
                 outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);
@@ -650,12 +648,7 @@ impl Worker {
 
 /// Whether the beginning of a TCP connection was seen; of what has none, always.
 fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
-    let has_syn = |direction| flow.stats(direction).tcp_flags & tcp_flags::SYN != 0;
-    // Of a flow that is reported in parts, the first alone has it.
-    flow.attachment.inspection.is_some()
-        || !matches!(packet.transport, Transport::Tcp(_))
-        || has_syn(Direction::Forward)
-        || has_syn(Direction::Reverse)
+    flow.attachment.inspection.is_some() || !matches!(packet.transport, Transport::Tcp(_)) || flow.has_syn()
 }
 
 /// The flow's ends have been exchanged: what is told of it from now on knows.

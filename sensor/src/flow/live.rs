@@ -137,6 +137,11 @@ impl<A> Flow<A> {
         self.state
     }
 
+    /// Whether a SYN was seen, be it in an earlier slice.
+    pub fn has_syn(&self) -> bool {
+        self.initiator_by != InitiatorBy::First
+    }
+
     /// Time of the first packet of this slice.
     pub fn start(&self) -> Timestamp {
         self.start

@@ -41,7 +41,7 @@ impl Http2 {
             frame::RST_STREAM => {
                 let error = number(payload).ok_or("invalid_frame_data")?;
                 if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
-                    let mut stream = self.streams.remove(at);
+                    let mut stream = self.close_stream(at, context);
                     stream.sides[side].said.error = Some(error);
                     if !stream.sides[side].is_over {
                         stream.sides[side].is_told = true;
@@ -67,6 +67,7 @@ impl Http2 {
                 }
             }
             frame::HEADERS | frame::PUSH_PROMISE => {
+                self.note_reuse(header.stream, context);
                 let mut block = payload;
                 let mut padding = 0;
                 if header.has(frame::PADDED) {

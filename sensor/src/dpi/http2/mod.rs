@@ -20,6 +20,7 @@ use super::http::body::Body;
 use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
 use event::Common;
 use hpack::Hpack;
+use std::collections::VecDeque;
 use stream::{Stream, awaits_frames};
 use told::Block;
 use weir_common::app::App;
@@ -35,6 +36,8 @@ const FRAME_BYTES_MAX: usize = 64 << 10;
 const LONG_FRAME_BYTES_MIN: usize = HEADER_BYTES + 256;
 /// Most streams that are open at once; of more the oldest is told as it is.
 const STREAMS_MAX: usize = 256;
+/// Most closed streams that are remembered, so that what comes on them is noticed; of more the oldest is forgotten.
+const CLOSED_MAX: usize = 64;
 /// Most bytes kept of all open streams before the oldest is told.
 const STREAMS_BYTES_MAX: usize = 1 << 20;
 /// Types of frames (RFC 9113 section 6).
@@ -61,6 +64,8 @@ pub(super) struct Http2 {
     halves: [Half; 2],
     /// Oldest first.
     streams: Vec<Stream>,
+    /// Streams that were closed last, where signatures look at what is odd.
+    closed: VecDeque<u32>,
     transactions: u64,
     client: Direction,
     /// The request that asked for the upgrade, as HTTP/1 noted it.
@@ -175,6 +180,7 @@ impl Dissector for Http2 {
         Http2 {
             halves: Default::default(),
             streams: Vec::new(),
+            closed: VecDeque::new(),
             transactions: 0,
             client: Direction::Forward,
             upgraded: None,
@@ -408,14 +414,15 @@ impl Http2 {
                 padding: padding.unwrap_or(0),
                 is_last: header.has(frame::END_STREAM),
             };
+            self.note_reuse(header.stream, context);
             let used = HEADER_BYTES + usize::from(padding.is_some());
-            let number = self.number_of(header.stream);
+            let number = self.number_of(header.stream, context);
             self.halves[index].passing.begin(header, rest, used, number, context);
             return Step::Used(used);
         }
         let is_read =
             matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY | frame::CONTINUATION);
-        let number = self.number_of(header.stream);
+        let number = self.number_of(header.stream, context);
         if !is_read || header.length >= FRAME_BYTES_MAX {
             self.tell_whole(header, rest, number, context);
         }
@@ -433,7 +440,7 @@ impl Http2 {
         }
         let Some(payload) = rest.get(HEADER_BYTES..end) else { return Step::Wait };
         let outcome = self.whole_frame(header, payload, context);
-        let number = number.or_else(|| self.number_of(header.stream));
+        let number = number.or_else(|| self.number_of(header.stream, context));
         self.tell_whole(header, rest, number, context);
         match outcome {
             Ok(()) => Step::Used(end),
@@ -441,8 +448,11 @@ impl Http2 {
         }
     }
 
-    /// Number of the transaction of a stream that is open.
-    fn number_of(&self, id: u32) -> Option<u64> {
+    /// Number of the transaction of a stream that is open, where signatures look into frames.
+    fn number_of(&self, id: u32, context: &Context<'_>) -> Option<u64> {
+        if !frames::are_wanted(context) {
+            return None;
+        }
         self.streams.iter().find(|stream| stream.id == id).map(|stream| stream.number)
     }
 
@@ -524,6 +534,25 @@ impl Http2 {
         &mut self.streams[at]
     }
 
+    /// Takes out a stream that is over.
+    fn close_stream(&mut self, at: usize, context: &Context<'_>) -> Stream {
+        let stream = self.streams.remove(at);
+        if context.wanted.is_some_and(|wanted| wanted.anomalies) {
+            if self.closed.len() >= CLOSED_MAX {
+                self.closed.pop_front();
+            }
+            self.closed.push_back(stream.id);
+        }
+        stream
+    }
+
+    /// Notes that headers or data come on a stream that is over.
+    fn note_reuse(&self, id: u32, context: &mut Context<'_>) {
+        if self.closed.contains(&id) {
+            context.note("stream_id_reuse", None);
+        }
+    }
+
     /// One side has said all; the stream is told when both have.
     fn end_side(&mut self, id: u32, context: &mut Context<'_>) {
         let side = usize::from(context.direction != self.client);
@@ -536,7 +565,7 @@ impl Http2 {
         }
         stream.sides[side].is_ended = true;
         if stream.sides[1 - side].is_ended {
-            let mut stream = self.streams.remove(at);
+            let mut stream = self.close_stream(at, context);
             stream.end_bodies(true, self.client, context);
             self.tell(&stream, context);
         }

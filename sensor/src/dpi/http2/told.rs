@@ -339,4 +339,18 @@ mod tests {
         assert_eq!(odd(&[(":authority", "a"), ("host", "b")]), "client authority_host_mismatch\n");
         assert_eq!(odd(&[(":authority", "b@a")]), "client userinfo_in_uri\n");
     }
+
+    #[test]
+    fn what_comes_on_a_stream_that_is_over_is_odd() {
+        let begin =
+            [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(1, 5, 1, &literal(":method", "GET"))];
+        let trial = || Trial::<Http2>::new().client(&begin.concat());
+        let answer = frame(1, 5, 1, &literal(":status", "200"));
+        assert_eq!(trial().server(&answer).client(&frame(8, 0, 1, &[0, 0, 0, 1])).odd(), "");
+        assert_eq!(trial().server(&answer).client(&frame(0, 0, 1, b"x")).odd(), "client stream_id_reuse\n");
+        assert_eq!(
+            trial().client(&frame(3, 0, 1, &[0; 4])).server(&answer).odd(),
+            "server stream_id_reuse\n"
+        );
+    }
 }
