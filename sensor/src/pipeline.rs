@@ -393,7 +393,7 @@ impl Worker {
         }
         if let Some(alerts) = alerts {
             alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
-                tell(fault, Some(Box::new(alert)))
+                tell(fault, Some(Box::new(alert)));
             });
         }
         let Some(packet) = packet else {

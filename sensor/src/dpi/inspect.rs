@@ -210,34 +210,36 @@ impl Inspector {
             Some(inspection) => inspection,
             None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
         };
-        let Inspector {
-            probe_bytes_max,
-            cut_off,
-            files,
-            expectations,
-            services,
-            wanted,
-            is_searched,
-            pool,
-            ..
-        } = self;
         let direction = inspection.own(direction);
-        let (probe_bytes_max, cut_off) = (*probe_bytes_max, *cut_off);
-        let mut now = Now {
+        let (mut now, pool) = self.now(carrier, direction, time, events, counters);
+        inspection.packet_with_events(packet, &mut now, pool);
+    }
+
+    /// What a flow is looked at with.
+    #[inline]
+    fn now<'a>(
+        &'a mut self,
+        carrier: Carrier,
+        direction: Direction,
+        time: Timestamp,
+        events: Option<&'a mut Vec<Event>>,
+        counters: &'a mut DpiCounters,
+    ) -> (Now<'a>, &'a mut Pool) {
+        let now = Now {
             carrier,
             direction,
             time,
             events,
             counters,
-            cut_off,
-            probe_bytes_max,
-            files,
-            expectations,
-            services,
-            wanted: wanted.as_deref(),
-            is_searched: *is_searched,
+            cut_off: self.cut_off,
+            probe_bytes_max: self.probe_bytes_max,
+            files: &mut self.files,
+            expectations: &mut self.expectations,
+            services: &self.services,
+            wanted: self.wanted.as_deref(),
+            is_searched: self.is_searched,
         };
-        inspection.packet_with_events(packet, &mut now, pool);
+        (now, &mut self.pool)
     }
 
     /// Begins with a flow's first payload.
@@ -281,32 +283,8 @@ impl Inspector {
         let told = events.len();
         if is_unfinished {
             let carrier = if inspection.streams.is_some() { Carrier::Stream } else { Carrier::Datagram };
-            let Inspector {
-                probe_bytes_max,
-                cut_off,
-                files,
-                expectations,
-                services,
-                wanted,
-                is_searched,
-                pool,
-                ..
-            } = self;
-            let (direction, probe_bytes_max, cut_off) = (Direction::Forward, *probe_bytes_max, *cut_off);
-            let mut now = Now {
-                carrier,
-                direction,
-                time,
-                events: has_events.then_some(&mut *events),
-                counters,
-                cut_off,
-                probe_bytes_max,
-                files,
-                expectations,
-                services,
-                wanted: wanted.as_deref(),
-                is_searched: *is_searched,
-            };
+            let events = has_events.then_some(&mut *events);
+            let (mut now, pool) = self.now(carrier, Direction::Forward, time, events, counters);
             inspection.close(&mut now, pool);
         }
         events.iter_mut().skip(told).for_each(|event| event.packet = number);

@@ -40,13 +40,14 @@ impl AddressIndex {
     }
 
     /// Gives the signatures that may be about a packet between these hosts; one may be given twice.
-    pub(super) fn candidates(&self, hosts: [Address; 2], out: &mut Vec<u32>) {
-        out.extend_from_slice(&self.always);
-        for host in hosts {
+    #[inline]
+    pub(super) fn candidates(&self, hosts: [Address; 2], mut give: impl FnMut(u32)) {
+        self.always.iter().for_each(|signature| give(*signature));
+        for host in hosts.into_iter().filter(|_| !self.lengths.is_empty()) {
             let host = ordinal(host);
             for bits in &self.lengths {
                 let listed = self.networks.get(&(*bits, host & mask(*bits)));
-                out.extend(listed.into_iter().flatten());
+                listed.into_iter().flatten().for_each(|signature| give(*signature));
             }
         }
     }
@@ -121,7 +122,7 @@ mod tests {
         index.add(2, [&set("any"), &set("2001:db8::/32")]);
         let find = |a: &str, b: &str| {
             let mut out = Vec::new();
-            index.candidates([a.parse().unwrap(), b.parse().unwrap()], &mut out);
+            index.candidates([a.parse().unwrap(), b.parse().unwrap()], |signature| out.push(signature));
             out.sort_unstable();
             out
         };

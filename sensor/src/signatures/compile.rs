@@ -23,7 +23,7 @@ use super::state::{
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
 use weir_common::net::Direction;
-use weir_common::rule::{Action, Description, End, Place, Problem, Rule, RuleDirection, RuleOption};
+use weir_common::rule::{Action, Description, End, Place, PortSet, Problem, Rule, RuleDirection, RuleOption};
 
 pub(super) use header::{Applications, Carrier};
 
@@ -138,6 +138,13 @@ pub(super) struct Shared<'s> {
     pub(super) data: DataLoader<'s>,
     pub(super) reputations: &'s Reputations,
     pub(super) countries: Option<&'s Countries>,
+}
+
+impl Signature {
+    /// The ports of its ends.
+    pub(super) fn ports(&self) -> [&PortSet; 2] {
+        [&self.source.ports, &self.destination.ports]
+    }
 }
 
 /// Compiles a rule.

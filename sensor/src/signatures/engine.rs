@@ -38,6 +38,12 @@ const TIMED_OF: u64 = 16;
 #[derive(Debug)]
 pub struct Engine {
     rules: Arc<Rules>,
+    at_work: AtWork,
+}
+
+/// What an engine works with, apart from its rules.
+#[derive(Debug)]
+struct AtWork {
     scratch: Work,
     candidates: Vec<Candidate>,
     shared: SharedBits,
@@ -157,6 +163,15 @@ pub struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// The ports of who sends and of who is sent to.
+    fn ports(&self) -> [u16; 2] {
+        let FlowKey { initiator_port, responder_port, .. } = self.key;
+        match self.direction {
+            Direction::Forward => [initiator_port, responder_port],
+            Direction::Reverse => [responder_port, initiator_port],
+        }
+    }
+
     /// A packet that belongs to no flow.
     pub fn of_nobody(packet: &'a Packet<'a>) -> Sight<'a> {
         let (initiator_port, responder_port) = packet.transport.ports();
@@ -237,9 +252,8 @@ struct Payload<'a> {
 impl Engine {
     /// An engine for one worker.
     pub fn new(rules: Arc<Rules>) -> Engine {
-        Engine {
+        let at_work = AtWork {
             costs: vec![Cost::default(); rules.len()],
-            rules,
             scratch: Work::default(),
             candidates: Vec::new(),
             shared: SharedBits::default(),
@@ -248,18 +262,21 @@ impl Engine {
             stream_depth: u64::MAX,
             leaves_limits: false,
             epoch: 0,
-        }
+        };
+        Engine { rules, at_work }
     }
 
     /// Looks at so many bytes of each direction of a TCP flow; 0: at all.
-    pub fn with_stream_depth(self, bytes: u64) -> Engine {
-        Engine { stream_depth: if bytes == 0 { u64::MAX } else { bytes }, ..self }
+    pub fn with_stream_depth(mut self, bytes: u64) -> Engine {
+        self.at_work.stream_depth = if bytes == 0 { u64::MAX } else { bytes };
+        self
     }
 
     /// Finds what matches, whatever thresholds and suppressions say: the caller asks for them
     /// ([`Engine::may_alert`]).
-    pub fn without_limits(self) -> Engine {
-        Engine { leaves_limits: true, ..self }
+    pub fn without_limits(mut self) -> Engine {
+        self.at_work.leaves_limits = true;
+        self
     }
 
     /// Whether a match is told by its signature's thresholds and suppressions, which counts it in these windows.
@@ -281,23 +298,23 @@ impl Engine {
 
     /// What was done so far.
     pub fn counters(&self) -> EngineCounters {
-        let given_up = self.scratch.matches.given_up;
+        let given_up = self.at_work.scratch.matches.given_up;
         let given_up = given_up.steps + given_up.bytes + given_up.expressions;
-        EngineCounters { given_up, ..self.counters }
+        EngineCounters { given_up, ..self.at_work.counters }
     }
 
     /// What each signature cost so far, by number.
     pub fn costs(&self) -> &[Cost] {
-        &self.costs
+        &self.at_work.costs
     }
 
     /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
     /// in them; what flows wait for by a signature's number does not.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        self.costs.clear();
-        self.costs.resize(rules.len(), Cost::default());
+        self.at_work.costs.clear();
+        self.at_work.costs.resize(rules.len(), Cost::default());
+        self.at_work.epoch = self.at_work.epoch.wrapping_add(1);
         self.rules = rules;
-        self.epoch = self.epoch.wrapping_add(1);
     }
 
     /// Looks at a packet, and at what it made known of its flow's transactions.
@@ -305,16 +322,54 @@ impl Engine {
         &mut self,
         sight: &Sight<'_>,
         marks: &mut Option<Box<FlowMarks>>,
-        mut sides: Option<(&mut Sides, bool)>,
+        sides: Option<(&mut Sides, bool)>,
         found: &mut Vec<Found>,
     ) {
         if self.rules.is_empty() || marks.as_ref().is_some_and(|marks| marks.is_passed) {
             return;
         }
+        let known = marks.get_or_insert_with(|| self.at_work.marks());
+        self.at_work.packet(&self.rules, sight, known, sides, found);
+    }
+
+    /// Looks at a frame that holds no packet, because of its faults: only signatures about those are asked. Gives what
+    /// could be read before the first.
+    pub fn fault(
+        &mut self,
+        fault: &DecodeEvent,
+        names: &[&'static str],
+        time: Timestamp,
+        found: &mut Vec<Found>,
+    ) -> Packet<'static> {
+        let packet = packet_of(fault);
+        let Engine { rules, at_work } = self;
+        at_work.candidates.clear();
+        let faults = rules.faults.iter();
+        at_work
+            .candidates
+            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
+        at_work.answer(rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
+        packet
+    }
+}
+
+impl AtWork {
+    /// What is remembered of a flow that is new.
+    fn marks(&self) -> Box<FlowMarks> {
+        Box::new(FlowMarks { epoch: self.epoch, ..FlowMarks::default() })
+    }
+
+    fn packet(
+        &mut self,
+        rules: &Rules,
+        sight: &Sight<'_>,
+        known: &mut FlowMarks,
+        mut sides: Option<(&mut Sides, bool)>,
+        found: &mut Vec<Found>,
+    ) {
         self.candidates.clear();
-        let rules = Arc::clone(&self.rules);
         let traffic = Traffic::of(sight.packet.ip.protocol);
-        let known = marks.get_or_insert_default();
         if known.epoch != self.epoch {
             known.begin_epoch(self.epoch);
             for side in sides.iter_mut().flat_map(|(sides, _)| sides.iter_mut()) {
@@ -326,7 +381,9 @@ impl Engine {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
-        self.ask_hosts(&rules.packets[traffic as usize], ends);
+        for index in rules.packets[traffic as usize].of(sight.ports()) {
+            self.ask_hosts(index, ends);
+        }
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
             self.candidates.extend(
@@ -349,13 +406,13 @@ impl Engine {
             if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
-            self.ask_payload(&rules, traffic, sight, known, order);
+            self.ask_payload(rules, traffic, sight, known, order);
         }
         if let Some((sides, _)) = sides.as_mut().filter(|(sides, _)| sides.is_fresh) {
-            self.ask_sides(&rules, sides);
+            self.ask_sides(rules, sides);
         }
         if !self.candidates.is_empty() {
-            self.answer(&rules, sight, known, order, sides.as_mut(), found);
+            self.answer(rules, sight, known, order, sides.as_mut(), found);
         }
         let stream = &mut known.streams[sight.direction.index()];
         if sight.is_opaque || stream.looked >= self.stream_depth {
@@ -370,33 +427,10 @@ impl Engine {
         }
     }
 
-    /// Looks at a frame that holds no packet, because of its faults: only signatures about those are asked. Gives what
-    /// could be read before the first.
-    pub fn fault(
-        &mut self,
-        fault: &DecodeEvent,
-        names: &[&'static str],
-        time: Timestamp,
-        found: &mut Vec<Found>,
-    ) -> Packet<'static> {
-        let packet = packet_of(fault);
-        let rules = Arc::clone(&self.rules);
-        self.candidates.clear();
-        let faults = rules.faults.iter();
-        self.candidates
-            .extend(faults.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
-        let sight = Sight { time, decode_events: names, ..Sight::of_nobody(&packet) };
-        self.answer(&rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
-        packet
-    }
-
     /// Signatures that are about these hosts, or about any.
     fn ask_hosts(&mut self, index: &AddressIndex, hosts: [Address; 2]) {
-        let ids = &mut self.scratch.ids;
-        ids.clear();
-        index.candidates(hosts, ids);
         let candidate = |signature| Candidate { signature, subject: Subject::Packet };
-        self.candidates.extend(ids.drain(..).map(candidate));
+        index.candidates(hosts, |signature| self.candidates.push(candidate(signature)));
     }
 
     /// Signatures whose pattern is in the payload, or where it meets what lies before it.
@@ -411,23 +445,30 @@ impl Engine {
         let direction = sight.direction.index();
         let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
         // Beyond its depth a stream is no longer looked at as one.
-        let patterns = match is_beyond {
+        let index = match is_beyond {
             true => &rules.packet_payloads[direction],
             false => &rules.payloads[traffic as usize][direction],
         };
-        let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
-        ids.clear();
-        patterns.set.scan(sight.packet.payload, scratch, ids);
-        let stream = &known.streams[sight.direction.index()];
-        if let Order::Next(again) = order
-            && !stream.tail().is_empty()
-        {
-            let fresh = sight.packet.payload.get(again..).unwrap_or_default();
-            patterns.set.scan(seam(stream.tail(), fresh, patterns.set.longest(), space), scratch, ids);
+        let stream = &known.streams[direction];
+        let before = match order {
+            Order::Next(again) if !stream.tail().is_empty() => {
+                Some((stream.tail(), sight.packet.payload.get(again..).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        for patterns in index.of(sight.ports()) {
+            let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
+            ids.clear();
+            patterns.set.scan(sight.packet.payload, scratch, ids);
+            if let Some((tail, fresh)) = before {
+                patterns.set.scan(seam(tail, fresh, patterns.set.longest(), space), scratch, ids);
+            }
+            self.owners(patterns, Subject::Payload);
+        }
+        if before.is_some() {
             self.candidates
                 .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
         }
-        self.owners(patterns, Subject::Payload);
     }
 
     /// Signatures whose pattern is in what became known of transactions.
@@ -483,9 +524,11 @@ impl Engine {
 
     /// The signatures of the patterns that were found, and those that have none.
     fn owners(&mut self, patterns: &Patterns, subject: Subject) {
-        let found = self.scratch.ids.iter().filter_map(|id| patterns.owners.get(*id as usize)).flatten();
-        let all = patterns.always.iter().chain(found);
-        self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+        let candidate = |signature: &u32| Candidate { signature: *signature, subject };
+        self.candidates.extend(patterns.always.iter().map(candidate));
+        for id in &self.scratch.ids {
+            self.candidates.extend(patterns.owners(*id).iter().map(candidate));
+        }
     }
 
     /// Asks the candidates, in their order.
@@ -506,6 +549,7 @@ impl Engine {
         candidates.truncate(PACKET_CANDIDATES_MAX);
         let mut window = std::mem::take(&mut self.scratch.window);
         let mut is_window_made = false;
+        let of_packet = About::of(sight, None);
         let told = found.len();
         for candidate in &candidates {
             let Some(signature) = rules.signatures.get(candidate.signature as usize) else { continue };
@@ -515,10 +559,11 @@ impl Engine {
                 }
                 _ => None,
             };
-            let mut about = About::of(sight, side.as_ref().map(|(side, is_swapped)| (&**side, *is_swapped)));
-            if candidate.subject == Subject::Packet {
-                about.app = marks.known.visible;
-            }
+            let about = match (&side, candidate.subject) {
+                (Some((side, is_swapped)), _) => About::of(sight, Some((&**side, *is_swapped))),
+                (None, Subject::Packet) => About { app: marks.known.visible, ..of_packet },
+                (None, _) => of_packet,
+            };
             if !about.meets(signature) {
                 continue;
             }
@@ -637,6 +682,7 @@ impl Engine {
 }
 
 /// Whom a candidate is about.
+#[derive(Clone, Copy)]
 struct About<'a> {
     sight: &'a Sight<'a>,
     direction: Direction,

@@ -24,27 +24,28 @@ const WAIT_SEGMENTS_MAX: u8 = 8;
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
 
-/// What signatures remember of a flow.
+/// What signatures remember of a flow; the beginning is what every packet needs.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct FlowMarks {
-    pub(super) bits: FlowState,
-    pub(super) streams: [StreamTail; 2],
-    /// Signatures that every packet would match again, by direction.
-    pub(super) once: Vec<(u32, Direction)>,
     /// A `pass` rule has matched: nothing more is looked for.
     pub(super) is_passed: bool,
-    /// How far its sequence numbers went, where a rule asks.
-    pub(super) sizes: StreamSizes,
-    /// What was known of the flow when its headers were looked at.
-    pub(super) known: Known,
     /// An alert was told of it.
     pub(super) has_alerted: bool,
     /// Which rules the numbers of signatures are of.
     pub(super) epoch: u32,
-    /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
-    pub(super) action: Option<Action>,
+    /// What was known of the flow when its headers were looked at.
+    pub(super) known: Known,
     /// Alerts that wait.
     pub late: Late,
+    pub(super) streams: [StreamTail; 2],
+    /// Signatures that every packet would match again, by direction.
+    pub(super) once: Vec<(u32, Direction)>,
+    pub(super) bits: FlowState,
+    /// How far its sequence numbers went, where a rule asks.
+    pub(super) sizes: StreamSizes,
+    /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
+    pub(super) action: Option<Action>,
     /// What alerts quote of its streams, where they are to.
     pub excerpts: Option<Box<Excerpts>>,
 }
@@ -193,6 +194,11 @@ impl StreamTail {
             None => {
                 let surplus = (self.bytes.len() + new.len()).saturating_sub(TAIL_BYTES);
                 self.bytes.drain(..surplus.min(self.bytes.len()));
+                if self.bytes.capacity() < self.bytes.len() + new.len() {
+                    // Not more than it can ever need.
+                    let wanted = (2 * self.bytes.len()).max(self.bytes.len() + new.len()).min(TAIL_BYTES);
+                    self.bytes.reserve_exact(wanted - self.bytes.len());
+                }
                 self.bytes.extend_from_slice(new);
             }
         }

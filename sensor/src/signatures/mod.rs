@@ -32,6 +32,7 @@ mod matches;
 mod packet;
 #[allow(dead_code, reason = "what sets take in memory is asked by tests alone")]
 mod patterns;
+mod ports;
 mod report;
 mod rules;
 mod state;

@@ -11,6 +11,7 @@ use super::compile::{Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
+use super::ports::{PortIndex, PortIndexBuilder};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
 };
@@ -30,13 +31,13 @@ pub struct Rules {
     /// Signatures that ask for nothing but ends and flow.
     pub(super) flows: AddressIndex,
     /// Signatures about every packet, by what carries it.
-    pub(super) packets: [AddressIndex; Traffic::COUNT],
+    pub(super) packets: [PortIndex<AddressIndex>; Traffic::COUNT],
     /// Signatures about faults of frames, which may hold no packet.
     pub(super) faults: Vec<u32>,
     /// Signatures about payloads, by what carries them and who sends.
-    pub(super) payloads: [[Patterns; 2]; Traffic::COUNT],
+    pub(super) payloads: [[PortIndex<Patterns>; 2]; Traffic::COUNT],
     /// Those of them that are about single packets: the others need not be looked for beyond a stream's depth.
-    pub(super) packet_payloads: [Patterns; 2],
+    pub(super) packet_payloads: [PortIndex<Patterns>; 2],
     /// Signatures about transactions, by the buffer of their fast pattern.
     pub(super) buffers: Vec<Vec<BufferPatterns>>,
     /// Signatures about transactions without one, by a buffer that must be there.
@@ -108,10 +109,22 @@ impl Traffic {
 #[derive(Debug)]
 pub(super) struct Patterns {
     pub(super) set: PatternSet,
-    /// By pattern.
-    pub(super) owners: Vec<Vec<u32>>,
+    /// Signatures, by pattern.
+    owners: Vec<u32>,
+    /// Where each pattern's signatures end.
+    ends: Vec<u32>,
     /// Signatures without a pattern.
     pub(super) always: Vec<u32>,
+}
+
+impl Patterns {
+    /// The signatures of a pattern.
+    #[inline]
+    pub(super) fn owners(&self, pattern: u32) -> &[u32] {
+        let end = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
+        let begin = (pattern as usize).checked_sub(1).map_or(0, end);
+        self.owners.get(begin..end(pattern as usize)).unwrap_or_default()
+    }
 }
 
 /// The patterns of a buffer, changed in one way.
@@ -128,7 +141,25 @@ struct PatternsBuilder {
     always: Vec<u32>,
 }
 
+/// A signature about payloads, and its fast pattern: bytes and whether they are compared without regard to case.
+#[derive(Clone, Debug)]
+struct PayloadEntry {
+    signature: u32,
+    pattern: Option<(Arc<[u8]>, bool)>,
+}
+
 impl PatternsBuilder {
+    fn of_payloads(choice: Choice, entries: Vec<PayloadEntry>) -> PatternsBuilder {
+        let mut patterns = PatternsBuilder::new(choice);
+        for PayloadEntry { signature, pattern } in entries {
+            match pattern {
+                Some((bytes, is_nocase)) => patterns.add(signature, &bytes, is_nocase),
+                None => patterns.always.push(signature),
+            }
+        }
+        patterns
+    }
+
     fn new(choice: Choice) -> PatternsBuilder {
         PatternsBuilder { set: PatternSetBuilder::new(choice), owners: Vec::new(), always: Vec::new() }
     }
@@ -144,7 +175,13 @@ impl PatternsBuilder {
     }
 
     fn build(self) -> Patterns {
-        Patterns { set: self.set.build(), owners: self.owners, always: self.always }
+        let mut ends = Vec::with_capacity(self.owners.len());
+        let mut owners = Vec::new();
+        for of_pattern in self.owners {
+            owners.extend(of_pattern);
+            ends.push(owners.len() as u32);
+        }
+        Patterns { set: self.set.build(), owners, ends, always: self.always }
     }
 }
 
@@ -294,13 +331,23 @@ impl Rules {
             transforms,
             patterns: patterns.build(),
         };
+        let of_payloads = |entries: Vec<PayloadEntry>| PatternsBuilder::of_payloads(choice, entries).build();
+        let of_packets = |entries: Vec<u32>| {
+            let mut index = AddressIndex::default();
+            for number in entries {
+                if let Some(signature) = signatures.get(number as usize) {
+                    index.add(number, [&signature.source.addresses, &signature.destination.addresses]);
+                }
+            }
+            index
+        };
         Rules {
             needs: Needs::of(&signatures),
             flows,
-            packets,
+            packets: packets.map(|packets| packets.build(of_packets)),
             faults,
-            payloads: payloads.map(|both| both.map(PatternsBuilder::build)),
-            packet_payloads: packet_payloads.map(PatternsBuilder::build),
+            payloads: payloads.map(|both| both.map(|payloads| payloads.build(of_payloads))),
+            packet_payloads: packet_payloads.map(|payloads| payloads.build(of_payloads)),
             buffers: buffers.into_iter().map(|sets| sets.into_iter().map(build).collect()).collect(),
             with_buffer,
             sides,
@@ -368,10 +415,10 @@ fn action_order(action: Action) -> u8 {
 struct Groups {
     choice: Choice,
     flows: AddressIndex,
-    packets: [AddressIndex; Traffic::COUNT],
+    packets: [PortIndexBuilder<u32>; Traffic::COUNT],
     faults: Vec<u32>,
-    payloads: [[PatternsBuilder; 2]; Traffic::COUNT],
-    packet_payloads: [PatternsBuilder; 2],
+    payloads: [[PortIndexBuilder<PayloadEntry>; 2]; Traffic::COUNT],
+    packet_payloads: [PortIndexBuilder<PayloadEntry>; 2],
     buffers: Vec<Vec<(Transforms, PatternsBuilder)>>,
     with_buffer: Vec<Vec<u32>>,
     sides: HashMap<App, Vec<u32>>,
@@ -380,14 +427,14 @@ struct Groups {
 
 impl Groups {
     fn new(choice: Choice) -> Groups {
-        let patterns = || PatternsBuilder::new(choice);
+        let both = || [PortIndexBuilder::new(), PortIndexBuilder::new()];
         Groups {
             choice,
             flows: AddressIndex::default(),
-            packets: Default::default(),
+            packets: std::array::from_fn(|_| PortIndexBuilder::new()),
             faults: Vec::new(),
-            payloads: std::array::from_fn(|_| [patterns(), patterns()]),
-            packet_payloads: [patterns(), patterns()],
+            payloads: std::array::from_fn(|_| both()),
+            packet_payloads: both(),
             buffers: (0..Buffer::COUNT).map(|_| Vec::new()).collect(),
             with_buffer: vec![Vec::new(); Buffer::COUNT],
             sides: HashMap::new(),
@@ -406,8 +453,7 @@ impl Groups {
                     return;
                 }
                 for traffic in traffic_of(signature) {
-                    let ends = [&*signature.source.addresses, &*signature.destination.addresses];
-                    self.packets[traffic as usize].add(number, ends);
+                    self.packets[traffic as usize].add(number, signature.ports(), signature.is_bidirectional);
                 }
             }
             Kind::Payload => self.add_payload(number, signature),
@@ -426,22 +472,24 @@ impl Groups {
         let best = plain
             .filter_map(|list| list.matches.fast_pattern())
             .max_by_key(|pattern| (pattern.is_explicit, pattern.strength));
+        let pattern = best.map(|pattern| (pattern.bytes.into(), pattern.is_nocase));
+        let entry = PayloadEntry { signature: number, pattern };
         for direction in directions_of(signature) {
             for traffic in traffic_of(signature) {
-                let patterns = &mut self.payloads[traffic as usize][direction.index()];
-                match &best {
-                    Some(pattern) => patterns.add(number, pattern.bytes, pattern.is_nocase),
-                    None => patterns.always.push(number),
-                }
+                self.payloads[traffic as usize][direction.index()].add(
+                    entry.clone(),
+                    signature.ports(),
+                    signature.is_bidirectional,
+                );
             }
             let is_of_packets =
                 signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
             if is_of_packets && traffic_of(signature).any(|traffic| traffic == Traffic::Tcp) {
-                let patterns = &mut self.packet_payloads[direction.index()];
-                match &best {
-                    Some(pattern) => patterns.add(number, pattern.bytes, pattern.is_nocase),
-                    None => patterns.always.push(number),
-                }
+                self.packet_payloads[direction.index()].add(
+                    entry.clone(),
+                    signature.ports(),
+                    signature.is_bidirectional,
+                );
             }
         }
     }

@@ -58,13 +58,13 @@ pub(super) fn tell(
     for (at, (buffer, records)) in buffers.sections.into_iter().zip(message.sections()).enumerate() {
         // Only the first section is looked at in requests.
         if context.wants(buffer) && (is_response || at == 0) {
-            tell_owners(message, records, buffer, transaction, names, context);
+            tell_names(message, records, (buffer, false), transaction, names, context);
         }
     }
     if is_response && context.wants(buffers.response) {
         tell_questions(message, buffers.response, transaction, names, context);
         for records in message.sections() {
-            tell_all_names(message, records, buffers.response, transaction, names, context);
+            tell_names(message, records, (buffers.response, true), transaction, names, context);
         }
     }
     tell_numbers(message, transaction, names, context);
@@ -90,10 +90,11 @@ fn tell_questions(
     });
 }
 
-fn tell_owners(
+/// The owners' names, up to the first that is none; `with_data`: behind each the name in its data.
+fn tell_names(
     message: &Message<'_>,
     records: Records<'_>,
-    buffer: Buffer,
+    (buffer, with_data): (Buffer, bool),
     transaction: u64,
     names: &mut NameBuffer,
     context: &mut Context<'_>,
@@ -105,24 +106,8 @@ fn tell_owners(
             }
             _ => return,
         }
-    }
-}
-
-/// Owners, and behind each the name in its data.
-fn tell_all_names(
-    message: &Message<'_>,
-    records: Records<'_>,
-    buffer: Buffer,
-    transaction: u64,
-    names: &mut NameBuffer,
-    context: &mut Context<'_>,
-) {
-    for record in records {
-        match message.name(record.name_at, names) {
-            Some((name, _)) if !name.is_empty() => {
-                context.put(context.direction, transaction, buffer, name);
-            }
-            _ => return,
+        if !with_data {
+            continue;
         }
         if let Some(name) = name_in(message, &record, names).filter(|name| !name.is_empty()) {
             context.put(context.direction, transaction, buffer, name);

@@ -1,6 +1,6 @@
 //! Connections that begin: SYN, SYN/ACK, ACK, and everything that is sent in their place.
 
-use super::{CLIENT, Flags, Outcome, SERVER, Segment, Session, Settings, State, StreamEvent, is_after};
+use super::{CLIENT, End, Flags, Outcome, SERVER, Segment, Session, Settings, State, StreamEvent, is_after};
 use weir_common::record::tcp_flags::{ACK, FIN, RST, SYN};
 
 /// Most different SYNs and SYN/ACKs of one connection that are kept (Suricata's `max-syn-queued` and
@@ -208,18 +208,7 @@ impl Session {
         server.begin(offer.sequence);
         server.next = offer.sequence.wrapping_add(1);
         client.window = u32::from(offer.window);
-        match offer.timestamp {
-            Some(timestamp) if client.has_timestamps => {
-                server.timestamp = timestamp;
-                server.timestamp_at = offer.second;
-                server.has_zero_timestamp |= timestamp == 0;
-                self.flags.timestamps = true;
-            }
-            _ => {
-                (client.timestamp, server.timestamp) = (0, 0);
-                client.has_zero_timestamp = false;
-            }
-        }
+        self.flags.timestamps |= agree_on_timestamps(client, server, offer.timestamp, offer.second);
         client.acknowledged = offer.acknowledgement;
         server.acknowledged = server.next;
         client.scale = offer.scale.filter(|_| offers_scale).unwrap_or(0);
@@ -244,18 +233,8 @@ impl Session {
         client.begin(segment.sequence);
         client.next = segment.sequence.wrapping_add(1);
         server.window = u32::from(segment.window);
-        match segment.timestamps {
-            Some((timestamp, _)) if server.has_timestamps => {
-                client.timestamp = timestamp;
-                client.timestamp_at = segment.second;
-                client.has_zero_timestamp |= timestamp == 0;
-                self.flags.timestamps = true;
-            }
-            _ => {
-                (client.timestamp, server.timestamp) = (0, 0);
-                server.has_zero_timestamp = false;
-            }
-        }
+        let timestamp = segment.timestamps.map(|(timestamp, _)| timestamp);
+        self.flags.timestamps |= agree_on_timestamps(server, client, timestamp, segment.second);
         server.acknowledged = segment.acknowledgement;
         client.acknowledged = client.next;
         server.scale = segment.scale.filter(|_| offers_scale).unwrap_or(0);
@@ -455,5 +434,23 @@ impl Session {
         client.allow();
         self.become_(State::Established);
         Ok(())
+    }
+}
+
+/// The answerer takes timestamps up, as a SYN/ACK does whose SYN offered them (RFC 7323 section 3.2); whether both
+/// ends have them.
+fn agree_on_timestamps(asker: &mut End, answerer: &mut End, timestamp: Option<u32>, second: u32) -> bool {
+    match timestamp {
+        Some(timestamp) if asker.has_timestamps => {
+            answerer.timestamp = timestamp;
+            answerer.timestamp_at = second;
+            answerer.has_zero_timestamp |= timestamp == 0;
+            true
+        }
+        _ => {
+            (asker.timestamp, answerer.timestamp) = (0, 0);
+            asker.has_zero_timestamp = false;
+            false
+        }
     }
 }
