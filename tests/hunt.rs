@@ -195,6 +195,18 @@ fn a_check_of_rules_lists_every_one_that_cannot_be_loaded() -> anyhow::Result<()
     ensure!(lines.iter().any(|line| line.contains("bad.rules:2:1: sid 1 is taken")), "{listed}");
     ensure!(lines.iter().any(|line| line.contains("bad.rules:4:46: cannot run `bypass`")), "{listed}");
     ensure!(lines.iter().any(|line| line.contains("bad.rules:5:17: `any` is not a direction")), "{listed}");
+    // What is sound and cannot fire, or is for another version, is listed and is nothing to mend.
+    let silent = "alert ip any any -> any any (decode-event:ipv4.opt_unknown; sid:5;)\n\
+                  alert ip any any -> any any (requires:version >= 99; sid:6;)\n";
+    let silent = work.write("silent.rules", silent)?;
+    let output = sensor(&["rules", "check", &silent])?;
+    let said = exits(&output, 0)?;
+    ensure!(said.contains("1 load and cannot fire, 1 are for another version"), "{said}");
+    ensure!(process::stdout(&output).contains("silent.rules:1:43: sid 5 loads and cannot fire"), "{said}");
+    // A replay goes on without any, and says so.
+    let (input, eve) = (capture("dns.pcap").display().to_string(), work.text("eve.json"));
+    let said = exits(&sensor(&["replay", &input, "--rules", &silent, "--eve", &eve])?, 0)?;
+    ensure!(said.contains("none of 2 rules can run") && work.path("eve.json").exists(), "{said}");
     exits(&sensor(&["rules", "check", "/no/such/file"])?, 1)?;
     Ok(())
 }

@@ -287,7 +287,7 @@ pub struct SignatureAlert {
     pub flow_start: Timestamp,
     /// The flow's ends, initiator first.
     pub key: FlowKey,
-    /// The flow, as its record names it.
+    /// The flow, as its record names it; 0: the alert is of a frame that holds no packet.
     pub flow_id: u64,
     /// The flow's Community ID.
     pub community_id: CommunityId,

@@ -392,9 +392,12 @@ impl Worker {
             faults.iter().for_each(|fault| tell(*fault, None));
         }
         if let Some(alerts) = alerts {
-            alerts.frame(frame, packet.is_some(), faults, &mut |fault, alert| {
+            alerts.frame(frame, packet.is_some(), faults, flows.community_id_seed(), &mut |fault, alert| {
                 tell(fault, Some(Box::new(alert)));
             });
+            for alert in alerts.take() {
+                outbox.alert(alert, &mut counters.export);
+            }
         }
         let Some(packet) = packet else {
             if let Some(lane) = lane {
@@ -648,7 +651,7 @@ impl Worker {
 
 /// Whether the beginning of a TCP connection was seen; of what has none, always.
 fn has_begun(flow: &Flow<Attachment>, packet: &Packet<'_>) -> bool {
-    flow.attachment.inspection.is_some() || !matches!(packet.transport, Transport::Tcp(_)) || flow.has_syn()
+    flow.has_begun() || !matches!(packet.transport, Transport::Tcp(_))
 }
 
 /// The flow's ends have been exchanged: what is told of it from now on knows.

@@ -2,7 +2,8 @@
 //!
 //! In: a [`SignatureAlert`], or an options record of any exporter. Out: the record, or the alert. An options record says
 //! something about a flow without being one, so that collectors which do not know it count no flow and no packet. IPv4
-//! addresses travel in their IPv6 form (RFC 4291 section 2.5.5.2), so that one template does for both.
+//! addresses travel in their IPv6 form (RFC 4291 section 2.5.5.2), so that one template does for both. An alert of a frame
+//! that holds no packet has 0 for its flow, and the unspecified address for an end that could not be read.
 
 use super::decode::OptionsRecord;
 use super::elements::{self as ie, Element};

@@ -102,7 +102,7 @@ pub(super) fn describe(action: Action, options: &mut Vec<RuleOption>) -> Result<
         let reason = "no `sid`: every rule needs its number".to_owned();
         return Err(DescribeError { option: usize::MAX, at: 0, reason });
     };
-    options.retain(|option| !NAMES.contains(&option.name.as_str()));
+    options.retain(|option| !DESCRIBING.contains(&option.name.as_str()));
     let known = reader.class.as_deref().and_then(class);
     Ok(Description {
         action,
@@ -119,7 +119,8 @@ pub(super) fn describe(action: Action, options: &mut Vec<RuleOption>) -> Result<
     })
 }
 
-const NAMES: &[&str] =
+/// The options that describe a rule: read here, whatever runs it.
+pub const DESCRIBING: &[&str] =
     &["msg", "sid", "rev", "gid", "classtype", "priority", "reference", "metadata", "target"];
 
 #[derive(Default)]
@@ -140,7 +141,7 @@ type Wrong = (usize, String);
 impl Reader {
     fn option(&mut self, option: &RuleOption) -> Result<(), Wrong> {
         let name = option.name.as_str();
-        if !NAMES.contains(&name) {
+        if !DESCRIBING.contains(&name) {
             return Ok(());
         }
         let Some(value) = option.value.as_deref() else {

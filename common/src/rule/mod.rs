@@ -21,7 +21,7 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-pub use describe::{Action, Description, Target};
+pub use describe::{Action, DESCRIBING, Description, Target};
 pub use group::{AddressSet, PortSet};
 pub use lines::{Line, Lines, RULE_BYTES_MAX};
 pub use parse::{OPTIONS_MAX, RuleReader};

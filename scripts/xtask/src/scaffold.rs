@@ -12,6 +12,7 @@ const TEMPLATE: &str = include_str!("dissector.rs.template");
 const APPS: &str = "common/src/app.rs";
 const MODULES: &str = "sensor/src/dpi/mod.rs";
 const DISSECTORS: &str = "sensor/src/dpi/parser.rs";
+const EVENTS: &str = "sensor/src/dpi/events.rs";
 const FUZZ_MANIFEST: &str = "sensor/fuzz/Cargo.toml";
 
 /// The groups of protocols: what is typed, and the comment that stands over its lines in the lists.
@@ -74,6 +75,7 @@ pub fn new_dissector(root: &Path, name: &str, group: &str) -> anyhow::Result<Vec
     written.push((MODULES.into(), insert_in_group(&read(MODULES)?, heading, &module)?));
     let dissector = format!("    {}::{},\n", names.module, names.ty);
     written.push((DISSECTORS.into(), insert_in_group(&read(DISSECTORS)?, heading, &dissector)?));
+    written.push((EVENTS.into(), with_events(&read(EVENTS)?, &names)?));
     let manifest = read(FUZZ_MANIFEST)?;
     written.extend(fuzz_target(&manifest, &names.app, &names.variant));
     for (path, text) in &written {
@@ -117,6 +119,21 @@ fn with_app(text: &str, names: &Names) -> anyhow::Result<String> {
     Ok(format!("{before}{line}{after}"))
 }
 
+/// The list of what dissectors tell to be odd, with what the example tells.
+fn with_events(text: &str, names: &Names) -> anyhow::Result<String> {
+    let start = text.find("const TOLD: ").context("events.rs has no list of events")?;
+    let end = text.get(start..).and_then(|list| list.find("\n];\n")).context("its list has no end")?;
+    let (before, after) = text.split_at(start + end + 1);
+    let calls = ["anomaly(\"", "Err(\""].into_iter();
+    let named = calls.flat_map(|call| TEMPLATE.split(call).skip(1));
+    let mut told: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
+    told.sort_unstable();
+    told.dedup();
+    let told: Vec<String> = told.iter().map(|name| format!("\"{name}\"")).collect();
+    let line = format!("    told!([{}] \"{}.rs\": {}),\n", names.variant, names.module, told.join(" "));
+    Ok(format!("{before}{line}{after}"))
+}
+
 /// A list with one more line, at the end of the group under a comment.
 fn insert_in_group(text: &str, heading: &str, line: &str) -> anyhow::Result<String> {
     let is_heading = |at: &&str| at.trim() == heading;
@@ -157,7 +174,7 @@ mod tests {
     fn tree() -> tempfile::TempDir {
         let (real, made) = (crate::root(), tempfile::tempdir().unwrap());
         std::fs::create_dir_all(made.path().join("sensor/fuzz/fuzz_targets")).unwrap();
-        for path in [APPS, MODULES, DISSECTORS, FUZZ_MANIFEST] {
+        for path in [APPS, MODULES, DISSECTORS, EVENTS, FUZZ_MANIFEST] {
             std::fs::create_dir_all(made.path().join(path).parent().unwrap()).unwrap();
             std::fs::copy(real.join(path), made.path().join(path)).unwrap();
         }
@@ -168,10 +185,12 @@ mod tests {
     fn a_new_dissector_gets_its_file_its_lines_and_its_fuzz_target() {
         let tree = tree();
         let written = new_dissector(tree.path(), "night-owl", "industry").unwrap();
-        assert_eq!(written.len(), 6, "{written:?}");
+        assert_eq!(written.len(), 7, "{written:?}");
         let read = |path: &str| std::fs::read_to_string(tree.path().join(path)).unwrap();
         assert!(read("sensor/src/dpi/night_owl.rs").contains("const APP: App = App::NightOwl;"));
         assert!(!read("sensor/src/dpi/night_owl.rs").contains("{{"));
+        let told = "    told!([NightOwl] \"night_owl.rs\": \"invalid_kind\" \"invalid_magic\" \"reply_without_request\" ";
+        assert!(read(EVENTS).contains(told));
         assert!(read(APPS).contains(" \"night-owl\",\n}\n"));
         assert!(read(MODULES).contains("mod night_owl;\n// Names."));
         assert!(read(DISSECTORS).contains("    night_owl::NightOwl,\n    // Peers"));
@@ -187,7 +206,7 @@ mod tests {
     fn an_application_that_has_a_number_keeps_it() {
         let tree = tree();
         let written = new_dissector(tree.path(), "java-rmi", "data").unwrap();
-        assert_eq!(written.len(), 5, "{written:?}");
+        assert_eq!(written.len(), 6, "{written:?}");
     }
 
     #[test]

@@ -48,9 +48,10 @@ fn hunt_until(arguments: &HuntArguments, stop: Arc<AtomicBool>) -> Result<Outcom
     let loaded = read.rules.len() + read.problems.len();
     let wrong = read.problems.len();
     let built = Rules::build(read.rules, &mut RuleNames::default(), &Surroundings::default(), None);
-    let Built { rules: compiled, problems: refused, .. } = built;
+    let Built { rules: compiled, problems: refused, silent, .. } = built;
     let engine = Engine::new(Arc::new(compiled));
     rules::warn(&refused, "cannot run in this version", &arguments.rules);
+    rules::warn(&silent, "load and cannot fire", &arguments.rules);
     if engine.rules().is_empty() {
         return Err(Failure::Input(anyhow::anyhow!("none of {loaded} rules can run")));
     }

@@ -33,7 +33,7 @@ pub(super) fn reload(
         }
         Err(Failure::BrokenPipe) => return None,
     };
-    let loaded = load_rules(config, &wanted, names, rules);
+    let loaded = load_rules(&wanted, names, rules);
     if let Some(loaded) = &loaded {
         running.set_rules(&loaded.rules);
         config.signatures = wanted.signatures.clone();
@@ -63,20 +63,22 @@ pub(super) fn reload(
 }
 
 /// Loads the rules anew; none where that cannot be, or there were none to begin with.
-fn load_rules(
-    config: &SensorConfig,
-    wanted: &SensorConfig,
-    names: &mut RuleNames,
-    rules: &Arc<Rules>,
-) -> Option<Loaded> {
-    if config.signatures.rules.is_empty() || wanted.signatures.rules.is_empty() {
+fn load_rules(wanted: &SensorConfig, names: &mut RuleNames, rules: &Arc<Rules>) -> Option<Loaded> {
+    if wanted.signatures.rules.is_empty() {
+        return None;
+    }
+    if rules.is_empty() {
+        tracing::warn!(
+            "SIGHUP: a sensor that began without rules that can run takes none up before a restart"
+        );
         return None;
     }
     match rules::load(wanted, names, Some(rules)) {
         Ok(loaded) => {
             tracing::info!(
                 rules = loaded.rules.len(),
-                refused = loaded.refused,
+                refused = loaded.not_run.rules_refused,
+                silent = loaded.not_run.rules_silent,
                 "SIGHUP: the rules were loaded anew"
             );
             Some(loaded)

@@ -12,7 +12,7 @@ use crate::export::Pace;
 use crate::pipeline::{self, Mode, Outlets, Report, Running};
 use crate::ring::RingMode;
 use crate::ring::cut_off::Gain;
-use crate::signatures::RuleNames;
+use crate::signatures::{RuleNames, SignaturesStatus};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 use weir_common::time::Timestamp;
@@ -48,7 +48,7 @@ pub(super) fn replay_files(config: &SensorConfig, arguments: &[String]) -> Resul
         files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
     let source = filtered(Box::new(FileSequence::new(files)), config)?;
     let stop = crate::control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
-    let Loaded { rules, refused } = rules::load(config, &mut RuleNames::default(), None)?;
+    let Loaded { rules, not_run } = rules::load(config, &mut RuleNames::default(), None)?;
     let started = Instant::now();
     let store = open_store(config, true)?;
     let mut published = vec![Default::default()];
@@ -60,9 +60,7 @@ pub(super) fn replay_files(config: &SensorConfig, arguments: &[String]) -> Resul
         .map_err(|error| Failure::System(error.into()))?;
     show_progress(&running, bytes_total, started);
     let mut report = running.wait();
-    if let Some(signatures) = &mut report.signatures {
-        signatures.rules_refused = refused as u64;
-    }
+    report.signatures = SignaturesStatus::with(report.signatures, &not_run);
     Ok(Replayed { report, started })
 }
 
@@ -105,9 +103,15 @@ fn show_progress(running: &Running, bytes_total: u64, started: Instant) {
 pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Failure> {
     eprintln!("{}", summary::text(&report.counters, started.elapsed()));
     let mut lost = !summary::losses(&report.counters).is_empty();
-    for destination in report.export.destinations.iter().filter(|d| d.records_dropped > 0) {
+    for destination in &report.export.destinations {
         let why = destination.last_error.as_deref().unwrap_or("the backlog was full");
-        eprintln!("{}: {} records lost: {why}", destination.url, destination.records_dropped);
+        for (count, what) in
+            [(destination.records_dropped, "records"), (destination.alerts_dropped, "alerts")]
+        {
+            if count > 0 {
+                eprintln!("{}: {count} {what} lost: {why}", destination.url);
+            }
+        }
     }
     lost |= report.export.lost() > 0;
     if let Some(signatures) = &report.signatures {

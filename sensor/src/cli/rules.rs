@@ -6,7 +6,7 @@
 use super::{Failure, Outcome, RulesCheckArguments, print};
 use crate::config::SensorConfig;
 use crate::signatures::config::{Matcher, SignaturesConfig};
-use crate::signatures::{Built, Choice, RuleNames, Rules as Compiled, Surroundings, load_matcher};
+use crate::signatures::{Choice, NotRun, RuleNames, Rules as Compiled, Surroundings, load_matcher};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -108,11 +108,14 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 /// Rules that are ready to be run, and how many are not.
 pub(super) struct Loaded {
     pub(super) rules: Arc<Compiled>,
-    /// Rules that are wrong or cannot be run.
-    pub(super) refused: usize,
+    /// Those that are not looked for.
+    pub(super) not_run: NotRun,
 }
 
 /// Loads the rules that the configuration names, and says which of them cannot run. `names` go on from load to load.
+///
+/// Rules of which none can run are no reason to look at no traffic: that is said, and flows, events and the ring go on, as
+/// with Suricata. Only rules that worked before are not given up for such (`previous`).
 pub(super) fn load(
     config: &SensorConfig,
     names: &mut RuleNames,
@@ -120,7 +123,7 @@ pub(super) fn load(
 ) -> Result<Loaded, Failure> {
     let signatures = &config.signatures;
     if signatures.rules.is_empty() {
-        return Ok(Loaded { rules: Arc::new(Compiled::none()), refused: 0 });
+        return Ok(Loaded { rules: Arc::new(Compiled::none()), not_run: NotRun::default() });
     }
     load_matcher();
     let mut variables = Variables::default();
@@ -134,17 +137,29 @@ pub(super) fn load(
     let read = read_with(&paths, variables)?;
     warn(&read.problems, "are wrong", &paths);
     let wrong = read.problems.len();
-    let Built { rules, problems, warnings } = Compiled::build(read.rules, names, &surroundings, previous);
-    warn(&problems, "cannot run in this version", &paths);
-    for warning in &warnings {
+    let built = Compiled::build(read.rules, names, &surroundings, previous);
+    warn(&built.problems, "cannot run in this version", &paths);
+    warn(&built.silent, "load and cannot fire", &paths);
+    for warning in &built.warnings {
         tracing::debug!("{warning}");
     }
-    let refused = wrong + problems.len();
-    if rules.is_empty() {
-        return Err(Failure::Input(anyhow::anyhow!("none of {refused} rules can run")));
+    let not_run = NotRun::of(&built, wrong);
+    let NotRun { rules_refused: refused, rules_silent: silent, rules_set_aside: set_aside, .. } = not_run;
+    if built.rules.is_empty() {
+        let all = refused + silent + set_aside;
+        if previous.is_some_and(|rules| !rules.is_empty()) {
+            return Err(Failure::Input(anyhow::anyhow!("none of {all} rules can run")));
+        }
+        tracing::warn!("none of {all} rules can run: there will be no alerts");
     }
-    eprintln!("{} rules are looked for, {refused} cannot be loaded", rules.len());
-    Ok(Loaded { rules: Arc::new(rules), refused })
+    let mut said = format!("{} rules are looked for, {refused} cannot be loaded", built.rules.len());
+    for (count, what) in [(silent, "load and cannot fire"), (set_aside, "are for another version")] {
+        if count > 0 {
+            let _ = write!(said, ", {count} {what}");
+        }
+    }
+    eprintln!("{said}");
+    Ok(Loaded { rules: Arc::new(built.rules), not_run })
 }
 
 /// What the rules refer to beside themselves; a line of it that is wrong is said, and the others hold.
@@ -184,16 +199,18 @@ fn choice(matcher: Matcher) -> Choice {
     }
 }
 
-/// Every rule that cannot be loaded, with its place and reason.
+/// Every rule that cannot be loaded, and every one that is sound and is not looked for, with its place and reason.
 pub(super) fn check(arguments: &RulesCheckArguments) -> Result<Outcome, Failure> {
     let read = read(&arguments.files, &arguments.variables)?;
     let (rules, wrong) = (read.rules.len(), read.problems.len());
     let built = Compiled::build(read.rules, &mut RuleNames::default(), &Surroundings::default(), None);
-    let (engine, refused) = (built.rules, built.problems);
+    let (engine, refused) = (&built.rules, &built.problems);
     for warning in &built.warnings {
         eprintln!("{warning}");
     }
-    let mut problems: Vec<&Problem> = read.problems.iter().chain(&refused).collect();
+    let not_loaded = wrong + refused.len();
+    let sound = built.silent.iter().chain(&built.set_aside);
+    let mut problems: Vec<&Problem> = read.problems.iter().chain(refused).chain(sound).collect();
     problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
     let mut out = String::new();
     for problem in &problems {
@@ -201,16 +218,19 @@ pub(super) fn check(arguments: &RulesCheckArguments) -> Result<Outcome, Failure>
     }
     print(out.as_bytes())?;
     eprintln!(
-        "{} rules: {} can run, {} cannot run in this version, {wrong} are wrong; {} are switched off",
+        "{} rules: {} can run, {} load and cannot fire, {} are for another version, {} cannot run in this version, \
+         {wrong} are wrong; {} are switched off",
         rules + wrong,
         engine.len(),
+        built.silent.len(),
+        built.set_aside.len(),
         refused.len(),
         read.disabled,
     );
-    if problems.is_empty() {
+    if not_loaded == 0 {
         return Ok(Outcome::Done);
     }
-    Err(Failure::Input(anyhow::anyhow!("{} rules cannot be loaded", problems.len())))
+    Err(Failure::Input(anyhow::anyhow!("{not_loaded} rules cannot be loaded")))
 }
 
 /// Shows the first problems, and how many more there are.

@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let mut names = RuleNames::default();
-    let Loaded { mut rules, mut refused } = rules::load(&config, &mut names, None)?;
+    let Loaded { mut rules, mut not_run } = rules::load(&config, &mut names, None)?;
     let sources = open_sources(&config)?;
     let store = open_store(&config, false)?;
     let mut published: Vec<Published> = sources.iter().map(|_| Published::default()).collect();
@@ -91,10 +91,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
             && let Some(anew) =
                 super::reload::reload(arguments, &mut config, &mut running, (&mut names, &rules))
         {
-            (rules, refused) = (anew.rules, anew.refused);
+            (rules, not_run) = (anew.rules, anew.not_run);
         }
         *signatures_status.lock().unwrap_or_else(PoisonError::into_inner) =
-            running.signatures().map(|status| SignaturesStatus { rules_refused: refused as u64, ..status });
+            SignaturesStatus::with(running.signatures(), &not_run);
         *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
         drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
     }

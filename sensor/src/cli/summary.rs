@@ -62,11 +62,15 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
     let counters = &status.counters;
     let mut text = format!("{} rules, {} alerts", status.rules, counters.alerts);
     for (count, what) in [
-        (status.rules_refused, "rules cannot run"),
+        (status.not_run.rules_refused, "rules cannot run"),
+        (status.not_run.rules_silent, "rules load and cannot fire"),
+        (status.not_run.rules_set_aside, "rules are for another version"),
         (counters.suppressed, "matches not told, by thresholds and suppressions"),
         (counters.alerts_over_limit, "alerts not told, more than 15 of one packet"),
         (counters.candidates_over_limit, "rules not looked at, more than 4096 for one packet"),
         (counters.given_up, "searches given up at their limit"),
+        (counters.frames_left_out, "frames of streams not looked into, more than 1024 at once"),
+        (counters.sides_late, "transactions told of after their end and not looked into again"),
     ] {
         if count > 0 {
             text += &format!("; {count} {what}");

@@ -597,6 +597,10 @@ pub struct Side {
     pub is_cut: bool,
     /// It is a frame.
     pub frame: Option<Frame>,
+    /// Something of it was told beside what is odd: it is a side that signatures may ask about what it lacks.
+    is_told: bool,
+    /// It is told of after its end; see [`Sides::late`].
+    is_late: bool,
     bytes: Vec<u8>,
     values: Vec<Value>,
     numbers: Vec<(Number, u64)>,
@@ -628,6 +632,8 @@ impl Side {
             looked: Looked::default(),
             is_cut: false,
             frame: None,
+            is_told: false,
+            is_late: false,
             bytes: Vec::new(),
             values: Vec::new(),
             numbers: Vec::new(),
@@ -637,22 +643,33 @@ impl Side {
 
     /// Tells a part.
     pub fn put(&mut self, buffer: Buffer, bytes: &[u8]) {
-        if self.values.len() >= VALUES_MAX {
-            self.is_cut = true;
+        if !self.begin(buffer) {
             return;
         }
-        let begin = self.bytes.len();
         self.append(bytes);
-        let range = begin as u32..self.bytes.len() as u32;
-        self.values.push(Value { buffer, range });
+        let end = self.bytes.len() as u32;
+        if let Some(last) = self.values.last_mut() {
+            last.range.end = end;
+        }
+    }
+
+    /// Whether signatures may be asked about it: what is merely odd, and what comes after its end, is no side of a
+    /// transaction, and a rule that asks for what it lacks would find that there.
+    pub fn is_askable(&self) -> bool {
+        self.is_told && !self.is_late
     }
 
     /// More bytes of the part that was told last: it grows with what follows ([`BODY_BYTES_MAX`]). Begins it where
     /// another was told last. False: no more is wanted.
+    ///
+    /// A value that signatures have looked into cannot grow, for they would not look again: the bytes begin another, and
+    /// the side counts as cut.
     pub fn grow(&mut self, buffer: Buffer, bytes: &[u8]) -> bool {
         let is_last = self.values.last().is_some_and(|last| last.buffer == buffer);
-        if !is_last {
-            self.put(buffer, &[]);
+        let is_looked_into = is_last && self.values.len() <= self.looked.values;
+        self.is_cut |= is_looked_into;
+        if (!is_last || is_looked_into) && !self.begin(buffer) {
+            return false;
         }
         let have = self.values.last().map_or(0, |last| last.range.len());
         let room = BODY_BYTES_MAX.saturating_sub(have);
@@ -664,11 +681,24 @@ impl Side {
         bytes.len() < room
     }
 
+    /// Begins a value; false: it is one too many.
+    fn begin(&mut self, buffer: Buffer) -> bool {
+        let has_room = self.values.len() < VALUES_MAX;
+        self.is_cut |= !has_room;
+        if has_room {
+            let end = self.bytes.len() as u32;
+            self.values.push(Value { buffer, range: end..end });
+        }
+        has_room
+    }
+
     /// The part that was told last is this one as well.
     pub fn share(&mut self, buffer: Buffer) {
-        if let Some(last) = self.values.last() {
-            let range = last.range.clone();
-            self.values.push(Value { buffer, range });
+        let Some(range) = self.values.last().map(|last| last.range.clone()) else { return };
+        if self.begin(buffer)
+            && let Some(last) = self.values.last_mut()
+        {
+            last.range = range;
         }
     }
 
@@ -725,11 +755,30 @@ pub struct Sides {
     frames: u64,
     /// Frames that were left out at [`FRAMES_MAX`].
     pub frames_left_out: u64,
+    /// How often a side was told of after its end, and nobody looked.
+    pub late: u64,
+    /// The sides that were forgotten last, the newest in the place before `closed_at`.
+    closed: Vec<Closed>,
+    closed_at: usize,
+}
+
+/// A side that was looked into to its end.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    app: App,
+    direction: Direction,
+    transaction: u64,
 }
 
 impl Sides {
     /// What an end says in a transaction, begun if need be.
     pub fn of(&mut self, app: App, direction: Direction, transaction: u64) -> &mut Side {
+        let side = self.at(app, direction, transaction);
+        side.is_told = true;
+        side
+    }
+
+    fn at(&mut self, app: App, direction: Direction, transaction: u64) -> &mut Side {
         self.is_fresh = true;
         let is_it =
             |side: &Side| side.direction == direction && side.transaction == transaction && side.app == app;
@@ -742,7 +791,12 @@ impl Sides {
                     oldest.stage = Stage::Body;
                     oldest.is_cut = true;
                 }
-                self.list.push(Side::new(app, direction, transaction));
+                let mut side = Side::new(app, direction, transaction);
+                if self.is_closed(app, direction, transaction) {
+                    self.late += 1;
+                    (side.is_late, side.stage) = (true, Stage::Body);
+                }
+                self.list.push(side);
                 self.list.len() - 1
             }
         };
@@ -792,7 +846,7 @@ impl Sides {
 
     /// Tells that something is odd, which need not be a transaction's.
     pub fn anomaly(&mut self, app: App, direction: Direction, transaction: u64, event: &'static str) {
-        let side = self.of(app, direction, transaction);
+        let side = self.at(app, direction, transaction);
         if side.anomalies.len() < VALUES_MAX {
             side.anomalies.push(event);
         }
@@ -806,7 +860,28 @@ impl Sides {
     /// Forgets what was looked into to its end.
     pub fn tidy(&mut self) {
         self.is_fresh = false;
-        self.list.retain(|side| side.looked.stage < Stage::Body);
+        let Sides { list, closed, closed_at, .. } = self;
+        list.retain(|side| {
+            let is_open = side.looked.stage < Stage::Body;
+            // What belongs to no transaction may come again, and frames never do.
+            if !is_open && side.is_askable() && side.transaction < FIRST_FRAME {
+                let &Side { app, direction, transaction, .. } = side;
+                let side = Closed { app, direction, transaction };
+                match closed.get_mut(*closed_at) {
+                    Some(oldest) => *oldest = side,
+                    None => closed.push(side),
+                }
+                *closed_at = (*closed_at + 1) % SIDES_MAX;
+            }
+            is_open
+        });
+    }
+
+    fn is_closed(&self, app: App, direction: Direction, transaction: u64) -> bool {
+        let is_it = |closed: &&Closed| {
+            closed.transaction == transaction && closed.direction == direction && closed.app == app
+        };
+        self.closed.iter().any(|closed| is_it(&closed))
     }
 
     /// The flow has ended: nothing more will come of any side.
@@ -827,5 +902,87 @@ mod tests {
         assert_eq!((Buffer::of("(dcerpc.iface)"), Number::of("(dcerpc.opnum)")), (None, None));
         assert_eq!(Buffer::of("smb_share"), Some(Buffer::SmbShare));
         assert_eq!(Buffer::DcerpcIface.keyword(), "(dcerpc.iface)");
+    }
+
+    const HERE: (App, Direction, u64) = (App::Http, Direction::Forward, 3);
+
+    fn side(sides: &mut Sides) -> &mut Side {
+        sides.of(HERE.0, HERE.1, HERE.2)
+    }
+
+    /// Signatures look into everything.
+    fn look(sides: &mut Sides) {
+        for side in sides.iter_mut() {
+            (side.looked.stage, side.looked.values) = (side.stage, side.values().count());
+        }
+        sides.tidy();
+    }
+
+    #[test]
+    fn what_is_odd_alone_is_no_side_that_lacks_what_a_rule_looks_for() {
+        let mut sides = Sides::default();
+        sides.anomaly(HERE.0, HERE.1, HERE.2, "odd");
+        assert!(sides.iter_mut().all(|side| !side.is_askable()));
+        side(&mut sides).stage = Stage::Head;
+        assert!(side(&mut sides).is_askable());
+        assert_eq!(side(&mut sides).anomalies(), ["odd"]);
+    }
+
+    #[test]
+    fn a_side_that_was_looked_into_to_its_end_does_not_begin_again() {
+        let mut sides = Sides::default();
+        side(&mut sides).stage = Stage::Body;
+        look(&mut sides);
+        sides.anomaly(HERE.0, HERE.1, HERE.2, "odd");
+        side(&mut sides).put(Buffer::HttpUri, b"/");
+        assert!(!side(&mut sides).is_askable());
+        assert_eq!(side(&mut sides).anomalies(), ["odd"]);
+        assert_eq!(sides.late, 1);
+        look(&mut sides);
+        assert_eq!(sides.iter_mut().count(), 0);
+        // What belongs to no transaction comes again.
+        for _ in 0..2 {
+            let side = sides.of(HERE.0, HERE.1, NO_TRANSACTION);
+            side.stage = Stage::Body;
+            assert!(side.is_askable());
+            look(&mut sides);
+        }
+        // As many are remembered as may be open at once.
+        for transaction in 100..100 + SIDES_MAX as u64 {
+            sides.of(HERE.0, HERE.1, transaction).stage = Stage::Body;
+            look(&mut sides);
+        }
+        assert!(side(&mut sides).is_askable());
+    }
+
+    #[test]
+    fn a_value_that_was_looked_into_does_not_grow() {
+        let mut sides = Sides::default();
+        let told = side(&mut sides);
+        told.put(Buffer::HttpUri, b"/a");
+        told.grow(Buffer::HttpUri, b"b");
+        assert_eq!(told.values().collect::<Vec<_>>(), [(Buffer::HttpUri, &b"/ab"[..])]);
+        told.stage = Stage::Head;
+        look(&mut sides);
+        let told = side(&mut sides);
+        told.grow(Buffer::HttpUri, b"c");
+        told.grow(Buffer::HttpUri, b"d");
+        let values = [(Buffer::HttpUri, &b"/ab"[..]), (Buffer::HttpUri, b"cd")];
+        assert_eq!(told.values().collect::<Vec<_>>(), values);
+        assert!(told.is_cut);
+    }
+
+    #[test]
+    fn what_is_one_value_too_many_goes_into_no_other() {
+        let mut sides = Sides::default();
+        let side = side(&mut sides);
+        (0..VALUES_MAX).for_each(|_| side.put(Buffer::HttpUri, b"/"));
+        assert!(!side.is_cut && !side.grow(Buffer::HttpHost, b"host"));
+        side.share(Buffer::HttpHost);
+        assert_eq!(
+            (side.values().count(), side.values().last()),
+            (VALUES_MAX, Some((Buffer::HttpUri, &b"/"[..])))
+        );
+        assert!(side.is_cut);
     }
 }

@@ -84,30 +84,40 @@ impl CutOff {
     }
 }
 
-/// Where each direction's ciphertext begins, as TCP sequence numbers; none: it does not, or nobody knows.
+/// Where each direction's ciphertext begins, as TCP sequence numbers, where it does and somebody knows. Every flow that is
+/// inspected has one, so that it is kept small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ciphertext([Option<u32>; 2]);
+pub(super) struct Ciphertext {
+    begins: [u32; 2],
+    is_known: [bool; 2],
+}
 
 impl Ciphertext {
     pub(super) fn from(begins: [Option<u32>; 2]) -> Ciphertext {
-        Ciphertext(begins)
+        Ciphertext {
+            begins: begins.map(Option::unwrap_or_default),
+            is_known: begins.map(|begin| begin.is_some()),
+        }
     }
 
     /// [`super::Inspection::kept_of`]; `direction` is the dissector's view.
     #[inline]
     pub(super) fn kept_of(&mut self, packet: &Packet<'_>, direction: Direction) -> Option<usize> {
-        if self.0 == [None; 2] {
+        if self.is_known == [false; 2] {
             return None;
         }
         let Transport::Tcp(tcp) = packet.transport else { return None };
         if tcp.flags & (tcp_flags::SYN | tcp_flags::RST) != 0 {
             if tcp.flags & tcp_flags::SYN != 0 {
                 // A new connection may follow, with a handshake and sequence numbers of its own.
-                self.0 = [None; 2];
+                self.is_known = [false; 2];
             }
             return None;
         }
-        let begin = self.0.get_mut(direction.index())?.as_mut()?;
+        if !*self.is_known.get(direction.index())? {
+            return None;
+        }
+        let begin = self.begins.get_mut(direction.index())?;
         let behind = tcp.sequence.wrapping_sub(*begin);
         if behind > i32::MAX as u32 {
             return None;
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn only_what_begins_behind_the_handshake_is_cut_off_also_where_numbers_wrap() {
         for begin in [0, 1, 5000, u32::MAX, u32::MAX - 100, 1 << 31] {
-            let mut ciphertext = Ciphertext([Some(begin), None]);
+            let mut ciphertext = Ciphertext::from([Some(begin), None]);
             let mut kept = |ahead: u32, direction| {
                 ciphertext.kept_of(&packet(begin.wrapping_add(ahead), tcp_flags::ACK), direction)
             };
@@ -184,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_new_connection_is_kept_whole_and_a_reset_is_kept() {
-        let mut ciphertext = Ciphertext([Some(10), Some(10)]);
+        let mut ciphertext = Ciphertext::from([Some(10), Some(10)]);
         assert_eq!(ciphertext.kept_of(&packet(20, tcp_flags::RST), Direction::Forward), None);
         assert!(ciphertext.kept_of(&packet(20, tcp_flags::FIN), Direction::Forward).is_some());
         assert_eq!(ciphertext.kept_of(&packet(20, tcp_flags::SYN), Direction::Reverse), None);

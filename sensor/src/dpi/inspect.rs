@@ -68,6 +68,8 @@ pub struct Inspection {
     is_backwards: bool,
     /// A packet without payload can matter: by its acknowledgement.
     is_waiting: bool,
+    /// It is over since the packet that was looked at last, and not before.
+    is_just_over: bool,
     stage: Stage,
     /// The ends as the dissector knows them, the one that is `Forward` first.
     ends: [End; 2],
@@ -117,11 +119,7 @@ const DIFFERENCE: u8 = 2;
 enum Stage {
     Probing(Box<Probing>),
     Reading(Parser),
-    Over {
-        ciphertext: Ciphertext,
-        /// Since the packet that was looked at last, and not before.
-        is_new: bool,
-    },
+    Over(Ciphertext),
 }
 
 impl Inspector {
@@ -186,10 +184,8 @@ impl Inspector {
         counters: &mut DpiCounters,
     ) {
         let has_payload = !packet.payload.is_empty();
-        if let Some(inspection) = slot
-            && let Stage::Over { is_new, .. } = &mut inspection.stage
-        {
-            *is_new = false;
+        if let Some(inspection) = slot {
+            inspection.is_just_over = false;
         }
         match slot {
             None if !has_payload || !self.is_enabled => return,
@@ -360,6 +356,7 @@ impl Inspection {
             is_swapped: false,
             is_backwards: false,
             is_waiting: false,
+            is_just_over: false,
             stage,
             ends,
             switches_left,
@@ -395,7 +392,7 @@ impl Inspection {
     /// Whether the payload of the packet that was looked at last is ciphertext, in which nothing is to be looked for:
     /// the handshake was over before it.
     pub fn is_ciphertext(&self) -> bool {
-        matches!(self.stage, Stage::Over { is_new: false, .. }) && matches!(self.app, App::Tls | App::Ssh)
+        self.is_over() && !self.is_just_over && matches!(self.app, App::Tls | App::Ssh)
     }
 
     /// Events that wait until their bytes are acknowledged, oldest first.
@@ -423,7 +420,7 @@ impl Inspection {
 
     /// Whether nothing more will be learned.
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Over { .. })
+        matches!(self.stage, Stage::Over(_))
     }
 
     /// How much of a packet's payload is worth keeping, by what is known before it; none: all of it, since
@@ -432,7 +429,7 @@ impl Inspection {
     pub fn kept_of(&mut self, packet: &Packet<'_>, direction: Direction) -> Option<usize> {
         let direction = self.own(direction);
         match &mut self.stage {
-            Stage::Over { ciphertext, .. } => ciphertext.kept_of(packet, direction),
+            Stage::Over(ciphertext) => ciphertext.kept_of(packet, direction),
             _ => None,
         }
     }
@@ -646,7 +643,8 @@ impl Inspection {
                 let mut conversation = self.conversation(now, Vec::new());
                 let outcome = streams[direction.index()].flush(pool, &mut conversation);
                 if outcome.is_break() {
-                    self.stage = Stage::Over { ciphertext: Ciphertext::default(), is_new: true };
+                    self.stage = Stage::Over(Ciphertext::default());
+                    self.is_just_over = true;
                     break;
                 }
             }
@@ -674,7 +672,8 @@ impl Inspection {
 
     /// Nothing more is to be learned: gives back what the learning needed.
     fn end(&mut self, cut_off: CutOff, pool: &mut Pool) {
-        self.stage = Stage::Over { ciphertext: self.ciphertext(cut_off), is_new: true };
+        self.stage = Stage::Over(self.ciphertext(cut_off));
+        self.is_just_over = true;
         self.is_waiting = false;
         if let Some(mut streams) = self.streams.take() {
             streams.iter_mut().for_each(|stream| stream.release(pool));

@@ -9,6 +9,7 @@
 //! one function in `recognise/` and one line in its table.
 
 pub mod buffers;
+pub mod events;
 pub mod config;
 pub mod overlap;
 mod inspect;
@@ -341,7 +342,7 @@ impl Context<'_> {
     }
 
     /// Counts a malformed message and tells of it as EVE's `anomaly` event: `event` is the name that
-    /// Suricata gives the same thing where it knows it, in lower case with underscores.
+    /// Suricata gives the same thing where it knows it, in lower case with underscores, and stands in `events.rs`.
     pub fn anomaly(&mut self, event: &'static str, transaction: Option<u64>) {
         *self.malformed += 1;
         self.note(event, transaction);
@@ -358,6 +359,7 @@ impl Context<'_> {
 
     /// Tells signatures alone of something odd: what is sound but notable, and what was told before.
     pub fn note(&mut self, event: &'static str, transaction: Option<u64>) {
+        debug_assert!(events::tells(&[self.app], event), "dpi/events.rs lists no {event} of {:?}", self.app);
         if self.wanted.is_some_and(|wanted| wanted.anomalies) {
             let (app, direction) = (self.app, self.direction);
             let sides = self.sides.get_or_insert_default();
@@ -367,6 +369,7 @@ impl Context<'_> {
 
     /// Tells signatures that something is odd that is not worth an event of its own.
     pub fn odd(&mut self, direction: Direction, transaction: u64, event: &'static str) {
+        debug_assert!(events::tells(&[self.app], event), "dpi/events.rs lists no {event} of {:?}", self.app);
         if self.wanted.is_some_and(|wanted| wanted.anomalies) {
             let app = self.app;
             self.sides.get_or_insert_default().anomaly(app, direction, transaction, event);

@@ -271,8 +271,10 @@ impl Destination {
         match self.status.state {
             DestinationState::Connected => return,
             DestinationState::Failing => {
-                let DestinationStatus { url, records_dropped, .. } = &self.status;
-                tracing::info!("{url} is reached again; {records_dropped} flow records were lost so far");
+                let DestinationStatus { url, records_dropped, alerts_dropped, .. } = &self.status;
+                tracing::info!(
+                    "{url} is reached again; {records_dropped} flow records and {alerts_dropped} alerts were lost so far"
+                );
             }
             DestinationState::Connecting => tracing::debug!("{} is reached", self.status.url),
         }

@@ -122,9 +122,10 @@ pub struct ExportStatus {
 }
 
 impl ExportStatus {
-    /// Flow records and lines that could not be delivered, over all destinations.
+    /// Flow records, alerts and lines that could not be delivered, over all destinations.
     pub fn lost(&self) -> u64 {
-        let destinations = self.destinations.iter().map(|destination| destination.records_dropped);
+        let dropped = |to: &DestinationStatus| to.records_dropped + to.alerts_dropped;
+        let destinations = self.destinations.iter().map(dropped);
         let outputs = [&self.eve, &self.records].into_iter().flatten().map(|output| output.lines_dropped);
         destinations.chain(outputs).sum()
     }

@@ -19,7 +19,7 @@ use weir_common::ipfix::decode::{Decoder, Limits, Summary};
 use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
 use weir_common::net::{CommunityId, Direction, FlowKey};
-use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
+use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, SignatureAlert};
 use weir_common::time::Timestamp;
 
 const BEGIN_S: u64 = 1_700_000_000;
@@ -322,6 +322,33 @@ fn a_collector_that_never_comes_costs_its_records_and_does_not_hang_the_end() {
     let status = exporting.join();
     assert_eq!((status.destinations[0].state, status.lost()), (DestinationState::Failing, 10));
     assert!(begin.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn alerts_that_a_collector_never_got_are_lost() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let exporting = start(&config(format!("tcp://127.0.0.1:{port}")), context(Pace::Replay)).unwrap();
+    let record = flow(1);
+    let alert = SignatureAlert {
+        time: record.start,
+        flow_start: record.start,
+        key: record.key,
+        flow_id: 1,
+        community_id: record.community_id,
+        direction: Direction::Forward,
+        app: App::Tls,
+        generator: 1,
+        signature: 7,
+        revision: 1,
+        severity: 3,
+        target: None,
+        message: "a".into(),
+        category: "b".into(),
+        evidence: None,
+    };
+    exporting.sender().send(Batch { alerts: vec![alert; 3], ..Batch::default() }).unwrap();
+    let status = exporting.join();
+    assert_eq!((status.destinations[0].alerts_dropped, status.lost()), (3, 3));
 }
 
 #[test]

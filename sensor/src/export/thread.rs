@@ -358,6 +358,8 @@ impl Export {
             ("ipfix_records", sum(|destination| destination.records)),
             ("ipfix_bytes", sum(|destination| destination.bytes)),
             ("ipfix_records_dropped", sum(|destination| destination.records_dropped)),
+            ("ipfix_alerts", sum(|destination| destination.alerts)),
+            ("ipfix_alerts_dropped", sum(|destination| destination.alerts_dropped)),
             ("eve_lines_dropped", dropped(&status.eve)),
             ("record_lines_dropped", dropped(&status.records)),
         ]

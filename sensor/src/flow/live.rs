@@ -132,14 +132,14 @@ impl<A> Flow<A> {
         self.is_icmp.then_some(self.icmp)
     }
 
+    /// Whether a SYN of it was seen, in whatever slice: of TCP, its beginning.
+    pub fn has_begun(&self) -> bool {
+        self.initiator_by != InitiatorBy::First
+    }
+
     /// State by now.
     pub fn state(&self) -> FlowState {
         self.state
-    }
-
-    /// Whether a SYN was seen, be it in an earlier slice.
-    pub fn has_syn(&self) -> bool {
-        self.initiator_by != InitiatorBy::First
     }
 
     /// Time of the first packet of this slice.

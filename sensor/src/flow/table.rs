@@ -325,6 +325,11 @@ impl<A: Default> FlowTable<A> {
         (direction, is_flipped, is_turn)
     }
 
+    /// What Community IDs are made with.
+    pub fn community_id_seed(&self) -> u16 {
+        self.community_id_seed
+    }
+
     /// The identifier of the flow that a fragment is of when the first one of its datagram never comes.
     #[cold]
     pub fn id_without_ports(&self, ip: &Ip) -> CommunityId {

@@ -98,12 +98,13 @@ impl Alerts {
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:
-    /// `tell` is given its first fault and what was found.
+    /// `tell` is given its first fault and what was found, and collectors are told of it.
     pub(super) fn frame(
         &mut self,
         frame: &Frame<'_>,
         has_packet: bool,
         faults: &[DecodeEvent],
+        community_id_seed: u16,
         tell: &mut dyn FnMut(DecodeEvent, Event),
     ) {
         self.faults.clear();
@@ -116,9 +117,10 @@ impl Alerts {
         let packet = self.engine.fault(fault, &self.faults, frame.time, &mut self.found);
         let sight = Sight { time: frame.time, ..Sight::of_nobody(&packet) };
         let beside = Beside { packet: self.teller.quoted(frame), ..Beside::default() };
-        let alerts =
-            self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
+        let rules = self.engine.rules();
+        let alerts = self.found.iter().filter_map(|found| alert::event(rules, found, &sight, &beside));
         alerts.for_each(|alert| tell(*fault, alert));
+        self.teller.of_frame(rules, &self.found, &sight, community_id_seed);
         self.faults.clear();
     }
 

@@ -62,6 +62,19 @@ impl Teller {
         self.records.iter_mut().flat_map(|records| records.drain(..))
     }
 
+    /// Tells collectors what was found at a frame that holds no packet. They are told as of a flow of its own, between the
+    /// ends that could be read; of a frame without any, between those of no address.
+    pub(super) fn of_frame(&mut self, rules: &Rules, found: &[Found], sight: &Sight<'_>, seed: u16) {
+        let Some(records) = &mut self.records else { return };
+        let icmp = match sight.packet.transport {
+            Transport::Icmp { kind, code } => Some((kind, code)),
+            _ => None,
+        };
+        let community_id = CommunityId::of(&sight.key, icmp, seed);
+        let alert = |found| alert::record(rules, found, sight, community_id, sight.time);
+        records.extend(found.iter().filter_map(alert));
+    }
+
     /// The packet of a frame, where alerts carry it.
     pub(super) fn quoted<'a>(&self, frame: &Frame<'a>) -> Option<Quoted<'a>> {
         self.carries_packet.then_some(Quoted { link: frame.link.0, bytes: [frame.data, &[]] })

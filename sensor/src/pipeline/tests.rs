@@ -3,6 +3,9 @@
 use super::*;
 use crate::capture::{CaptureError, LinkType};
 use crate::export::{self, Context, Pace};
+use crate::signatures::{RuleNames, Surroundings};
+use weir_common::net::CommunityId;
+use weir_common::rule::{RuleReader, Variables};
 
 /// UDP packets of as many flows, a burst at a time.
 struct Flows {
@@ -58,4 +61,38 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
     );
     let lines = std::fs::read_to_string(&config.export.records).unwrap();
     assert_eq!(lines.lines().count(), FLOWS as usize);
+}
+
+#[test]
+fn collectors_are_told_of_frames_that_hold_no_packet() {
+    let rule = b"alert pkthdr any any -> any any (msg:\"cut\"; decode-event:ipv4.trunc_pkt; sid:5;)";
+    let file = RuleReader::new(Variables::default()).read("x", rule);
+    let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
+    assert!(built.problems.is_empty(), "{:?}", built.problems);
+    let (rules, inbox) = (Arc::new(built.rules), Arc::default());
+    let config = SensorConfig::default();
+    // An IPv4 packet of 100 octets, of which there are 20.
+    let mut bytes = vec![2; 12];
+    bytes.extend_from_slice(&[8, 0, 0x45, 0, 0, 100, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let frame = Frame {
+        time: Timestamp(7_000_000_000),
+        link: LinkType::ETHERNET,
+        interface: 0,
+        wire_len: bytes.len() as u32,
+        data: &bytes,
+    };
+    let mut faults = Vec::new();
+    decode::events(&frame, &mut |fault| faults.push(fault));
+    for (is_exported, want) in [(true, 1), (false, 0)] {
+        let mut alerts = Alerts::new(&config.signatures, (&config.dpi, is_exported), &rules, &inbox).unwrap();
+        let mut told = 0;
+        alerts.frame(&frame, false, &faults, 0, &mut |_, _| told += 1);
+        let records: Vec<SignatureAlert> = alerts.take().collect();
+        assert_eq!((told, records.len()), (1, want));
+        for alert in records {
+            assert_eq!((alert.signature, alert.flow_id, alert.time), (5, 0, frame.time));
+            assert_eq!(alert.key.initiator, "10.0.0.1".parse().unwrap());
+            assert_eq!(alert.community_id, CommunityId::of(&alert.key, None, 0));
+        }
+    }
 }

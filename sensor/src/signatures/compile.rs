@@ -1,7 +1,8 @@
 //! From a rule to a signature that can be run, or to the reason why it cannot.
 //!
 //! In: a [`Rule`], and the names that all rules share. Out: a [`Signature`]. Truth before reach: an option that is
-//! not understood to the last of its values refuses the whole rule, with its place.
+//! not understood to the last of its values refuses the whole rule, with its place; and a rule that is sound but asks for
+//! what nothing here tells is said to be one that cannot fire.
 //!
 //! Options are read in their order, as they bind: a sticky buffer stands before what is looked for in it, a modifier
 //! behind its content, a transform behind its buffer. Suricata's older form, in which a modifier (`http_uri`) moves
@@ -14,7 +15,7 @@ mod lists;
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
 use super::packet::{
-    AppLayerEvent, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires,
+    AppLayerEvent, Asked, HeaderBuffer, PacketTest, UintTest, Width, app_layer_event, effectless, requires,
 };
 use super::state::{
     Countries, CountryTest, DataLoader, DataTest, Names, ReputationTest, Reputations, RuleLimits, RuleState,
@@ -23,7 +24,9 @@ use super::state::{
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
 use weir_common::net::Direction;
-use weir_common::rule::{Action, Description, End, Place, PortSet, Problem, Rule, RuleDirection, RuleOption};
+use weir_common::rule::{
+    Action, DESCRIBING, Description, End, Place, PortSet, Problem, Rule, RuleDirection, RuleOption,
+};
 
 pub(super) use header::{Applications, Carrier};
 
@@ -147,14 +150,77 @@ impl Signature {
     }
 }
 
+/// What a rule that is not refused comes to.
+pub(super) enum Compiled {
+    Runs(Box<Signature>),
+    /// It is sound, and asks for what never is.
+    CannotFire(Problem),
+    /// It is for another version of the language (`requires`), so that nothing else of it need be sound.
+    SetAside(Problem),
+}
+
+/// Keywords that Suricata has and that are refused for a reason of their own.
+const NOT_RUN: [(&str, &str); 9] = [
+    ("asn1", "BER is not taken apart in payloads"),
+    ("bypass", "no flow is let past inspection"),
+    ("flow.elephant", "rates of flows are not measured"),
+    ("lua", "this engine has no Lua"),
+    ("luajit", "this engine has no Lua"),
+    ("luaxform", "this engine has no Lua"),
+    ("replace", "traffic is not changed here"),
+    ("tls.store", NO_TLS_STORE),
+    ("tls_store", NO_TLS_STORE),
+];
+const NO_TLS_STORE: &str = "certificates are not stored as files; the ring has the handshake's packets with them, as far as it is kept";
+
+fn reason_not_to_run(name: &str) -> Option<&'static str> {
+    NOT_RUN.iter().find(|(keyword, _)| *keyword == name).map(|(_, reason)| *reason)
+}
+
 /// Compiles a rule.
-pub(super) fn compile(rule: Rule, shared: &mut Shared<'_>) -> Result<Signature, Problem> {
-    let mut reader = Reader::begin(&rule).map_err(|(place, reason)| rule.problem(place, reason))?;
-    for option in &rule.options {
-        reader.option(option, shared).map_err(|(place, reason)| rule.problem(place, reason))?;
+pub(super) fn compile(rule: Rule, shared: &mut Shared<'_>) -> Result<Compiled, Problem> {
+    let problem = |(place, reason): Refused| rule.problem(place, reason);
+    if let Some(unmet) = unmet(&rule, shared).map_err(problem)? {
+        return Ok(Compiled::SetAside(problem(unmet)));
     }
-    reader.finish().map_err(|(place, reason)| rule.problem(place, reason))?;
-    Ok(reader.signature(rule, shared.thresholds))
+    let mut reader = Reader::begin(&rule).map_err(problem)?;
+    for option in &rule.options {
+        reader.option(option, shared).map_err(problem)?;
+    }
+    reader.finish().map_err(problem)?;
+    if let Some((place, reason)) = &reader.silence {
+        let reason = format!("sid {} loads and cannot fire: {reason}", rule.description.sid);
+        return Ok(Compiled::CannotFire(rule.problem(*place, reason)));
+    }
+    Ok(Compiled::Runs(Box::new(reader.signature(rule, shared.thresholds))))
+}
+
+/// What the rule requires of this program that is not there; asked before anything else of it is read.
+fn unmet(rule: &Rule, shared: &mut Shared<'_>) -> Result<Option<Refused>, Refused> {
+    for option in &rule.options {
+        let has = |asked: Asked<'_>| match asked {
+            Asked::Keyword(name) => is_run(name, rule, shared),
+            Asked::Feature(name) => name == "geoip" && shared.countries.is_some(),
+        };
+        if let Some(Some(unmet)) = requires(option, has).transpose()? {
+            return Ok(Some(unmet));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a keyword is one that rules may use here: asked of what reads them.
+fn is_run(name: &str, rule: &Rule, shared: &mut Shared<'_>) -> bool {
+    let option = RuleOption { name: name.into(), value: None, place: rule.place, value_place: rule.place };
+    let mut reader = Reader::of(rule, Carrier::default(), Applications::default(), "");
+    DESCRIBING.contains(&name)
+        || reason_not_to_run(name).is_none() && !matches!(reader.read(&option, shared), Ok(Read::Unknown))
+}
+
+/// Whether an option was one that is known.
+enum Read {
+    Done,
+    Unknown,
 }
 
 /// A rule being read.
@@ -176,6 +242,8 @@ struct Reader {
     kind: Kind,
     stage: Stage,
     hook: Option<Hook>,
+    /// What it asks for and never is.
+    silence: Option<Refused>,
 }
 
 impl Reader {
@@ -203,7 +271,12 @@ impl Reader {
             let reason = format!("cannot run: the protocol `{}` is not known to this engine", rule.protocol);
             return Err((rule.protocol_place, reason));
         };
-        Ok(Reader {
+        Ok(Reader { hook, ..Reader::of(rule, carrier, applications, protocol) })
+    }
+
+    /// One that has read nothing yet.
+    fn of(rule: &Rule, carrier: Carrier, applications: Applications, protocol: &str) -> Reader {
+        Reader {
             file: Arc::clone(&rule.file),
             carrier,
             applications,
@@ -220,62 +293,85 @@ impl Reader {
             threshold: None,
             kind: Kind::Flow,
             stage: Stage::Begun,
-            hook,
-        })
+            hook: None,
+            silence: None,
+        }
     }
 
     fn option(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<(), Refused> {
+        let reason = match reason_not_to_run(&option.name) {
+            Some(reason) => reason,
+            None => match self.read(option, shared)? {
+                Read::Done => return Ok(()),
+                Read::Unknown => "not known to this engine",
+            },
+        };
+        Err((option.place, format!("cannot run `{}`: {reason}", option.name)))
+    }
+
+    fn read(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<Read, Refused> {
         if self.state.option(option, shared.names)? {
-            return Ok(());
+            return Ok(Read::Done);
         }
         if let Some(done) = self.lists.option(option) {
-            return done;
+            return done.map(|()| Read::Done);
         }
         match option.name.as_str() {
-            "flow" => return self.flow(option),
+            "flow" => self.flow(option)?,
             "dataset" | "datarep" => {
                 let test = shared.data.option(option, &self.file)?;
-                return self.lists.data(test, option);
+                self.lists.data(test, option)?;
             }
             "iprep" => {
                 self.hosts.push(HostTest::Reputation(ReputationTest::read(option, shared.reputations)?));
-                return Ok(());
             }
             "geoip" => {
                 self.hosts.push(HostTest::Country(CountryTest::read(option, shared.countries)?));
-                return Ok(());
             }
             "threshold" | "detection_filter" => {
                 if self.threshold.replace(Threshold::read(option)?).is_some() {
                     return Err((option.place, "a rule has one threshold".into()));
                 }
-                return Ok(());
             }
-            _ => {}
+            // Asked of the whole rule before.
+            "requires" => {}
+            _ => return self.test(option),
         }
-        let knows = |name: &str| Buffer::of(name).is_some() || Number::of(name).is_some();
-        if let Some(done) = effectless(option).or_else(|| requires(option, knows)) {
-            return done;
-        }
-        if let Some(event) = app_layer_event(option) {
-            self.anomalies.push(event?);
-            return Ok(());
-        }
-        if let Some(test) = PacketTest::option(option) {
-            self.packet.push(test?);
-            return Ok(());
-        }
-        if let Some(test) = AppTest::option(option, &self.file) {
+        Ok(Read::Done)
+    }
+
+    /// Takes up a test of packets or of transactions.
+    fn test(&mut self, option: &RuleOption) -> Result<Read, Refused> {
+        if let Some(done) = effectless(option) {
+            done?;
+        } else if let Some(event) = app_layer_event(option) {
+            let event = event?;
+            if !event.is_told() {
+                self.is_silent(option, "application's", &words(option));
+            }
+            self.anomalies.push(event);
+        } else if let Some(test) = PacketTest::option(option) {
+            let test = test?;
+            if let Some(event) = test.silent_event() {
+                self.is_silent(option, "packet's", event);
+            }
+            self.packet.push(test);
+        } else if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
-            return Ok(());
-        }
-        if let Some(number) = Number::of(&option.name) {
+        } else if let Some(number) = Number::of(&option.name) {
             let text = words(option);
             let test = UintTest::parse(&text, Width::U64).map_err(|reason| (option.value_place, reason))?;
             self.numbers.push((number, test));
-            return Ok(());
+        } else {
+            return Ok(Read::Unknown);
         }
-        Err((option.place, format!("cannot run `{}`: not known to this engine", option.name)))
+        Ok(Read::Done)
+    }
+
+    /// The rule asks for an event that nothing tells.
+    fn is_silent(&mut self, option: &RuleOption, whose: &str, event: &str) {
+        let reason = || format!("it asks for the {whose} event `{event}`, which nothing here tells");
+        self.silence.get_or_insert_with(|| (option.value_place, reason()));
     }
 
     fn flow(&mut self, option: &RuleOption) -> Result<(), Refused> {

@@ -87,6 +87,10 @@ pub struct EngineCounters {
     pub passed_flows: u64,
     /// Searches given up at a limit of steps, bytes or backtracking; each may have missed a match.
     pub given_up: u64,
+    /// Sides of transactions that were told of after their end, and not looked into again.
+    pub sides_late: u64,
+    /// Frames of streams that were not looked into because there were too many at once.
+    pub frames_left_out: u64,
 }
 
 /// What a signature cost.
@@ -111,6 +115,8 @@ impl EngineCounters {
             candidates_over_limit,
             passed_flows,
             given_up,
+            sides_late,
+            frames_left_out,
         } = other;
         self.alerts += alerts;
         self.evaluated += evaluated;
@@ -119,6 +125,8 @@ impl EngineCounters {
         self.candidates_over_limit += candidates_over_limit;
         self.passed_flows += passed_flows;
         self.given_up += given_up;
+        self.sides_late += sides_late;
+        self.frames_left_out += frames_left_out;
     }
 }
 
@@ -423,6 +431,8 @@ impl AtWork {
             known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
+            self.counters.sides_late += std::mem::take(&mut sides.late);
+            self.counters.frames_left_out += std::mem::take(&mut sides.frames_left_out);
             sides.tidy();
         }
     }
@@ -482,6 +492,10 @@ impl AtWork {
             }
             side.looked.anomalies = side.anomalies().len();
             if side.stage <= side.looked.stage {
+                continue;
+            }
+            if !side.is_askable() {
+                side.looked.stage = side.stage;
                 continue;
             }
             let begun = self.candidates.len();

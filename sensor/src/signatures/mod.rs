@@ -26,6 +26,9 @@ pub mod config;
 mod engine;
 mod excerpt;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::indexing_slicing, reason = "a direction's index")]
+pub mod fuzzing;
 mod late;
 mod marks;
 mod matches;
@@ -48,6 +51,6 @@ pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
 pub use patterns::{Choice, library, load as load_matcher};
-pub use report::{RuleCost, Shown, SignaturesStatus, TOP_RULES_MAX, total};
+pub use report::{NotRun, RuleCost, Shown, SignaturesStatus, TOP_RULES_MAX, total};
 pub use rules::{Bounds, Built, Needs, RuleNames, Rules, Surroundings};
 pub use state::{Matched, RuleId, Window, WindowKey, Windows};

@@ -3,7 +3,7 @@
 //! In: workers' engines. Out: counts of all together, and the rules whose evaluation took the most time.
 
 use super::engine::{Cost, Engine, EngineCounters};
-use super::rules::Rules;
+use super::rules::{Built, Rules};
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,13 +24,50 @@ pub struct RuleCost {
     pub cost: Cost,
 }
 
+/// Most rules that are named because they cannot fire.
+const SILENT_NAMED_MAX: usize = 100;
+
+/// Rules that were loaded and are not looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NotRun {
+    /// Rules that are wrong or cannot run.
+    pub rules_refused: u64,
+    /// Rules that are sound and cannot fire, because nothing here tells what they ask for.
+    pub rules_silent: u64,
+    /// Rules for another version of the language (`requires`).
+    pub rules_set_aside: u64,
+    /// The first 100 of those that cannot fire, and why.
+    pub silent: Vec<String>,
+}
+
+impl NotRun {
+    /// Of rules of which so many could not be read.
+    pub fn of(built: &Built, wrong: usize) -> NotRun {
+        NotRun {
+            rules_refused: (wrong + built.problems.len()) as u64,
+            rules_silent: built.silent.len() as u64,
+            rules_set_aside: built.set_aside.len() as u64,
+            silent: built.silent.iter().take(SILENT_NAMED_MAX).map(|rule| rule.reason.clone()).collect(),
+        }
+    }
+}
+
+impl SignaturesStatus {
+    /// The same with the rules that are not looked for; none where there are no rules at all.
+    pub fn with(status: Option<SignaturesStatus>, not_run: &NotRun) -> Option<SignaturesStatus> {
+        let has_rules = status.is_some() || *not_run != NotRun::default();
+        has_rules.then(|| SignaturesStatus { not_run: not_run.clone(), ..status.unwrap_or_default() })
+    }
+}
+
 /// What signatures did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SignaturesStatus {
     /// Rules that are looked for.
     pub rules: u64,
-    /// Rules that were loaded and cannot run.
-    pub rules_refused: u64,
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub not_run: NotRun,
     /// What searches for many patterns at once.
     pub matcher: &'static str,
     /// How often rules were loaded anew.

@@ -7,7 +7,7 @@
 //! a mark come before those that read it, then by priority. Candidates sorted by number are in that order.
 
 use super::addresses::AddressIndex;
-use super::compile::{Kind, PacketPart, Shared, Signature, compile};
+use super::compile::{Compiled, Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
@@ -192,6 +192,10 @@ pub struct Built {
     pub rules: Rules,
     /// Those that cannot, and why.
     pub problems: Vec<Problem>,
+    /// Those that are sound and cannot fire, because nothing here tells what they ask for. Nothing looks for them.
+    pub silent: Vec<Problem>,
+    /// Those that are not for this version of the language (`requires`).
+    pub set_aside: Vec<Problem>,
     /// What is odd about rules that can.
     pub warnings: Vec<Problem>,
 }
@@ -268,6 +272,7 @@ impl Rules {
         previous: Option<&Rules>,
     ) -> Built {
         let (mut signatures, mut problems) = (Vec::with_capacity(rules.len()), Vec::new());
+        let (mut silent, mut set_aside) = (Vec::new(), Vec::new());
         let mut census = Census::default();
         let mut shared = Shared {
             names: &mut names.0,
@@ -279,10 +284,12 @@ impl Rules {
         for rule in rules {
             let (file, place) = (Arc::clone(&rule.file), rule.place);
             match compile(rule, &mut shared) {
-                Ok(signature) => {
+                Ok(Compiled::Runs(signature)) => {
                     census.add(&file, place, &signature.state.uses);
-                    signatures.push(signature);
+                    signatures.push(*signature);
                 }
+                Ok(Compiled::CannotFire(problem)) => silent.push(problem),
+                Ok(Compiled::SetAside(problem)) => set_aside.push(problem),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -300,7 +307,7 @@ impl Rules {
             countries: surroundings.countries.clone(),
             ..Rules::group(signatures, surroundings.matcher)
         };
-        Built { rules, problems, warnings }
+        Built { rules, problems, silent, set_aside, warnings }
     }
 
     /// No rules.

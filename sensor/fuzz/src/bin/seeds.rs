@@ -1,4 +1,4 @@
-//! Writes the seed corpus: real files of a small ring for each target that takes them, and scripts of the flows in
+//! Writes the seed corpus: real files of a small ring for each target that takes them, rules, and scripts of the flows in
 //! captures for those of inspection.
 //!
 //! In: the directory of the corpora, and of captures if there are any. Out: `TARGET/seed-N`, or `TARGET/CAPTURE-N`.
@@ -21,6 +21,26 @@ use weir_sensor_fuzz::{LINKS, files_in, frames, ring_files, scratch};
 const SEEDS_PER_CAPTURE_MAX: usize = 4;
 /// Most bytes of a flow in a seed.
 const SEED_BYTES_MAX: usize = 24 << 10;
+
+/// Options of rules, of each family of keywords some.
+const RULE_OPTIONS: [&str; 16] = [
+    "content:\"GET\"; depth:3; content:!\"x|00 0d|\"; distance:1; within:9; nocase; fast_pattern;",
+    "flow:established,to_server; http.uri; content:\"index\"; pcre:\"/^\\x2findex/Ri\"; bsize:>2;",
+    "http.host; dotprefix; content:\".example\"; endswith; http.method; content:\"GET\";",
+    "byte_test:2,>,0x10,4,relative,little; byte_jump:1,0,multiplier 2,post_offset -1; isdataat:!4,relative;",
+    "byte_extract:1,0,a; byte_math:bytes 1, offset 1, oper +, rvalue a, result b; content:\"x\"; offset:b;",
+    "base64_decode:bytes 12,offset 1,relative; base64_data; content:\"a\"; pkt_data; dsize:3<>90;",
+    "flowbits:set,a|b; flowint:n,+,1; flowint:n,>,2; xbits:set,c,track ip_src,expire 9;",
+    "threshold:type both,track by_src,count 3,seconds 60; detection_filter:track by_dst,count 1,seconds 2;",
+    "tls.sni; to_lowercase; content:\"a\"; tls.version:1.2; app-layer-event:tls.invalid_sni_type;",
+    "dns.query; xor:\"0d0ac8ff\"; content:\"a\"; dns.opcode:!0; url_decode; content:\"b\";",
+    "flags:S,CE; ttl:>4; ipopts:rr; seq:1; window:!9; itype:8; icode:<3; stream_size:both,>,4;",
+    "decode-event:ipv4.trunc_pkt; stream-event:reassembly_seq_gap; vlan.id:3,0; tcp.mss:<500;",
+    "dataset:set,seen,type string,memcap 1mb,hashsize 64; http.user_agent; dataset:isset,seen;",
+    "requires:version >= 7.0.3 < 8 | >= 9, keyword sid, feature ja4; metadata:a b, c d; reference:url,a.b;",
+    "smtp.rcpt_to; content:\"@\"; file.name; content:\".exe\"; filesize:>1KB; filemagic:\"PDF\";",
+    "mqtt.flags:retain,!dup; modbus:access read coils, address 3<>9; dnp3_obj:1,2; krb5_err_code:6;",
+];
 
 fn main() {
     let Some(corpora) = std::env::args().nth(1) else {
@@ -75,6 +95,13 @@ fn main() {
         put("expression", link.into(), &[&[link, 5, 2, 40, 0, 1, 41, 3, 1, 2, 9, 1, 4, 4, 4, 0, 1, 2, 3, 4]]);
     }
     put("recovery", 0, &[&[0, 3, 1, 100, 0, 1, 5, 2, 200, 1, 0, 7]]);
+    for (number, options) in RULE_OPTIONS.iter().enumerate() {
+        let rule = format!("alert tcp any any -> any any ({options} sid:1;)\n");
+        put("rules", number, &[rule.as_bytes()]);
+        put("rule_options", number, &[options.as_bytes(), b"\nGET /index.html?a=1 HTTP/1.1"]);
+        let pieces = b"\x00\x12GET /index.html?a=1\x02\x0b/index.html\x04\x00\x06\x00";
+        put("rule_engine", number, &[rule.as_bytes(), pieces]);
+    }
     if let Some(captures) = std::env::args().nth(2) {
         let mut paths: Vec<_> =
             std::fs::read_dir(captures).expect("the captures can be listed").flatten().collect();

@@ -113,6 +113,21 @@ fn a_slice_keeps_the_connections_state() {
 }
 
 #[test]
+fn that_a_connection_begun_is_known_in_each_of_its_slices() {
+    let config = FlowConfig { active_timeout_ms: 1000, ..FlowConfig::default() };
+    for (flags, has_begun) in [(SYN, true), (ACK, false)] {
+        let mut bench = Bench::of(&config, 10);
+        let slot = bench.see(&segment(CLIENT, SERVER, flags, 1, 0), 0).slot;
+        for millis in [0, 1500, 3000] {
+            let seen = bench.see(&segment(CLIENT, SERVER, ACK, 2, 1), millis);
+            assert_eq!(seen.slot, slot);
+            assert_eq!(bench.table.flow_mut(slot).has_begun(), has_begun, "{millis}");
+        }
+        assert_eq!(bench.counters.ended_active, 2);
+    }
+}
+
+#[test]
 fn a_full_table_lets_the_least_recently_seen_go() {
     let mut bench = Bench::of(&FlowConfig::default(), 3);
     for (number, millis) in [(1, 0), (2, 200), (3, 400), (1, 600), (4, 800), (5, 1000)] {

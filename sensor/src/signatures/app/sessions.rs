@@ -1,8 +1,7 @@
 //! Keywords of encrypted sessions that are more than a buffer or a number: of TLS, SSH and IKE.
 //!
 //! In: a rule's option; then a transaction's side. Out: whether it is what the rule asks for. Times are asked in UTC.
-//! `tls.store` asks for nothing: the packets of a handshake are evidence, with the certificates in them; a folder of
-//! certificates beside it is deliberately absent.
+//! Deliberately absent: `tls.store`, for the packets of a handshake are evidence, with the certificates in them.
 
 use super::Refused;
 use crate::dpi::buffers::{Buffer, Number, Side, Stage, Wanted};
@@ -61,8 +60,6 @@ pub(in crate::signatures) enum Test {
     Expired(bool),
     /// `tls.cert_chain_len`.
     ChainLength(UintTest),
-    /// `tls.store`.
-    Store,
     /// `ssh.protoversion`.
     SshVersion(SshVersion),
     /// `ike.chosen_sa_attribute`.
@@ -92,7 +89,6 @@ impl Test {
             "tls_cert_expired" => without_value(value, Test::Expired(true)),
             "tls_cert_valid" => without_value(value, Test::Expired(false)),
             "tls.cert_chain_len" => UintTest::parse_inclusive(bare, Width::U32).map(Test::ChainLength),
-            "tls.store" => without_value(value, Test::Store),
             "ssh.protoversion" => ssh_version(bare),
             "ike.chosen_sa_attribute" => attribute(bare),
             _ => return None,
@@ -122,7 +118,6 @@ impl Test {
                 any(Number::TlsNotAfter, &|end| any(Number::TlsCertSeenAt, &|now| (now > end) == *is_expired))
             }
             Test::ChainLength(test) => any(Number::TlsCertChainLen, &|length| test.has(length)),
-            Test::Store => true,
             Test::SshVersion(SshVersion::Exactly(version)) => {
                 side.values_of(Buffer::SshProto).any(|have| have == &**version)
             }
@@ -149,7 +144,6 @@ impl Test {
                 wanted.want_number(Number::TlsCertSeenAt);
             }
             Test::ChainLength(_) => wanted.want_number(Number::TlsCertChainLen),
-            Test::Store => wanted.want(Buffer::TlsCertSubject),
             Test::SshVersion(_) => wanted.want(Buffer::SshProto),
         }
     }

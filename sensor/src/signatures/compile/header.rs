@@ -6,7 +6,7 @@ use weir_common::app::App;
 use weir_common::net::{Direction, protocol};
 
 /// Which packets the header's protocol means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::signatures) struct Carrier {
     /// IP version, when it matters.
     pub(in crate::signatures) version: Option<u8>,

@@ -5,7 +5,7 @@
 //! keyword means is Suricata's, to the borders and to the order in which things are tried.
 //!
 //! Deliberately absent: packets, flows, transactions, and which bytes a buffer holds. A rule with several buffers
-//! has a list for each; they share [`Names`] and, while it is evaluated, [`Scratch`]. `asn1` and `replace` are
+//! has a list for each; they share [`Names`] and, while it is evaluated, [`Scratch`]. `replace` is
 //! refused. Nothing here allocates once the reused memory has grown to what traffic needs, but for `gunzip` and
 //! `zlib_deflate`.
 
@@ -260,7 +260,6 @@ impl MatchList {
             "absent" => self.absent(option).map(Kind::Absent),
             "base64_decode" => self.decode(option).map(Kind::Decode),
             "base64_data" => return Some(self.begin_decoded(option)),
-            "asn1" => Err(refused(option, "cannot run: ASN.1 is not taken apart by this engine")),
             _ => return None,
         };
         Some(kind.map(|kind| self.part().push(Match { kind, place: option.place })))

@@ -117,7 +117,6 @@ impl Transforms {
             "from_base64" => return Some(from_base64(option).and_then(|it| self.push(option, it))),
             "subslice" => return Some(subslice(option).and_then(|it| self.push(option, it))),
             "gunzip" | "zlib_deflate" => return Some(inflate(option).and_then(|it| self.push(option, it))),
-            "luaxform" => return Some(Err(refused(option, "cannot run: this engine has no Lua"))),
             _ => return None,
         };
         Some(no_value(option).and_then(|()| self.push(option, plain)))

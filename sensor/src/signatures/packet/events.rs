@@ -1,13 +1,14 @@
 //! Events: what the decoder, the streams and inspection found odd.
 //!
-//! In: an option with Suricata's name of an event. Out: a test for it if it is one that this program tells; a name that
-//! nothing tells is refused, because the rule would never fire. Of inspection's events (`app-layer-event`) only the name
-//! is read here: they belong to transactions.
+//! In: an option with Suricata's name of an event. Out: a test for it. A name that Suricata does not know is refused; one
+//! that it knows and nothing here tells is read ([`is_silent`], [`AppLayerEvent::is_told`]), and a rule that asks for it
+//! cannot fire. Of inspection's events (`app-layer-event`) only the name is read here: they belong to transactions.
 
 use super::app_protocol::suricata_apps;
 use super::number::shown;
 use super::{PacketTest, Refused, said, words};
 use crate::decode::{DecodeEvent, Ip, LinkHeader, Packet, Transport};
+use crate::dpi::events::tells;
 use weir_common::app::App;
 use weir_common::net::Address;
 use weir_common::rule::RuleOption;
@@ -289,6 +290,11 @@ fn told(names: &[&'static str], silent: &[&'static str], wanted: &str) -> Result
     found.copied().ok_or_else(|| format!("cannot run: nothing here tells the event `{}`", shown(wanted)))
 }
 
+/// Whether nothing ever tells a decoder's or a stream's event.
+pub(super) fn is_silent(name: &str) -> bool {
+    !DECODER.contains(&name) && !STREAM.contains(&name)
+}
+
 /// What `app-layer-event` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::signatures) enum AppLayerEvent {
@@ -373,6 +379,14 @@ impl AppLayerEvent {
         match self {
             AppLayerEvent::Recognition(name) => name,
             AppLayerEvent::Transaction { event, .. } => event,
+        }
+    }
+
+    /// Whether something tells it.
+    pub(in crate::signatures) fn is_told(&self) -> bool {
+        match self {
+            AppLayerEvent::Recognition(name) => tells(&[], name),
+            AppLayerEvent::Transaction { apps, event, .. } => tells(apps, event),
         }
     }
 

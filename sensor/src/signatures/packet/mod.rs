@@ -32,7 +32,7 @@ pub(super) use flow::StreamSizes;
 pub(super) use header::HeaderBuffer;
 pub(super) use number::{UintTest, Width};
 pub(super) use numbers::UintsTest;
-pub(super) use requires::requires;
+pub(super) use requires::{Asked, requires};
 
 use crate::decode::Packet;
 use app_protocol::AppProtocolTest;
@@ -122,7 +122,6 @@ impl PacketTest {
             }
             "sctp.chunk_type" => |_, text| sctp::type_test(text).map(PacketTest::SctpChunkType),
             "rpc" => |_, text| RpcTest::parse(text).map(PacketTest::Rpc),
-            "asn1" => |_, _| Err("cannot run `asn1`: BER is not looked at in payloads".into()),
             _ => return None,
         };
         Some(words(option).and_then(|text| said(option, read(&option.name, &text))))
@@ -154,6 +153,16 @@ impl PacketTest {
             PacketTest::SctpChunkType(test) => {
                 sctp::chunks(packet).into_iter().flatten().any(|(kind, _)| test.has(kind.into()))
             }
+        }
+    }
+
+    /// The event that it asks for and nothing tells, so that it never holds.
+    pub(super) fn silent_event(&self) -> Option<&'static str> {
+        match self {
+            PacketTest::DecodeEvent(name) | PacketTest::StreamEvent(name) => {
+                Some(*name).filter(|name| events::is_silent(name))
+            }
+            _ => None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! `requires`: what a rule needs of the program that runs it.
 //!
-//! In: the option, and which keywords are known. Out: whether the rule is for this program, or why not. Versions are
+//! In: the option, and which keywords are known. Out: what of it is not met, or why it cannot be read. Versions are
 //! Suricata's: this program answers for the one whose language it runs. A rule that is for another version is not wrong;
-//! it is set aside all the same, with that as the reason.
+//! it is set aside, with that as the reason.
 
 use super::number::shown;
 use super::{Refused, said, words};
@@ -10,24 +10,33 @@ use weir_common::rule::RuleOption;
 
 /// The version of Suricata whose rule language is run.
 const VERSION: Version = (9, 0, 0);
-/// Features by Suricata's names.
+/// Features that are always there, by Suricata's names.
 const FEATURES: &[&str] = &["ja3", "ja4", "output::file-store"];
 
 /// Major, minor, patch.
 type Version = (u8, u8, u8);
 
-/// Reads `requires`; `None` for other options. `knows` tells whether a keyword is known.
+/// What the caller has to know.
+pub(in crate::signatures) enum Asked<'a> {
+    /// Whether a keyword is run.
+    Keyword(&'a str),
+    /// Whether something is there that depends on the configuration.
+    Feature(&'a str),
+}
+
+/// Reads `requires`, and says what it asks for that is not there; `None` for other options.
 pub(in crate::signatures) fn requires(
     option: &RuleOption,
-    knows: impl Fn(&str) -> bool,
-) -> Option<Result<(), Refused>> {
+    has: impl FnMut(Asked<'_>) -> bool,
+) -> Option<Result<Option<Refused>, Refused>> {
     if option.name != "requires" {
         return None;
     }
-    Some(words(option).and_then(|text| said(option, met(&text, knows))))
+    let unmet = words(option).and_then(|text| said(option, unmet(&text, has)));
+    Some(unmet.map(|unmet| unmet.map(|reason| (option.value_place, reason))))
 }
 
-fn met(text: &str, knows: impl Fn(&str) -> bool) -> Result<(), String> {
+fn unmet(text: &str, mut has: impl FnMut(Asked<'_>) -> bool) -> Result<Option<String>, String> {
     let mut has_version = false;
     let mut unmet = None;
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -41,8 +50,8 @@ fn met(text: &str, knows: impl Fn(&str) -> bool) -> Result<(), String> {
                 has_version = true;
                 is_version(value)?
             }
-            "feature" => FEATURES.contains(&value),
-            "keyword" => knows(value),
+            "feature" => FEATURES.contains(&value) || has(Asked::Feature(value)),
+            "keyword" => has(Asked::Keyword(value)),
             // Later versions may ask for more: this one cannot tell, and does not have it.
             _ => false,
         };
@@ -50,10 +59,7 @@ fn met(text: &str, knows: impl Fn(&str) -> bool) -> Result<(), String> {
             unmet.get_or_insert_with(|| shown(part));
         }
     }
-    match unmet {
-        Some(part) => Err(format!("the rule is not for this version of the language: it requires `{part}`")),
-        None => Ok(()),
-    }
+    Ok(unmet.map(|part| format!("the rule is not for this version of the language: it requires `{part}`")))
 }
 
 /// Whether one of the alternatives between `|` is met, of which each is some comparisons.
@@ -103,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_rule_is_for_this_program_when_all_that_it_requires_is_there() {
-        let met = |text| met(text, |keyword| keyword == "sid");
+        let unmet =
+            |text| unmet(text, |asked| matches!(asked, Asked::Keyword("sid") | Asked::Feature("geoip")));
         for sound in [
             "version >= 9",
             "version  >= 9",
@@ -115,9 +122,10 @@ mod tests {
             "version >= 9.0.0-dev",
             "feature ja4",
             "keyword sid",
+            "feature geoip, version >= 7.0.4, keyword sid",
             "",
         ] {
-            assert_eq!(met(sound), Ok(()), "{sound}");
+            assert_eq!(unmet(sound), Ok(None), "{sound}");
         }
         for other in [
             "version >= 10",
@@ -130,7 +138,7 @@ mod tests {
             "feature lua-of-the-future",
             "foo bar",
         ] {
-            assert!(met(other).unwrap_err().contains("requires"), "{other}");
+            assert!(unmet(other).unwrap().unwrap().contains("requires"), "{other}");
         }
         for wrong in [
             "version",
@@ -143,7 +151,7 @@ mod tests {
             "version >= 7 |",
             "version = 7",
         ] {
-            assert!(!met(wrong).unwrap_err().contains("requires"), "{wrong}");
+            assert!(unmet(wrong).is_err(), "{wrong}");
         }
     }
 }

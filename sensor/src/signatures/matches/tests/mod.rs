@@ -600,8 +600,6 @@ fn what_cannot_be_run_is_refused_with_a_reason() {
         ("absent: or_else;", "nothing else"),
         (r#"content:"x"; absent;"#, "right behind"),
         ("entropy: bytes 4;", "value"),
-        ("asn1:bitstring_overflow;", "ASN.1"),
-        ("luaxform:x;", "Lua"),
         ("xor:abc;", "hexadecimal"),
         (r#"pcrexform:"a";"#, "one group"),
         (r#"pcrexform:"(";"#, "parenthesis"),

@@ -305,7 +305,7 @@ proptest! {
         for value in [value.into_bytes(), wild] {
             let option = RuleOption { value: Some(value), ..option(name) };
             let _ = (PacketTest::option(&option), app_layer_event(&option), effectless(&option));
-            let _ = requires(&option, |_| true);
+            let _ = requires(&option, |asked| matches!(asked, Asked::Keyword(_)));
         }
     }
 }
