@@ -868,11 +868,11 @@ impl Conversation<'_> {
         self.note(direction, "APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS");
     }
 
-    /// An application asks for a change that came where TLS was to begin: Suricata does not follow it.
+    /// HTTP, which came where TLS was to begin, asks for a change: Suricata does not follow it.
     fn note_second_change(&mut self) {
         let original = self.metadata.text(Field::OriginalApp).and_then(App::from_name);
         let is_unexpected =
-            *self.app != App::Tls && original.is_some_and(|original| STARTS_TLS.contains(&original));
+            *self.app == App::Http && original.is_some_and(|original| STARTS_TLS.contains(&original));
         if is_unexpected && self.wanted.is_some_and(|wanted| wanted.anomalies) {
             let sides = self.sides.get_or_insert_default();
             for direction in [Direction::Forward, Direction::Reverse] {
