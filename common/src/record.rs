@@ -334,6 +334,8 @@ impl SignatureAlert {
 pub struct SignatureMarks {
     /// Whether an alert was told of it.
     pub has_alerted: bool,
+    /// Whether a rule with `bypass` ended what rules look for in it.
+    pub is_bypassed: bool,
     /// What rules would have done with it: `drop` or `pass`.
     pub action: Option<&'static str>,
     /// The marks they set, as members of an EVE event: JSON without the braces around it.

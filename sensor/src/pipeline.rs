@@ -29,6 +29,7 @@ use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
 use alerts::{Alerts, Inbox};
+use carriers::{Around, Carriers};
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use outbox::Outbox;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// Generic Routing Encapsulation, which may carry ARP.
 const GRE: u8 = 47;
+/// EVE's name for what was captured as it is.
+const ON_THE_WIRE: &str = "wire/pcap";
 /// Longest a stopped worker goes on reading what the kernel has captured already, and then waits for export to take
 /// what that came to.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -173,6 +176,7 @@ pub fn start(
             )
             .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
+            carriers: Carriers::new(&config.flow, config.decode.carrier_flows, number),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -269,6 +273,8 @@ struct Worker {
     midstream: bool,
     /// What is odd about TCP connections.
     sessions: Sessions,
+    /// Flows of packets that carry others in tunnels, where anybody asks for them.
+    carriers: Carriers,
     counters: WorkerCounters,
     published: Published,
     /// Time of the latest frame, or of a quiet source's clock.
@@ -340,14 +346,17 @@ impl Worker {
                 self.flows.warm(&hashes[..frames.len()], last.time);
             }
             for ((frame, parsed), hash) in frames.iter().zip(&parsed).zip(&hashes) {
-                self.process(frame, parsed, *hash);
+                let is_measured = self.process(frame, parsed, *hash);
+                if is_measured && parsed.tunnel_depth() > 0 {
+                    self.see_carriers(frame);
+                }
             }
         }
     }
 
-    /// The path of a frame.
+    /// The path of a frame; whether it was measured, and not only kept.
     #[inline]
-    fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) {
+    fn process(&mut self, frame: &Frame<'_>, parsed: &Parsed<'_>, mut hash: FlowHash) -> bool {
         let Worker { decoder, flows, inspector, alerts, lane, outbox, events, faults, counters, .. } = self;
         counters.capture.frames += 1;
         counters.capture.bytes += frame.data.len() as u64;
@@ -384,17 +393,31 @@ impl Worker {
             decode::datagram_events(packet, &mut |fault| faults.push(fault));
         }
         let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
-        let mut tell = |fault, alert| {
-            let event = FrameEvent { time, packet: number, interface, fault, alert };
+        let mut tell = |source, fault, alert| {
+            let event = FrameEvent { time, packet: number, interface, source, fault, alert };
             outbox.fault(event, &mut counters.export);
         };
         if self.has_decode_events {
-            faults.iter().for_each(|fault| tell(*fault, None));
+            faults.iter().for_each(|fault| tell(ON_THE_WIRE, *fault, None));
         }
         if let Some(alerts) = alerts {
-            alerts.frame(frame, packet.is_some(), faults, flows.community_id_seed(), &mut |fault, alert| {
-                tell(fault, Some(Box::new(alert)));
+            let seed = flows.community_id_seed();
+            alerts.frame(frame, packet.is_some(), faults, seed, &mut |fault, alert| {
+                tell(ON_THE_WIRE, fault, Some(Box::new(alert)));
             });
+            if alerts.asks_for_frames() && !is_copy {
+                let bare = match (parsed, packet) {
+                    (Parsed::Nothing, _) => decode::bare_frame(frame),
+                    (_, Some(packet)) => decode::bare_frame_in(packet),
+                    _ => None,
+                };
+                if let Some(bare) = bare {
+                    let source = packet_source(bare.tunnel.as_ref(), false);
+                    alerts.bare_frame(frame, &bare, &mut |alert| {
+                        tell(source, bare.event(), Some(Box::new(alert)));
+                    });
+                }
+            }
             for alert in alerts.take() {
                 outbox.alert(alert, &mut counters.export);
             }
@@ -420,7 +443,7 @@ impl Worker {
                 let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
                 outbox.arp(ArpEvent { time, packet, interface, arp }, &mut counters.export);
             }
-            return;
+            return !is_copy;
         };
         if packet.ip.protocol == GRE
             && events.is_some()
@@ -478,6 +501,7 @@ impl Worker {
                 places.cover(lane.blocks_between(early.start, frame.time), lane.newest(), early.packets);
             }
         }
+        let mut direction = observed.direction;
         let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
@@ -499,19 +523,20 @@ impl Worker {
                 }
                 if self.responder_by_port && inspection.take_is_backwards() && flows.flip(observed.slot) {
                     turn(&mut flows.flow_mut(observed.slot).attachment, events.as_mut());
+                    direction = direction.flip();
                 }
             }
         }
         let flow = flows.flow_mut(observed.slot);
-        let Some(events) = events else { return };
+        let Some(events) = events else { return true };
         if !odd.is_empty() {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
-            self.sessions.tell(session, odd, app, frame.time, observed.direction, events);
+            self.sessions.tell(session, odd, app, frame.time, direction, events);
         }
         if let Some(alerts) = alerts {
             alerts.see_stream_events(odd);
-            alerts.packet((frame, counters.capture.frames), packet, observed.direction, flow, events);
+            alerts.packet((frame, counters.capture.frames), packet, direction, flow, events);
             for alert in alerts.take() {
                 let evidence = lane.as_ref().map(|lane| Box::new(evidence_so_far(lane, flow)));
                 outbox.alert(SignatureAlert { evidence, ..alert }, &mut counters.export);
@@ -524,6 +549,23 @@ impl Worker {
             let tunnel = if packet.tunnel_depth > 0 { decode::tunnel_of(frame) } else { None };
             let source = packet_source(tunnel.as_ref(), packet.ip.is_fragment && !packet.is_partial);
             outbox.events(flow, source, events, &mut counters.export);
+        }
+        true
+    }
+
+    /// Flows of packets that carry others in tunnels, and what they lead to.
+    fn carriers(&mut self) -> (&mut Carriers, Around<'_>) {
+        let Worker { alerts, lane, outbox, events, counters, carriers, .. } = self;
+        let (alerts, events, lane) = (alerts.as_mut(), events.as_mut(), lane.as_ref());
+        (carriers, Around { alerts, lane, outbox, events, counters })
+    }
+
+    /// Looks at the packets that carried a frame's in tunnels, where anybody asks for them.
+    #[cold]
+    fn see_carriers(&mut self, frame: &Frame<'_>) {
+        let (carriers, mut around) = self.carriers();
+        if carriers.are_wanted(around.alerts.as_deref()) {
+            carriers.see(frame, &mut around);
         }
     }
 
@@ -545,6 +587,9 @@ impl Worker {
             );
         };
         while flows.expire(self.now, &mut counters.flow, &mut ended) {}
+        let now = self.now;
+        let (carriers, mut around) = self.carriers();
+        carriers.expire(now, &mut around);
         if let Some(lane) = &mut self.lane {
             lane.tick(self.clock);
         }
@@ -637,6 +682,9 @@ impl Worker {
             );
         };
         flows.drain(&mut counters.flow, &mut ended);
+        let (carriers, mut around) = self.carriers();
+        carriers.drain(&mut around);
+        let Worker { alerts, outbox, counters, .. } = self;
         outbox.send(&mut counters.export);
         if let Some(alerts) = alerts {
             alerts.show();
@@ -705,6 +753,7 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
 }
 
 mod alerts;
+mod carriers;
 mod outbox;
 mod tell;
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub struct RuleReader {
     variables: Variables,
     addresses: HashMap<String, Arc<AddressSet>>,
     ports: HashMap<String, Arc<PortSet>>,
-    /// Where each gid and sid was first used.
-    seen: HashMap<(u32, u32), (Arc<str>, Place)>,
+    /// Where each gid and sid was used last, and its revision.
+    seen: HashMap<(u32, u32), (Arc<str>, Place, u32)>,
 }
 
 /// At which byte, and why.
@@ -99,10 +99,13 @@ impl RuleReader {
         })?;
         let place = line.place(begin);
         let number = (description.gid, description.sid);
-        if let Some((file, place)) = self.seen.get(&number) {
+        // Of a later revision whoever compiles rules takes that one.
+        if let Some((file, place, rev)) = self.seen.get(&number)
+            && description.rev <= *rev
+        {
             return Err((begin, format!("sid {} is taken by the rule at {file}:{place}", number.1)));
         }
-        self.seen.insert(number, (Arc::clone(file), place));
+        self.seen.insert(number, (Arc::clone(file), place, description.rev));
         let protocol_place = line.place(protocol_at);
         let file = Arc::clone(file);
         Ok(Rule {

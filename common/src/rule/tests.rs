@@ -109,10 +109,17 @@ fn every_wrong_rule_is_reported_where_it_is_wrong() {
 #[test]
 fn a_number_that_is_taken_is_reported_with_the_first_place() {
     let file = read(
-        "alert ip any any -> any any (sid:1;)\nalert ip any any -> any any (sid:1; rev:2;)\nalert ip any any -> any any (gid:2; sid:1;)",
+        "alert ip any any -> any any (sid:1; rev:2;)\nalert ip any any -> any any (sid:1; rev:2;)\nalert ip any any -> any any (gid:2; sid:1;)",
     );
     assert_eq!(file.rules.len(), 2);
     assert_eq!(file.problems[0].to_string(), "x.rules:2:1: sid 1 is taken by the rule at x.rules:1:1");
+}
+
+#[test]
+fn a_later_revision_may_have_the_same_number() {
+    let file =
+        read("alert ip any any -> any any (sid:1; rev:1;)\nalert ip any any -> any any (sid:1; rev:2;)");
+    assert_eq!((file.rules.len(), file.problems.len()), (2, 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! In: a frame. Out: what an ARP message for IPv4 over Ethernet says, for the event that EVE knows.
 
 use super::{Packet, link};
-use crate::capture::Frame;
+use crate::capture::{Frame, LinkType};
 use std::net::Ipv4Addr;
 
 /// An ARP message.
@@ -32,6 +32,11 @@ impl Arp {
 pub fn arp(frame: &Frame<'_>) -> Option<Arp> {
     let (vlans, bytes) = link::arp(frame.link, frame.data)?;
     message(vlans, bytes)
+}
+
+/// Whether a frame of an Ethernet carries ARP, of whatever kind.
+pub(super) fn is_arp(link: LinkType, data: &[u8]) -> bool {
+    link::arp(link, data).is_some()
 }
 
 /// The ARP message that a packet of GRE carries (RFC 2784, RFC 2890).

@@ -4,8 +4,9 @@
 //! from the transport header on, found anew each time: what every packet needs is in [`Packet`] itself. Deliberately
 //! absent: what the fields mean, and the transport of fragments, which is not known before their datagram is whole.
 
-use super::{LinkHeader, Packet, ipv6};
+use super::{LinkHeader, Packet, Tcp, ipv6};
 use crate::capture::LinkType;
+use weir_common::record::tcp_flags;
 
 /// Longest IPv4 header, in bytes; longer than IPv6's fixed one.
 const HEADER_BYTES_MAX: usize = 60;
@@ -48,6 +49,25 @@ impl<'a> Packet<'a> {
             }
             _ => None,
         }
+    }
+
+    /// What of a segment's payload is its stream's, and how many numbers of the sequence an urgent byte behind that takes:
+    /// an urgent pointer to the last byte means one that is read out of band, as sockets have it unless asked otherwise
+    /// (RFC 6093 section 2).
+    #[inline]
+    pub fn stream_payload(&self, tcp: &Tcp) -> (&'a [u8], u32) {
+        if tcp.flags & tcp_flags::URG == 0 {
+            return (self.payload, 0);
+        }
+        self.without_urgent_byte().map_or((self.payload, 0), |payload| (payload, 1))
+    }
+
+    #[cold]
+    fn without_urgent_byte(&self) -> Option<&'a [u8]> {
+        const POINTER_AT: usize = 18;
+        let pointer = usize::from(u16_at(self.transport_bytes()?, POINTER_AT)?);
+        let (_, before) = self.payload.split_last()?;
+        (pointer == self.payload.len() && self.payload_missing == 0).then_some(before)
     }
 
     /// 802.1Q identifiers, outermost first, and how many there are: one whose number is 0 counts, too, unless the packet

@@ -2,17 +2,20 @@
 //!
 //! In: captured bytes and their link type. Out: which IP version follows, where, and the first two
 //! 802.1Q identifiers; and, from the header that was passed over, addresses and MPLS labels, for whoever asks once per
-//! flow. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, MPLS label stacks and Ethernet pseudowires
-//! behind them, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG, PPI and raw IP; 802.11 is
-//! `wireless`'s. 802.1ah is not opened.
+//! flow. Ethernet II and 802.3 with SNAP, FDDI, 802.1Q and 802.1ad tags, VN-Tags, 802.1BR and 802.1ah, FabricPath,
+//! MPLS label stacks and Ethernet pseudowires behind them, network service headers, PPPoE sessions, Linux cooked captures, BSD loopback, PPP, Cisco HDLC, NFLOG, PPI and raw IP; 802.11 is
+//! `wireless`'s.
 
 use super::error::Undecoded;
 use super::wireless;
 use crate::capture::LinkType;
 
-/// Most 802.1Q tags passed over; a frame with more is malformed. Two are what networks use, a few
+/// Most 802.1Q tags passed over, and most tags of bridges; a frame with more is malformed. Two are what networks use, a few
 /// more appear where tunnels are mirrored.
 const VLAN_TAGS_MAX: usize = 8;
+/// Most Ethernet frames one inside of the other, behind labels, service headers and the tags of bridges; at the limit what is
+/// inside is not opened.
+const NESTED_FRAMES_MAX: u8 = 4;
 /// Most MPLS labels passed over; a frame with more is malformed (RFC 3032 sets no limit).
 const MPLS_LABELS_MAX: usize = 16;
 
@@ -28,6 +31,14 @@ mod ethertype {
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_UPSTREAM: u16 = 0x8848;
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
+    pub(super) const NSH: u16 = 0x894f;
+    /// Cisco's FabricPath: a tag, then a frame.
+    pub(super) const FABRIC_PATH: u16 = 0x8903;
+    pub(super) const BRIDGED: u16 = 0x6558;
+    /// Tags of virtual interfaces (VN-Tag), of port extenders (802.1BR) and of services (802.1ah).
+    pub(super) const VN_TAG: u16 = 0x8926;
+    pub(super) const E_TAG: u16 = 0x893f;
+    pub(super) const I_TAG: u16 = 0x88e7;
     /// Values up to here are the length of an 802.3 frame, not a type.
     pub(super) const LENGTH_MAX: u16 = 1500;
 }
@@ -158,19 +169,31 @@ pub(super) struct Network<'a> {
 #[inline]
 pub(super) fn strip<'a>(link: LinkType, data: &'a [u8]) -> Result<Network<'a>, Undecoded> {
     match link {
-        LinkType::ETHERNET => {
-            let header = data.first_chunk::<14>().ok_or(Undecoded::Truncated)?;
-            let kind = u16::from_be_bytes([header[12], header[13]]);
-            let rest = &data[14..];
-            // The common case first: everything else is out of line.
-            match kind {
-                ethertype::IPV4 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: rest }),
-                ethertype::IPV6 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: rest }),
-                _ => by_ethertype(kind, rest),
-            }
-        }
+        LinkType::ETHERNET => ethernet(data, 0),
         _ => strip_other(link, data),
     }
+}
+
+/// Finds the IP header of an Ethernet frame that is inside of so many others.
+#[inline]
+fn ethernet(data: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
+    let header = data.first_chunk::<14>().ok_or(Undecoded::Truncated)?;
+    let kind = u16::from_be_bytes([header[12], header[13]]);
+    let rest = &data[14..];
+    // The common case first: everything else is out of line.
+    match kind {
+        ethertype::IPV4 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: rest }),
+        ethertype::IPV6 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: rest }),
+        _ => by_ethertype(kind, rest, depth),
+    }
+}
+
+/// A frame inside of another.
+fn nested(data: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
+    if depth >= NESTED_FRAMES_MAX {
+        return Err(Undecoded::OtherEthertype);
+    }
+    ethernet(data, depth + 1)
 }
 
 #[inline(never)]
@@ -185,18 +208,18 @@ fn strip_other(link: LinkType, data: &[u8]) -> Result<Network<'_>, Undecoded> {
         }
         LinkType::LINUX_SLL => {
             let header = data.first_chunk::<16>().ok_or(Undecoded::Truncated)?;
-            by_ethertype(u16::from_be_bytes([header[14], header[15]]), &data[16..])
+            by_ethertype(u16::from_be_bytes([header[14], header[15]]), &data[16..], 0)
         }
         LinkType::LINUX_SLL2 => {
             let header = data.first_chunk::<20>().ok_or(Undecoded::Truncated)?;
-            by_ethertype(u16::from_be_bytes([header[0], header[1]]), &data[20..])
+            by_ethertype(u16::from_be_bytes([header[0], header[1]]), &data[20..], 0)
         }
         LinkType::CISCO_HDLC => {
             let header = data.first_chunk::<4>().ok_or(Undecoded::Truncated)?;
-            by_ethertype(u16::from_be_bytes([header[2], header[3]]), &data[4..])
+            by_ethertype(u16::from_be_bytes([header[2], header[3]]), &data[4..], 0)
         }
-        LinkType::PPP | LinkType::PPP_HDLC => by_ppp(data.strip_prefix(&[0xff, 0x03]).unwrap_or(data)),
-        LinkType::PPPOE => by_ppp(data.get(6..).ok_or(Undecoded::Truncated)?),
+        LinkType::PPP | LinkType::PPP_HDLC => by_ppp(data.strip_prefix(&[0xff, 0x03]).unwrap_or(data), 0),
+        LinkType::PPPOE => by_ppp(data.get(6..).ok_or(Undecoded::Truncated)?, 0),
         LinkType::FDDI => by_llc(data.get(13..).ok_or(Undecoded::Truncated)?),
         LinkType::NFLOG => nflog(data),
         LinkType::PPI => ppi(data),
@@ -209,9 +232,9 @@ fn strip_other(link: LinkType, data: &[u8]) -> Result<Network<'_>, Undecoded> {
 
 /// Follows EtherTypes through tags and labels.
 #[inline(never)]
-fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded> {
+fn by_ethertype(mut kind: u16, mut rest: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
     let mut vlans = [0u16; 2];
-    let mut tags = 0;
+    let (mut tags, mut bridge_tags) = (0, 0);
     loop {
         match kind {
             ethertype::IPV4 => return Ok(Network { vlans, version: Version::V4, bytes: rest }),
@@ -230,7 +253,7 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
                 rest = &rest[4..];
             }
             ethertype::MPLS | ethertype::MPLS_UPSTREAM => {
-                return labelled(rest).map(|network| Network {
+                return behind_labels(rest, depth).map(|network| Network {
                     vlans: if network.vlans[0] == 0 { vlans } else { network.vlans },
                     ..network
                 });
@@ -239,7 +262,33 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
                 // RFC 2516: version and type, code, session (2), length (2); the length is not needed
                 // because the IP header has its own.
                 let session = rest.get(6..).ok_or(Undecoded::Truncated)?;
-                return by_ppp(session).map(|network| Network { vlans, ..network });
+                return by_ppp(session, depth).map(|network| Network { vlans, ..network });
+            }
+            ethertype::VN_TAG | ethertype::E_TAG | ethertype::I_TAG => {
+                let (tag_len, frame_len) = match kind {
+                    ethertype::VN_TAG => (4, 0),
+                    ethertype::E_TAG => (6, 0),
+                    // The addresses of the frame inside stand behind it.
+                    _ => (4, 12),
+                };
+                let behind = rest.get(tag_len + frame_len..).ok_or(Undecoded::Truncated)?;
+                let (next, behind) = behind.split_first_chunk::<2>().ok_or(Undecoded::Truncated)?;
+                bridge_tags += 1;
+                if bridge_tags > VLAN_TAGS_MAX {
+                    return Err(Undecoded::Malformed);
+                }
+                (kind, rest) = (u16::from_be_bytes(*next), behind);
+            }
+            ethertype::NSH | ethertype::FABRIC_PATH | ethertype::BRIDGED => {
+                let network = match kind {
+                    ethertype::NSH => behind_service_header(rest, depth),
+                    ethertype::FABRIC_PATH => nested(rest.get(2..).ok_or(Undecoded::Truncated)?, depth),
+                    _ => nested(rest, depth),
+                };
+                return network.map(|network| Network {
+                    vlans: if network.vlans[0] == 0 { vlans } else { network.vlans },
+                    ..network
+                });
             }
             0..=ethertype::LENGTH_MAX => {
                 kind = snap_ethertype(rest)?;
@@ -247,6 +296,23 @@ fn by_ethertype(mut kind: u16, mut rest: &[u8]) -> Result<Network<'_>, Undecoded
             }
             _ => return Err(Undecoded::OtherEthertype),
         }
+    }
+}
+
+/// What a network service header leads to (RFC 8300 section 2.2).
+fn behind_service_header(bytes: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
+    let header = bytes.first_chunk::<8>().ok_or(Undecoded::Truncated)?;
+    let words = usize::from(header[1] & 0x3f);
+    if header[0] >> 6 != 0 || words < 2 {
+        return Err(Undecoded::Malformed);
+    }
+    let rest = bytes.get(4 * words..).ok_or(Undecoded::Truncated)?;
+    match header[3] {
+        1 => Ok(Network { vlans: [0; 2], version: Version::V4, bytes: rest }),
+        2 => Ok(Network { vlans: [0; 2], version: Version::V6, bytes: rest }),
+        3 => nested(rest, depth),
+        5 => behind_labels(rest, depth),
+        _ => Err(Undecoded::OtherEthertype),
     }
 }
 
@@ -294,20 +360,24 @@ fn snap_ethertype(llc: &[u8]) -> Result<u16, Undecoded> {
 /// What follows an LLC header.
 fn by_llc(llc: &[u8]) -> Result<Network<'_>, Undecoded> {
     let kind = snap_ethertype(llc)?;
-    by_ethertype(kind, llc.get(8..).unwrap_or_default())
+    by_ethertype(kind, llc.get(8..).unwrap_or_default(), 0)
 }
 
 /// What follows an MPLS label stack: IP, or an Ethernet pseudowire, with its control word (RFC 4448 section 4.6)
 /// or without one where Ethernet is all it can be.
 pub(super) fn labelled(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+    behind_labels(bytes, 0)
+}
+
+fn behind_labels(bytes: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
     let inside = after_labels(bytes)?;
     match inside.first().ok_or(Undecoded::Truncated)? >> 4 {
         4 | 6 => by_version(inside),
         0 => {
             let with_control_word = inside.get(4..).unwrap_or_default();
-            strip(LinkType::ETHERNET, with_control_word).or_else(|_| strip(LinkType::ETHERNET, inside))
+            nested(with_control_word, depth).or_else(|_| nested(inside, depth))
         }
-        _ => strip(LinkType::ETHERNET, inside),
+        _ => nested(inside, depth),
     }
     // What labels lead to is not told by them: whatever it is, it is not IP.
     .map_err(|_| Undecoded::OtherEthertype)
@@ -372,7 +442,7 @@ fn by_version(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
 }
 
 /// PPP's protocol field, which may be compressed to one byte when its value is below 256.
-fn by_ppp(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
+fn by_ppp(bytes: &[u8], depth: u8) -> Result<Network<'_>, Undecoded> {
     let first = *bytes.first().ok_or(Undecoded::Truncated)?;
     let (kind, bytes) = if first & 1 == 1 {
         (u16::from(first), &bytes[1..])
@@ -383,7 +453,7 @@ fn by_ppp(bytes: &[u8]) -> Result<Network<'_>, Undecoded> {
     let version = match kind {
         ppp::IPV4 => Version::V4,
         ppp::IPV6 => Version::V6,
-        ppp::MPLS => return labelled(bytes),
+        ppp::MPLS => return behind_labels(bytes, depth),
         _ => return Err(Undecoded::OtherEthertype),
     };
     Ok(Network { vlans: [0; 2], version, bytes })

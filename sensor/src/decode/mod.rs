@@ -10,6 +10,7 @@
 
 pub mod config;
 mod arp;
+mod bare;
 mod error;
 mod events;
 mod headers;
@@ -28,10 +29,12 @@ mod ranges;
 mod tests;
 
 pub use arp::{Arp, arp, arp_in_gre};
+pub use bare::{BareFrame, bare_frame, bare_frame_in};
 pub use events::{DecodeEvent, datagram_events, events};
 pub use fragments::EarlyFragments;
 pub use headers::VLAN_LAYERS;
 pub use link::LinkHeader;
+pub use tunnel::TUNNEL_PROTOCOLS;
 
 use crate::capture::{Frame, LinkType};
 use crate::counters::DecodeCounters;
@@ -186,7 +189,7 @@ impl Decoder {
         frame: &FragmentFrame<'a>,
         counters: &mut DecodeCounters,
     ) -> Option<Packet<'a>> {
-        let FragmentFrame { arrival, fragment, network, payload, is_cut, link, frame_octets } = *frame;
+        let FragmentFrame { arrival, fragment, network, payload, is_cut, link, frame_octets, .. } = *frame;
         let tunnels = self.tunnels;
         let packet = self.fragments.accept(arrival, network, fragment, payload, is_cut, counters)?;
         let packet = Packet { link, frame_octets, ..packet };
@@ -245,6 +248,18 @@ pub enum Parsed<'a> {
     Nothing,
 }
 
+impl Parsed<'_> {
+    /// How many tunnels the packet came in, or the fragment.
+    #[inline]
+    pub fn tunnel_depth(&self) -> u8 {
+        match self {
+            Parsed::Packet(packet) => packet.tunnel_depth,
+            Parsed::Fragment(fragment) => fragment.tunnel_depth,
+            Parsed::Nothing => 0,
+        }
+    }
+}
+
 /// A frame that carries an IP fragment.
 #[derive(Clone, Copy, Debug)]
 pub struct FragmentFrame<'a> {
@@ -256,6 +271,7 @@ pub struct FragmentFrame<'a> {
     is_cut: bool,
     link: LinkHeader<'a>,
     frame_octets: u32,
+    tunnel_depth: u8,
 }
 
 impl FragmentFrame<'_> {
@@ -292,6 +308,7 @@ pub fn parse<'a>(frame: &Frame<'a>, tunnels: Tunnels, counters: &mut DecodeCount
             is_cut,
             link,
             frame_octets,
+            tunnel_depth: 0,
         });
     }
     let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
@@ -331,55 +348,87 @@ fn enter<'a>(
     counters: &mut DecodeCounters,
     mut outer: Option<&mut Option<Tunnel>>,
 ) -> Parsed<'a> {
-    while tunnel::may_be(&packet) {
-        if packet.tunnel_depth == tunnel::TUNNEL_DEPTH_MAX {
-            counters.tunnel_limit += 1;
-            break;
+    while let Some(inner) = enter_one(&packet, counters, outer.as_deref_mut()) {
+        match inner {
+            Parsed::Packet(inner) => packet = inner,
+            other => return other,
         }
-        let Some(tunnel::Opened { kind, id, vlans: inner_vlans, link, layer, octets: frame_octets }) =
-            tunnel::open(&packet)
-        else {
-            break;
-        };
-        let tunnel_depth = packet.tunnel_depth + 1;
-        if let Some(outer) = outer.as_deref_mut() {
-            let [source, destination] = tunnel::ends(&packet);
-            *outer = Some(Tunnel { kind, id, source, destination, depth: tunnel_depth });
-        }
-        counters.tunnelled += 1;
-        let vlans = if inner_vlans[0] == 0 { packet.vlans } else { inner_vlans };
-        let Layer { ip, network, payload, is_cut, fragment } = layer;
-        if let Some(fragment) = fragment {
-            let arrival = fragments::Arrival { vlans, ip, interface: 0, time: Timestamp::MIN };
-            return Parsed::Fragment(FragmentFrame {
-                arrival,
-                fragment,
-                network,
-                payload,
-                is_cut,
-                link,
-                frame_octets,
-            });
-        }
-        let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
-        let captured = frame_octets.saturating_sub(link.bytes().len() as u32);
-        let payload_missing = if is_cut { ip.octets.saturating_sub(captured) } else { 0 };
-        packet = Packet {
-            vlans,
-            ip,
-            transport,
-            payload,
-            early: None,
-            is_partial: false,
-            is_cut,
-            tunnel_depth,
-            payload_missing,
-            link,
-            frame_octets,
-            network,
-        };
     }
     Parsed::Packet(packet)
+}
+
+/// Goes into one tunnel; none where the packet is no tunnel's, or too deep in.
+#[inline]
+fn enter_one<'a>(
+    packet: &Packet<'a>,
+    counters: &mut DecodeCounters,
+    outer: Option<&mut Option<Tunnel>>,
+) -> Option<Parsed<'a>> {
+    if !tunnel::may_be(packet) {
+        return None;
+    }
+    if packet.tunnel_depth == tunnel::TUNNEL_DEPTH_MAX {
+        counters.tunnel_limit += 1;
+        return None;
+    }
+    let tunnel::Opened { kind, id, vlans: inner_vlans, link, layer, octets: frame_octets } =
+        tunnel::open(packet)?;
+    let tunnel_depth = packet.tunnel_depth + 1;
+    if let Some(outer) = outer {
+        let [source, destination] = tunnel::ends(packet);
+        *outer = Some(Tunnel { kind, id, source, destination, depth: tunnel_depth });
+    }
+    counters.tunnelled += 1;
+    let vlans = if inner_vlans[0] == 0 { packet.vlans } else { inner_vlans };
+    let Layer { ip, network, payload, is_cut, fragment } = layer;
+    if let Some(fragment) = fragment {
+        let arrival = fragments::Arrival { vlans, ip, interface: 0, time: Timestamp::MIN };
+        return Some(Parsed::Fragment(FragmentFrame {
+            arrival,
+            fragment,
+            network,
+            payload,
+            is_cut,
+            link,
+            frame_octets,
+            tunnel_depth,
+        }));
+    }
+    let (transport, payload) = transport::parse(ip.protocol, payload, is_cut, counters);
+    let captured = frame_octets.saturating_sub(link.bytes().len() as u32);
+    let payload_missing = if is_cut { ip.octets.saturating_sub(captured) } else { 0 };
+    Some(Parsed::Packet(Packet {
+        vlans,
+        ip,
+        transport,
+        payload,
+        early: None,
+        is_partial: false,
+        is_cut,
+        tunnel_depth,
+        payload_missing,
+        link,
+        frame_octets,
+        network,
+    }))
+}
+
+/// The packets that carried a frame's packet in tunnels, from the innermost tunnel's out; for what looks at them, too.
+/// What was put together from fragments has none: each of them was seen.
+#[cold]
+pub fn carriers<'a>(frame: &Frame<'a>, each: &mut impl FnMut(&Packet<'a>)) {
+    let mut counters = DecodeCounters::default();
+    let mut carriers = [None; tunnel::TUNNEL_DEPTH_MAX as usize];
+    let Parsed::Packet(mut packet) = parse(frame, Tunnels::Outer, &mut counters) else { return };
+    for carrier in &mut carriers {
+        let Some(inner) = enter_one(&packet, &mut counters, None) else { break };
+        *carrier = Some(packet);
+        match inner {
+            Parsed::Packet(inner) => packet = inner,
+            _ => break,
+        }
+    }
+    carriers.iter().rev().flatten().for_each(each);
 }
 
 /// The innermost tunnel that a frame's packet came in; for flows that begin with such a packet.

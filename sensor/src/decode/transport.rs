@@ -1,6 +1,7 @@
 //! The transport layer: TCP (RFC 9293), UDP (RFC 768), UDP-Lite, SCTP, DCCP, ICMP and ICMPv6.
 //!
-//! A header that is cut off gives what is there: ports from four bytes on, TCP's flags from fourteen.
+//! A header that the capture cut off gives what is there: ports from four bytes on, TCP's flags from fourteen. One that
+//! was sent too short gives nothing.
 //! Checksums are not verified.
 
 use super::{Tcp, Transport};
@@ -76,6 +77,7 @@ fn other<'a>(
     is_cut: bool,
     counters: &mut DecodeCounters,
 ) -> (Transport, &'a [u8]) {
+    let mut is_too_short = false;
     let (header_len, transport) = match protocol {
         protocol::TCP => (20, cut_tcp(bytes)),
         protocol::UDP | UDP_LITE => (8, bytes.first_chunk().map(|b| ports(*b))),
@@ -94,9 +96,11 @@ fn other<'a>(
     };
     let payload = bytes.get(header_len..).unwrap_or_else(|| {
         short(is_cut, counters);
+        is_too_short = !is_cut;
         &[]
     });
-    (transport.unwrap_or(Transport::None), payload)
+    let is_known = !is_too_short || matches!(protocol, protocol::ICMP | protocol::ICMPV6 | DCCP);
+    (transport.filter(|_| is_known).unwrap_or(Transport::None), payload)
 }
 
 /// What is left of a TCP header that is shorter than twenty bytes.

@@ -30,6 +30,10 @@ mod number {
     pub(super) const MPLS: u8 = 137;
 }
 
+/// IP protocols of packets that may carry others.
+pub const TUNNEL_PROTOCOLS: [u8; 6] =
+    [protocol::UDP, number::IP_IN_IP, number::IPV6, number::GRE, number::ETHER_IP, number::MPLS];
+
 /// IANA ports of tunnels.
 mod port {
     pub(super) const L2TP: u16 = 1701;
@@ -176,6 +180,12 @@ fn vlan_of_erspan(payload: &[u8], inside_len: usize) -> Option<u16> {
     let word = u16::from_be_bytes(*payload.get(at..)?.first_chunk()?);
     // Behind a GRE header with a sequence number.
     (at >= 8 && word >> 12 == 1).then_some(word & 0x0fff)
+}
+
+/// The Ethernet frame that a tunnel's packet carries.
+pub(super) fn ethernet_inside<'a>(packet: &Packet<'a>) -> Option<(TunnelKind, &'a [u8])> {
+    let inside = may_be(packet).then(|| inside(packet)).flatten()?;
+    (inside.begins == Begins::Ethernet).then_some((inside.kind, inside.bytes))
 }
 
 fn inside<'a>(packet: &Packet<'a>) -> Option<Inside<'a>> {

@@ -451,6 +451,9 @@ impl Inspection {
     /// packet on directions, and those of events, mean the new ones.
     pub fn swap_directions(&mut self) {
         self.is_swapped = !self.is_swapped;
+        if let Some(pending) = &mut self.pending {
+            pending.swap_directions();
+        }
     }
 
     /// The direction as the dissector has known it from the start.
@@ -500,9 +503,16 @@ impl Inspection {
                 // SYN takes one number before the data it may carry (RFC 9293 section 3.4, RFC 7413);
                 // what a RST carries is a message to people (RFC 9293 section 3.5.3), not the stream's.
                 let sequence = tcp.sequence.wrapping_add(u32::from(has(tcp_flags::SYN)));
-                let payload = if has(tcp_flags::RST) { &[] } else { packet.payload };
+                let (payload, urgent) =
+                    if has(tcp_flags::RST) { (&[][..], 0) } else { packet.stream_payload(&tcp) };
                 let before = (now.counters.overlap_conflict_bytes, now.counters.gaps);
                 let outcome = self.segment(sequence, acknowledgement, payload, now, pool);
+                if urgent > 0
+                    && let Some(streams) = &mut self.streams
+                {
+                    let end = sequence.wrapping_add(payload.len() as u32);
+                    streams[now.direction.index()].pass_urgent(end);
+                }
                 if now.counters.overlap_conflict_bytes != before.0 {
                     self.found |= DIFFERENCE;
                 }

@@ -48,6 +48,11 @@ impl Pending {
         self.waiting.iter().map(|(_, _, event)| event)
     }
 
+    /// The flow's ends were exchanged: events that wait name theirs anew. Who sent what is counted as it was from the start.
+    pub(super) fn swap_directions(&mut self) {
+        self.waiting.iter_mut().for_each(|(.., event)| event.direction = event.direction.flip());
+    }
+
     /// What a packet acknowledges; tells what waited for it. `direction` is the packet's.
     pub(super) fn packet(
         &mut self,
@@ -151,6 +156,16 @@ mod tests {
         assert!(events.is_empty());
         pending.end(Some(&mut events));
         assert_eq!(events.len(), 1);
+    }
+
+    #[test]
+    fn events_that_wait_know_when_the_ends_were_exchanged() {
+        let (mut pending, mut events) = (Pending::default(), vec![event()]);
+        pending.packet(&tcp(tcp_flags::ACK, 1), Direction::Reverse, Timestamp(1), None);
+        pending.hold(&mut events, 0, Direction::Forward, 90);
+        pending.swap_directions();
+        pending.packet(&tcp(tcp_flags::ACK, 90), Direction::Reverse, Timestamp(4), Some(&mut events));
+        assert_eq!(events, [Event { time: Timestamp(4), direction: Direction::Reverse, ..event() }]);
     }
 
     #[test]

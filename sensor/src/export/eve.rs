@@ -135,7 +135,9 @@ impl EveLines {
             if record.end_reason == EndReason::LackOfResources {
                 flow.bool("emergency", true);
             }
-            flow.text("state", record.state.name()).text("reason", reason(record));
+            let is_bypassed = record.signatures.as_ref().is_some_and(|signatures| signatures.is_bypassed);
+            let state = if is_bypassed { "bypassed" } else { flow_state(record).name() };
+            flow.text("state", state).text("reason", reason(record));
             flow.bool("alerted", record.signatures.as_ref().is_some_and(|signatures| signatures.has_alerted));
             flow.text_if("action", record.signatures.as_ref().and_then(|signatures| signatures.action));
         }
@@ -249,7 +251,7 @@ impl EveLines {
         if let Some([kind, code]) = fault.icmp {
             object.number("icmp_type", kind).number("icmp_code", code);
         }
-        object.text("pkt_src", "wire/pcap");
+        object.text("pkt_src", event.source);
         match &event.alert {
             Some(alert) => {
                 object.members(&alert.beside);
@@ -491,7 +493,11 @@ fn tcp(object: &mut Object<'_>, record: &FlowRecord) {
             tcp.bool(name, true);
         }
     }
-    tcp.text("state", tcp_state(record.state, there, back));
+    let state = match (record.state, flow_state(record)) {
+        (FlowState::Established, FlowState::Closed) => "time_wait",
+        (_, state) => tcp_state(state, there, back),
+    };
+    tcp.text("state", state);
     let missed = [
         ("ts_gap", record.features.forward.trouble.missed_octets),
         ("tc_gap", record.features.reverse.trouble.missed_octets),
@@ -511,12 +517,26 @@ fn hex(flags: u8) -> [u8; 4] {
     [b'"', HEX[usize::from(flags >> 4)], HEX[usize::from(flags & 15)], b'"']
 }
 
+/// A record's state as Suricata has it: a connection that was joined in its middle is established even where one side
+/// alone was seen, and one that both ends have closed is so whether or not the last of them was told that it arrived.
+fn flow_state(record: &FlowRecord) -> FlowState {
+    let (there, back) = (record.forward.tcp_flags, record.reverse.tcp_flags);
+    match record.state {
+        _ if record.key.protocol != protocol::TCP => record.state,
+        FlowState::New if (there | back) & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::ACK => {
+            FlowState::Established
+        }
+        FlowState::Established if there & back & tcp_flags::FIN != 0 => FlowState::Closed,
+        state => state,
+    }
+}
+
 /// Suricata's name of the TCP state, as far as a record knows it.
 fn tcp_state(state: FlowState, there: u16, back: u16) -> &'static str {
-    let both = there | back;
     match state {
         FlowState::Closed => "closed",
-        FlowState::Established if both & tcp_flags::FIN != 0 => "fin_wait1",
+        FlowState::Established if there & tcp_flags::FIN != 0 => "close_wait",
+        FlowState::Established if back & tcp_flags::FIN != 0 => "fin_wait1",
         FlowState::Established => "established",
         FlowState::New if back & tcp_flags::SYN != 0 => "syn_recv",
         FlowState::New if there & tcp_flags::SYN != 0 => "syn_sent",

@@ -77,6 +77,8 @@ pub struct FrameEvent {
     pub packet: u64,
     /// Interface index.
     pub interface: u32,
+    /// Where the frame came from, as EVE names it: the wire, or a tunnel.
+    pub source: &'static str,
     /// What is wrong with it.
     pub fault: DecodeEvent,
     /// The alert of a signature that asks for that; none: the fault itself is told.

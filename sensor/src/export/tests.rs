@@ -449,7 +449,7 @@ fn a_flow_in_eve_has_suricata_s_names_and_forms() {
     let record = FlowRecord { vlans: [10, 20], ..flow(2) };
     let mut lines = EveLines::new(vec!["eth0".into()]);
     let want = expect![[
-        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":2,"in_iface":"eth0","event_type":"flow","vlan":[10,20],"src_ip":"192.0.2.1","src_port":1026,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","app_proto":"tls","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":0,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:YPD37KG1XL0PGrNdQlCglhjtLLE=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"fin_wait1","ts_max_regions":1,"tc_max_regions":1}}"#
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":2,"in_iface":"eth0","event_type":"flow","vlan":[10,20],"src_ip":"192.0.2.1","src_port":1026,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","app_proto":"tls","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":0,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:YPD37KG1XL0PGrNdQlCglhjtLLE=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"close_wait","ts_max_regions":1,"tc_max_regions":1}}"#
     ]];
     check_line(&want, |out| lines.flow(&record, out));
 }
@@ -583,7 +583,7 @@ fn flow_with_features() -> FlowRecord {
 #[test]
 fn what_packets_say_stands_in_eve_beside_suricata_s_members() {
     let want = expect![[
-        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":3,"event_type":"flow","src_ip":"192.0.2.1","src_port":1027,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":0,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"fin_wait1","ts_gap":true,"ts_max_regions":1,"tc_max_regions":1},"ether":{"dest_macs":["02:00:00:00:00:fe","02:00:00:00:00:03"],"src_macs":["02:00:00:00:00:01"]},"features":{"conn_state":"SF","history":"ShADadFf","server_rtt_us":10000,"client_rtt_us":200,"mpls":[16001],"toserver":{"ttl_min":64,"ttl_max":64,"tos":0,"win":64240,"retrans":1,"out_of_order":2,"dup_acks":3,"zero_windows":4,"missed_bytes":5,"entropy":4,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":100,"pkt_len_stddev":63.25,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":200,"iat_stddev_us":150},"toclient":{"ttl_min":50,"ttl_max":51,"tos":0,"win":64240,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":1000,"pkt_len_stddev":0,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":266.67,"iat_stddev_us":110.55},"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}}"#
+        r#"{"timestamp":"2023-11-14T22:13:22.000001+0000","flow_id":3,"event_type":"flow","src_ip":"192.0.2.1","src_port":1027,"dest_ip":"198.51.100.2","dest_port":443,"ip_v":4,"proto":"TCP","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":0,"bytes_toclient":0,"start":"2023-11-14T22:13:20.123456+0000","end":"2023-11-14T22:13:22.000001+0000","age":2,"state":"established","reason":"shutdown","alerted":false},"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","tcp":{"tcp_flags":"1b","tcp_flags_ts":"1b","tcp_flags_tc":"12","syn":true,"fin":true,"psh":true,"ack":true,"state":"close_wait","ts_gap":true,"ts_max_regions":1,"tc_max_regions":1},"ether":{"dest_macs":["02:00:00:00:00:fe","02:00:00:00:00:03"],"src_macs":["02:00:00:00:00:01"]},"features":{"conn_state":"SF","history":"ShADadFf","server_rtt_us":10000,"client_rtt_us":200,"mpls":[16001],"toserver":{"ttl_min":64,"ttl_max":64,"tos":0,"win":64240,"retrans":1,"out_of_order":2,"dup_acks":3,"zero_windows":4,"missed_bytes":5,"entropy":4,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":100,"pkt_len_stddev":63.25,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":200,"iat_stddev_us":150},"toclient":{"ttl_min":50,"ttl_max":51,"tos":0,"win":64240,"pkt_len_min":40,"pkt_len_max":200,"pkt_len_mean":1000,"pkt_len_stddev":0,"iat_min_us":10,"iat_max_us":400,"iat_mean_us":266.67,"iat_stddev_us":110.55},"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}}"#
     ]];
     check_line(&want, |out| EveLines::new(Vec::new()).flow(&flow_with_features(), out));
 }
@@ -594,4 +594,26 @@ fn what_packets_say_stands_in_a_record_line() {
         r#"{"src_ip":"192.0.2.1","src_port":1027,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","flow_id":3,"state":"established","reason":"forced","conn_state":"SF","history":"ShADadFf","rtt_us":10200,"server_rtt_us":10000,"client_rtt_us":200,"ttl_min_ts":64,"ttl_max_ts":64,"tos_ts":0,"win_ts":64240,"retrans_ts":1,"out_of_order_ts":2,"dup_acks_ts":3,"zero_windows_ts":4,"missed_bytes_ts":5,"entropy_ts":4,"pkt_len_min_ts":40,"pkt_len_max_ts":200,"pkt_len_mean_ts":100,"pkt_len_stddev_ts":63.25,"iat_min_us_ts":10,"iat_max_us_ts":400,"iat_mean_us_ts":200,"iat_stddev_us_ts":150,"ttl_min_tc":50,"ttl_max_tc":51,"tos_tc":0,"win_tc":64240,"pkt_len_min_tc":40,"pkt_len_max_tc":200,"pkt_len_mean_tc":1000,"pkt_len_stddev_tc":0,"iat_min_us_tc":10,"iat_max_us_tc":400,"iat_mean_us_tc":266.67,"iat_stddev_us_tc":110.55,"src_mac":"02:00:00:00:00:01","dst_mac":"02:00:00:00:00:fe","mpls":[16001],"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}"#
     ]];
     check_line(&want, |out| records::write(&flow_with_features(), out));
+}
+
+#[test]
+fn the_state_of_a_tcp_flow_is_suricata_s() {
+    use FlowState::{Closed, Established, New};
+    for (state, there, back, want) in [
+        (New, 0x02, 0, ["new", "syn_sent"]),
+        (New, 0x02, 0x12, ["new", "syn_recv"]),
+        (New, 0x18, 0, ["established", "established"]),
+        (New, 0x19, 0, ["established", "close_wait"]),
+        (Established, 0x1a, 0x1b, ["established", "fin_wait1"]),
+        (Established, 0x1b, 0x1a, ["established", "close_wait"]),
+        (Established, 0x1b, 0x1b, ["closed", "time_wait"]),
+        (Closed, 0x1b, 0x1b, ["closed", "closed"]),
+    ] {
+        let mut record = FlowRecord { state, ..flow(2) };
+        (record.forward.tcp_flags, record.reverse.tcp_flags) = (there, back);
+        let mut line = Vec::new();
+        EveLines::new(Vec::new()).flow(&record, &mut line);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!([&value["flow"]["state"], &value["tcp"]["state"]], want, "{state:?} {there:x} {back:x}");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! In: frames in order of time, as the query engine gives them. Out: EVE `alert` lines that say
 //! `retrospective`. The frames take the path of live ones (decode, flow, dpi) and each packet and
-//! transaction is shown to the signatures' engine. Time is the packets'.
+//! transaction is shown to the signatures' engine, and where some signature may be about one, each packet that carries
+//! others in a tunnel. Time is the packets'.
 //!
 //! Of one flow a signature that every packet would match is told once, any other at most
 //! [`ALERTS_PER_FLOW_MAX`] times; what is beyond is counted. A flow's `flow_id` comes from its Community ID
@@ -22,7 +23,7 @@ pub use teller::{ALERTS_PER_FLOW_MAX, SIGNATURES_PER_FLOW_MAX, TellerCounters};
 use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::{DecodeCounters, DpiCounters, FlowCounters};
-use crate::decode::{Decoder, Packet, Transport};
+use crate::decode::{self, Decoder, Packet, Transport};
 use crate::dpi::buffers::Sides;
 use crate::dpi::{Event, Inspection, Inspector};
 use crate::flow::{Flow, FlowTable};
@@ -65,10 +66,15 @@ struct Attached {
     marks: Option<Box<FlowMarks>>,
 }
 
+/// Most flows that carry others in tunnels; at the limit the one that was seen the longest time ago ends.
+const CARRIER_FLOWS_MAX: u32 = 1 << 14;
+
 /// A hunt's state, fed with frames.
 pub struct Hunt {
     decoder: Decoder,
     flows: FlowTable<Attached>,
+    /// Flows of packets that carry others in tunnels.
+    carriers: FlowTable<Attached>,
     rest: Rest,
     /// Time of the latest frame.
     now: Timestamp,
@@ -98,6 +104,7 @@ impl Hunt {
         Hunt {
             decoder,
             flows: FlowTable::new(&config.flow, config.flow.flows_max.max(1), 0),
+            carriers: FlowTable::new(&config.flow, config.flow.flows_max.clamp(1, CARRIER_FLOWS_MAX), 0),
             rest: Rest {
                 inspector,
                 engine: engine.without_limits().with_stream_depth(config.signatures.stream_depth_bytes),
@@ -155,17 +162,23 @@ impl Hunt {
             self.ticked_at = Timestamp(self.now.0 - self.now.0 % TICK_NS);
             self.tick();
         }
-        let Hunt { decoder, flows, rest, now, .. } = self;
+        let Hunt { decoder, flows, carriers, rest, now, .. } = self;
         rest.counters.frames += 1;
         rest.counters.bytes += frame.data.len() as u64;
         if let Some(packet) = decoder.decode(frame, &mut rest.counters.decode) {
+            let is_carried = packet.tunnel_depth > 0 && rest.engine.rules().needs().carriers;
             rest.packet(flows, &packet, frame.time, frame.interface, *now);
+            if is_carried {
+                decode::carriers(frame, &mut |packet| {
+                    rest.carrier(carriers, packet, frame.time, frame.interface, *now);
+                });
+            }
         }
     }
 
     /// What time brings: flows and fragments that end.
     fn tick(&mut self) {
-        let Hunt { decoder, flows, rest, now, .. } = self;
+        let Hunt { decoder, flows, carriers, rest, now, .. } = self;
         let now = *now;
         let mut decoded = std::mem::take(&mut rest.counters.decode);
         decoder.expire(now, &mut decoded, &mut |packet, time, interface| {
@@ -175,11 +188,13 @@ impl Hunt {
         let mut counted = std::mem::take(&mut rest.counters.flow);
         while flows.expire(now, &mut counted, &mut |flow, reason| rest.ended(flow, reason, now)) {}
         rest.counters.flow = counted;
+        let mut uncounted = FlowCounters::default();
+        while carriers.expire(now, &mut uncounted, &mut |flow, reason| rest.ended(flow, reason, now)) {}
     }
 
     /// There are no more frames: what waited for more is told.
     pub fn finish(&mut self) {
-        let Hunt { decoder, flows, rest, now, .. } = self;
+        let Hunt { decoder, flows, carriers, rest, now, .. } = self;
         let now = *now;
         rest.teller.packets_end();
         let mut decoded = std::mem::take(&mut rest.counters.decode);
@@ -190,6 +205,7 @@ impl Hunt {
         let mut counted = std::mem::take(&mut rest.counters.flow);
         flows.drain(&mut counted, &mut |flow, reason| rest.ended(flow, reason, now));
         rest.counters.flow = counted;
+        carriers.drain(&mut FlowCounters::default(), &mut |flow, reason| rest.ended(flow, reason, now));
     }
 }
 
@@ -259,6 +275,41 @@ impl Rest {
         });
         self.found.clear();
         self.engine.packet(&sight, &mut about.marks, sides, &mut self.found);
+        self.tell(flow, packet, time, now);
+    }
+
+    /// Shows signatures a packet that carries another in a tunnel; it is no packet of the flows that are counted.
+    #[cold]
+    fn carrier(
+        &mut self,
+        carriers: &mut FlowTable<Attached>,
+        packet: &Packet<'_>,
+        time: Timestamp,
+        interface: u32,
+        now: Timestamp,
+    ) {
+        let mut uncounted = FlowCounters::default();
+        let observed = carriers.observe(packet, time, interface, &mut uncounted, &mut |flow, reason| {
+            self.ended(flow, reason, now);
+        });
+        let flow = carriers.flow_mut(observed.slot);
+        let counts = FlowFacts::of(flow, observed.direction);
+        let sight = Sight {
+            packet,
+            time,
+            direction: observed.direction,
+            key: flow.key(),
+            flow_id: flow.flow_id(),
+            is_established: counts.packets.iter().all(|packets| *packets > 0),
+            is_opaque: false,
+            flow: counts,
+            ..Sight::of_nobody(packet)
+        };
+        if observed.is_new {
+            flow.attachment.first = time;
+        }
+        self.found.clear();
+        self.engine.packet(&sight, &mut flow.attachment.marks, None, &mut self.found);
         self.tell(flow, packet, time, now);
     }
 

@@ -6,7 +6,7 @@
 use super::Attachment;
 use super::tell::{Scene, Teller};
 use crate::capture::Frame;
-use crate::decode::{DecodeEvent, Packet, Transport};
+use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection, StreamEvents};
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
-use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks};
+use weir_common::record::{FlowRecord, FlowState, SignatureAlert, SignatureMarks, tcp_flags};
 
 /// Where a worker is given rules that were loaded anew, and shows what it did.
 #[derive(Debug, Default)]
@@ -124,9 +124,36 @@ impl Alerts {
         self.faults.clear();
     }
 
+    /// Whether its rules may be about frames that hold no packet.
+    pub(super) fn asks_for_frames(&self) -> bool {
+        self.engine.rules().needs().frames
+    }
+
+    /// Looks at a frame that holds no packet: what was found is told at once.
+    #[cold]
+    pub(super) fn bare_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        bare: &BareFrame<'_>,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        self.found.clear();
+        self.engine.frame(&bare.packet, bare.is_arp, frame.time, &mut self.found);
+        let sight = Sight { time: frame.time, ..Sight::of_nobody(&bare.packet) };
+        let beside = Beside { packet: self.teller.quoted(frame), ..Beside::default() };
+        let alerts =
+            self.found.iter().filter_map(|found| alert::event(self.engine.rules(), found, &sight, &beside));
+        alerts.for_each(tell);
+    }
+
     /// Whether its rules ask for faults of frames.
     pub(super) fn asks_for_decode_events(&self) -> bool {
         self.engine.rules().needs().decode_events
+    }
+
+    /// Whether its rules may be about packets that carry others in tunnels.
+    pub(super) fn asks_for_carriers(&self) -> bool {
+        self.engine.rules().needs().carriers
     }
 
     /// Whether its rules ask for what is odd about streams.
@@ -159,6 +186,7 @@ impl Alerts {
             counts.apps = apps(flow.attachment.inspection.as_deref());
         }
         let has_begun = super::has_begun(flow, packet);
+        let is_joined = is_joined(flow);
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
@@ -169,7 +197,7 @@ impl Alerts {
             key,
             flow_id,
             is_established: match packet.transport {
-                Transport::Tcp(_) => state != FlowState::New,
+                Transport::Tcp(_) => state != FlowState::New || self.midstream && is_joined,
                 _ => has_both,
             },
             app,
@@ -194,6 +222,20 @@ impl Alerts {
             self.teller.packet(&scene, marks, &self.found, events);
         }
         (self.faults, self.odd) = (faults, odd);
+    }
+
+    /// Looks at a packet that carries another in a tunnel. What is odd about the frame was told of that one.
+    pub(super) fn carrier(
+        &mut self,
+        frame: (&Frame<'_>, u64),
+        packet: &Packet<'_>,
+        direction: Direction,
+        flow: &mut Flow<Attachment>,
+        events: &mut Vec<Event>,
+    ) {
+        self.faults.clear();
+        self.odd.clear();
+        self.packet(frame, packet, direction, flow, events);
     }
 
     /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that
@@ -245,6 +287,13 @@ impl Alerts {
     pub(super) fn of_record(&self, flow: &Flow<Attachment>) -> Option<Box<SignatureMarks>> {
         alert::of_record(self.engine.rules(), flow.attachment.marks.as_deref()?)
     }
+}
+
+/// Whether a connection was joined in its middle: it was established before.
+fn is_joined(flow: &Flow<Attachment>) -> bool {
+    let flags = [Direction::Forward, Direction::Reverse].map(|direction| flow.stats(direction).tcp_flags);
+    let flags = flags[0] | flags[1];
+    flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::ACK
 }
 
 /// What recognition says of a flow.

@@ -88,6 +88,7 @@ impl Teller {
         found: &[Found],
         events: &mut Vec<Event>,
     ) {
+        marks.silence(events);
         events.iter().for_each(|event| marks.late.count(event));
         if !marks.late.is_empty() {
             events.iter().for_each(|event| marks.late.learn(event));
@@ -134,6 +135,7 @@ impl Teller {
         found: &[Found],
         events: &mut Vec<Event>,
     ) {
+        marks.silence(events);
         events.iter().for_each(|event| marks.late.learn(event));
         for held in marks.late.end() {
             let scene = Scene { rules: &held.rules, ..*scene };

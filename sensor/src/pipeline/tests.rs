@@ -96,3 +96,167 @@ fn collectors_are_told_of_frames_that_hold_no_packet() {
         }
     }
 }
+
+/// Frames, all at once.
+struct Frames(Vec<Vec<u8>>);
+
+impl FrameSource for Frames {
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
+        for data in self.0.drain(..) {
+            let (time, wire_len) = (Timestamp(1_700_000_000_000_000_000), data.len() as u32);
+            each(&[Frame { time, link: LinkType::ETHERNET, interface: 0, wire_len, data: &data }]);
+        }
+        Ok(BatchEnd::End)
+    }
+
+    fn loss(&mut self) -> SourceLoss {
+        SourceLoss::default()
+    }
+
+    fn name(&self) -> &str {
+        "made"
+    }
+}
+
+/// The EVE lines that frames come to with rules.
+fn eve(frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
+    eve_with(SensorConfig::default(), frames, rules)
+}
+
+fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
+    let work = tempfile::tempdir().unwrap();
+    config.export.eve = work.path().join("eve.json").display().to_string();
+    let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
+    let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
+    assert!(file.problems.is_empty() && built.problems.is_empty(), "{:?}", built.problems);
+    let published = vec![Published::default()];
+    let (sensor_name, interfaces) = (String::new(), Vec::new());
+    let context = Context { sensor_name, interfaces, workers: published.clone(), pace: Pace::Live };
+    let exporting = export::start(&config.export, context).unwrap();
+    let outlets = Outlets { exporting, ring: None, store: None };
+    let stop = Arc::new(AtomicBool::new(false));
+    let source = Box::new(Frames(frames));
+    let running =
+        start(&config, vec![source], published, outlets, &Arc::new(built.rules), Mode::Replay, &stop)
+            .unwrap();
+    running.wait();
+    let lines = std::fs::read_to_string(&config.export.eve).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// An IPv4 packet between 10.0.0.`from` and 10.0.0.9.
+fn v4(protocol: u8, from: u8, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (20 + payload.len() as u16).to_be_bytes();
+    let header = [0x45, 0, high, low, 0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, from, 10, 0, 0, 9];
+    [&header[..], payload].concat()
+}
+
+fn ethernet(kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
+    [&[2; 12][..], &kind, payload].concat()
+}
+
+#[test]
+fn rules_see_the_packets_that_carry_others_and_records_measure_the_innermost_alone() {
+    let datagram = [&[0, 7, 0, 9, 0, 14, 0, 0][..], b"inside"].concat();
+    let six_in_four = v4(41, 1, &{
+        let mut packet = vec![0x60, 0, 0, 0, 0, datagram.len() as u8, 17, 64];
+        packet.extend([1; 16]);
+        packet.extend([2; 16]);
+        packet.extend(&datagram);
+        packet
+    });
+    let frames = vec![ethernet([8, 0], &six_in_four), ethernet([8, 0], &six_in_four)];
+    let rules = "alert ip 10.0.0.1 any -> any any (sid:1;)
+alert ip any any -> any any (ip_proto:41; sid:2;)
+alert udp any any -> any 9 (content:\"inside\"; sid:3;)
+alert ip any any -> any any (content:\"inside\"; sid:4;)
+alert ip 10.0.0.2 any -> any any (sid:5;)";
+    let lines = eve(frames, rules);
+    let mut alerts: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event_type"] == "alert")
+        .map(|line| (line["alert"]["signature_id"].as_u64().unwrap(), line["proto"].as_str().unwrap()))
+        .collect();
+    alerts.sort_unstable();
+    assert_eq!(
+        alerts,
+        [
+            (1, "IPv6"),
+            (2, "IPv6"),
+            (2, "IPv6"),
+            (3, "UDP"),
+            (3, "UDP"),
+            (4, "IPv6"),
+            (4, "IPv6"),
+            (4, "UDP"),
+            (4, "UDP"),
+        ]
+    );
+    let flows: Vec<_> = lines.iter().filter(|line| line["event_type"] == "flow").collect();
+    assert_eq!(flows.len(), 1);
+    assert_eq!((&flows[0]["proto"], &flows[0]["flow"]["pkts_toserver"]), (&"UDP".into(), &2.into()));
+    let ids: std::collections::HashSet<_> =
+        lines.iter().filter_map(|line| line["flow_id"].as_u64()).collect();
+    assert_eq!(ids.len(), 2, "a carrier is a flow of its own");
+}
+
+#[test]
+fn records_of_carriers_are_told_where_they_are_wanted_and_those_of_gre_never() {
+    let datagram = [&[0, 7, 0, 9, 0, 14, 0, 0][..], b"inside"].concat();
+    let gre = v4(47, 2, &[&[0, 0, 8, 0][..], &v4(17, 3, &datagram)].concat());
+    let frames = || vec![ethernet([8, 0], &v4(4, 1, &gre)); 2];
+    let flows = |is_wanted| {
+        let mut config = SensorConfig::default();
+        config.decode.carrier_flows = is_wanted;
+        let lines = eve_with(config, frames(), "alert ip any any -> any any (ip_proto:4; sid:1;)");
+        let flows = lines.iter().filter(|line| line["event_type"] == "flow");
+        let told = |line: &serde_json::Value| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            (text(&line["proto"]), text(&line["src_ip"]), line["flow"]["alerted"].as_bool().unwrap())
+        };
+        let mut flows: Vec<_> = flows.map(told).collect();
+        flows.sort();
+        flows
+    };
+    let inside = ("UDP".to_owned(), "10.0.0.3".to_owned(), false);
+    assert_eq!(flows(false), std::slice::from_ref(&inside));
+    let carrier = &flows(true)[0];
+    assert_eq!((carrier.1.as_str(), carrier.2), ("10.0.0.1", true));
+    assert_eq!(flows(true)[1..], [inside]);
+}
+
+#[test]
+fn rules_see_frames_that_hold_no_packet() {
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &[3; 20]].concat();
+    let vxlan = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet([8, 6], &arp)].concat();
+    let datagram = [&[0, 7, 0x12, 0xb5, 0, 8 + vxlan.len() as u8, 0, 0][..], &vxlan].concat();
+    let frames = vec![ethernet([8, 6], &arp), ethernet([8, 0], &v4(17, 1, &datagram))];
+    let rules = "alert arp any any -> any any (sid:1;)
+alert ether any any -> any any (ether.hdr; content:\"|08 00|\"; offset:12; depth:2; sid:2;)";
+    let alerts: Vec<_> = eve(frames, rules)
+        .iter()
+        .filter(|line| line["event_type"] == "alert")
+        .map(|line| (line["alert"]["signature_id"].clone(), line["pkt_src"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(alerts.len(), 3);
+    for (sid, source) in [(1, "wire/pcap"), (1, "vxlan encapsulation"), (2, "wire/pcap")] {
+        assert!(alerts.contains(&(sid.into(), source.to_owned())), "{alerts:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_was_joined_in_its_middle_is_established_though_one_side_alone_is_seen() {
+    let segment = |flags: u8, sequence: u8, payload: &[u8]| {
+        let header = [0x80, 0, 0, 80, 0, 0, 0, sequence, 0, 0, 0, 1, 0x50, flags, 4, 0, 0, 0, 0, 0];
+        ethernet([8, 0], &v4(6, 1, &[&header[..], payload].concat()))
+    };
+    let rules = "alert tcp any any -> any any (flow:established,to_server; content:\"abc\"; sid:1;)";
+    let told = |frames| {
+        let lines = eve(frames, rules);
+        let flow = lines.iter().find(|line| line["event_type"] == "flow").unwrap();
+        let alerts = lines.iter().filter(|line| line["event_type"] == "alert").count();
+        (alerts, flow["flow"]["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told(vec![segment(0x10, 1, b""), segment(0x18, 1, b"abc")]), (1, "established".to_owned()));
+    assert_eq!(told(vec![segment(0x02, 0, b""), segment(0x18, 1, b"abc")]), (0, "new".to_owned()));
+}

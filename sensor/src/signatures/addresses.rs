@@ -18,7 +18,23 @@ pub(super) struct AddressIndex {
     networks: HashMap<(u8, u128), Vec<u32>>,
     /// The prefix lengths that occur.
     lengths: Vec<u8>,
+    /// A bit for each [`slot`] with a network in it: most hosts are in none, and a look-up for each length is saved.
+    slots: Vec<u64>,
     always: Vec<u32>,
+}
+
+/// Bits of an address that share a slot: a /16 of IPv4.
+const SLOT_HOST_BITS: u32 = 16;
+/// Slots that one network may set; with a larger one, every slot is.
+const SLOTS_OF_NETWORK_MAX: u32 = 12;
+
+/// The slot of an address: where it is written, and its bit.
+#[inline]
+fn slot(address: u128) -> (usize, u64) {
+    let block = address >> SLOT_HOST_BITS;
+    // IPv4's blocks have a slot each, those of IPv6 share them.
+    let at = (block ^ block >> 32 ^ block >> 64) as u16;
+    (usize::from(at) / 64, 1 << (at % 64))
 }
 
 impl AddressIndex {
@@ -36,6 +52,23 @@ impl AddressIndex {
                 self.lengths.push(bits);
             }
             self.networks.entry((bits, first)).or_default().push(signature);
+            self.mark(first, bits);
+        }
+    }
+
+    /// Sets the slots of a network.
+    fn mark(&mut self, first: u128, bits: u8) {
+        self.slots.resize((1 << 16) / 64, 0);
+        let blocks = (128 - u32::from(bits)).saturating_sub(SLOT_HOST_BITS);
+        if blocks > SLOTS_OF_NETWORK_MAX {
+            self.slots.fill(u64::MAX);
+            return;
+        }
+        for block in 0..1u128 << blocks {
+            let (word, bit) = slot(first | block << SLOT_HOST_BITS);
+            if let Some(word) = self.slots.get_mut(word) {
+                *word |= bit;
+            }
         }
     }
 
@@ -43,8 +76,11 @@ impl AddressIndex {
     #[inline]
     pub(super) fn candidates(&self, hosts: [Address; 2], mut give: impl FnMut(u32)) {
         self.always.iter().for_each(|signature| give(*signature));
-        for host in hosts.into_iter().filter(|_| !self.lengths.is_empty()) {
-            let host = ordinal(host);
+        for host in hosts.map(ordinal) {
+            let (word, bit) = slot(host);
+            if self.slots.get(word).is_none_or(|word| word & bit == 0) {
+                continue;
+            }
             for bits in &self.lengths {
                 let listed = self.networks.get(&(*bits, host & mask(*bits)));
                 listed.into_iter().flatten().for_each(|signature| give(*signature));

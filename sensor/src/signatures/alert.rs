@@ -12,6 +12,7 @@ use crate::dpi::Event;
 use crate::export::{address_in_full, write_references, write_signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::{Field, Metadata};
@@ -306,7 +307,8 @@ fn link(object: &mut Object<'_>, link: u16) {
 /// flowbits whose names begin with `traffic/id/` or `traffic/label/`. Empty where they remember nothing.
 pub fn marks_of(rules: &Rules, marks: &FlowMarks) -> Vec<u8> {
     const TRAFFIC: [(&str, &str); 2] = [("id", "traffic/id/"), ("label", "traffic/label/")];
-    if marks.bits.bits().is_empty() && marks.bits.ints().is_empty() {
+    let variables = marks.rare.as_ref().map_or(&[][..], |rare| &rare.variables);
+    if marks.bits.bits().is_empty() && marks.bits.ints().is_empty() && variables.is_empty() {
         return Vec::new();
     }
     let bits = || marks.bits.bits().iter().map(|bit| rules.names.name(Kind::FlowBit, *bit));
@@ -325,10 +327,18 @@ pub fn marks_of(rules: &Rules, marks: &FlowMarks) -> Vec<u8> {
             }
         }
         let mut plain = bits().filter(|bit| !is_traffic(bit)).peekable();
-        if plain.peek().is_some() || !ints.is_empty() {
+        if plain.peek().is_some() || !ints.is_empty() || !variables.is_empty() {
             let mut metadata = object.object("metadata");
             if plain.peek().is_some() {
                 metadata.texts("flowbits", plain);
+            }
+            if !variables.is_empty() {
+                let pair = |(name, value): &(Arc<str>, Vec<u8>)| {
+                    let value = serde_json::Value::from(printable(value));
+                    serde_json::Value::Object([((**name).to_owned(), value)].into_iter().collect())
+                };
+                let variables = serde_json::Value::Array(variables.iter().map(pair).collect());
+                metadata.raw("flowvars", variables.to_string().as_bytes());
             }
             if !ints.is_empty() {
                 let ints = ints
@@ -350,9 +360,9 @@ pub fn of_record(rules: &Rules, marks: &FlowMarks) -> Option<Box<SignatureMarks>
         _ => None,
     };
     let members = marks_of(rules, marks);
-    let has_alerted = marks.has_alerted;
-    (has_alerted || action.is_some() || !members.is_empty())
-        .then(|| Box::new(SignatureMarks { has_alerted, action, members }))
+    let FlowMarks { has_alerted, is_bypassed, .. } = *marks;
+    (has_alerted || is_bypassed || action.is_some() || !members.is_empty())
+        .then(|| Box::new(SignatureMarks { has_alerted, is_bypassed, action, members }))
 }
 
 /// The members of an object's text.

@@ -28,7 +28,7 @@ use weir_common::rule::{
     Action, DESCRIBING, Description, End, Place, PortSet, Problem, Rule, RuleDirection, RuleOption,
 };
 
-pub(super) use header::{Applications, Carrier};
+pub(super) use header::{Applications, Carrier, Frames};
 
 use header::Hook;
 use lists::Lists;
@@ -64,6 +64,8 @@ pub(super) struct Signature {
     pub(super) limits: RuleLimits,
     /// How much must be known of a transaction.
     pub(super) stage: Stage,
+    /// `bypass`: a match ends what is looked for in the flow.
+    pub(super) bypasses: bool,
     pub(super) kind: Kind,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct Signature {
 pub(super) enum Kind {
     /// A flow's ends, and what is known of it: once per direction and news.
     Flow,
+    /// Frames of a link.
+    Frame,
     /// Every packet.
     Packet,
     /// Every packet whose payload holds the fast pattern; of a TCP stream also what spans packets.
@@ -160,9 +164,8 @@ pub(super) enum Compiled {
 }
 
 /// Keywords that Suricata has and that are refused for a reason of their own.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 8] = [
     ("asn1", "BER is not taken apart in payloads"),
-    ("bypass", "no flow is let past inspection"),
     ("flow.elephant", "rates of flows are not measured"),
     ("lua", "this engine has no Lua"),
     ("luajit", "this engine has no Lua"),
@@ -241,6 +244,9 @@ struct Reader {
     threshold: Option<Threshold>,
     kind: Kind,
     stage: Stage,
+    bypasses: bool,
+    /// It is a `config` rule, and whether what it configures was said.
+    config: Option<bool>,
     hook: Option<Hook>,
     /// What it asks for and never is.
     silence: Option<Refused>,
@@ -248,9 +254,6 @@ struct Reader {
 
 impl Reader {
     fn begin(rule: &Rule) -> Result<Reader, Refused> {
-        if rule.description.action == Action::Config {
-            return Err((rule.place, "cannot run `config`: it changes Suricata's own behaviour".into()));
-        }
         if rule.direction == RuleDirection::Transaction {
             return Err((
                 rule.place,
@@ -293,6 +296,8 @@ impl Reader {
             threshold: None,
             kind: Kind::Flow,
             stage: Stage::Begun,
+            bypasses: false,
+            config: (rule.description.action == Action::Config).then_some(false),
             hook: None,
             silence: None,
         }
@@ -318,6 +323,11 @@ impl Reader {
         }
         match option.name.as_str() {
             "flow" => self.flow(option)?,
+            "config" => self.config(option)?,
+            "bypass" => {
+                self.bypasses = true;
+                lists::none(option)?;
+            }
             "dataset" | "datarep" => {
                 let test = shared.data.option(option, &self.file)?;
                 self.lists.data(test, option)?;
@@ -408,6 +418,24 @@ impl Reader {
         Ok(())
     }
 
+    /// `config:logging disable, type tx, scope tx`: the transaction is not told. Anything else would change Suricata's own
+    /// behaviour.
+    fn config(&mut self, option: &RuleOption) -> Result<(), Refused> {
+        let text = words(option);
+        let mut said: Vec<&str> = text.split(',').map(str::trim).collect();
+        said.sort_unstable();
+        if self.config.is_none() {
+            return Err((option.place, "`config` stands in a rule of another action".into()));
+        }
+        if said != ["logging disable", "scope tx", "type tx"] {
+            let reason =
+                format!("cannot run `config:{text}`: only `logging disable, type tx, scope tx` is known");
+            return Err((option.value_place, reason));
+        }
+        self.config = Some(true);
+        Ok(())
+    }
+
     /// What only the whole rule shows.
     fn finish(&mut self) -> Result<(), Refused> {
         self.lists.finish(self.place)?;
@@ -430,6 +458,11 @@ impl Reader {
             && self.state.tests.is_empty()
             && self.hosts.is_empty()
             && !self.flow.is_first;
+        if self.carrier.frames.is_some() {
+            self.check_frames(has_side)?;
+            self.kind = Kind::Frame;
+            return Ok(());
+        }
         self.kind = if has_side {
             Kind::Side
         } else if !self.anomalies.is_empty() {
@@ -441,9 +474,36 @@ impl Reader {
         } else {
             Kind::Packet
         };
+        if self.config == Some(false) {
+            return Err((self.place, "a `config` rule says what it configures, with `config`".into()));
+        }
+        if self.config.is_some() && !matches!(self.kind, Kind::Side | Kind::Anomaly) {
+            let reason = "cannot run: `config` is about transactions, and the rule asks for nothing of one";
+            return Err((self.place, reason.into()));
+        }
         let stages = self.lists.side.iter().map(|list| list.place.stage());
         let tests = self.app.iter().map(AppTest::stage).chain(self.numbers.iter().map(|_| Stage::Head));
         self.stage = stages.chain(tests).max().unwrap_or(Stage::Head).max(self.stage);
+        Ok(())
+    }
+
+    /// Of a frame without a packet its Ethernet header and VLANs can be looked at, and of one with a packet the same is
+    /// looked at.
+    fn check_frames(&self, has_side: bool) -> Result<(), Refused> {
+        let is_known = |list: &List<PacketPart>| list.place == PacketPart::Header(HeaderBuffer::Ethernet);
+        let has_other = has_side
+            || !self.anomalies.is_empty()
+            || self.flow_at.is_some()
+            || self.flow.is_first
+            || !self.hosts.is_empty()
+            || !self.state.tests.is_empty()
+            || !self.state.actions.is_empty()
+            || !self.packet.iter().all(PacketTest::is_of_frame)
+            || !self.lists.packet.iter().all(is_known);
+        if has_other {
+            let reason = "cannot run: of frames only the Ethernet header and VLANs are looked at";
+            return Err((self.place, reason.into()));
+        }
         Ok(())
     }
 
@@ -468,6 +528,7 @@ impl Reader {
             state: self.state,
             limits: thresholds.limits(gid, sid, self.threshold),
             stage: self.stage,
+            bypasses: self.bypasses,
             kind: self.kind,
         }
     }

@@ -4,27 +4,32 @@
 //! the order of evaluation. Everything a packet may ask for is collected first and then asked in that order, so that
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
+mod about;
+mod ask;
+mod counters;
 mod holds;
+mod scope;
 
-use super::addresses::AddressIndex;
-use super::compile::{HostTest, Kind, PacketPart, Signature};
+pub use counters::{Cost, EngineCounters};
+
+use super::compile::Kind;
 use super::frame::FoundFrame;
-use super::marks::{FlowMarks, Order, seam};
+use super::marks::{FlowMarks, Order};
 use super::matches::Scratch;
-use super::packet::{FlowFacts, PacketTest, packet_of};
+use super::packet::{FlowFacts, packet_of};
 use super::patterns::PatternScratch;
-use super::rules::{Patterns, Rules, Traffic};
+use super::rules::{Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::{NO_TRANSACTION, Side, Sides, Stage};
-use serde::Serialize;
+use crate::dpi::buffers::{NO_TRANSACTION, Sides};
+use about::About;
+use scope::has_flow;
 use std::sync::Arc;
 use std::time::Instant;
 use weir_common::app::App;
-use weir_common::net::{Address, Direction, FlowKey};
+use weir_common::net::{Direction, FlowKey, protocol};
 use weir_common::record::tcp_flags;
 use weir_common::rule::Action;
-use weir_common::rule::group::ordinal;
 use weir_common::time::Timestamp;
 
 /// Most alerts of one packet, as Suricata's `packet-alert-max`; further ones are counted.
@@ -68,75 +73,6 @@ struct Work {
     window: Vec<u8>,
     changed: Vec<u8>,
     state_counters: StateCounters,
-}
-
-/// What an engine did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct EngineCounters {
-    /// Alerts told.
-    pub alerts: u64,
-    /// Signatures evaluated.
-    pub evaluated: u64,
-    /// Matches not told because their rule's threshold or a suppression says so.
-    pub suppressed: u64,
-    /// Alerts not told because a packet had [`PACKET_ALERTS_MAX`].
-    pub alerts_over_limit: u64,
-    /// Signatures not evaluated because a packet had [`PACKET_CANDIDATES_MAX`].
-    pub candidates_over_limit: u64,
-    /// Flows in which a `pass` rule ended the search.
-    pub passed_flows: u64,
-    /// Searches given up at a limit of steps, bytes or backtracking; each may have missed a match.
-    pub given_up: u64,
-    /// Sides of transactions that were told of after their end, and not looked into again.
-    pub sides_late: u64,
-    /// Frames of streams that were not looked into because there were too many at once.
-    pub frames_left_out: u64,
-}
-
-/// What a signature cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Cost {
-    /// How often it was evaluated.
-    pub checks: u64,
-    /// How often it matched.
-    pub matches: u64,
-    /// Time that its evaluations took, in nanoseconds, projected from those that were timed.
-    pub nanos: u64,
-}
-
-impl EngineCounters {
-    /// Adds another worker's.
-    pub fn add(&mut self, other: &EngineCounters) {
-        let EngineCounters {
-            alerts,
-            evaluated,
-            suppressed,
-            alerts_over_limit,
-            candidates_over_limit,
-            passed_flows,
-            given_up,
-            sides_late,
-            frames_left_out,
-        } = other;
-        self.alerts += alerts;
-        self.evaluated += evaluated;
-        self.suppressed += suppressed;
-        self.alerts_over_limit += alerts_over_limit;
-        self.candidates_over_limit += candidates_over_limit;
-        self.passed_flows += passed_flows;
-        self.given_up += given_up;
-        self.sides_late += sides_late;
-        self.frames_left_out += frames_left_out;
-    }
-}
-
-impl Cost {
-    /// Adds another worker's.
-    pub fn add(&mut self, other: &Cost) {
-        self.checks += other.checks;
-        self.matches += other.matches;
-        self.nanos += other.nanos;
-    }
 }
 
 /// A packet and what is known of it.
@@ -360,6 +296,18 @@ impl Engine {
         at_work.answer(rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
         packet
     }
+
+    /// Looks at a frame that holds no packet: only signatures about frames are asked.
+    pub fn frame(&mut self, packet: &Packet<'_>, is_arp: bool, time: Timestamp, found: &mut Vec<Found>) {
+        let Engine { rules, at_work } = self;
+        at_work.candidates.clear();
+        let frames = rules.frames.iter().chain(rules.arp_frames.iter().filter(|_| is_arp));
+        at_work
+            .candidates
+            .extend(frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }));
+        let sight = Sight { time, ..Sight::of_nobody(packet) };
+        at_work.answer(rules, &sight, &mut FlowMarks::default(), Order::Apart, None, found);
+    }
 }
 
 impl AtWork {
@@ -385,12 +333,19 @@ impl AtWork {
                 side.looked.matched.clear();
             }
         }
-        if known.known.learn(sight) {
+        let is_of_flow = has_flow(sight.packet.ip.protocol);
+        if known.known.learn(sight) || !is_of_flow {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
         for index in rules.packets[traffic as usize].of(sight.ports()) {
             self.ask_hosts(index, ends);
+        }
+        if !rules.frames.is_empty() && sight.packet.link.ethernet().is_some() {
+            let frames = rules.frames.iter();
+            self.candidates.extend(
+                frames.map(|signature| Candidate { signature: *signature, subject: Subject::Packet }),
+            );
         }
         if !sight.decode_events.is_empty() {
             let faults = rules.faults.iter();
@@ -428,120 +383,12 @@ impl AtWork {
             stream.release();
         }
         if let (true, Transport::Tcp(tcp)) = (has_payload && is_streamed, &sight.packet.transport) {
-            known.streams[sight.direction.index()].push(tcp, sight.packet.payload, order);
+            known.streams[sight.direction.index()].push(tcp, sight.packet.stream_payload(tcp), order);
         }
         if let Some((sides, _)) = sides.filter(|(sides, _)| sides.is_fresh) {
             self.counters.sides_late += std::mem::take(&mut sides.late);
             self.counters.frames_left_out += std::mem::take(&mut sides.frames_left_out);
             sides.tidy();
-        }
-    }
-
-    /// Signatures that are about these hosts, or about any.
-    fn ask_hosts(&mut self, index: &AddressIndex, hosts: [Address; 2]) {
-        let candidate = |signature| Candidate { signature, subject: Subject::Packet };
-        index.candidates(hosts, |signature| self.candidates.push(candidate(signature)));
-    }
-
-    /// Signatures whose pattern is in the payload, or where it meets what lies before it.
-    fn ask_payload(
-        &mut self,
-        rules: &Rules,
-        traffic: Traffic,
-        sight: &Sight<'_>,
-        known: &FlowMarks,
-        order: Order,
-    ) {
-        let direction = sight.direction.index();
-        let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
-        // Beyond its depth a stream is no longer looked at as one.
-        let index = match is_beyond {
-            true => &rules.packet_payloads[direction],
-            false => &rules.payloads[traffic as usize][direction],
-        };
-        let stream = &known.streams[direction];
-        let before = match order {
-            Order::Next(again) if !stream.tail().is_empty() => {
-                Some((stream.tail(), sight.packet.payload.get(again..).unwrap_or_default()))
-            }
-            _ => None,
-        };
-        for patterns in index.of(sight.ports()) {
-            let Work { patterns: scratch, ids, seam: space, .. } = &mut self.scratch;
-            ids.clear();
-            patterns.set.scan(sight.packet.payload, scratch, ids);
-            if let Some((tail, fresh)) = before {
-                patterns.set.scan(seam(tail, fresh, patterns.set.longest(), space), scratch, ids);
-            }
-            self.owners(patterns, Subject::Payload);
-        }
-        if before.is_some() {
-            self.candidates
-                .extend(stream.waiting().map(|signature| Candidate { signature, subject: Subject::Payload }));
-        }
-    }
-
-    /// Signatures whose pattern is in what became known of transactions.
-    fn ask_sides(&mut self, rules: &Rules, sides: &mut Sides) {
-        for (place, side) in sides.iter_mut().enumerate() {
-            let subject = Subject::Side(place as u16);
-            for event in side.anomalies().get(side.looked.anomalies..).unwrap_or_default() {
-                let owners = rules.anomalies.get(event.to_ascii_lowercase().as_str());
-                let owners = owners.into_iter().flatten();
-                self.candidates.extend(owners.map(|signature| Candidate { signature: *signature, subject }));
-            }
-            side.looked.anomalies = side.anomalies().len();
-            if side.stage <= side.looked.stage {
-                continue;
-            }
-            if !side.is_askable() {
-                side.looked.stage = side.stage;
-                continue;
-            }
-            let begun = self.candidates.len();
-            if side.looked.stage == Stage::Begun {
-                for app in [side.app, App::Unknown] {
-                    let all = rules.sides.get(&app).into_iter().flatten();
-                    self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
-                }
-            }
-            let mut seen = None;
-            for (buffer, bytes) in side.values().skip(side.looked.values) {
-                if seen != Some(buffer) {
-                    let all = rules.with_buffer[buffer as usize].iter();
-                    self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
-                    seen = Some(buffer);
-                }
-                for set in &rules.buffers[buffer as usize] {
-                    let Work { matches, patterns, ids, changed, .. } = &mut self.scratch;
-                    ids.clear();
-                    let changed = set.transforms.apply(bytes, changed, matches);
-                    set.patterns.set.scan(changed.bytes, patterns, ids);
-                    self.owners(&set.patterns, subject);
-                }
-            }
-            side.looked.values = side.values().count();
-            let fresh = self.candidates.drain(begun..).map(|candidate| candidate.signature);
-            let looked = &mut side.looked;
-            looked.candidates.extend(fresh);
-            looked.candidates.sort_unstable();
-            looked.candidates.dedup();
-            let stage = side.stage;
-            let due = |signature: &mut u32| {
-                rules.signatures.get(*signature as usize).is_some_and(|signature| signature.stage <= stage)
-            };
-            let due = looked.candidates.extract_if(.., due);
-            self.candidates.extend(due.map(|signature| Candidate { signature, subject }));
-            looked.stage = stage;
-        }
-    }
-
-    /// The signatures of the patterns that were found, and those that have none.
-    fn owners(&mut self, patterns: &Patterns, subject: Subject) {
-        let candidate = |signature: &u32| Candidate { signature: *signature, subject };
-        self.candidates.extend(patterns.always.iter().map(candidate));
-        for id in &self.scratch.ids {
-            self.candidates.extend(patterns.owners(*id).iter().map(candidate));
         }
     }
 
@@ -628,9 +475,7 @@ impl AtWork {
                 }
             }
             if !is_match {
-                if signature.kind == Kind::Payload
-                    && sight.packet.ip.protocol == weir_common::net::protocol::TCP
-                {
+                if signature.kind == Kind::Payload && sight.packet.ip.protocol == protocol::TCP {
                     marks.streams[sight.direction.index()].wait(candidate.signature);
                 }
                 continue;
@@ -648,7 +493,7 @@ impl AtWork {
                 side.looked.matched.push(candidate.signature);
                 frame = Some(&*side).filter(|side| side.frame.is_some());
             }
-            if signature.kind == Kind::Flow {
+            if signature.kind == Kind::Flow && has_flow(sight.packet.ip.protocol) {
                 // Recognition is the flow's, ends are a direction's.
                 let direction =
                     if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
@@ -664,11 +509,25 @@ impl AtWork {
                 true => Verdict::Alert,
                 false => about.verdict(signature, &mut self.windows),
             };
-            if signature.acts_on_flows() {
+            let acts_on_flow = signature.acts_on_flow(sight);
+            if acts_on_flow {
                 marks.act(signature.description.action);
             }
+            for (name, value) in self.scratch.matches.captured.drain(..) {
+                marks.keep(name, value, state_counters);
+            }
+            if signature.description.action == Action::Config {
+                if let Some((number, _)) = about.side.filter(|(number, _)| *number != NO_TRANSACTION) {
+                    marks.mute(about.app, number);
+                }
+                continue;
+            }
+            if signature.bypasses {
+                marks.is_passed = true;
+                marks.is_bypassed = true;
+            }
             if signature.description.action == Action::Pass {
-                if signature.acts_on_flows() {
+                if acts_on_flow {
                     marks.is_passed = true;
                     self.counters.passed_flows += 1;
                 }
@@ -692,127 +551,5 @@ impl AtWork {
         }
         self.scratch.window = window;
         self.candidates = candidates;
-    }
-}
-
-/// Whom a candidate is about.
-#[derive(Clone, Copy)]
-struct About<'a> {
-    sight: &'a Sight<'a>,
-    direction: Direction,
-    app: App,
-    source: Address,
-    destination: Address,
-    ports: [u16; 2],
-    side: Option<(u64, Direction)>,
-}
-
-impl<'a> About<'a> {
-    fn of(sight: &'a Sight<'a>, side: Option<(&Side, bool)>) -> About<'a> {
-        let key = &sight.key;
-        let (direction, app, side) = match side {
-            Some((side, is_swapped)) => {
-                let direction = if is_swapped { side.direction.flip() } else { side.direction };
-                let transaction = match side.frame {
-                    Some(frame) => frame.transaction.unwrap_or(NO_TRANSACTION),
-                    None => side.transaction,
-                };
-                (direction, side.app, Some((transaction, side.direction)))
-            }
-            None => (sight.direction, sight.app, None),
-        };
-        let initiator = (key.initiator, key.initiator_port);
-        let responder = (key.responder, key.responder_port);
-        let ((source, source_port), (destination, destination_port)) = match direction {
-            Direction::Forward => (initiator, responder),
-            Direction::Reverse => (responder, initiator),
-        };
-        About { sight, direction, app, source, destination, ports: [source_port, destination_port], side }
-    }
-
-    /// Whether the header and `flow` of a signature mean it.
-    fn meets(&self, signature: &Signature) -> bool {
-        let flow = &signature.flow;
-        let carrier = &signature.carrier;
-        let version = if self.source.is_v4() { 4 } else { 6 };
-        // What a SYN carries (RFC 7413) is a transaction's as soon as it is read.
-        let is_established = self.sight.is_established || self.side.is_some();
-        if !signature.applications.has(self.app)
-            || flow.direction.is_some_and(|direction| direction != self.direction)
-            || flow.established.is_some_and(|established| established != is_established)
-            || flow.is_first && self.sight.flow.packets.iter().sum::<u64>() != 1
-            || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)
-            || carrier.version.is_some_and(|want| want != version)
-            || !(carrier.protocols.is_empty() || carrier.protocols.contains(&self.sight.key.protocol))
-        {
-            return false;
-        }
-        let lies = |[source, destination]: [&Address; 2], [source_port, destination_port]: [u16; 2]| {
-            let (here, there) = (&signature.source, &signature.destination);
-            here.ports.contains(source_port)
-                && there.ports.contains(destination_port)
-                && (here.addresses.is_all() || here.addresses.contains(ordinal(*source)))
-                && (there.addresses.is_all() || there.addresses.contains(ordinal(*destination)))
-        };
-        let [source_port, destination_port] = self.ports;
-        lies([&self.source, &self.destination], [source_port, destination_port])
-            || signature.is_bidirectional
-                && lies([&self.destination, &self.source], [destination_port, source_port])
-    }
-
-    /// Whether the packet's hosts are what a signature asks for.
-    fn hosts_are(&self, signature: &Signature, rules: &Rules) -> bool {
-        let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
-        signature.hosts.iter().all(|test| match test {
-            HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
-            HostTest::Country(test) => {
-                rules.countries.as_ref().is_some_and(|known| test.passes(known, &ends))
-            }
-        })
-    }
-
-    /// Counts a match and says whether it is told.
-    fn verdict(&self, signature: &Signature, windows: &mut Windows) -> Verdict {
-        if signature.limits.is_none() {
-            return Verdict::Alert;
-        }
-        let matched = Matched {
-            source: self.source,
-            destination: self.destination,
-            ports: self.ports,
-            flow_id: Some(self.sight.flow_id),
-            time: self.sight.time,
-        };
-        let rule = RuleId::new(signature.description.gid, signature.description.sid);
-        signature.limits.verdict(windows, rule, &matched)
-    }
-
-    fn found(&self, number: u32, signature: &Signature) -> Found {
-        let is_of_packet =
-            signature.kind == Kind::Packet || signature.kind == Kind::Flow || signature.is_of_packets();
-        Found {
-            signature: number,
-            direction: self.direction,
-            app: self.app,
-            transaction: self.side.filter(|(number, _)| *number != NO_TRANSACTION),
-            is_of_stream: !is_of_packet,
-            frame: None,
-            context: Vec::new(),
-        }
-    }
-}
-
-impl Signature {
-    /// Whether what it does is done to the flow: unless it is about single packets.
-    fn acts_on_flows(&self) -> bool {
-        self.kind == Kind::Flow || !(self.kind == Kind::Packet || self.is_of_packets())
-    }
-
-    /// Whether it is about single packets, not about the stream they make up.
-    fn is_of_packets(&self) -> bool {
-        self.carrier.is_stream == Some(false)
-            || self.flow.stream == Some(false)
-            || self.packet.iter().any(PacketTest::is_of_packet)
-            || self.payload.iter().any(|list| list.place != PacketPart::Payload)
     }
 }

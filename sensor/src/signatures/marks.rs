@@ -7,10 +7,12 @@
 //! order, is not found. Bytes beyond [`Streams::depth`] of a direction are not looked at as a stream.
 
 use super::excerpt::Excerpts;
-use super::late::Late;
+use super::late::{Late, event_name};
 use super::packet::{AppFacts, StreamSizes};
-use super::state::FlowState;
+use super::state::{FlowState, StateCounters};
 use crate::decode::{Tcp, Transport};
+use crate::dpi::Event;
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::net::Direction;
 use weir_common::record::tcp_flags;
@@ -23,13 +25,19 @@ const WAIT_SEGMENTS_MAX: u8 = 8;
 /// Most signatures of one direction that wait for more of the stream, after their pattern was found; of more the
 /// oldest is given up.
 const WAITING_MAX: usize = 16;
+/// Most variables of one flow; further ones are not kept, which is counted.
+const FLOW_VARIABLES_MAX: usize = 64;
+/// Most transactions of one flow that are not told at a time; of more the oldest is told.
+const MUTED_MAX: usize = 256;
 
 /// What signatures remember of a flow; the beginning is what every packet needs.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct FlowMarks {
-    /// A `pass` rule has matched: nothing more is looked for.
+    /// A `pass` rule has matched, or one with `bypass`: nothing more is looked for.
     pub(super) is_passed: bool,
+    /// It was one with `bypass`.
+    pub(super) is_bypassed: bool,
     /// An alert was told of it.
     pub(super) has_alerted: bool,
     /// Which rules the numbers of signatures are of.
@@ -46,8 +54,19 @@ pub struct FlowMarks {
     pub(super) sizes: StreamSizes,
     /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
     pub(super) action: Option<Action>,
+    /// What few rules leave.
+    pub(super) rare: Option<Box<Rare>>,
     /// What alerts quote of its streams, where they are to.
     pub excerpts: Option<Box<Excerpts>>,
+}
+
+/// What few rules leave of a flow.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Variables that expressions captured: names and values.
+    pub(super) variables: Vec<(Arc<str>, Vec<u8>)>,
+    /// Transactions that are not told, by kind of event.
+    muted: Vec<(&'static str, u64)>,
 }
 
 /// What was known of a flow when signatures about headers were looked at.
@@ -121,6 +140,35 @@ impl FlowMarks {
         }
     }
 
+    /// Keeps a variable.
+    pub(super) fn keep(&mut self, name: Arc<str>, value: Vec<u8>, counters: &mut StateCounters) {
+        let variables = &mut self.rare.get_or_insert_default().variables;
+        let is_full = variables.len() >= FLOW_VARIABLES_MAX;
+        match variables.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None if is_full => counters.flow_variables_refused += 1,
+            None => variables.push((name, value)),
+        }
+    }
+
+    /// A `config` rule has said that a transaction is not to be told.
+    pub(super) fn mute(&mut self, app: App, transaction: u64) {
+        let muted = &mut self.rare.get_or_insert_default().muted;
+        if muted.len() >= MUTED_MAX {
+            muted.remove(0);
+        }
+        muted.push((event_name(app), transaction));
+    }
+
+    /// Takes out events that are not to be told.
+    #[inline]
+    pub fn silence(&self, events: &mut Vec<Event>) {
+        if let Some(rare) = self.rare.as_ref().filter(|rare| !rare.muted.is_empty()) {
+            let is_muted = |event: &Event| event.transaction.map(|number| (event.kind, number));
+            events.retain(|event| is_muted(event).is_none_or(|event| !rare.muted.contains(&event)));
+        }
+    }
+
     /// Whether an alert was told of the flow.
     pub fn has_alerted(&self) -> bool {
         self.has_alerted
@@ -161,8 +209,8 @@ impl StreamTail {
         self.looked == self.bytes.len() as u64
     }
 
-    /// Takes up a segment that was looked at.
-    pub(super) fn push(&mut self, tcp: &Tcp, payload: &[u8], order: Order) {
+    /// Takes up a segment that was looked at; `urgent`: how many numbers are an urgent byte's behind its payload.
+    pub(super) fn push(&mut self, tcp: &Tcp, (payload, urgent): (&[u8], u32), order: Order) {
         let new = match order {
             Order::Again => return,
             Order::Next(known) => payload.get(known..).unwrap_or_default(),
@@ -184,7 +232,7 @@ impl StreamTail {
         };
         self.is_started = true;
         let syn = u32::from(tcp.flags & tcp_flags::SYN != 0);
-        self.next = tcp.sequence.wrapping_add(syn).wrapping_add(payload.len() as u32);
+        self.next = tcp.sequence.wrapping_add(syn).wrapping_add(payload.len() as u32).wrapping_add(urgent);
         self.looked = self.looked.saturating_add(new.len() as u64);
         match new.len().checked_sub(TAIL_BYTES) {
             Some(from) => {
@@ -242,14 +290,20 @@ impl StreamTail {
     }
 }
 
-/// The place where the tail and a segment meet, in which a pattern of `longest` bytes can begin before and end
-/// behind; `out` is used to put it together.
-pub(super) fn seam<'o>(tail: &[u8], payload: &[u8], longest: usize, out: &'o mut Vec<u8>) -> &'o [u8] {
-    let reach = longest.saturating_sub(1);
+/// Puts together what of the tail a pattern of `longest` bytes can begin in and end behind, and what of a segment is
+/// behind its first `again` bytes; how much of it is the tail's.
+pub(super) fn put_behind(
+    tail: &[u8],
+    payload: &[u8],
+    again: usize,
+    longest: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let reach = longest.saturating_sub(1).min(tail.len());
     out.clear();
-    out.extend_from_slice(tail.get(tail.len().saturating_sub(reach)..).unwrap_or_default());
-    out.extend_from_slice(payload.get(..reach).unwrap_or(payload));
-    out
+    out.extend_from_slice(tail.get(tail.len() - reach..).unwrap_or_default());
+    out.extend_from_slice(payload.get(again..).unwrap_or_default());
+    reach
 }
 
 impl Default for Known {
@@ -271,8 +325,11 @@ impl Known {
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }
-        let is_answered =
-            sight.direction != now.app.1 || !matches!(sight.packet.transport, Transport::Tcp(_));
+        let is_answered = match &sight.packet.transport {
+            // What a SYN brings (RFC 7413) is looked at once the handshake is over.
+            Transport::Tcp(tcp) => sight.direction != now.app.1 && tcp.flags & tcp_flags::SYN == 0,
+            _ => true,
+        };
         if is_answered || !sight.waits {
             now.visible = sight.app;
         }

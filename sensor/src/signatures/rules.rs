@@ -7,7 +7,7 @@
 //! a mark come before those that read it, then by priority. Candidates sorted by number are in that order.
 
 use super::addresses::AddressIndex;
-use super::compile::{Compiled, Kind, PacketPart, Shared, Signature, compile};
+use super::compile::{Compiled, Frames, Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder};
@@ -15,13 +15,14 @@ use super::ports::{PortIndex, PortIndexBuilder};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
 };
+use crate::decode::TUNNEL_PROTOCOLS;
 use crate::dpi::buffers::{Buffer, Wanted};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::net::{Direction, protocol};
-use weir_common::rule::{Action, AddressSet, Description, PortSet, Problem, Rule, Variables};
+use weir_common::rule::{Action, AddressSet, Description, Place, PortSet, Problem, Rule, Variables};
 
 /// Compiled rules.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub struct Rules {
     pub(super) flows: AddressIndex,
     /// Signatures about every packet, by what carries it.
     pub(super) packets: [PortIndex<AddressIndex>; Traffic::COUNT],
+    /// Signatures about frames of a link, which may hold no packet: of all, and of those that carry ARP.
+    pub(super) frames: Vec<u32>,
+    pub(super) arp_frames: Vec<u32>,
     /// Signatures about faults of frames, which may hold no packet.
     pub(super) faults: Vec<u32>,
     /// Signatures about payloads, by what carries them and who sends.
@@ -65,11 +69,17 @@ pub struct Needs {
     pub stream_sizes: bool,
     /// What recognition says of a flow, beyond its application (`app-layer-protocol`).
     pub apps: bool,
+    /// Packets that carry others in tunnels.
+    pub carriers: bool,
+    /// Frames without a packet.
+    pub frames: bool,
 }
 
 impl Needs {
     fn of(signatures: &[Signature]) -> Needs {
-        let mut needs = Needs::default();
+        let carriers = signatures.iter().any(Signature::may_be_about_carriers);
+        let frames = signatures.iter().any(|signature| signature.kind == Kind::Frame);
+        let mut needs = Needs { carriers, frames, ..Needs::default() };
         for test in signatures.iter().flat_map(|signature| &signature.packet) {
             match test {
                 PacketTest::DecodeEvent(_) => needs.decode_events = true,
@@ -271,7 +281,8 @@ impl Rules {
         surroundings: &Surroundings,
         previous: Option<&Rules>,
     ) -> Built {
-        let (mut signatures, mut problems) = (Vec::with_capacity(rules.len()), Vec::new());
+        let mut signatures: Vec<(Signature, Arc<str>, Place)> = Vec::with_capacity(rules.len());
+        let (mut problems, mut by_id) = (Vec::new(), HashMap::with_capacity(rules.len()));
         let (mut silent, mut set_aside) = (Vec::new(), Vec::new());
         let mut census = Census::default();
         let mut shared = Shared {
@@ -285,14 +296,33 @@ impl Rules {
             let (file, place) = (Arc::clone(&rule.file), rule.place);
             match compile(rule, &mut shared) {
                 Ok(Compiled::Runs(signature)) => {
-                    census.add(&file, place, &signature.state.uses);
-                    signatures.push(*signature);
+                    let Description { gid, sid, rev, .. } = signature.description;
+                    let number = *by_id.entry((gid, sid)).or_insert(signatures.len());
+                    let mut one = (*signature, file, place);
+                    let Some(other) = signatures.get_mut(number) else {
+                        signatures.push(one);
+                        continue;
+                    };
+                    // As in Suricata, of two the later revision runs, and of the same the first.
+                    if rev > other.0.description.rev {
+                        std::mem::swap(other, &mut one);
+                    }
+                    let reason = format!(
+                        "revision {} at {}:{} replaces it",
+                        other.0.description.rev, other.1, other.2
+                    );
+                    problems.push(Problem { file: one.1, place: one.2, reason });
                 }
                 Ok(Compiled::CannotFire(problem)) => silent.push(problem),
                 Ok(Compiled::SetAside(problem)) => set_aside.push(problem),
                 Err(problem) => problems.push(problem),
             }
         }
+        for (signature, file, place) in &signatures {
+            census.add(file, *place, &signature.state.uses);
+        }
+        let mut signatures: Vec<Signature> =
+            signatures.into_iter().map(|(signature, ..)| signature).collect();
         let mut warnings = shared.data.warnings().to_vec();
         let data = Arc::new(shared.data.finish());
         signatures.sort_by_cached_key(|signature| {
@@ -325,6 +355,8 @@ impl Rules {
         let Groups {
             flows,
             packets,
+            frames,
+            arp_frames,
             faults,
             payloads,
             packet_payloads,
@@ -352,6 +384,8 @@ impl Rules {
             needs: Needs::of(&signatures),
             flows,
             packets: packets.map(|packets| packets.build(of_packets)),
+            frames,
+            arp_frames,
             faults,
             payloads: payloads.map(|both| both.map(|payloads| payloads.build(of_payloads))),
             packet_payloads: packet_payloads.map(|payloads| payloads.build(of_payloads)),
@@ -423,6 +457,8 @@ struct Groups {
     choice: Choice,
     flows: AddressIndex,
     packets: [PortIndexBuilder<u32>; Traffic::COUNT],
+    frames: Vec<u32>,
+    arp_frames: Vec<u32>,
     faults: Vec<u32>,
     payloads: [[PortIndexBuilder<PayloadEntry>; 2]; Traffic::COUNT],
     packet_payloads: [PortIndexBuilder<PayloadEntry>; 2],
@@ -439,6 +475,8 @@ impl Groups {
             choice,
             flows: AddressIndex::default(),
             packets: std::array::from_fn(|_| PortIndexBuilder::new()),
+            frames: Vec::new(),
+            arp_frames: Vec::new(),
             faults: Vec::new(),
             payloads: std::array::from_fn(|_| both()),
             packet_payloads: both(),
@@ -454,6 +492,10 @@ impl Groups {
             Kind::Flow => {
                 self.flows.add(number, [&signature.source.addresses, &signature.destination.addresses]);
             }
+            Kind::Frame => match signature.carrier.frames {
+                Some(Frames::Arp) => self.arp_frames.push(number),
+                _ => self.frames.push(number),
+            },
             Kind::Packet => {
                 if signature.packet.iter().any(|test| matches!(test, PacketTest::DecodeEvent(_))) {
                     self.faults.push(number);
@@ -538,6 +580,21 @@ fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use
     [Direction::Forward, Direction::Reverse]
         .into_iter()
         .filter(move |other| direction.is_none_or(|want| want == *other))
+}
+
+impl Signature {
+    /// Whether it may match a packet that carries another in a tunnel, of which nothing but its headers and its payload
+    /// is looked at.
+    fn may_be_about_carriers(&self) -> bool {
+        let is_of_packets = matches!(self.kind, Kind::Flow | Kind::Frame | Kind::Packet | Kind::Payload);
+        let protocols = self.carrier.protocols;
+        is_of_packets
+            && self.applications.is_any()
+            && TUNNEL_PROTOCOLS.iter().any(|number| {
+                (protocols.is_empty() || protocols.contains(number))
+                    && self.packet.iter().all(|test| test.may_hold_for(*number))
+            })
+    }
 }
 
 /// What may carry a packet for which all tests of a signature hold.

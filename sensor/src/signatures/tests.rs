@@ -92,12 +92,16 @@ const THERE: Facts = Facts { direction: Direction::Forward, is_established: true
 /// A flow that an engine looks at.
 struct Watched {
     engine: Engine,
+    /// Packets of the flow so far, by direction.
+    packets: [u64; 2],
+    /// See [`Sight::waits`].
+    waits: bool,
     marks: Option<Box<FlowMarks>>,
 }
 
 impl Watched {
     fn new(engine: Engine) -> Watched {
-        Watched { engine, marks: None }
+        Watched { engine, packets: [1, 0], waits: false, marks: None }
     }
 
     fn look(&mut self, packet: &Packet<'_>, facts: &Facts, sides: Option<&mut Sides>) -> Vec<Found> {
@@ -117,7 +121,7 @@ impl Watched {
             flow_id: 1,
             flow: FlowFacts {
                 direction: facts.direction,
-                packets: [1, 0],
+                packets: self.packets,
                 octets: [100, 0],
                 start: Timestamp(5),
                 last: Timestamp(5),
@@ -129,7 +133,7 @@ impl Watched {
             is_opaque: false,
             decode_events: &[],
             stream_events: &[],
-            waits: false,
+            waits: self.waits,
             has_stream: true,
         };
         let mut found = Vec::new();
@@ -419,7 +423,7 @@ fn a_packet_has_so_many_alerts_and_the_others_are_counted() {
 fn what_cannot_be_run_truthfully_is_given_back_with_its_place() {
     for (rule, column, reason) in [
         ("alert nothing any any -> any any (sid:1;)", 7, "`nothing` is not known"),
-        ("config dns any any -> any any (sid:1;)", 1, "cannot run `config`"),
+        ("config dns any any -> any any (sid:1;)", 1, "says what it configures"),
         ("alert tcp any any => any any (sid:1;)", 1, "cannot run `=>`"),
         ("alert tcp any any -> any any (sid:1; flow:to_server,to_client;)", 38, "contradicts"),
         ("alert tcp any any -> any any (sid:1; made_up:1;)", 38, "not known"),
@@ -679,4 +683,196 @@ fn an_oddity_behind_a_transactions_end_is_told_to_its_rules_alone() {
     sides.anomaly(App::Http, Direction::Forward, 1, "REQUEST_LINE_INVALID");
     sides.end_all();
     assert_eq!(ask(&mut sides), [2]);
+}
+
+#[test]
+fn a_hook_at_the_flows_start_asks_the_first_packet_of_each_direction() {
+    let rule = "alert tcp:flow_start any any -> any any ()";
+    let told = |packets: [u64; 2], direction| {
+        let mut flow = Watched::new(sound(&[rule]));
+        let packet = if direction == Direction::Forward { segment(b"") } else { turned(&segment(b"")) };
+        let facts = Facts { direction, ..THERE };
+        flow.packets = packets;
+        flow.sids(&packet, &facts).len()
+    };
+    assert_eq!(told([1, 0], Direction::Forward), 1);
+    assert_eq!(told([3, 1], Direction::Reverse), 1);
+    assert_eq!(told([2, 1], Direction::Forward), 0);
+    assert_eq!(told([1, 2], Direction::Reverse), 0);
+}
+
+#[test]
+fn what_passes_a_packet_passes_its_flow_only_by_its_stream() {
+    let rules =
+        ["pass ip any any -> any any (content:\"pass\";)", "alert ip any any -> any any (content:\"x\";)"];
+    let udp = |payload| packet(protocol::UDP, Transport::Ports { source: 1000, destination: 80 }, payload);
+    let mut flow = Watched::new(sound(&rules));
+    assert_eq!(flow.sids(&udp(b"pass x"), &THERE), [0_u32; 0]);
+    assert_eq!(flow.sids(&udp(b"x"), &THERE), [2], "a datagram alone");
+    let mut flow = Watched::new(sound(&rules));
+    assert_eq!(flow.sids(&segment(b"pass x"), &THERE), [0_u32; 0]);
+    assert_eq!(flow.sids(&segment_at(7, b"x"), &THERE), [0_u32; 0], "a stream");
+    let mut flow = Watched::new(sound(&rules));
+    let mut syn = segment(b"pass x");
+    if let Transport::Tcp(tcp) = &mut syn.transport {
+        tcp.flags = tcp_flags::SYN;
+    }
+    assert_eq!(flow.sids(&syn, &THERE), [0_u32; 0]);
+    assert_eq!(flow.sids(&segment_at(8, b"x"), &THERE), [2], "what a SYN carries is no stream yet");
+}
+
+#[test]
+fn a_rule_with_bypass_ends_what_is_looked_for_in_the_flow() {
+    for action in ["pass", "alert"] {
+        let bypass = format!("{action} udp any any -> any any (content:\"end\"; bypass;)");
+        let mut flow = Watched::new(sound(&[&bypass, "alert udp any any -> any any (content:\"x\";)"]));
+        let udp = |payload| packet(protocol::UDP, Transport::Ports { source: 1, destination: 2 }, payload);
+        assert_eq!(flow.sids(&udp(b"x"), &THERE), [2]);
+        flow.sids(&udp(b"end"), &THERE);
+        assert_eq!(flow.sids(&udp(b"x"), &THERE), [0_u32; 0], "{action}");
+        assert!(flow.marks.as_ref().is_some_and(|marks| marks.is_bypassed));
+    }
+}
+
+#[test]
+fn what_has_no_flow_in_suricata_is_asked_about_addresses_at_every_packet() {
+    let mut flow = Watched::new(sound(&["alert ip any any -> any any ()"]));
+    let gre = packet(47, Transport::None, b"");
+    let sids = [flow.sids(&gre, &THERE), flow.sids(&gre, &THERE)];
+    assert_eq!(sids, [[1], [1]]);
+    let mut flow = Watched::new(sound(&["alert ip any any -> any any ()"]));
+    let tunnel = packet(41, Transport::None, b"");
+    assert_eq!([flow.sids(&tunnel, &THERE).len(), flow.sids(&tunnel, &THERE).len()], [1, 0]);
+}
+
+#[test]
+fn rules_that_may_be_about_carriers_are_known() {
+    for (rule, is_needed) in [
+        ("alert ip any any -> any any (ip_proto:41;)", true),
+        ("alert ip any any -> 192.0.2.1 any ()", true),
+        ("alert udp any any -> any any (content:\"x\";)", true),
+        ("alert gre any any -> any any ()", true),
+        ("alert ether any any -> any any (ether.hdr; content:\"|08 00|\";)", true),
+        ("alert tcp any any -> any any (content:\"x\";)", false),
+        ("alert ip any any -> any any (ip_proto:1;)", false),
+        ("alert ip any any -> any any (flags:S;)", false),
+        ("alert dns any any -> any any ()", false),
+        ("alert ip any any -> any any (dns.query; content:\"x\";)", false),
+    ] {
+        assert_eq!(sound(&[rule]).rules().needs().carriers, is_needed, "{rule}");
+    }
+}
+
+#[test]
+fn of_two_revisions_of_a_rule_the_later_one_runs() {
+    let old = "alert udp any any -> any any (content:\"x\"; sid:1; rev:1;)";
+    let new = "alert ip any any -> any any (content:\"x\"; sid:1; rev:2;)";
+    let (runs, problems) = engine(&[old, new]);
+    assert_eq!(
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["x:1:1: revision 2 at x:2:1 replaces it"]
+    );
+    assert_eq!(Watched::new(runs).sids(&segment(b"x"), &THERE), [1]);
+    // One that cannot run replaces nothing.
+    let (runs, problems) = engine(&[new, "alert ip any any -> any any (what; sid:1; rev:3;)"]);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(Watched::new(runs).sids(&segment(b"x"), &THERE), [1]);
+}
+
+#[test]
+fn what_expressions_capture_for_the_flow_is_kept_with_it() {
+    let mut flow = Watched::new(sound(&[
+        r#"alert tcp any any -> any any (pcre:"/id=(\d+) (\w+) (\w+)/, flow:id, pkt:what, flow:who";)"#,
+    ]));
+    let kept = |flow: &Watched| -> Vec<(String, Vec<u8>)> {
+        let rare = flow.marks.as_ref().and_then(|marks| marks.rare.as_ref());
+        let variables = rare.into_iter().flat_map(|rare| &rare.variables);
+        variables.map(|(name, value)| (name.to_string(), value.clone())).collect()
+    };
+    assert_eq!(flow.sids(&segment(b"id= a b"), &THERE), [0_u32; 0]);
+    assert!(kept(&flow).is_empty());
+    assert_eq!(flow.sids(&segment_at(20, b"id=7 some one"), &THERE), [1]);
+    assert_eq!(kept(&flow), [("id".to_owned(), b"7".to_vec()), ("who".to_owned(), b"one".to_vec())]);
+    assert_eq!(flow.sids(&segment_at(60, b"id=8 a b"), &THERE), [1]);
+    assert_eq!(kept(&flow), [("id".to_owned(), b"8".to_vec()), ("who".to_owned(), b"b".to_vec())]);
+    for wrong in [r#"pcre:"/(a)/, flow:""#, r#"pcre:"/(a)/, flow:a b""#] {
+        assert_eq!(engine(&[&format!("alert tcp any any -> any any ({wrong};)")]).1.len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn a_config_rule_keeps_a_transaction_from_being_told() {
+    let event = |transaction, kind| crate::dpi::Event {
+        kind,
+        transaction: Some(transaction),
+        ..crate::dpi::Event::new(App::Http, Timestamp(5), Direction::Forward, Vec::new())
+    };
+    let rule = "config http any any -> any any (http.host; content:\"test\"; config:logging disable, type tx, scope tx;)";
+    let mut flow = Watched::new(sound(&[rule]));
+    let mut said = sides(App::Http, &[(Direction::Forward, Buffer::HttpHost, "test.example")]);
+    let facts = Facts { app: App::Http, ..THERE };
+    assert_eq!(flow.look(&segment(b"x"), &facts, Some(&mut said)), []);
+    let mut events = vec![event(0, "http"), event(0, "fileinfo"), event(1, "http")];
+    flow.marks.as_ref().unwrap().silence(&mut events);
+    assert_eq!(events, [event(0, "fileinfo"), event(1, "http")]);
+    for refused in [
+        "config http any any -> any any (http.host; content:\"a\"; config:logging disable, type flow, scope flow;)",
+        "config http any any -> any any (http.host; content:\"a\";)",
+        "config tcp any any -> any any (content:\"a\"; config:logging disable, type tx, scope tx;)",
+        "alert http any any -> any any (http.host; content:\"a\"; config:logging disable, type tx, scope tx;)",
+    ] {
+        assert_eq!(engine(&[refused]).1.len(), 1, "{refused}");
+    }
+}
+
+#[test]
+fn rules_about_frames_look_at_frames_with_and_without_packets() {
+    let rules = [
+        "alert arp any any -> any any ()",
+        "alert ether any any -> any any (ether.hdr; content:\"|08 06|\"; offset:12; depth:2;)",
+        "alert ether any any -> any any (ether.hdr; content:\"|08 00|\"; offset:12; depth:2;)",
+        "alert ether any any -> any any (vlan.id:5;)",
+    ];
+    let mut asked = sound(&rules);
+    let mut sids = |bytes: &[u8]| -> Vec<u32> {
+        let link = crate::capture::LinkType::ETHERNET;
+        let frame = crate::capture::Frame { link, data: bytes, ..crate::capture::Frame::EMPTY };
+        let bare = crate::decode::bare_frame(&frame).unwrap();
+        let mut found = Vec::new();
+        asked.frame(&bare.packet, bare.is_arp, Timestamp(5), &mut found);
+        found.iter().map(|found| asked.rules().description(found.signature).unwrap().sid).collect()
+    };
+    let of = |kind: &[u8]| [&[2; 12][..], kind, &[0; 40]].concat();
+    assert_eq!(sids(&of(&[8, 6])), [1, 2]);
+    assert_eq!(sids(&of(&[0x88, 0xcc])), [0_u32; 0]);
+    assert_eq!(sids(&of(&[0x81, 0, 0, 5, 8, 6])), [1, 4]);
+    for refused in [
+        "alert arp any any -> any any (content:\"x\";)",
+        "alert ether any any -> any any (ttl:1;)",
+        "alert ether any any -> any any (flow:established;)",
+        "alert arp any any -> any any (flowbits:set,x;)",
+        "alert ether any any -> any any (http.uri; content:\"x\";)",
+    ] {
+        assert_eq!(engine(&[refused]).1.len(), 1, "{refused}");
+    }
+}
+
+#[test]
+fn the_application_that_a_syn_shows_is_seen_once_the_handshake_is_over() {
+    let mut flow = Watched::new(sound(&["alert http any any -> any any (flow:to_server;)"]));
+    flow.waits = true;
+    let with = |flags, payload| {
+        let mut packet = segment(payload);
+        if let Transport::Tcp(tcp) = &mut packet.transport {
+            tcp.flags = flags;
+        }
+        packet
+    };
+    let there = Facts { app: App::Http, ..THERE };
+    let back = Facts { direction: Direction::Reverse, ..there };
+    assert_eq!(flow.sids(&with(tcp_flags::SYN, b"GET"), &there), [0_u32; 0]);
+    assert_eq!(flow.sids(&turned(&with(tcp_flags::SYN | tcp_flags::ACK, b"")), &back), [0_u32; 0]);
+    assert_eq!(flow.sids(&with(tcp_flags::ACK, b""), &there), [0_u32; 0]);
+    assert_eq!(flow.sids(&turned(&with(tcp_flags::ACK, b"")), &back), [0_u32; 0]);
+    assert_eq!(flow.sids(&with(tcp_flags::ACK, b""), &there), [1]);
 }

@@ -38,7 +38,7 @@ pub struct DecodeEvent {
 
 impl DecodeEvent {
     /// Nothing read yet.
-    const NONE: DecodeEvent =
+    pub(super) const NONE: DecodeEvent =
         DecodeEvent { name: "", vlans: [0; 2], ends: None, protocol: None, ports: None, icmp: None };
 }
 

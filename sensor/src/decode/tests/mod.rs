@@ -427,3 +427,90 @@ proptest! {
         prop_assert!(decoded.counters != DecodeCounters::default());
     }
 }
+
+#[test]
+fn a_network_service_header_is_passed_over() {
+    let header = |words: u8, next: u8| [0x89, 0x4f, 0x0f, 0xc0 | words, 1, next, 0, 0, 1, 255];
+    let udp = decode(LinkType::ETHERNET, &join(&[&MACS, &header(2, 2), &IPV6_UDP]));
+    assert_eq!(udp.payload(), b"hi");
+    let tcp = decode(LinkType::ETHERNET, &join(&[&MACS, &header(6, 1), &[0; 16], &IPV4_TCP]));
+    assert_eq!(tcp.payload(), b"data");
+    let framed = decode(LinkType::ETHERNET, &join(&[&MACS, &header(2, 3), &MACS, &[8, 0], &IPV4_TCP]));
+    assert_eq!(framed.payload(), b"data");
+    for (header, counts) in [(header(1, 1), [1, 0, 0]), (header(60, 1), [0, 1, 0]), (header(2, 9), [0, 0, 1])]
+    {
+        let DecodeCounters { malformed, truncated, other_ethertype, .. } =
+            decode(LinkType::ETHERNET, &join(&[&MACS, &header, &IPV4_TCP])).counters;
+        assert_eq!([malformed, truncated, other_ethertype], counts);
+    }
+}
+
+#[test]
+fn a_transport_header_that_was_sent_too_short_has_no_ports() {
+    for (protocol, bytes) in [(6u8, 19u8), (17, 7), (132, 11)] {
+        let mut packet =
+            vec![0x45, 0, 0, 20 + bytes, 0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        packet.resize(20 + usize::from(bytes), 1);
+        assert_eq!(decode(LinkType::RAW, &packet).packet().transport, Transport::None, "{protocol}");
+        // Where the capture cut it off, they are there.
+        packet[3] = 200;
+        let cut = decode_cut(LinkType::RAW, &packet, 200);
+        assert_eq!(cut.packet().transport.ports(), (257, 257), "{protocol}");
+    }
+}
+
+#[test]
+fn an_urgent_byte_at_the_end_of_a_segment_is_none_of_its_stream() {
+    const URGENT: u16 = weir_common::record::tcp_flags::URG;
+    for (pointer, flags, payload, urgent) in [
+        (4, URGENT, &b"dat"[..], 1),
+        (4, 0, b"data", 0),
+        (3, URGENT, b"data", 0),
+        (5, URGENT, b"data", 0),
+        (0, URGENT, b"data", 0),
+    ] {
+        let mut bytes = IPV4_TCP;
+        (bytes[33], bytes[39]) = (flags as u8, pointer);
+        let frame =
+            Frame { time: Timestamp::MIN, link: LinkType::RAW, interface: 0, wire_len: 44, data: &bytes };
+        let Parsed::Packet(packet) = parse(&frame, Tunnels::Outer, &mut DecodeCounters::default()) else {
+            panic!("no packet")
+        };
+        let Transport::Tcp(tcp) = packet.transport else { panic!("{packet:?}") };
+        assert_eq!(packet.stream_payload(&tcp), (payload, urgent), "{pointer}");
+    }
+}
+
+#[test]
+fn tags_of_bridges_are_passed_over() {
+    let cases: [&[u8]; 6] = [
+        &[0x89, 0x26, 1, 2, 3, 4, 8, 0],
+        &[0x89, 0x3f, 1, 2, 3, 4, 5, 6, 8, 0],
+        &[0x88, 0xe7, 1, 2, 3, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x89, 0x03, 0, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x65, 0x58, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0],
+        &[0x89, 0x26, 1, 2, 3, 4, 0x81, 0, 0, 7, 8, 0],
+    ];
+    for header in cases {
+        assert_eq!(
+            decode(LinkType::ETHERNET, &join(&[&MACS, header, &IPV4_TCP])).payload(),
+            b"data",
+            "{header:x?}"
+        );
+        let cut = decode(LinkType::ETHERNET, &join(&[&MACS, &header[..header.len() - 1]]));
+        assert!(cut.packet.is_none() && cut.counters.truncated == 1, "{header:x?}");
+    }
+    let tagged = decode(LinkType::ETHERNET, &join(&[&MACS, cases[5], &IPV4_TCP]));
+    assert_eq!(tagged.packet().vlans, [7, 0]);
+    // So many frames one inside of the other, and no more.
+    for (frames, is_packet) in [(4, true), (5, false)] {
+        let nested = [&MACS[..], &[0x65, 0x58]].concat().repeat(frames);
+        let decoded = decode(LinkType::ETHERNET, &join(&[&nested, &MACS, &[8, 0], &IPV4_TCP]));
+        assert_eq!(
+            (decoded.packet.is_some(), decoded.counters.other_ethertype),
+            (is_packet, u64::from(!is_packet))
+        );
+    }
+    let endless = [&MACS[..], &[0x88, 0x47, 0, 0, 1, 0]].concat().repeat(10_000);
+    assert!(decode(LinkType::ETHERNET, &endless).packet.is_none());
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decode::config::{DecodeConfig, Tunnels};
-use crate::decode::{Parsed, parse, tunnel_of};
+use crate::decode::{Parsed, bare_frame, bare_frame_in, carriers, parse, tunnel_of};
 use weir_common::record::TunnelKind;
 
 /// An IPv4 header of a protocol before a payload.
@@ -209,4 +209,53 @@ fn the_datagram_that_fragments_make_is_looked_into() {
     let rest = part(second, 4);
     let ports = decoder.decode(&frame_of(&rest), &mut counters).map(|packet| packet.transport.ports());
     assert_eq!(ports, Some((7, 9)));
+}
+
+#[test]
+fn what_carries_a_packet_is_told_from_the_innermost_tunnel_out() {
+    let depths = |bytes: &[u8]| {
+        let mut told = Vec::new();
+        carriers(&frame_of(bytes), &mut |packet| told.push((packet.ip.protocol, packet.tunnel_depth)));
+        told
+    };
+    assert_eq!(depths(&inner()), []);
+    assert_eq!(depths(&v4(4, &inner())), [(4, 0)]);
+    let vxlan = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(&v4(4, &inner()))].concat();
+    assert_eq!(
+        depths(&v4(47, &[&[0, 0, 8, 0][..], &v4(17, &udp(5000, 4789, &vxlan))].concat())),
+        [(4, 2), (17, 1), (47, 0)]
+    );
+    // A fragment inside is carried as well.
+    let mut fragment = inner();
+    fragment[6] = 0x20;
+    assert_eq!(depths(&v4(4, &fragment)), [(4, 0)]);
+    // What looks like a tunnel and is none carries nothing, and a bomb has an end.
+    assert_eq!(depths(&v4(4, b"x")), []);
+    let bomb = (0..40).fold(inner(), |packet, _| v4(4, &packet));
+    assert_eq!(depths(&bomb).len(), 8);
+}
+
+#[test]
+fn frames_that_hold_no_packet_are_found_in_tunnels_as_well() {
+    let arp = [&MACS[..], &[8, 6], &[0, 1, 8, 0, 6, 4, 0, 1], &[0; 20]].concat();
+    let of = |bytes: &[u8]| {
+        let Parsed::Packet(packet) = parse(&frame_of(bytes), Tunnels::Inner, &mut DecodeCounters::default())
+        else {
+            panic!("no packet")
+        };
+        bare_frame_in(&packet).map(|bare| (bare.is_arp, bare.tunnel.map(|tunnel| tunnel.kind)))
+    };
+    let vxlan = |frame: &[u8]| v4(17, &udp(5000, 4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], frame].concat()));
+    assert_eq!(of(&vxlan(&arp)), Some((true, Some(TunnelKind::Vxlan))));
+    assert_eq!(
+        of(&vxlan(&[&MACS[..], &[0x88, 0xcc, 0, 0]].concat())),
+        Some((false, Some(TunnelKind::Vxlan)))
+    );
+    assert_eq!(of(&vxlan(&ethernet(&inner()))), None, "a packet");
+    assert_eq!(of(&inner()), None);
+    let tagged = [&MACS[..], &[0x81, 0, 0, 5, 8, 6], &arp[14..]].concat();
+    let frame = Frame { link: LinkType::ETHERNET, data: &tagged, ..frame_of(&tagged) };
+    let bare = bare_frame(&frame).expect("a frame");
+    assert_eq!((bare.is_arp, bare.event().vlans), (true, [5, 0]));
+    assert!(bare_frame(&frame_of(&tagged)).is_none(), "another link");
 }

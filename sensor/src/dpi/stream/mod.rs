@@ -11,8 +11,9 @@
 //!
 //! A hole is given up when the other side acknowledges what lies behind it (the receiver has the
 //! bytes, so they will not come again), when the stream or the worker holds too much, or at the end of
-//! the flow. What is deliberately absent: checksums, the receiver's window, urgent data, and any state
-//! of the connection; a flow may be seen from its middle, from one side, or with holes.
+//! the flow. An urgent byte at a segment's end is read out of band and is none of the stream's; where it is not the next
+//! in order, its place is a hole. What is deliberately absent: checksums, the receiver's window, and any state of the
+//! connection; a flow may be seen from its middle, from one side, or with holes.
 
 mod held;
 #[cfg(test)]
@@ -127,6 +128,14 @@ impl Stream {
             self.give_up(pool, reader)?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// An urgent byte stands in the stream's sequence and is not the stream's.
+    #[cold]
+    pub(super) fn pass_urgent(&mut self, sequence: u32) {
+        if self.is_next(sequence) && !self.is_waiting() {
+            self.next = self.next.wrapping_add(1);
+        }
     }
 
     /// The flow has ended: offers what is held behind holes, and tells what of a skip never came.

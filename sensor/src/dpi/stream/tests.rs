@@ -417,3 +417,16 @@ fn of_overlapping_bytes_those_win_that_the_receiver_keeps() {
         assert_eq!(bench.log.counters.overlap_conflict_bytes, 3);
     }
 }
+
+#[test]
+fn an_urgent_byte_is_passed_over_where_it_is_the_next_in_order() {
+    let mut bench = Bench::new();
+    bench.segment(1, "ab");
+    bench.stream.pass_urgent(3);
+    bench.segment(4, "cd");
+    // Once more, and one that is ahead: its place is a hole.
+    bench.stream.pass_urgent(3);
+    bench.stream.pass_urgent(8);
+    bench.segment(6, "ef").segment(9, "gh").acknowledge(11);
+    assert_eq!(bench.end(), "abcdef<1>gh");
+}

@@ -12,8 +12,19 @@ pub(in crate::signatures) struct Carrier {
     pub(in crate::signatures) version: Option<u8>,
     /// IP protocols; none: any.
     pub(in crate::signatures) protocols: &'static [u8],
+    /// Not packets but frames of a link, with or without one.
+    pub(in crate::signatures) frames: Option<Frames>,
     /// Of TCP, single packets (`Some(false)`, `tcp-pkt`) or the stream alone (`Some(true)`, `tcp-stream`).
     pub(in crate::signatures) is_stream: Option<bool>,
+}
+
+/// Which frames a rule about the link means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::signatures) enum Frames {
+    /// Those that carry ARP.
+    Arp,
+    /// All of Ethernet.
+    Ethernet,
 }
 
 /// The applications that a flow may be; none: any, known or not.
@@ -49,7 +60,13 @@ const BOTH: &[u8] = &[protocol::TCP, protocol::UDP];
 
 /// What a protocol's name in a header means.
 pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
-    let carrier = |version, protocols, is_stream| Carrier { version, protocols, is_stream };
+    let carrier = |version, protocols, is_stream| Carrier { version, protocols, frames: None, is_stream };
+    let frames = |frames| {
+        (
+            Carrier { version: None, protocols: &[], frames: Some(frames), is_stream: None },
+            Applications::default(),
+        )
+    };
     let plain =
         |version, protocols: &'static [u8]| (carrier(version, protocols, None), Applications::default());
     Some(match name {
@@ -67,6 +84,8 @@ pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
         "igmp" => plain(None, &[2]),
         "gre" => plain(None, &[47]),
         "esp" => plain(None, &[50]),
+        "arp" => frames(Frames::Arp),
+        "ether" => frames(Frames::Ethernet),
         name => (carrier(None, BOTH, None), Applications::of(name)?),
     })
 }

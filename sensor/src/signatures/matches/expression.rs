@@ -116,7 +116,7 @@ impl Expression {
         if from > bytes.len() {
             return Searched::NotFound;
         }
-        let Some(Searching { data, context }) = searcher.0 else { return Searched::GivenUp };
+        let Some(Searching { data, context }) = searcher.memory else { return Searched::GivenUp };
         self.machine_code.call_once(|| {
             // Where it cannot be made, PCRE2 interprets the expression.
             // SAFETY: `code` is valid; `call_once` keeps every other thread from using it meanwhile.
@@ -134,24 +134,36 @@ impl Expression {
             answer if answer < 0 => Searched::GivenUp,
             // Zero says that there were more groups than the match data has room for.
             answer => {
-                // SAFETY: the match data was made with room for PAIRS pairs, and the first of them is set after
-                // every match; the second is read only if the answer says that it was set.
+                // Zero says that there were more groups than room.
+                let pairs = if answer == 0 { PAIRS } else { answer.unsigned_abs().min(PAIRS) };
+                // SAFETY: the match data was made with room for PAIRS pairs, and after a match as many of them are set as
+                // the answer says, all where it is zero.
                 let pairs = unsafe {
-                    std::slice::from_raw_parts(pcre2_get_ovector_pointer_8(data.as_ptr()), 2 * PAIRS as usize)
+                    std::slice::from_raw_parts(pcre2_get_ovector_pointer_8(data.as_ptr()), 2 * pairs as usize)
                 };
-                let &[start, end, group_start, group_end] = pairs else { return Searched::GivenUp };
-                let is_set = answer != 1 && group_start != usize::MAX && group_end <= bytes.len();
-                Searched::Found { start, end, group: is_set.then_some((group_start, group_end)) }
+                let [[start, end], groups @ ..] = pairs.as_chunks::<2>().0 else { return Searched::GivenUp };
+                searcher.groups = [None; GROUPS_MAX];
+                for (group, [start, end]) in searcher.groups.iter_mut().zip(groups) {
+                    *group = (*start != usize::MAX && *end <= bytes.len()).then_some((*start, *end));
+                }
+                let (start, end) = (*start, *end);
+                Searched::Found { start, end, group: searcher.groups[0] }
             }
         }
     }
 }
 
-/// Pairs of positions that are asked for: the whole match and the first group.
-const PAIRS: u32 = 2;
+/// Groups that are asked for, as many as Suricata takes values from.
+pub(super) const GROUPS_MAX: usize = 8;
+/// Pairs of positions that are asked for: the whole match and its groups.
+const PAIRS: u32 = 1 + GROUPS_MAX as u32;
 
 /// What a search needs and a thread keeps.
-pub(super) struct Searcher(Option<Searching>);
+pub(super) struct Searcher {
+    memory: Option<Searching>,
+    /// Where the groups of the last match are.
+    pub(super) groups: [Option<(usize, usize)>; GROUPS_MAX],
+}
 
 #[derive(Clone, Copy)]
 struct Searching {
@@ -179,11 +191,11 @@ impl Default for Searcher {
                     pcre2_set_match_limit_8(context.as_ptr(), MATCH_CALLS_MAX);
                     pcre2_set_depth_limit_8(context.as_ptr(), BACKTRACKING_DEPTH_MAX);
                 }
-                Searcher(Some(Searching { data, context }))
+                Searcher { memory: Some(Searching { data, context }), groups: [None; GROUPS_MAX] }
             }
             (data, context) => {
                 free(data, context);
-                Searcher(None)
+                Searcher { memory: None, groups: [None; GROUPS_MAX] }
             }
         }
     }
@@ -191,7 +203,7 @@ impl Default for Searcher {
 
 impl Drop for Searcher {
     fn drop(&mut self) {
-        if let Some(Searching { data, context }) = self.0.take() {
+        if let Some(Searching { data, context }) = self.memory.take() {
             free(Some(data), Some(context));
         }
     }

@@ -8,7 +8,8 @@
 use super::content::Content;
 use super::expression::Searched;
 use super::pcre::Pcre;
-use super::{Absence, DataAt, Kind, Match, Scratch, View};
+use super::{Absence, DataAt, Kind, Match, Scratch, VARIABLE_BYTES_MAX, View};
+use std::sync::Arc;
 
 /// Most matches tried in one inspection, as Suricata's `inspection-recursion-limit`; an inspection that needs more
 /// finds nothing, and is counted.
@@ -207,6 +208,9 @@ impl Inspection<'_, '_> {
                 Searched::Found { start, end, .. } if !pcre.is_negated => (start, end),
                 _ => return Step::End(fails),
             };
+            if !pcre.captures.is_empty() {
+                self.capture(pcre, bytes);
+            }
             let Ok(next) = u32::try_from(base.saturating_add(end)) else { return Step::End(Verdict::Fails) };
             if !pcre.has_relative_next {
                 return Step::Next(next);
@@ -215,6 +219,18 @@ impl Inspection<'_, '_> {
                 Verdict::Fails => from = start.saturating_add(1),
                 verdict => return Step::End(verdict),
             }
+        }
+    }
+
+    /// Takes what the groups of the last match hold for variables of the flow.
+    #[cold]
+    fn capture(&mut self, pcre: &Pcre, bytes: &[u8]) {
+        let Scratch { searcher, captured, .. } = &mut *self.scratch;
+        for (name, group) in pcre.captures.iter().zip(searcher.groups) {
+            let (Some(name), Some((start, end))) = (name, group) else { continue };
+            let value = bytes.get(start..end.min(start.saturating_add(VARIABLE_BYTES_MAX)));
+            captured.retain(|(known, _)| known != name);
+            captured.push((Arc::clone(name), value.unwrap_or_default().to_vec()));
         }
     }
 

@@ -39,6 +39,7 @@ use expression::Searcher;
 use pcre::Pcre;
 use reader::{Operand, no_value, operand, parts, refused, text, wrong};
 use sizes::{Entropy, Sizes};
+use std::sync::Arc;
 use weir_common::rule::{Place, RuleOption};
 
 /// Where and why a rule cannot be run.
@@ -52,6 +53,9 @@ pub(crate) const NAMES_MAX: usize = 64;
 pub(super) struct Names {
     names: Vec<String>,
 }
+
+/// Longest value of a flow's variable, in bytes; of a longer one the beginning is kept.
+const VARIABLE_BYTES_MAX: usize = 1024;
 
 /// A named number's place among [`Values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +120,8 @@ pub(super) struct Scratch {
     values: Values,
     decoded: Vec<u8>,
     searcher: Searcher,
+    /// Variables of the flow that the rule at hand has found: names and values.
+    pub(super) captured: Vec<(Arc<str>, Vec<u8>)>,
     /// Counted since it was made; the caller reads and may reset it.
     pub(super) given_up: GivenUp,
 }
@@ -126,6 +132,7 @@ impl Default for Scratch {
             values: Values { numbers: [0; NAMES_MAX], used: 0 },
             decoded: Vec::new(),
             searcher: Searcher::default(),
+            captured: Vec::new(),
             given_up: GivenUp::default(),
         }
     }
@@ -137,6 +144,7 @@ impl Scratch {
     pub(super) fn begin(&mut self) {
         let used = std::mem::take(&mut self.values.used);
         self.values.numbers.iter_mut().take(used).for_each(|number| *number = 0);
+        self.captured.clear();
     }
 }
 

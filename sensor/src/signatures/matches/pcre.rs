@@ -1,12 +1,13 @@
 //! The value of `pcre`: an expression between slashes, flags behind it, and names of what it captures.
 //!
-//! In: the option. Out: a compiled expression, or the reason why there is none. Captures for variables of packets,
-//! flows and alerts are let pass, because they change nothing about what matches; what would read them is not
-//! this module's.
+//! In: the option. Out: a compiled expression, or the reason why there is none. What captures make variables of flows is
+//! kept with the flow, for its events. Those for variables of packets and alerts are let pass, because they change
+//! nothing about what matches.
 
 use super::Refused;
-use super::expression::{Expression, Flags};
+use super::expression::{Expression, Flags, GROUPS_MAX};
 use super::reader::{refused, wrong};
+use std::sync::Arc;
 use weir_common::rule::RuleOption;
 
 /// A `pcre`.
@@ -17,6 +18,8 @@ pub(super) struct Pcre {
     pub(super) is_relative: bool,
     /// Whether something behind it is placed relative to it, so that it is tried at later places as well.
     pub(super) has_relative_next: bool,
+    /// By group: the variable of the flow that it becomes.
+    pub(super) captures: Vec<Option<Arc<str>>>,
 }
 
 /// A value's parts.
@@ -26,7 +29,8 @@ struct Parts<'a> {
     /// Where the pattern begins in the value.
     at: usize,
     flags: &'a [u8],
-    has_captures: bool,
+    /// Names of captures; empty: there are none.
+    captures: &'a [u8],
 }
 
 /// The buffer keyword that the flags of a `pcre` send it to.
@@ -57,10 +61,10 @@ impl Pcre {
     /// Reads `"/expression/flags"`, with or without quotes, and `!` before it.
     pub(super) fn parse(option: &RuleOption) -> Result<Pcre, Refused> {
         let value = option.value.as_deref().unwrap_or_default();
-        let Some(Parts { is_negated, pattern, at, flags: letters, has_captures }) = parts(value) else {
+        let Some(Parts { is_negated, pattern, at, flags: letters, captures }) = parts(value) else {
             return Err(wrong(option, "an expression between two slashes"));
         };
-        let mut flags = Flags { is_without_captures: !has_captures, ..Flags::default() };
+        let mut flags = Flags { is_without_captures: captures.is_empty(), ..Flags::default() };
         let (mut is_relative, mut target) = (false, None);
         for letter in letters {
             match letter {
@@ -98,7 +102,8 @@ impl Pcre {
             place.column = place.column.saturating_add(u32::try_from(at + offset).unwrap_or(0));
             (place, format!("`pcre`: {reason}"))
         })?;
-        Ok(Pcre { expression, is_negated, is_relative, has_relative_next: false })
+        let captures = variables(option, captures)?;
+        Ok(Pcre { expression, is_negated, is_relative, has_relative_next: false, captures })
     }
 }
 
@@ -109,7 +114,7 @@ fn parts(value: &[u8]) -> Option<Parts<'_>> {
     if let Some(quoted) = inner.strip_prefix(b"\"") {
         inner = quoted.strip_suffix(b"\"")?;
     }
-    let (inner, has_captures) = without_captures(inner);
+    let (inner, captures) = without_captures(inner);
     let inner = inner.trim_ascii();
     let open = inner.strip_prefix(b"/")?;
     // The last slash that no backslash escapes.
@@ -120,11 +125,11 @@ fn parts(value: &[u8]) -> Option<Parts<'_>> {
     })?;
     let (pattern, flags) = (open.get(..close)?, open.get(close + 1..)?.trim_ascii());
     let at = pattern.as_ptr() as usize - value.as_ptr() as usize;
-    Some(Parts { is_negated, pattern, at, flags, has_captures })
+    Some(Parts { is_negated, pattern, at, flags, captures })
 }
 
 /// Cuts off the names of captures, which begin with their kind, behind a comma or blank.
-fn without_captures(value: &[u8]) -> (&[u8], bool) {
+fn without_captures(value: &[u8]) -> (&[u8], &[u8]) {
     let first = [&b"flow:"[..], b"pkt:", b"alert:"]
         .into_iter()
         .filter_map(|kind| memchr::memmem::find(value, kind))
@@ -133,9 +138,30 @@ fn without_captures(value: &[u8]) -> (&[u8], bool) {
     match first {
         Some(before) => {
             let end = before.iter().rposition(|byte| !matches!(byte, b',' | b' ')).map_or(0, |last| last + 1);
-            if end == before.len() { (value, false) } else { (before.get(..end).unwrap_or(value), true) }
+            match value.split_at_checked(end) {
+                Some(split) if end < before.len() => split,
+                _ => (value, &[]),
+            }
         }
-        None => (value, false),
+        None => (value, &[]),
+    }
+}
+
+/// The variables that `, flow:name, pkt:other` names, of packets and alerts none. Those beyond the expression's groups stay
+/// empty.
+fn variables(option: &RuleOption, captures: &[u8]) -> Result<Vec<Option<Arc<str>>>, Refused> {
+    let captures = String::from_utf8_lossy(captures);
+    let words = captures.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty());
+    let variables: Option<Vec<Option<Arc<str>>>> = words
+        .map(|word| match word.split_once(':')? {
+            ("flow", name) if !name.is_empty() => Some(Some(Arc::from(name))),
+            ("pkt" | "alert", name) if !name.is_empty() => Some(None),
+            _ => None,
+        })
+        .collect();
+    match variables {
+        Some(variables) if variables.len() <= GROUPS_MAX => Ok(variables),
+        _ => Err(wrong(option, "`flow:`, `pkt:` or `alert:` with a name for each of at most eight groups")),
     }
 }
 
@@ -178,9 +204,10 @@ mod tests {
             (r#""/flow:1/""#, "flow:1", "", false, false),
         ] {
             let read = parts(value.as_bytes()).unwrap_or_else(|| panic!("{value}"));
+            let has_captures_read = !read.captures.is_empty();
             assert_eq!(read.pattern, pattern.as_bytes(), "{value}");
             assert_eq!(read.flags, flags.as_bytes(), "{value}");
-            assert_eq!((read.is_negated, read.has_captures), (is_negated, has_captures), "{value}");
+            assert_eq!((read.is_negated, has_captures_read), (is_negated, has_captures), "{value}");
         }
         assert_eq!(pcre_buffer(br#""/a/iU""#), Some("http.uri"));
         assert_eq!(pcre_buffer(br#""/aU/i""#), None);

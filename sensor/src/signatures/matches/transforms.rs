@@ -380,7 +380,8 @@ impl Subslice {
 
 fn xor(option: &RuleOption) -> Result<Transform, Refused> {
     let value = text(option);
-    let expected = "a key in hexadecimal or `var BYTES OFFSET`, perhaps with `offset N,` before it";
+    let expected =
+        "a key in hexadecimal, or `extract BYTES OFFSET` (`var`), perhaps with `offset N,` before it";
     let read = || {
         let value = value.trim_matches('"').trim();
         let (offset, key) =
@@ -391,7 +392,8 @@ fn xor(option: &RuleOption) -> Result<Transform, Refused> {
                 }
                 None => (0, value),
             };
-        let key = match key.strip_prefix("var").filter(|rest| rest.starts_with(char::is_whitespace)) {
+        let extract = key.strip_prefix("extract").or_else(|| key.strip_prefix("var"));
+        let key = match extract.filter(|rest| rest.starts_with(char::is_whitespace)) {
             Some(rest) => {
                 let (length, offset) = rest.trim().split_once(char::is_whitespace)?;
                 let length = length.parse::<u8>().ok().filter(|length| *length > 0)?;

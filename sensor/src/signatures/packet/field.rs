@@ -157,6 +157,8 @@ impl Field {
     pub(super) fn value(self, about: &PacketFacts<'_>) -> Option<u64> {
         let packet = about.packet;
         Some(match self {
+            // As in Suricata, all of IGMP is header.
+            Field::PayloadSize if packet.ip.protocol == IGMP => 0,
             Field::PayloadSize => packet.payload_octets().into(),
             Field::TcpFlags => (tcp(packet)?.flags & 0xff).into(),
             Field::TcpSequence => tcp(packet)?.sequence.into(),

@@ -178,6 +178,11 @@ impl PacketTest {
         }
     }
 
+    /// Whether it is about the link layer of a frame.
+    pub(super) fn is_of_frame(&self) -> bool {
+        matches!(self, PacketTest::Vlans(_) | PacketTest::Number(Field::VlanLayers, _))
+    }
+
     /// Whether it can hold for a packet of an IP protocol.
     pub(super) fn may_hold_for(&self, protocol: u8) -> bool {
         if let PacketTest::Number(Field::Protocol, test) = self {

@@ -63,7 +63,7 @@ impl Automaton {
         for met in self.automaton.find_overlapping_iter(bytes) {
             for member in self.members.get(met.pattern().as_usize()).into_iter().flatten() {
                 if member.exact.as_deref().is_none_or(|exact| bytes.get(met.range()) == Some(exact)) {
-                    found.tell(member.id);
+                    found.ends_at(member.id, met.end() as u64);
                 }
             }
         }

@@ -204,12 +204,23 @@ impl PatternSet {
 
     /// Adds the numbers of the patterns that occur in a buffer to `out`, each once, in any order.
     pub(super) fn scan(&self, bytes: &[u8], scratch: &mut PatternScratch, out: &mut Vec<u32>) {
+        self.scan_behind(bytes, 0, scratch, out);
+    }
+
+    /// The same without what occurs in the first `known` bytes alone, which were looked at before.
+    pub(super) fn scan_behind(
+        &self,
+        bytes: &[u8],
+        known: usize,
+        scratch: &mut PatternScratch,
+        out: &mut Vec<u32>,
+    ) {
         out.extend(self.empty);
-        self.singles.scan(bytes, out);
+        self.singles.scan(bytes.get(known..).unwrap_or_default(), out);
         if bytes.len() < self.shortest_of_matcher {
             return;
         }
-        let mut found = Found::begin(&mut scratch.stamps, &mut scratch.generation, self.count, out);
+        let mut found = Found::begin(&mut scratch.stamps, &mut scratch.generation, self.count, known, out);
         match &self.matcher {
             Matcher::Nothing => {}
             Matcher::Vectorscan(database) => {
@@ -276,6 +287,8 @@ impl fmt::Debug for PatternScratch {
 struct Found<'a> {
     stamps: &'a mut [u32],
     generation: u32,
+    /// A pattern that ends here or before was told before.
+    known: u64,
     out: &'a mut Vec<u32>,
 }
 
@@ -285,6 +298,7 @@ impl<'a> Found<'a> {
         stamps: &'a mut Vec<u32>,
         generation: &mut u32,
         count: usize,
+        known: usize,
         out: &'a mut Vec<u32>,
     ) -> Found<'a> {
         if stamps.len() < count {
@@ -295,7 +309,15 @@ impl<'a> Found<'a> {
             stamps.fill(0);
             *generation = 1;
         }
-        Found { stamps, generation: *generation, out }
+        Found { stamps, generation: *generation, known: known as u64, out }
+    }
+
+    /// A pattern occurs and ends before this place.
+    #[inline]
+    fn ends_at(&mut self, id: u32, end: u64) {
+        if end > self.known {
+            self.tell(id);
+        }
     }
 
     /// A pattern occurs; it may have been told before.

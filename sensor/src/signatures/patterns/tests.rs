@@ -239,6 +239,34 @@ proptest! {
     }
 
     #[test]
+    fn what_ends_in_what_was_looked_at_before_is_not_told_again(
+        patterns in vec((vec(letters(), 1..6), any::<bool>()), 0..30),
+        bytes in vec(letters(), 0..100),
+        known in 0..100usize,
+    ) {
+        let known = known.min(bytes.len());
+        let mut scratch = PatternScratch::default();
+        let new: Vec<u32> = {
+            let (_, ids) = build(Choice::AhoCorasick, &patterns);
+            let is_new = |pattern: &[u8], is_nocase| {
+                let from = (known + 1).saturating_sub(pattern.len());
+                occurs(&bytes[from.min(bytes.len())..], pattern, is_nocase)
+            };
+            let told = ids.into_iter().zip(&patterns).filter(|(_, (bytes, nocase))| is_new(bytes, *nocase));
+            let mut told: Vec<u32> = told.map(|(id, _)| id).collect();
+            told.sort_unstable();
+            told.dedup();
+            told
+        };
+        for set in sets(&patterns) {
+            let mut out = Vec::new();
+            set.scan_behind(&bytes, known, &mut scratch, &mut out);
+            out.sort_unstable();
+            prop_assert_eq!(&out, &new);
+        }
+    }
+
+    #[test]
     fn cuts_of_a_buffer_are_found_in_it(
         bytes in vec(any::<u8>(), 1..400),
         cuts in vec((any::<proptest::sample::Index>(), 1..20usize, any::<bool>()), 1..150),

@@ -63,7 +63,7 @@ fn examine(patterns: &[Pattern], mut scan: impl FnMut(&[u8], &mut Found<'_>) -> 
                     buffer.make_ascii_uppercase();
                 }
                 out.clear();
-                let mut found = Found::begin(&mut stamps, &mut generation, patterns.len(), &mut out);
+                let mut found = Found::begin(&mut stamps, &mut generation, patterns.len(), 0, &mut out);
                 let is_complete = scan(&buffer, &mut found);
                 if !is_complete || out != [pattern.id] {
                     let count = patterns.len();

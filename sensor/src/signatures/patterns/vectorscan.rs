@@ -297,11 +297,11 @@ impl Library {
 }
 
 /// Called for each match. It cannot unwind into the library: what panics here ends the program, and nothing does.
-extern "C" fn tell(id: c_uint, _: c_ulonglong, _: c_ulonglong, _: c_uint, context: *mut c_void) -> c_int {
+extern "C" fn tell(id: c_uint, _: c_ulonglong, end: c_ulonglong, _: c_uint, context: *mut c_void) -> c_int {
     // SAFETY: the context is the one that `Database::scan` gives, which holds it by `&mut` and waits for us. Its
     // lifetime, which C cannot carry, is longer than this call.
     let found = unsafe { &mut *context.cast::<Found<'_>>() };
-    found.tell(id);
+    found.ends_at(id, end);
     0
 }
 

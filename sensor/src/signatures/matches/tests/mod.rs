@@ -464,6 +464,8 @@ fn transforms_leave_what_suricata_leaves() {
         ("xor:offset 1,var 1 0;", b"\x42\x2a\x2b", b"\x42hi"),
         ("xor:offset 9,42;", b"abc", b"abc"),
         ("xor:var 9 0;", b"abc", b"abc"),
+        ("xor:offset 1,extract 1 0;", b"\x42\x2a\x2b", b"\x42hi"),
+        (r#"xor:"00"; xor:extract 1 0;"#, b"\x42\x2a\x2b", b"\0hi"),
         (r#"pcrexform:"[a-z]+ ([a-z]+)";"#, b"12 ab cd ef", b"cd"),
         ("from_base64;", b"Zm9vYmFy", b"foobar"),
         ("from_base64:offset 6, mode rfc2045;", b"/?arg=Zm 9v Ym Fy", b"foobar"),

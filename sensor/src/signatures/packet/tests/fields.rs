@@ -345,3 +345,8 @@ fn the_offset_of_a_later_fragment_is_in_eights_with_v4_and_in_bytes_with_v6() {
         }
     }
 }
+
+#[test]
+fn all_of_igmp_is_header() {
+    check(&v4(2, &[0x11, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), &["dsize:0", "igmp.type:17"], &["dsize:>0"]);
+}
