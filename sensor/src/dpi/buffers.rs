@@ -37,6 +37,8 @@ pub enum Stage {
     Begun,
     /// Its head.
     Head,
+    /// And the head of what its body carries: that of a mail.
+    Inner,
     /// All that will be kept of it.
     Body,
 }
@@ -222,15 +224,15 @@ buffers! {
     SmtpHelo Head "smtp.helo";
     SmtpMailFrom Head "smtp.mail_from";
     SmtpRcptTo Head "smtp.rcpt_to";
-    EmailFrom Body "email.from";
-    EmailTo Body "email.to";
-    EmailCc Body "email.cc";
-    EmailSubject Body "email.subject";
-    EmailDate Body "email.date";
-    EmailMessageId Body "email.message_id";
-    EmailXMailer Body "email.x_mailer";
+    EmailFrom Inner "email.from";
+    EmailTo Inner "email.to";
+    EmailCc Inner "email.cc";
+    EmailSubject Inner "email.subject";
+    EmailDate Inner "email.date";
+    EmailMessageId Inner "email.message_id";
+    EmailXMailer Inner "email.x_mailer";
     EmailUrl Body "email.url";
-    EmailReceived Body "email.received";
+    EmailReceived Inner "email.received";
     EmailBodyMd5 Body "email.body_md5";
     FtpCommand Head "ftp.command";
     FtpCommandData Head "ftp.command_data";
@@ -332,7 +334,19 @@ buffers! {
     FrameEnipPdu Head "frame:enip.pdu";
     FrameEnipHdr Head "frame:enip.hdr";
     FrameEnipData Head "frame:enip.data";
+    FrameEnipItem Head "frame:enip.enip_item";
     FrameEnipCip Head "frame:enip.cip";
+    FrameHttp1Request Head "frame:http1.request";
+    FrameHttp1Response Head "frame:http1.response";
+    FrameHttp2Pdu Head "frame:http2.pdu";
+    FrameHttp2Hdr Head "frame:http2.hdr";
+    FrameHttp2Data Head "frame:http2.data";
+    FrameSmtpCommandLine Head "frame:smtp.command_line";
+    FrameSmtpData Head "frame:smtp.data";
+    FrameSmtpResponseLine Head "frame:smtp.response_line";
+    FrameWebsocketPdu Head "frame:websocket.pdu";
+    FrameWebsocketHeader Head "frame:websocket.header";
+    FrameWebsocketData Head "frame:websocket.data";
     FrameDnsPdu Head "frame:dns.pdu" "frame:mdns.pdu" "frame:llmnr.pdu";
     FrameTlsPdu Head "frame:tls.pdu";
     FrameTlsHdr Head "frame:tls.hdr";
@@ -497,6 +511,17 @@ impl Wanted {
     /// Everything.
     pub fn all() -> Wanted {
         Wanted { buffers: [u64::MAX; 8], numbers: [u64::MAX; 8], anomalies: true, any: true }
+    }
+
+    /// All but frames.
+    #[cfg(test)]
+    pub fn all_but_frames() -> Wanted {
+        let mut all = Wanted::all();
+        let frames = Buffer::ALL.into_iter().filter(|buffer| buffer.keyword().starts_with("frame:"));
+        for at in frames.map(|buffer| usize::from(buffer as u16)) {
+            all.buffers[at / 64] &= !(1 << (at % 64));
+        }
+        all
     }
 
     /// This one is.

@@ -49,12 +49,22 @@ const TOLD: &[Told] = &[
         "RESPONSE_BODY_UNEXPECTED" "RESPONSE_CHUNKED_OLD_PROTO" "RESPONSE_CHUNK_EXTENSION"
         "RESPONSE_FIELD_MISSING_COLON" "RESPONSE_FIELD_TOO_LONG" "RESPONSE_HEADER_INVALID"
         "RESPONSE_HEADER_REPETITION" "RESPONSE_INVALID_PROTOCOL" "RESPONSE_INVALID_STATUS"
-        "TOO_MANY_ENCODING_LAYERS" "UNABLE_TO_MATCH_RESPONSE_TO_REQUEST"),
+        "TOO_MANY_ENCODING_LAYERS" "UNABLE_TO_MATCH_RESPONSE_TO_REQUEST" "100_CONTINUE_ALREADY_SEEN"
+        "CONTENT_LENGTH_EXTRA_DATA_END" "CONTENT_LENGTH_EXTRA_DATA_START" "INVALID_AUTHORITY_PORT"
+        "INVALID_REQUEST_FIELD_FOLDING" "INVALID_RESPONSE_FIELD_FOLDING" "INVALID_SERVER_PORT_IN_REQUEST"
+        "INVALID_TRANSFER_ENCODING_VALUE_IN_REQUEST" "RANGE_INVALID" "REQUEST_BODY_UNEXPECTED"
+        "REQUEST_SERVER_PORT_TCP_PORT_MISMATCH" "RESPONSE_MULTIPART_BYTERANGES"
+        "SWITCHING_PROTO_WITH_CONTENT_LENGTH" "URI_DELIM_NON_COMPLIANT"),
+    told!([Http] "inspect.rs": "FAILED_PROTOCOL_CHANGE"),
+    // Of recognition, in any flow.
+    told!([] "inspect.rs": "APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS" "APPLAYER_NO_TLS_AFTER_STARTTLS"
+        "APPLAYER_UNEXPECTED_PROTOCOL"),
     told!([Http Http2 Doh2] "http/": "dns_request_too_long" "dns_response_too_long"),
     told!([Http2 Doh2] "http2/" "http/body.rs": "data_stream_zero" "failed_decompression"
         "header_integer_overflow" "invalid_client_magic" "invalid_frame_data" "invalid_frame_header"
         "invalid_frame_length" "invalid_header" "invalid_http1_settings" "long_frame_data"
-        "reassembly_limit_reached" "table_size_update" "too_many_streams"),
+        "reassembly_limit_reached" "table_size_update" "too_many_streams" "authority_host_mismatch"
+        "stream_id_reuse" "userinfo_in_uri"),
     told!([Iec104] "iec104.rs": "invalid_asdu" "invalid_control" "invalid_start"),
     told!([Ike] "ike/": "malformed_data" "no_encryption" "weak_crypto_auth" "weak_crypto_dh" "weak_crypto_enc"
         "weak_crypto_no_dh" "weak_crypto_prf"),
@@ -77,15 +87,19 @@ const TOLD: &[Told] = &[
     told!([S7comm] "s7comm.rs": "invalid_transport" "malformed_message"),
     told!([Sip] "sip/": "invalid_data"),
     told!([Smb] "smb/": "malformed_data" "malformed_nbss" "negotiate_malformed_dialects"),
-    told!([Smtp] "smtp.rs": "DATA_COMMAND_REJECTED" "DUPLICATE_FIELDS" "INVALID_PIPELINED_SEQUENCE"
+    told!([Smtp] "smtp.rs": "BDAT_CHUNK_LEN_EXCEEDED" "NO_SERVER_WELCOME_MESSAGE" "UNPARSABLE_CONTENT"
+        "DATA_COMMAND_REJECTED" "DUPLICATE_FIELDS" "INVALID_PIPELINED_SEQUENCE"
         "INVALID_REPLY" "INVALID_REQUEST" "TLS_REJECTED" "TRUNCATED_LINE"),
     told!([Smtp Imap Pop3] "mail/": "MIME_INVALID_BASE64" "MIME_INVALID_QP" "MIME_LONG_FILENAME"
-        "MIME_LONG_HEADER_VALUE" "MIME_LONG_LINE" "MIME_MALFORMED_MSG"),
+        "MIME_LONG_HEADER_VALUE" "MIME_LONG_LINE" "MIME_MALFORMED_MSG" "MIME_LONG_BOUNDARY" "MIME_LONG_ENC_LINE"
+        "MIME_LONG_HEADER_NAME"),
     told!([Socks] "socks.rs": "malformed"),
     told!([Ssh] "ssh.rs": "invalid_banner" "invalid_record" "long_banner" "long_kex_record"),
     told!([Tinc] "tinc.rs": "invalid_id"),
     told!([Tls] "tls/": "handshake_invalid_length" "invalid_certificate" "invalid_handshake_message"
-        "invalid_heartbeat_message" "invalid_record_type" "invalid_sslv2_header" "overflow_heartbeat_message"),
+        "invalid_heartbeat_message" "invalid_record_type" "invalid_sslv2_header" "overflow_heartbeat_message"
+        "heartbeat_message" "invalid_record_length" "invalid_record_version" "invalid_sni_length"
+        "invalid_sni_type" "multiple_sni_extensions"),
     told!([WebSocket] "websocket.rs": "invalid_frame"),
 ];
 
@@ -174,6 +188,7 @@ mod tests {
             tells(&[App::Http], "abnormal_ce_header") && tells(&[App::Http, App::Http2], "invalid_header")
         );
         assert!(!tells(&[App::Http], "invalid_header") && !tells(&[App::Tls], "no_such_event"));
-        assert!(!tells(&[], "no_encryption") && !tells(&[], "applayer_unexpected_protocol"));
+        assert!(tells(&[], "applayer_unexpected_protocol"));
+        assert!(!tells(&[], "no_encryption") && !tells(&[], "applayer_wrong_direction_first_data"));
     }
 }

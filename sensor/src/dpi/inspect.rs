@@ -12,7 +12,7 @@
 #[path = "inspect_tests.rs"]
 mod tests;
 
-use super::buffers::{Sides, Wanted};
+use super::buffers::{NO_TRANSACTION, Sides, Wanted};
 use super::config::DpiConfig;
 use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
@@ -96,6 +96,20 @@ pub struct Inspection {
 /// Times that a flow's protocol may change to another inside of it (a proxy, STARTTLS); after that the flow is
 /// left alone.
 const SWITCHES_MAX: u8 = 4;
+
+/// Applications that change into another only where TLS begins (STARTTLS).
+const STARTS_TLS: [App; 10] = [
+    App::Smtp,
+    App::Imap,
+    App::Pop3,
+    App::Nntp,
+    App::Ftp,
+    App::Ldap,
+    App::Xmpp,
+    App::Irc,
+    App::Pgsql,
+    App::Mysql,
+];
 
 /// Bytes of the stream are missing, and bytes are unlike those that came before at their place.
 const GAP: u8 = 1;
@@ -783,6 +797,10 @@ impl Conversation<'_> {
             if *self.app != App::Unknown && *self.app != parser.app() {
                 self.metadata.set_text(Field::OriginalApp, self.app.name());
             }
+            if STARTS_TLS.contains(self.app) && parser.app() != App::Tls {
+                self.note(self.direction, "APPLAYER_UNEXPECTED_PROTOCOL");
+                self.note(self.direction, "APPLAYER_NO_TLS_AFTER_STARTTLS");
+            }
             *self.app = parser.app();
         }
         self.counters.recognised += 1;
@@ -857,6 +875,28 @@ impl Conversation<'_> {
         let is_to_server = (direction == Direction::Forward) != self.is_swapped;
         let field = if is_to_server { Field::AppToServer } else { Field::AppToClient };
         self.metadata.set_text(field, app.name());
+        self.note(direction, "APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS");
+    }
+
+    /// HTTP, which came where TLS was to begin, asks for a change: Suricata does not follow it.
+    fn note_second_change(&mut self) {
+        let original = self.metadata.text(Field::OriginalApp).and_then(App::from_name);
+        let is_unexpected =
+            *self.app == App::Http && original.is_some_and(|original| STARTS_TLS.contains(&original));
+        if is_unexpected && self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let sides = self.sides.get_or_insert_default();
+            for direction in [Direction::Forward, Direction::Reverse] {
+                sides.anomaly(*self.app, direction, 0, "FAILED_PROTOCOL_CHANGE");
+            }
+        }
+    }
+
+    /// Tells signatures of an event of recognition.
+    fn note(&mut self, direction: Direction, event: &'static str) {
+        if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let sides = self.sides.get_or_insert_default();
+            sides.anomaly(*self.app, direction, NO_TRANSACTION, event);
+        }
     }
 
     fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {
@@ -922,6 +962,7 @@ impl Conversation<'_> {
         match progress {
             Progress::Used(used) => Take::Used(used),
             Progress::Switch(used) => {
+                self.note_second_change();
                 // What was announced for it needs no search.
                 let expected = self.expectations.take(&self.ends, self.carrier, self.time);
                 if *self.switches_left == 0 {

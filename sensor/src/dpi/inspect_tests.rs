@@ -312,6 +312,32 @@ fn an_end_that_speaks_another_protocol_is_noted() {
 }
 
 #[test]
+fn what_recognition_finds_odd_is_noted() {
+    let odd = |talk: Talk| {
+        let mut talk = talk;
+        let (sides, _) = talk.slot.as_mut().unwrap().sides();
+        let sides = sides.into_iter().flat_map(|sides| sides.iter_mut());
+        sides.flat_map(|side| side.anomalies().to_vec()).collect::<Vec<_>>()
+    };
+    let http = |answer| odd(Talk::tcp().wanting(Wanted::all()).say(CLIENT, REQUEST).say(SERVER, answer));
+    assert!(http("SSH-2.0-OpenSSH_9.0\r\n").contains(&"APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS"));
+    assert!(http(RESPONSE).is_empty());
+    let starttls = |behind| {
+        let talk =
+            Talk::tcp().wanting(Wanted::all()).say(SERVER, "220 x ESMTP\r\n").say(CLIENT, "STARTTLS\r\n");
+        odd(talk
+            .say(SERVER, "220 go\r\n")
+            .say(CLIENT, behind)
+            .say(SERVER, "HTTP/1.1 101\r\nUpgrade: h2c\r\n\r\n"))
+    };
+    let found = starttls(REQUEST);
+    for event in ["APPLAYER_UNEXPECTED_PROTOCOL", "APPLAYER_NO_TLS_AFTER_STARTTLS", "FAILED_PROTOCOL_CHANGE"]
+    {
+        assert!(found.contains(&event), "{event} {found:?}");
+    }
+}
+
+#[test]
 fn what_is_behind_a_proxy_and_nobodys_leaves_the_name() {
     let told = Talk::tcp()
         .say(CLIENT, "CONNECT a.example:1 HTTP/1.1\r\n\r\n")

@@ -10,6 +10,7 @@ use weir_common::app::App;
 pub(super) fn is_served_at(app: App, port: u16) -> bool {
     let ports: &[u16] = match app {
         App::Dns => &[53],
+        App::Llmnr => &[5355],
         App::Http | App::Http2 | App::WebSocket => &[80, 8000, 8080],
         App::Tls | App::Quic => &[443, 853, 993, 995, 8443],
         App::Ssh => &[22],

@@ -5,11 +5,16 @@
 //! when it was given up (RSET, EHLO), or when the flow ends. Of authentication only the account is kept. What
 //! follows STARTTLS is another protocol's.
 
-use super::buffers::{Buffer, Stage};
+mod frames;
+mod transaction;
+
+use super::buffers::Buffer;
 use super::mail::Mail;
 use super::scan::{self, line, starts_with_ignoring_case, word};
-use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
+use super::{Context, Dissector, First, Probe, Progress, Starts};
+use frames::{MessageFrame, tell_line};
 use std::collections::VecDeque;
+use transaction::Transaction;
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::Field;
@@ -45,6 +50,9 @@ pub(super) struct Smtp {
     /// By direction: bytes are missing, lines begin anew.
     is_lost: [bool; 2],
     has_greeting: bool,
+    frame: MessageFrame,
+    /// The transaction of which signatures were told last that the server has not said anything.
+    unwelcome: Option<u64>,
 }
 
 /// What the client's next bytes are.
@@ -72,20 +80,6 @@ enum Command {
     End,
     Auth,
     Other,
-}
-
-/// One mail transaction, or what came before it.
-#[derive(Debug, Default)]
-struct Transaction {
-    id: u64,
-    helo: Option<Vec<u8>>,
-    from: Option<Vec<u8>>,
-    to: Vec<Vec<u8>>,
-    mail: Option<Box<Mail>>,
-    is_rejected: bool,
-    /// Signatures were told its envelope, and that nothing more will come of it.
-    is_head_told: bool,
-    is_over: bool,
 }
 
 impl Dissector for Smtp {
@@ -165,6 +159,7 @@ impl Dissector for Smtp {
                 self.is_lost[index] = missing > left;
             }
             Phase::Data(_) => {
+                self.frame.end(context);
                 self.mail_gap(missing);
                 self.phase = Phase::Data(false);
             }
@@ -174,6 +169,7 @@ impl Dissector for Smtp {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        self.frame.end(context);
         for mut transaction in std::mem::take(&mut self.waiting) {
             transaction.tell(context);
         }
@@ -277,6 +273,7 @@ impl Smtp {
         transaction.tell_head(context);
         let id = transaction.id;
         transaction.mail.get_or_insert_with(|| Mail::begin(Direction::Forward, Some(id)));
+        self.frame.begin(id, context);
     }
 
     /// The current transaction; begins one.
@@ -303,6 +300,7 @@ impl Smtp {
                 [_] | [_, b'\r'] => return 0,
                 _ => {
                     mail.dot();
+                    self.frame.pass(b".", context);
                     self.phase = Phase::Data(false);
                     return 1;
                 }
@@ -312,11 +310,13 @@ impl Smtp {
         let end = memchr::memmem::find(rest, b"\n.").map(|end| end + 1);
         let piece = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
         mail.bytes(piece, context);
+        self.frame.pass(piece, context);
         self.phase = Phase::Data(piece.ends_with(b"\n"));
         piece.len()
     }
 
     fn end_data(&mut self, used: usize, context: &mut Context<'_>) -> usize {
+        self.frame.end(context);
         self.expect_reply(Command::End);
         self.end_message(context);
         used
@@ -346,6 +346,11 @@ impl Smtp {
             mail.bytes(piece, context);
         }
         self.phase = Phase::Chunk(left.saturating_sub(size as u64), is_last);
+        if size as u64 == left && !piece.ends_with(b"\n") {
+            // Suricata counts lines: that in which the chunk ends goes on behind it.
+            let current = self.current.as_ref().map(|current| current.id);
+            context.note("BDAT_CHUNK_LEN_EXCEEDED", current);
+        }
         if self.phase == Phase::Chunk(0, is_last) {
             self.chunk_end(is_last, context);
         }
@@ -385,15 +390,33 @@ impl Smtp {
         match line(within) {
             Some((text, used)) => {
                 self.command(text, context);
+                self.after_command(within, used, context);
                 used
             }
             None if within.len() < LINE_BYTES_MAX => 0,
             None => {
                 self.command(within, context);
+                self.after_command(within, within.len(), context);
                 context.anomaly("TRUNCATED_LINE", self.current.as_ref().map(|current| current.id));
                 self.is_in_line[index] = true;
                 within.len()
             }
+        }
+    }
+
+    /// Tells signatures of a command that was read.
+    fn after_command(&mut self, line: &[u8], used: usize, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        let current = self.current.as_ref().map(|current| current.id);
+        tell_line(Buffer::FrameSmtpCommandLine, line, used, current, context);
+        if !self.is_answered
+            && let Some(number) = current
+            && self.unwelcome.replace(number) != current
+        {
+            // Suricata's rule asks the server's side about it.
+            context.odd(Direction::Reverse, number, "NO_SERVER_WELCOME_MESSAGE");
         }
     }
 
@@ -428,7 +451,10 @@ impl Smtp {
                 transaction.to.push(path.to_vec());
             }
         } else if name.eq_ignore_ascii_case(b"DATA") {
-            self.transaction();
+            let transaction = self.transaction();
+            if std::mem::replace(&mut transaction.has_data, true) {
+                context.anomaly("UNPARSABLE_CONTENT", Some(transaction.id));
+            }
             self.phase = Phase::AwaitData;
             reply = Command::Data;
             if !self.is_answered {
@@ -514,6 +540,10 @@ impl Smtp {
             if is_rest {
                 continue;
             }
+            if context.wanted.is_some() {
+                let current = self.current.as_ref().or(self.waiting.front()).map(|current| current.id);
+                tell_line(Buffer::FrameSmtpResponseLine, within, more, current, context);
+            }
             if self.reply(text, context) {
                 return Progress::Switch(used);
             }
@@ -535,6 +565,9 @@ impl Smtp {
         if !self.has_greeting && self.pending.is_empty() {
             context.metadata.set_bytes(Field::ServerSoftware, text.get(4..).unwrap_or_default());
             self.has_greeting = is_last;
+            if code != 220 {
+                context.note("INVALID_REPLY", self.current.as_ref().map(|current| current.id));
+            }
             return false;
         }
         if !is_last {
@@ -580,69 +613,6 @@ impl Smtp {
             Command::Hello | Command::Auth | Command::Other => {}
         }
         false
-    }
-}
-
-impl Transaction {
-    /// Writes the envelope.
-    fn describe(&self, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        if let Some(helo) = &self.helo {
-            object.bytes("helo", helo);
-        }
-        if let Some(from) = &self.from {
-            object.bytes("mail_from", from);
-        }
-        if !self.to.is_empty() {
-            object.texts("rcpt_to", &self.to);
-        }
-    }
-
-    /// Tells signatures the envelope, once.
-    fn tell_head(&mut self, context: &mut Context<'_>) {
-        if std::mem::replace(&mut self.is_head_told, true) || context.wanted.is_none() {
-            return;
-        }
-        let (client, id) = (Direction::Forward, self.id);
-        if let Some(helo) = &self.helo {
-            context.put(client, id, Buffer::SmtpHelo, helo);
-        }
-        if let Some(from) = &self.from {
-            context.put(client, id, Buffer::SmtpMailFrom, from);
-        }
-        for to in &self.to {
-            context.put(client, id, Buffer::SmtpRcptTo, to);
-        }
-        context.reached(client, id, Stage::Head);
-    }
-
-    /// Tells signatures that nothing more will come of it.
-    fn over(&mut self, context: &mut Context<'_>) {
-        self.tell_head(context);
-        if !std::mem::replace(&mut self.is_over, true) {
-            context.reached(Direction::Forward, self.id, Stage::Body);
-        }
-    }
-
-    fn tell(&mut self, context: &mut Context<'_>) {
-        let mut envelope = Vec::new();
-        if context.events.is_some() {
-            self.describe(&mut envelope);
-        }
-        if let Some(events) = context.events.as_deref_mut() {
-            let mut beside = Vec::new();
-            if let Some(mail) = &self.mail {
-                beside.extend_from_slice(b"\"email\":");
-                mail.write(&mut Object::begin(&mut beside));
-            }
-            let event = Event::new(App::Smtp, context.time, Direction::Forward, envelope.clone());
-            events.push(Event { transaction: Some(self.id), beside, ..event });
-        }
-        if let Some(mail) = &mut self.mail {
-            let beside = if envelope.is_empty() { envelope } else { [b"\"smtp\":", &envelope[..]].concat() };
-            mail.tell_files(&beside, context);
-        }
-        self.over(context);
     }
 }
 

@@ -1,9 +1,11 @@
 //! A flow for tests: says bytes in either direction and tells what inspection made of them.
 
+use super::buffers::Wanted;
 use super::config::DpiConfig;
 use super::{CutOff, Event, Inspection, Inspector};
 use crate::counters::DpiCounters;
 use crate::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
+use std::sync::Arc;
 use weir_common::app::App;
 use weir_common::metadata::{Field, Metadata, Value};
 use weir_common::net::{Address, Direction, protocol};
@@ -51,6 +53,12 @@ impl Talk {
     pub(super) fn with_cut_off(mut self, names: &[&str]) -> Talk {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.inspector = Inspector::new(&DpiConfig::default()).with_cut_off(CutOff::parse(&names).unwrap());
+        self
+    }
+
+    /// Signatures look into these parts.
+    pub(super) fn wanting(mut self, wanted: Wanted) -> Talk {
+        self.inspector.set_wanted(Some(Arc::new(wanted)));
         self
     }
 

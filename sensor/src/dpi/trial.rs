@@ -3,7 +3,7 @@
 //! In: what each side says, piece by piece. Out: what the dissector made of it. Offers again what was
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
-use super::buffers::{Sides, Wanted};
+use super::buffers::{Side, Sides, Wanted};
 use super::config::{FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
 use super::file::Files;
@@ -217,6 +217,22 @@ impl<D: Dissector> Trial<D> {
     /// The dissector, to be asked what it knows.
     pub(crate) fn dissector(&self) -> &D {
         &self.dissector
+    }
+
+    /// Signatures look into no frames.
+    pub(crate) fn without_frames(mut self) -> Self {
+        self.wanted = Wanted::all_but_frames();
+        self
+    }
+
+    /// What signatures are told to be odd, one line each: who, event.
+    pub(crate) fn odd(&mut self) -> String {
+        let sides = self.sides.iter_mut().flat_map(|sides| sides.iter_mut());
+        let line = |side: &mut Side| {
+            let who = if side.direction == Direction::Forward { "client" } else { "server" };
+            side.anomalies().iter().map(|event| format!("{who} {event}\n")).collect::<String>()
+        };
+        sides.map(line).collect()
     }
 
     /// The frames that signatures would look into, one line each: who, keyword, bytes, and what is missing.

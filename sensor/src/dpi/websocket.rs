@@ -5,7 +5,7 @@
 //! into them: those hold up to [`PAYLOAD_BYTES_MAX`] of a message. HTTP announces it;
 //! otherwise only a message of text is recognised, since a frame alone looks like anything.
 
-use super::buffers::{Buffer, Number, Stage};
+use super::buffers::{self, Buffer, Number, Stage};
 use super::{Context, Dissector, First, Probe, Progress, Starts};
 use flate2::{Decompress, FlushDecompress, Status};
 use weir_common::app::App;
@@ -164,6 +164,12 @@ impl Frame {
     }
 }
 
+/// Whether signatures look into frames, so that none may pass unread.
+fn wants_frames(context: &Context<'_>) -> bool {
+    let frames = [Buffer::FrameWebsocketHeader, Buffer::FrameWebsocketPdu, Buffer::FrameWebsocketData];
+    context.wanted.is_some_and(|wanted| frames.into_iter().any(|frame| wanted.has(frame)))
+}
+
 /// RFC 6455 section 11.8.
 fn opcode_name(opcode: u8) -> Option<&'static str> {
     Some(match opcode {
@@ -227,11 +233,16 @@ impl Dissector for WebSocket {
             if context.wanted.is_some() {
                 let begin = used.saturating_add(frame.bytes);
                 let wants = context.wants(Buffer::WebsocketPayload);
+                let wants_frames = wants_frames(context);
                 let length = usize::try_from(frame.length).unwrap_or(usize::MAX).min(PAYLOAD_BYTES_MAX);
                 let payload = bytes.get(begin..begin.saturating_add(length));
                 match payload {
-                    None if wants => return Progress::Used(used),
-                    payload => self.tell_parts(&frame, payload.filter(|_| wants), context),
+                    None if wants || wants_frames => return Progress::Used(used),
+                    payload => {
+                        let whole = bytes.get(used..).unwrap_or_default();
+                        self.tell_frames(&frame, whole, payload.filter(|_| wants_frames), context);
+                        self.tell_parts(&frame, payload.filter(|_| wants), context);
+                    }
                 }
             }
             // A continuation needs a beginning (RFC 6455 section 5.4); its loss is no contradiction.
@@ -284,6 +295,27 @@ impl WebSocket {
             context.put(direction, number, Buffer::WebsocketPayload, &payload);
         }
         context.reached(direction, number, Stage::Body);
+    }
+
+    /// Tells a frame as frames: whole, its header and its payload as it is on the wire.
+    fn tell_frames(&self, frame: &Frame, whole: &[u8], payload: Option<&[u8]>, context: &mut Context<'_>) {
+        let Some(payload) = payload else { return };
+        let head = whole.get(..frame.bytes).unwrap_or_default();
+        let length = frame.length.saturating_add(frame.bytes as u64);
+        for (buffer, length, pieces) in [
+            (Buffer::FrameWebsocketHeader, frame.bytes as u64, [head, &[]]),
+            (Buffer::FrameWebsocketPdu, length, [head, payload]),
+            (Buffer::FrameWebsocketData, frame.length, [payload, &[]]),
+        ] {
+            if length == 0 {
+                continue;
+            }
+            let about = buffers::Frame { length, transaction: Some(self.frames) };
+            if let Some(number) = context.begin_frame(buffer, about) {
+                pieces.iter().for_each(|piece| context.frame_bytes(number, piece));
+                context.end_frame(number);
+            }
+        }
     }
 
     fn tell(&mut self, frame: &Frame, context: &mut Context<'_>) {
@@ -368,6 +400,18 @@ mod tests {
             server 5 WebsocketOpcode 1
         "#]]
         .assert_eq(&trial.told());
+    }
+
+    #[test]
+    fn frames_are_told_as_they_are_on_the_wire() {
+        expect_test::expect![[r#"
+            client frame:websocket.header \x81\x85\x01\x00\x00\x00
+            client frame:websocket.pdu \x81\x85\x01\x00\x00\x00Iello
+            client frame:websocket.data Iello
+            client frame:websocket.header \x89\x00
+            client frame:websocket.pdu \x89\x00
+        "#]]
+        .assert_eq(&Trial::<WebSocket>::new().client(b"\x81\x85\x01\0\0\0Iello\x89\0").framed());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::excerpt::Excerpts;
 use super::late::{Late, event_name};
-use super::packet::StreamSizes;
+use super::packet::{AppFacts, StreamSizes};
 use super::state::{FlowState, StateCounters};
 use crate::decode::{Tcp, Transport};
 use crate::dpi::Event;
@@ -76,6 +76,8 @@ pub(super) struct Known {
     pub(super) is_established: bool,
     /// The application, and the direction of the packet that showed it.
     app: (App, Direction),
+    /// What recognition says, as each direction's packets have last seen it.
+    apps: [AppFacts; 2],
     /// The application as packets see it: over TCP once the other end has answered to what showed it, as with
     /// Suricata, which looks at what was acknowledged.
     pub(super) visible: App,
@@ -307,7 +309,8 @@ pub(super) fn put_behind(
 impl Default for Known {
     fn default() -> Known {
         let app = (App::Unknown, Direction::Forward);
-        Known { seen: [false; 2], is_established: false, app, visible: App::Unknown }
+        let apps = [AppFacts::default(); 2];
+        Known { seen: [false; 2], is_established: false, app, apps, visible: App::Unknown }
     }
 }
 
@@ -317,6 +320,8 @@ impl Known {
         let mut now = *self;
         now.seen[sight.direction.index()] = true;
         now.is_established |= sight.is_established;
+        // Each direction's rules look at it.
+        now.apps[sight.direction.index()] = sight.flow.apps;
         if now.app.0 != sight.app {
             now.app = (sight.app, sight.direction);
         }

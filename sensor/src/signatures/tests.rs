@@ -486,7 +486,7 @@ fn a_rule_that_asks_for_what_nothing_tells_loads_and_cannot_fire() {
         "decode-event:ipv4.opt_unknown;",
         "stream-event:reassembly_no_segment;",
         "engine-event:stream.wrong_thread; content:\"x\"; dsize:1;",
-        "app-layer-event:applayer_unexpected_protocol;",
+        "app-layer-event:applayer_wrong_direction_first_data;",
         "app-layer-event:tls.no_such_event;",
         "app-layer-event:http.no_such_event; http.uri; content:\"x\";",
         "app-layer-event:file.malformed_data;",

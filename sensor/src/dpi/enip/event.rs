@@ -17,6 +17,11 @@ const CONNECTED_DATA: u16 = 0xb1;
 const UNCONNECTED_DATA: u16 = 0xb2;
 pub(super) const MULTIPLE_SERVICE: u8 = 0x0a;
 
+/// Where the items of the common packet format begin in a message's data, behind their count.
+pub(super) const ITEMS_AT: usize = 8;
+/// Bytes of an item's type and length, which stand before it.
+pub(super) const ITEM_HEADER_BYTES: usize = 4;
+
 /// Writes a message.
 pub(super) fn write(pdu: &Pdu<'_>, object: &mut Object<'_>) {
     match names::command(pdu.command) {
@@ -68,13 +73,13 @@ pub(super) fn is_readable(pdu: &Pdu<'_>) -> bool {
 }
 
 /// Types and data of the items of the common packet format.
-fn items<'a>(pdu: &Pdu<'a>) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+pub(super) fn items<'a>(pdu: &Pdu<'a>) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
     let mut left = le16(pdu.data, 6).unwrap_or(0).min(ITEMS_MAX);
-    let mut rest = pdu.data.get(8..).unwrap_or_default();
+    let mut rest = pdu.data.get(ITEMS_AT..).unwrap_or_default();
     std::iter::from_fn(move || {
         left = left.checked_sub(1)?;
         let (kind, length) = (le16(rest, 0)?, usize::from(le16(rest, 2)?));
-        let (item, after) = rest.get(4..)?.split_at_checked(length)?;
+        let (item, after) = rest.get(ITEM_HEADER_BYTES..)?.split_at_checked(length)?;
         rest = after;
         Some((kind, item))
     })

@@ -57,6 +57,12 @@ pub(super) fn put_frames(pdu: &Pdu<'_>, context: &mut Context<'_>) {
         context.frame(Buffer::FrameEnipData, None, pdu.data);
     }
     if let Some(data) = event::cip(pdu) {
+        let mut begin = event::ITEMS_AT;
+        for (_, item) in event::items(pdu) {
+            let end = begin + event::ITEM_HEADER_BYTES + item.len();
+            context.frame(Buffer::FrameEnipItem, None, pdu.data.get(begin..end).unwrap_or_default());
+            begin = end;
+        }
         context.frame(Buffer::FrameEnipCip, None, data);
     }
 }

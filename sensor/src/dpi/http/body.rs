@@ -251,6 +251,15 @@ impl Body {
         }
     }
 
+    /// Bytes behind its end, at which signatures alone look.
+    pub(super) fn beyond(&mut self, bytes: &[u8]) {
+        if self.decoding.is_plain()
+            && let Some(told) = &mut self.told
+        {
+            told.push(bytes);
+        }
+    }
+
     /// So many of its next bytes were not seen.
     pub(in crate::dpi) fn gap(&mut self, missing: u64) {
         self.is_lost |= !self.decoding.is_plain();

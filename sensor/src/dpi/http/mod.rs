@@ -13,23 +13,30 @@
 pub(super) mod body;
 pub(super) mod decode;
 pub(super) mod event;
+mod frames;
+mod framing;
 mod head;
+mod lines;
 mod multipart;
+mod odd;
 mod probe;
 mod told;
+mod transactions;
 mod uri;
 #[cfg(test)]
 mod tests;
 
-use super::{Carrier, Context, Dissector, Event, First, Probe, Progress, Starts, dns};
+use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use crate::dpi::buffers::Stage;
 use body::{Body, Description};
+use frames::{MessageFrame, Passed};
 use head::{Framing, Head, LineEnd, Part, line, response_line};
 use std::collections::VecDeque;
 use told::Told;
+pub(super) use told::{REQUEST_VALUES, RESPONSE_VALUES, VALUES};
+pub(super) use transactions::learn;
+use transactions::learn_response;
 use weir_common::app::App;
-use weir_common::json::Object;
-use weir_common::metadata::{Field, Metadata};
 use weir_common::net::Direction;
 
 /// Most bytes of a line of a head; a longer one is no HTTP.
@@ -61,6 +68,8 @@ pub(super) struct Http {
     spare: Option<Head>,
     /// What signatures are told of heads, where they look.
     told: Option<Box<Told>>,
+    /// The messages being read as frames, likewise.
+    frames: [MessageFrame; 2],
 }
 
 /// One direction.
@@ -85,6 +94,10 @@ struct Half {
     body: Option<Box<Body>>,
     /// Signatures were told that the message is over, or there is none.
     is_over: bool,
+    /// Bytes came behind the request that begin no other.
+    has_unexpected: bool,
+    /// The server has asked the client to go on, before the response.
+    has_continued: bool,
     /// What ended the line before.
     line_end: LineEnd,
 }
@@ -142,6 +155,7 @@ impl Dissector for Http {
             client: Direction::Forward,
             spare: None,
             told: None,
+            frames: Default::default(),
         }
     }
 
@@ -153,7 +167,11 @@ impl Dissector for Http {
             if rest.is_empty() && !matches!(state, State::Body | State::Chunk | State::OpenBody) {
                 return Progress::Used(used);
             }
-            match self.step(state, rest, context) {
+            let step = self.step(state, rest, context);
+            if context.wanted.is_some() {
+                self.pass_frame(state, rest, &step, context);
+            }
+            match step {
                 Step::Used(step) => used = used.saturating_add(step),
                 Step::Wait => return Progress::Used(used),
                 Step::Switch(step) => return Progress::Switch(used.saturating_add(step)),
@@ -163,6 +181,7 @@ impl Dissector for Http {
 
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
+        self.frames[index].end(context);
         let half = &mut self.halves[index];
         if half.skipped > 0 {
             // The end of the flow: so much of the body was not seen.
@@ -196,6 +215,7 @@ impl Dissector for Http {
 
     fn close(&mut self, context: &mut Context<'_>) {
         for index in [0, 1] {
+            self.frames[index].end(context);
             let half = &mut self.halves[index];
             let is_over = half.state == State::OpenBody;
             self.end_body(index, is_over, context);
@@ -267,6 +287,25 @@ impl Http {
         }
     }
 
+    /// Tells signatures of the message's frame what a step has read.
+    fn pass_frame(&mut self, before: State, rest: &[u8], step: &Step, context: &mut Context<'_>) {
+        let used = match step {
+            Step::Used(used) | Step::Switch(used) => *used,
+            Step::Wait => return,
+        };
+        let index = context.direction.index();
+        let half = &self.halves[index];
+        let is_response = half.head.is_response();
+        let answered = self.waiting.front().filter(|_| is_response);
+        let passed = Passed {
+            states: [before, half.state],
+            bytes: rest.get(..used).unwrap_or(rest),
+            is_response,
+            transaction: answered.map_or(self.transactions, |head| head.number),
+        };
+        self.frames[index].pass(&passed, context);
+    }
+
     /// The first line of a message.
     fn start(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         // RFC 9112 section 2.2: empty lines before a request are ignored; clients ignore more.
@@ -307,6 +346,7 @@ impl Http {
         }
         half.state = State::Head;
         half.is_over = false;
+        half.has_unexpected = false;
         half.line_end = LineEnd::Other;
         let index = context.direction.index();
         match &mut self.told {
@@ -426,7 +466,11 @@ impl Http {
         let has_unexpected = is_framed && !after.is_empty() && !head::is_status_line(after);
         if (100..200).contains(&status) && status != 101 && !(has_unexpected && status != 100) {
             learn_response(&self.halves[index].head, context.metadata);
-            self.halves[index].state = State::Start;
+            let half = &mut self.halves[index];
+            half.state = State::Start;
+            if status == 100 && std::mem::replace(&mut half.has_continued, true) {
+                context.anomaly("100_CONTINUE_ALREADY_SEEN", None);
+            }
             return Step::Used(used);
         }
         self.take_request(index, context);
@@ -470,197 +514,6 @@ impl Http {
             let note = parts.map(get).join(&b'\n');
             context.expect(server, Carrier::Stream, App::Http2, &note);
         }
-    }
-
-    /// A response's body begins behind a head of `used` bytes.
-    fn begin_body(
-        &mut self,
-        index: usize,
-        state: State,
-        length: u64,
-        used: usize,
-        context: &mut Context<'_>,
-    ) -> Step {
-        let half = &self.halves[index];
-        let is = Description::of(&half.head, half.request.as_ref());
-        let direction = context.direction;
-        let is_empty = state == State::Body && length == 0;
-        let body = (!is_empty).then(|| Body::begin(&is, direction, half.number, context)).flatten();
-        self.halves[index].body = body;
-        self.pass_body(index, state, length, used)
-    }
-
-    /// Goes on behind a head; a body of known length that nobody wants passes unread.
-    fn pass_body(&mut self, index: usize, state: State, length: u64, used: usize) -> Step {
-        let half = &mut self.halves[index];
-        half.state = state;
-        half.left = length;
-        let skip = if half.body.is_none() { half.skip_rest() } else { 0 };
-        Step::Used(used.saturating_add(skip))
-    }
-
-    /// Bytes of a body or chunk.
-    fn body_bytes(&mut self, state: State, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let index = context.direction.index();
-        let half = &mut self.halves[index];
-        half.skipped = 0;
-        if state == State::OpenBody {
-            let Some(body) = &half.body else {
-                half.skipped = OPEN_BODY_STEP_BYTES as u64;
-                half.body_bytes = half.body_bytes.saturating_add(OPEN_BODY_STEP_BYTES as u64);
-                return Step::Used(OPEN_BODY_STEP_BYTES);
-            };
-            if rest.is_empty() {
-                return Step::Wait;
-            }
-            if !body.wants_more() {
-                self.end_body(index, false, context);
-                return Step::Used(0);
-            }
-            half.body_bytes = half.body_bytes.saturating_add(rest.len() as u64);
-            self.feed(index, rest, context);
-            return Step::Used(rest.len());
-        }
-        if half.left == 0 {
-            if state == State::Body {
-                self.end_message(context);
-                return Step::Used(0);
-            }
-            half.state = State::ChunkEnd;
-            return if rest.is_empty() { Step::Wait } else { Step::Used(0) };
-        }
-        if rest.is_empty() {
-            return Step::Wait;
-        }
-        let bytes = rest.get(..usize::try_from(half.left).unwrap_or(usize::MAX)).unwrap_or(rest);
-        half.left -= bytes.len() as u64;
-        half.body_bytes = half.body_bytes.saturating_add(bytes.len() as u64);
-        self.feed(index, bytes, context);
-        let half = &mut self.halves[index];
-        let wants_more = half.body.as_ref().is_some_and(|body| body.wants_more());
-        let skip = if wants_more { 0 } else { half.skip_rest() };
-        Step::Used(bytes.len().saturating_add(skip))
-    }
-
-    /// Hands bytes to the body.
-    fn feed(&mut self, index: usize, bytes: &[u8], context: &mut Context<'_>) {
-        let Some(mut body) = self.halves[index].body.take() else { return };
-        let carrier = if body.is_form() { self.carrier(index, context) } else { Vec::new() };
-        body.bytes(bytes, &carrier, context);
-        if context.wanted.is_some() && body.tell_early(context) {
-            self.over(index, context);
-        }
-        self.halves[index].body = Some(body);
-    }
-
-    /// The body has ended.
-    fn end_body(&mut self, index: usize, is_whole: bool, context: &mut Context<'_>) {
-        if let Some(body) = self.halves[index].body.take() {
-            let carrier = self.carrier(index, context);
-            body.end(is_whole, &carrier, context);
-        }
-    }
-
-    /// What carries a file, as a member of its event.
-    fn carrier(&self, index: usize, context: &Context<'_>) -> Vec<u8> {
-        let mut text = Vec::new();
-        if context.events.is_none() {
-            return text;
-        }
-        text.extend_from_slice(b"\"http\":");
-        let half = &self.halves[index];
-        if half.head.is_response() {
-            event::write(half.request.as_ref(), Some((&half.head, half.body_bytes)), &mut text);
-        } else {
-            let answered = self.halves[1 - index].request.as_ref();
-            let mut requests = self.waiting.iter().chain(answered);
-            match requests.find(|head| head.number == half.number) {
-                Some(request) => event::write(Some(request), None, &mut text),
-                None => drop(Object::begin(&mut text)),
-            }
-        }
-        text
-    }
-
-    fn chunk_size(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        // What begins with no digit is no size, however long its line.
-        let first = rest.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0x0b);
-        let is_size = first.is_none_or(u8::is_ascii_hexdigit);
-        let Some((line, used)) = line(rest) else {
-            return if rest.len() > CHUNK_LINE_BYTES_MAX || !is_size {
-                self.bad_chunk(rest, context)
-            } else {
-                Step::Wait
-            };
-        };
-        let half = self.half(context);
-        if line.is_empty() {
-            half.body_bytes = half.body_bytes.saturating_add(used as u64);
-            return Step::Used(used);
-        }
-        let Some(size) = head::chunk_size(line) else { return self.bad_chunk(rest, context) };
-        if context.wanted.is_some() && line.contains(&b';') {
-            let half = self.half(context);
-            let event = half.head.word("REQUEST_CHUNK_EXTENSION", "RESPONSE_CHUNK_EXTENSION");
-            let (direction, number) = (context.direction, half.number);
-            context.odd(direction, number, event);
-        }
-        let half = self.half(context);
-        half.body_bytes = half.body_bytes.saturating_add(used as u64);
-        if size == 0 {
-            half.state = State::Trailer;
-            return Step::Used(used);
-        }
-        self.pass_body(context.direction.index(), State::Chunk, size, used)
-    }
-
-    fn chunk_end(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let used = match rest {
-            [b'\n', ..] => 1,
-            [b'\r', b'\n', ..] => 2,
-            [b'\r'] => return Step::Wait,
-            _ => return self.bad_chunk(rest, context),
-        };
-        let half = self.half(context);
-        half.body_bytes = half.body_bytes.saturating_add(used as u64);
-        half.state = State::ChunkSize;
-        Step::Used(used)
-    }
-
-    fn trailer_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let Some((line, used)) = line(rest) else { return self.wait_for_line(rest, context) };
-        let index = context.direction.index();
-        let half = &mut self.halves[index];
-        if let Some(told) = &mut self.told {
-            told.line(index, rest.get(..used).unwrap_or_default());
-            if line.is_empty() && !half.is_over {
-                told.tell_trailer(index, half.head.is_response(), half.number, context);
-            }
-        }
-        if line.is_empty() {
-            self.end_message(context);
-        } else if half.head.bytes_seen(used) > HEAD_BYTES_MAX {
-            return self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context);
-        }
-        Step::Used(used)
-    }
-
-    fn wait_for_line(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        if rest.len() <= LINE_BYTES_MAX {
-            return Step::Wait;
-        }
-        self.malformed("REQUEST_FIELD_TOO_LONG", "RESPONSE_FIELD_TOO_LONG", rest.len(), context)
-    }
-
-    /// What is no chunk is the body itself in a response, as clients have it.
-    fn bad_chunk(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
-        let half = self.half(context);
-        if half.head.is_response() {
-            half.state = State::OpenBody;
-            context.anomaly("INVALID_RESPONSE_CHUNK_LEN", None);
-            return Step::Used(0);
-        }
-        self.malformed("INVALID_REQUEST_CHUNK_LEN", "INVALID_RESPONSE_CHUNK_LEN", rest.len(), context)
     }
 
     fn no_message(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
@@ -720,127 +573,6 @@ impl Http {
         }
         context.reached(direction, number, Stage::Head);
     }
-
-    /// Tells signatures that a message is over: no more will come of it.
-    fn over(&mut self, index: usize, context: &mut Context<'_>) {
-        let half = &mut self.halves[index];
-        if !half.is_over {
-            half.is_over = true;
-            let direction = if index == self.client.index() { self.client } else { self.client.flip() };
-            context.reached(direction, half.number, Stage::Body);
-        }
-    }
-
-    /// The message is complete.
-    fn end_message(&mut self, context: &mut Context<'_>) {
-        let index = context.direction.index();
-        self.end_body(index, true, context);
-        self.over(index, context);
-        let half = &mut self.halves[index];
-        half.state = State::Start;
-        if half.head.is_response() {
-            self.respond(index, context);
-        }
-    }
-
-    /// A request is read: it waits for its response.
-    fn ask(&mut self, index: usize, mut head: Head, context: &mut Context<'_>) {
-        learn_request(&head, context.metadata);
-        self.has_asked = true;
-        head.number = self.next_number();
-        dns::carried_in_target(head.get(Part::Target).unwrap_or_default(), head.number, context);
-        self.halves[index].number = head.number;
-        self.waiting_bytes += head.text_bytes();
-        self.waiting.push_back(head);
-        while self.waiting.len() > REQUESTS_MAX || self.waiting_bytes > REQUEST_BYTES_MAX {
-            if !self.tell_oldest(context) {
-                break;
-            }
-        }
-    }
-
-    fn next_number(&mut self) -> u64 {
-        let number = self.transactions;
-        self.transactions = self.transactions.saturating_add(1);
-        number
-    }
-
-    /// Finds the request that the response of direction `index` answers.
-    fn take_request(&mut self, index: usize, context: &mut Context<'_>) {
-        let request = match self.waiting.pop_front() {
-            Some(head) => {
-                self.waiting_bytes -= head.text_bytes().min(self.waiting_bytes);
-                Some(head)
-            }
-            // The answer came before the request was complete: what there is of it is answered.
-            None => {
-                let asking = &mut self.halves[1 - index];
-                let is_asking = asking.state == State::Head && asking.head.has(Part::Target);
-                let number = self.transactions;
-                is_asking.then(|| {
-                    asking.number = number;
-                    let mut head = asking.head.take_answered();
-                    head.number = number;
-                    head
-                })
-            }
-        };
-        let is_expected = self.has_asked && self.halves[1 - index].state != State::Lost;
-        let number = match &request {
-            Some(head) if head.number < self.transactions => head.number,
-            _ => self.next_number(),
-        };
-        if request.is_none() && is_expected {
-            context.anomaly("UNABLE_TO_MATCH_RESPONSE_TO_REQUEST", Some(number));
-        }
-        self.halves[index].number = number;
-        self.halves[index].request = request;
-        self.halves[index].is_matched = true;
-    }
-
-    /// Tells the transaction whose response direction `index` has read.
-    fn respond(&mut self, index: usize, context: &mut Context<'_>) {
-        if !self.halves[index].is_matched {
-            self.take_request(index, context);
-        }
-        let half = &mut self.halves[index];
-        half.is_matched = false;
-        let half_number = half.number;
-        learn_response(&half.head, context.metadata);
-        let mut request = half.request.take();
-        let mut response = std::mem::take(&mut half.head);
-        let length = std::mem::take(&mut half.body_bytes);
-        self.tell(half_number, request.as_ref(), Some((&response, length)), context);
-        response.clear();
-        self.halves[index].head = response;
-        if let Some(request) = &mut request {
-            request.clear();
-        }
-        self.spare = request.or(self.spare.take());
-    }
-
-    /// Tells the oldest request without a response; false when there is none.
-    fn tell_oldest(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(request) = self.waiting.pop_front() else { return false };
-        self.waiting_bytes -= request.text_bytes().min(self.waiting_bytes);
-        self.tell(request.number, Some(&request), None, context);
-        true
-    }
-
-    fn tell(
-        &self,
-        transaction: u64,
-        request: Option<&Head>,
-        response: Option<(&Head, u64)>,
-        context: &mut Context<'_>,
-    ) {
-        let Some(events) = context.events.as_deref_mut() else { return };
-        let mut body = Vec::with_capacity(512);
-        event::write(request, response, &mut body);
-        let (time, direction) = (context.time, self.client);
-        let event = Event::new(App::Http, time, direction, body);
-        events.push(Event { transaction: Some(transaction), ..event });
-    }
 }
 
 impl Half {
@@ -850,60 +582,5 @@ impl Half {
         self.skipped = left;
         self.body_bytes = self.body_bytes.saturating_add(left);
         usize::try_from(left).unwrap_or(usize::MAX)
-    }
-}
-
-fn learn_request(head: &Head, metadata: &mut Metadata) {
-    let is_first = metadata.get(Field::HttpMethod).is_none();
-    let parts = [
-        (Part::Method, Field::HttpMethod, Field::HttpMethods),
-        (Part::Target, Field::HttpUri, Field::HttpUris),
-        (Part::Host, Field::HttpHost, Field::HttpHosts),
-        (Part::UserAgent, Field::HttpUserAgent, Field::HttpUserAgents),
-    ];
-    for (part, field, list) in parts {
-        let value = match part {
-            Part::Host => head.get(part).or_else(|| head.target_authority()),
-            part => head.get(part),
-        };
-        if let Some(value) = value {
-            learn(value, field, list, is_first, metadata);
-        }
-    }
-}
-
-/// A flow is described by its first request, also in what that does not have; values that come later stand
-/// in the list.
-pub(super) fn learn(value: &[u8], field: Field, list: Field, is_first: bool, metadata: &mut Metadata) {
-    if is_first {
-        return metadata.set_bytes(field, value);
-    }
-    let first = metadata.text(field);
-    if first.is_some_and(|first| first.as_bytes() == value) {
-        return;
-    }
-    if let Some(first) = first.map(str::to_owned) {
-        metadata.add(list, &first);
-    }
-    metadata.add(list, &String::from_utf8_lossy(value));
-}
-
-fn learn_response(head: &Head, metadata: &mut Metadata) {
-    let status = u64::from(head.status());
-    if status == 0 {
-        return;
-    }
-    if let Some(first) = metadata.number(Field::HttpStatus) {
-        if first != status {
-            metadata.add(Field::HttpStatuses, itoa::Buffer::new().format(first));
-            metadata.add(Field::HttpStatuses, itoa::Buffer::new().format(status));
-        }
-        return;
-    }
-    metadata.set_number(Field::HttpStatus, status);
-    for (part, field) in [(Part::ContentType, Field::HttpContentType), (Part::Server, Field::HttpServer)] {
-        if let Some(value) = head.get(part) {
-            metadata.set_bytes(field, value);
-        }
     }
 }

@@ -84,6 +84,34 @@ pub(super) fn may_be_message_start(bytes: &[u8]) -> bool {
     token > 0 && begin.get(token).is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'/' | b'\r' | b'\n'))
 }
 
+/// Of the bytes behind a request, sent together with it, the first line where it begins no other request: its length
+/// with its end, or with all that there is.
+pub(super) fn unexpected_body(bytes: &[u8]) -> Option<usize> {
+    let used = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let line = bytes.get(..used)?.trim_ascii();
+    let method = line.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let is_request = is_method(line.get(..method)?)
+        || RequestLine::new(line).is_some_and(|request| request.protocol.starts_with(b"HTTP/"));
+    (!line.is_empty() && !is_request).then_some(used)
+}
+
+/// The same behind a response, where anything but another response's line is meant.
+pub(super) fn unexpected_answer(bytes: &[u8]) -> Option<usize> {
+    const BEGIN: &[u8] = b"HTTP";
+    let end = memchr::memchr(b'\n', bytes);
+    let used = end.map_or(bytes.len(), |end| end + 1);
+    let line = bytes.get(..used)?;
+    let blanks = line.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == 0).count();
+    let text = line.get(blanks..)?;
+    let begin = text.get(..BEGIN.len()).unwrap_or(text);
+    let may_go_on = end.is_none() && begin.len() < BEGIN.len();
+    let is_response = match may_go_on {
+        true => BEGIN.get(..begin.len()).is_some_and(|want| want.eq_ignore_ascii_case(begin)),
+        false => begin.eq_ignore_ascii_case(BEGIN),
+    };
+    (!is_response).then_some(used)
+}
+
 /// Whether it is a method in use.
 pub(super) fn is_method(method: &[u8]) -> bool {
     METHODS.contains(&method)

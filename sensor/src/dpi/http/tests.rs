@@ -2,8 +2,9 @@
 
 use crate::dpi::config::{DpiConfig, FileConfig};
 use crate::dpi::http::head::{Head, Part, RequestLine, chunk_size};
-use crate::dpi::http::{HEAD_BYTES_MAX, LINE_BYTES_MAX, REQUESTS_MAX, probe};
+use crate::dpi::http::{HEAD_BYTES_MAX, Http, LINE_BYTES_MAX, REQUESTS_MAX, probe};
 use crate::dpi::testing::{CLIENT, SERVER, Talk, Told};
+use crate::dpi::trial::Trial;
 use crate::dpi::{Event, Probe, Progress};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -648,7 +649,7 @@ proptest! {
 #[test]
 fn a_body_is_skipped_not_read() {
     use crate::dpi::{Carrier, Context, Dissector, config::FileConfig, expect::Expectations, file::Files};
-    let mut http = super::Http::new();
+    let mut http = Http::new();
     let (mut metadata, mut malformed, mut events) = (Default::default(), 0, Vec::new());
     let (files, mut expectations) =
         (Files::new(FileConfig { enabled: false, ..FileConfig::default() }), Expectations::default());
@@ -693,4 +694,44 @@ fn odd_ends_of_lines_are_read_as_clients_read_them() {
             told.events.iter().any(|event| event.body.windows(8).any(|text| text == b"\"size\":2"));
         assert_eq!(is_chunked, !is_end, "{between:?}");
     }
+}
+
+#[test]
+fn what_was_sent_with_a_request_and_begins_no_other_is_its_body() {
+    let head = "POST /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let told = |client: String| {
+        let mut trial = Trial::<Http>::new().client(client.as_bytes());
+        let body = trial.told().lines().find(|line| line.contains("http.request_body")).map(str::to_owned);
+        (body, trial.odd(), trial.malformed)
+    };
+    let (body, odd, malformed) = told(format!("{head}a=b\r\nc\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(body.as_deref(), Some("client 0 http.request_body a=b\\r\\nc\\r\\n"));
+    assert_eq!((odd.as_str(), malformed), ("client REQUEST_BODY_UNEXPECTED\n", 1));
+    // An empty line is nothing, and what comes later is another message's.
+    assert_eq!(told(format!("{head}\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")), (None, String::new(), 0));
+    assert_eq!(told(format!("{head}SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n")), (None, String::new(), 0));
+}
+
+#[test]
+fn an_answer_to_nothing_is_odd_to_signatures_alone() {
+    let mut trial = Trial::<Http>::new().server(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!((trial.odd().as_str(), trial.malformed), ("server UNABLE_TO_MATCH_RESPONSE_TO_REQUEST\n", 0));
+}
+
+#[test]
+fn what_was_sent_with_a_response_is_looked_into_with_its_body_and_not_in_the_file() {
+    let told = |behind: &str| {
+        let server = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok{behind}");
+        let mut trial = Trial::<Http>::new().client(REQUEST.as_bytes()).server(server.as_bytes());
+        let of = |told: &str, part| {
+            let line = told.lines().find(|line| line.contains(part)).unwrap_or_default();
+            line.rsplit(' ').next().unwrap_or_default().to_owned()
+        };
+        let told = trial.told();
+        (of(&told, "http.response_body"), of(&told, "FileSize "), trial.malformed)
+    };
+    assert_eq!(told(""), ("ok".to_owned(), "2".to_owned(), 0));
+    assert_eq!(told("\r\n"), ("ok\\r\\n".to_owned(), "2".to_owned(), 0));
+    assert_eq!(told("more\r\nyet"), ("okmore\\r\\nyet".to_owned(), "2".to_owned(), 1));
+    assert_eq!(told(" HTTP/1.1 200 OK\r\n"), ("ok".to_owned(), "2".to_owned(), 0));
 }

@@ -6,38 +6,40 @@
 //! for the next: a direction with a hole in them is lost. What is deliberately absent: flow control, and what
 //! servers push beyond its name.
 
+mod control;
 mod event;
+mod frames;
 mod hpack;
+mod stream;
 mod told;
 #[cfg(test)]
 mod tests;
 
 use super::buffers::{Number, Stage};
-use super::http::body::{Body, Description};
-use super::http::learn;
-use super::{Context, Dissector, Event, First, Probe, Progress, Starts, dns};
-use event::{Common, Said, element};
-use hpack::{BLOCK_BYTES_MAX, Hpack};
+use super::http::body::Body;
+use super::{Context, Dissector, Event, First, Probe, Progress, Starts};
+use event::Common;
+use hpack::Hpack;
+use std::collections::VecDeque;
+use stream::{Stream, awaits_frames};
 use told::Block;
 use weir_common::app::App;
-use weir_common::metadata::Field;
 use weir_common::net::Direction;
 
 /// What a client begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes before each frame.
 const HEADER_BYTES: usize = 9;
-/// Longest frame that is read whole; of a longer one only DATA is read, piece by piece.
+/// A frame of so many bytes is not read whole, which is an anomaly: only DATA is read of it, piece by piece.
 const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a longer frame, its header included, that are awaited before it is told to be one, as in Suricata.
+const LONG_FRAME_BYTES_MIN: usize = HEADER_BYTES + 256;
 /// Most streams that are open at once; of more the oldest is told as it is.
 const STREAMS_MAX: usize = 256;
+/// Most closed streams that are remembered, so that what comes on them is noticed; of more the oldest is forgotten.
+const CLOSED_MAX: usize = 64;
 /// Most bytes kept of all open streams before the oldest is told.
 const STREAMS_BYTES_MAX: usize = 1 << 20;
-/// Most bytes kept of one header that has a place of its own.
-const VALUE_BYTES_MAX: usize = 8 << 10;
-/// Most bytes of JSON kept of the headers of one side of a stream; more are left out.
-const HEADERS_BYTES_MAX: usize = 32 << 10;
-
 /// Types of frames (RFC 9113 section 6).
 mod frame {
     pub(super) const DATA: u8 = 0;
@@ -62,6 +64,8 @@ pub(super) struct Http2 {
     halves: [Half; 2],
     /// Oldest first.
     streams: Vec<Stream>,
+    /// Streams that were closed last, where signatures look at what is odd.
+    closed: VecDeque<u32>,
     transactions: u64,
     client: Direction,
     /// The request that asked for the upgrade, as HTTP/1 noted it.
@@ -78,6 +82,8 @@ struct Half {
     block_stream: u32,
     /// Whether the block is that of a frame that ends its stream.
     block_ends: bool,
+    /// The frame that passes, for signatures.
+    passing: frames::Passing,
     /// Of a DATA frame: its stream, bytes of content and of padding to come, and whether it ends the stream.
     data: Data,
 }
@@ -97,33 +103,6 @@ enum State {
     Frame,
     Data,
     Lost,
-}
-
-/// One stream.
-#[derive(Debug)]
-struct Stream {
-    id: u32,
-    number: u64,
-    common: Common,
-    sides: [Side; 2],
-}
-
-/// One side of it; that of the client first.
-#[derive(Debug, Default)]
-struct Side {
-    said: Said,
-    content_type: Vec<u8>,
-    content_encoding: Vec<u8>,
-    content_disposition: Vec<u8>,
-    content_range: Vec<u8>,
-    body: Option<Box<Body>>,
-    /// Its body cannot be followed, or nobody wants to.
-    is_unread: bool,
-    is_ended: bool,
-    /// Signatures were told something of it, its headers, that it is over.
-    is_told: bool,
-    has_head: bool,
-    is_over: bool,
 }
 
 /// A frame's header.
@@ -201,6 +180,7 @@ impl Dissector for Http2 {
         Http2 {
             halves: Default::default(),
             streams: Vec::new(),
+            closed: VecDeque::new(),
             transactions: 0,
             client: Direction::Forward,
             upgraded: None,
@@ -246,6 +226,7 @@ impl Dissector for Http2 {
     fn gap(&mut self, missing: u64, context: &mut Context<'_>) -> Progress {
         let index = context.direction.index();
         let half = &mut self.halves[index];
+        half.passing.end(context);
         let missing = usize::try_from(missing).unwrap_or(usize::MAX);
         if half.state == State::Data && missing <= half.data.left {
             half.data.left -= missing;
@@ -260,6 +241,9 @@ impl Dissector for Http2 {
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
+        for half in &mut self.halves {
+            half.passing.end(context);
+        }
         for mut stream in std::mem::take(&mut self.streams) {
             stream.end_bodies(false, self.client, context);
             self.tell(&stream, context);
@@ -276,9 +260,10 @@ impl Dissector for Http2 {
 
 impl Http2 {
     /// The place of a direction in its frames is lost, and what its headers refer to.
-    fn lose(&mut self, context: &Context<'_>) {
+    fn lose(&mut self, context: &mut Context<'_>) {
         let half = &mut self.halves[context.direction.index()];
         half.state = State::Lost;
+        half.passing.end(context);
         half.block = Vec::new();
         half.hpack = Hpack::default();
     }
@@ -335,9 +320,7 @@ impl Http2 {
             .and_then(|rest| rest.first_chunk::<4>())
             .filter(|_| header.kind == frame::WINDOW_UPDATE)
             .map(|window| u32::from_be_bytes(*window) & 0x7fff_ffff);
-        let is_transaction = header.stream == 0
-            && !matches!(header.kind, frame::GOAWAY)
-            && (header.kind != frame::SETTINGS || header.has(frame::ACK));
+        let is_transaction = header.stream == 0;
         let number = if is_transaction {
             self.new_stream(0).number
         } else {
@@ -385,6 +368,15 @@ impl Http2 {
         if block_stream != 0 && !continues {
             return Step::Broken("invalid_frame_header");
         }
+        let end = HEADER_BYTES.saturating_add(header.length);
+        if rest.len() < end && header.length >= FRAME_BYTES_MAX {
+            if rest.len() < LONG_FRAME_BYTES_MIN {
+                return Step::Wait;
+            }
+            context.anomaly("long_frame_data", None);
+        } else if rest.len() < end && header.kind != frame::DATA && frames::are_wanted(context) {
+            return Step::Wait;
+        }
         if context.wanted.is_some()
             && !matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY)
         {
@@ -422,16 +414,22 @@ impl Http2 {
                 padding: padding.unwrap_or(0),
                 is_last: header.has(frame::END_STREAM),
             };
-            return Step::Used(HEADER_BYTES + usize::from(padding.is_some()));
+            self.note_reuse(header.stream, context);
+            let used = HEADER_BYTES + usize::from(padding.is_some());
+            let number = self.number_of(header.stream, context);
+            self.halves[index].passing.begin(header, rest, used, number, context);
+            return Step::Used(used);
         }
-        let end = HEADER_BYTES.saturating_add(header.length);
         let is_read =
             matches!(header.kind, frame::HEADERS..=frame::PUSH_PROMISE | frame::GOAWAY | frame::CONTINUATION);
+        let number = self.number_of(header.stream, context);
+        if !is_read || header.length >= FRAME_BYTES_MAX {
+            self.tell_whole(header, rest, number, context);
+        }
         if !is_read {
             return Step::Used(end);
         }
-        if header.length > FRAME_BYTES_MAX {
-            context.anomaly("long_frame_data", None);
+        if header.length >= FRAME_BYTES_MAX {
             // Without its headers the table is not known any more.
             return match header.kind {
                 frame::HEADERS | frame::PUSH_PROMISE | frame::CONTINUATION => {
@@ -441,218 +439,48 @@ impl Http2 {
             };
         }
         let Some(payload) = rest.get(HEADER_BYTES..end) else { return Step::Wait };
-        match self.whole_frame(header, payload, context) {
+        let outcome = self.whole_frame(header, payload, context);
+        let number = number.or_else(|| self.number_of(header.stream, context));
+        self.tell_whole(header, rest, number, context);
+        match outcome {
             Ok(()) => Step::Used(end),
             Err(event) => Step::Broken(event),
         }
     }
 
-    fn whole_frame(
+    /// Number of the transaction of a stream that is open, where signatures look into frames.
+    fn number_of(&self, id: u32, context: &Context<'_>) -> Option<u64> {
+        if !frames::are_wanted(context) {
+            return None;
+        }
+        self.streams.iter().find(|stream| stream.id == id).map(|stream| stream.number)
+    }
+
+    /// Tells signatures a frame that is there as far as it will be.
+    fn tell_whole(
         &mut self,
         header: FrameHeader,
-        payload: &[u8],
+        rest: &[u8],
+        number: Option<u64>,
         context: &mut Context<'_>,
-    ) -> Result<(), &'static str> {
-        let direction = context.direction;
-        let side = usize::from(direction != self.client);
-        let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
-        match header.kind {
-            frame::SETTINGS if header.has(frame::ACK) && context.wanted.is_some() => {
-                self.tell_frame(header, &[], context);
-            }
-            frame::SETTINGS if !header.has(frame::ACK) => {
-                if header.stream != 0 || !payload.len().is_multiple_of(6) {
-                    return Err("invalid_frame_data");
-                }
-                self.settings(payload, direction, context);
-            }
-            frame::GOAWAY => {
-                let error = payload.get(4..).and_then(number).ok_or("invalid_frame_data")?;
-                let mut stream = self.new_stream(0);
-                stream.sides[side].said.error = Some(error);
-                let number = stream.number;
-                context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                context.put_number(direction, number, Number::Http2ErrorCode, error.into());
-                context.reached(direction, number, Stage::Body);
-                self.tell(&stream, context);
-            }
-            frame::RST_STREAM => {
-                let error = number(payload).ok_or("invalid_frame_data")?;
-                if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
-                    let mut stream = self.streams.remove(at);
-                    stream.sides[side].said.error = Some(error);
-                    if !stream.sides[side].is_over {
-                        stream.sides[side].is_told = true;
-                        let number = stream.number;
-                        context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                        context.put_number(direction, number, Number::Http2ErrorCode, error.into());
-                    }
-                    stream.end_bodies(false, self.client, context);
-                    self.tell(&stream, context);
-                }
-            }
-            frame::PRIORITY => {
-                let weight = payload.get(4).ok_or("invalid_frame_data")?;
-                if context.wanted.is_some() && header.stream != 0 {
-                    let own = self.stream(header.stream, context);
-                    own.sides[side].is_told = true;
-                    let number = own.number;
-                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                    context.put_number(direction, number, Number::Http2Priority, (*weight).into());
-                }
-                if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) {
-                    stream.sides[side].said.priority = Some(*weight);
-                }
-            }
-            frame::HEADERS | frame::PUSH_PROMISE => {
-                let mut block = payload;
-                let mut padding = 0;
-                if header.has(frame::PADDED) {
-                    let (first, rest) = block.split_first().ok_or("invalid_frame_data")?;
-                    (padding, block) = (usize::from(*first), rest);
-                }
-                let mut id = header.stream;
-                let mut weight = None;
-                if header.kind == frame::PUSH_PROMISE {
-                    let (promised, rest) = block.split_first_chunk::<4>().ok_or("invalid_frame_data")?;
-                    (id, block) = (u32::from_be_bytes(*promised) & 0x7fff_ffff, rest);
-                } else if header.has(frame::WITH_PRIORITY) {
-                    let (priority, rest) = block.split_first_chunk::<5>().ok_or("invalid_frame_data")?;
-                    (weight, block) = (Some(priority[4]), rest);
-                }
-                let length = block.len().checked_sub(padding).ok_or("invalid_frame_data")?;
-                block = block.get(..length).unwrap_or_default();
-                if id == 0 {
-                    return Err("invalid_frame_header");
-                }
-                if weight.is_some() {
-                    self.stream(id, context).sides[side].said.priority = weight;
-                }
-                if context.wanted.is_some() {
-                    let stream = self.stream(id, context);
-                    stream.sides[side].is_told = true;
-                    let number = stream.number;
-                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                    if let Some(weight) = weight {
-                        context.put_number(direction, number, Number::Http2Priority, weight.into());
-                    }
-                }
-                let half = &mut self.halves[direction.index()];
-                half.block = block.to_vec();
-                half.block_stream = id;
-                half.block_ends = header.kind == frame::HEADERS && header.has(frame::END_STREAM);
-                if header.has(frame::END_HEADERS) {
-                    self.headers(context)?;
-                }
-            }
-            frame::CONTINUATION => {
-                let half = &mut self.halves[direction.index()];
-                if half.block_stream == 0 {
-                    return Err("invalid_frame_header");
-                }
-                half.block.extend_from_slice(payload);
-                if half.block.len() > BLOCK_BYTES_MAX {
-                    return Err("reassembly_limit_reached");
-                }
-                if header.has(frame::END_HEADERS) {
-                    self.headers(context)?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Settings are a transaction of their own.
-    fn settings(&mut self, payload: &[u8], direction: Direction, context: &mut Context<'_>) {
-        let mut stream = self.new_stream(0);
-        if context.wanted.is_some() {
-            let number = stream.number;
-            context.put_number(direction, number, Number::Http2FrameType, frame::SETTINGS.into());
-            for [high, low, value @ ..] in payload.as_chunks::<6>().0 {
-                let setting = u64::from(u16::from_be_bytes([*high, *low])) << 32;
-                context.put_number(
-                    direction,
-                    number,
-                    Number::Http2Setting,
-                    setting | u64::from(u32::from_be_bytes(*value)),
-                );
-            }
-            context.reached(direction, number, Stage::Body);
-        }
-        if context.events.is_none() {
-            return;
-        }
-        let list = &mut stream.sides[usize::from(direction != self.client)].said.settings;
-        for [high, low, value @ ..] in payload.as_chunks::<6>().0 {
-            let id = u16::from_be_bytes([*high, *low]);
-            element(list, |object| {
-                match event::setting(id) {
-                    Some(name) => object.text("settings_id", name),
-                    None => object.display("settings_id", format_args!("SETTINGS{id}")),
-                };
-                object.number("settings_value", u32::from_be_bytes(*value));
-            });
-        }
-        self.tell(&stream, context);
-    }
-
-    /// A header block is complete.
-    fn headers(&mut self, context: &mut Context<'_>) -> Result<(), &'static str> {
-        let direction = context.direction;
-        let half = &mut self.halves[direction.index()];
-        let (block, id, is_last) = (std::mem::take(&mut half.block), half.block_stream, half.block_ends);
-        half.block_stream = 0;
-        let mut hpack = std::mem::take(&mut half.hpack);
-        // Who asks for something is the client, also where its preface was not seen.
-        let side = usize::from(direction != self.client);
-        let has_events = context.events.is_some();
-        let mut told = context.wanted.is_some().then(Block::default);
-        let mut resized = None;
-        let stream = self.stream(id, context);
-        let outcome = hpack.read(&block, &mut |said| match said {
-            hpack::Said::Header(name, value) => {
-                stream.header(side, name, value, has_events);
-                if let Some(told) = &mut told {
-                    told.push(name, value);
-                }
-            }
-            hpack::Said::TableSize(size) => {
-                resized = Some(size);
-                if has_events {
-                    element(&mut stream.sides[side].said.headers, |object| {
-                        object.number("table_size_update", size);
-                    });
-                }
-            }
-        });
-        stream.learn(side, context);
-        if let Some(told) = told.filter(|_| !stream.sides[side].is_over) {
-            let own = &mut stream.sides[side];
-            let is_first = !std::mem::replace(&mut own.has_head, true);
-            own.is_told = true;
-            if let Some(size) = resized {
-                context.put_number(direction, stream.number, Number::Http2SizeUpdate, size);
-            }
-            told.tell(side == 1, is_first, direction, stream.number, context);
-            context.reached(direction, stream.number, Stage::Head);
-        }
-        if side == 0 {
-            dns::carried_in_target(&stream.common.path, stream.number, context);
-        }
-        self.halves[direction.index()].hpack = hpack;
-        outcome?;
-        if is_last {
-            self.end_side(id, context);
-        }
-        Ok(())
+    ) {
+        let passing = &mut self.halves[context.direction.index()].passing;
+        passing.begin(header, rest, HEADER_BYTES.saturating_add(header.length), number, context);
+        passing.end(context);
     }
 
     /// Content of a DATA frame, then its padding.
     fn data(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         let direction = context.direction;
-        let data = &mut self.halves[direction.index()].data;
+        let half = &mut self.halves[direction.index()];
+        let data = &mut half.data;
         if data.left == 0 {
+            let padding = rest.get(..data.padding).unwrap_or(rest);
+            if padding.len() < data.padding && half.passing.is_open() {
+                return Step::Wait;
+            }
+            half.passing.pass(padding, context);
+            half.passing.end(context);
             let (padding, id, is_last) = (data.padding, data.stream, data.is_last);
             self.halves[direction.index()].state = State::Frame;
             if is_last {
@@ -666,6 +494,7 @@ impl Http2 {
         let bytes = rest.get(..data.left).unwrap_or(rest);
         data.left -= bytes.len();
         let id = data.stream;
+        half.passing.pass(bytes, context);
         let side = usize::from(direction != self.client);
         let client = self.client;
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) {
@@ -705,6 +534,25 @@ impl Http2 {
         &mut self.streams[at]
     }
 
+    /// Takes out a stream that is over.
+    fn close_stream(&mut self, at: usize, context: &Context<'_>) -> Stream {
+        let stream = self.streams.remove(at);
+        if context.wanted.is_some_and(|wanted| wanted.anomalies) {
+            if self.closed.len() >= CLOSED_MAX {
+                self.closed.pop_front();
+            }
+            self.closed.push_back(stream.id);
+        }
+        stream
+    }
+
+    /// Notes that headers or data come on a stream that is over.
+    fn note_reuse(&self, id: u32, context: &mut Context<'_>) {
+        if self.closed.contains(&id) {
+            context.note("stream_id_reuse", None);
+        }
+    }
+
     /// One side has said all; the stream is told when both have.
     fn end_side(&mut self, id: u32, context: &mut Context<'_>) {
         let side = usize::from(context.direction != self.client);
@@ -717,7 +565,7 @@ impl Http2 {
         }
         stream.sides[side].is_ended = true;
         if stream.sides[1 - side].is_ended {
-            let mut stream = self.streams.remove(at);
+            let mut stream = self.close_stream(at, context);
             stream.end_bodies(true, self.client, context);
             self.tell(&stream, context);
         }
@@ -733,140 +581,5 @@ impl Http2 {
         }
         let event = Event::new(App::Http2, time, direction, body);
         events.push(Event { kind: "http", transaction: Some(stream.number), ..event });
-    }
-}
-
-/// Whether signatures look at the frames of streams, of which some come after a side has ended: its windows.
-fn awaits_frames(context: &Context<'_>) -> bool {
-    let numbers =
-        [Number::Http2FrameType, Number::Http2Window, Number::Http2ErrorCode, Number::Http2Priority];
-    context.wanted.is_some_and(|wanted| numbers.iter().any(|number| wanted.has_number(*number)))
-}
-
-impl Stream {
-    fn kept_bytes(&self) -> usize {
-        let Common { path, host, user_agent, .. } = &self.common;
-        let headers: usize = self.sides.iter().map(|side| side.said.headers.len()).sum();
-        headers + path.len() + host.len() + user_agent.len()
-    }
-
-    fn header(&mut self, side: usize, name: &[u8], value: &[u8], has_events: bool) {
-        let Stream { common, sides, .. } = self;
-        let own = &mut sides[side];
-        let place = match (name, side) {
-            (b":method", 0) => Some(&mut common.method),
-            (b":path", 0) => Some(&mut common.path),
-            (b":authority", 0) => Some(&mut common.host),
-            (b"host", 0) if common.host.is_empty() => Some(&mut common.host),
-            (b"user-agent", 0) => Some(&mut common.user_agent),
-            (b":status", 1) => Some(&mut common.status),
-            (b"content-length", _) => Some(&mut common.length),
-            (b"content-type", _) => Some(&mut own.content_type),
-            (b"content-encoding", _) => Some(&mut own.content_encoding),
-            (b"content-disposition", _) => Some(&mut own.content_disposition),
-            (b"content-range", _) => Some(&mut own.content_range),
-            _ => None,
-        };
-        if let Some(place) = place {
-            *place = value.get(..VALUE_BYTES_MAX).unwrap_or(value).to_vec();
-        }
-        if name == b"content-range" && side == 1 {
-            common.content_range.clone_from(&own.content_range);
-        }
-        if has_events && own.said.headers.len() + name.len() + value.len() < HEADERS_BYTES_MAX {
-            element(&mut own.said.headers, |object| {
-                object.bytes("name", name).bytes("value", value);
-            });
-        }
-    }
-
-    fn learn(&self, side: usize, context: &mut Context<'_>) {
-        let metadata = &mut *context.metadata;
-        if side == 1 {
-            let status = std::str::from_utf8(&self.common.status).ok().and_then(|text| text.parse().ok());
-            if let Some(status) = status {
-                metadata.set_number(Field::HttpStatus, status);
-            }
-            if !self.sides[1].content_type.is_empty() {
-                metadata.set_bytes(Field::HttpContentType, &self.sides[1].content_type);
-            }
-            return;
-        }
-        let is_first = metadata.get(Field::HttpMethod).is_none();
-        let common = &self.common;
-        let values = [
-            (&common.method, Field::HttpMethod, Field::HttpMethods),
-            (&common.path, Field::HttpUri, Field::HttpUris),
-            (&common.host, Field::HttpHost, Field::HttpHosts),
-            (&common.user_agent, Field::HttpUserAgent, Field::HttpUserAgents),
-        ];
-        for (value, field, list) in values.into_iter().filter(|(value, ..)| !value.is_empty()) {
-            learn(value, field, list, is_first, metadata);
-        }
-    }
-
-    fn content(&mut self, side: usize, bytes: &[u8], client: Direction, context: &mut Context<'_>) {
-        let carrier = match &self.sides[side].body {
-            Some(body) if body.is_form() => self.carrier(context),
-            _ => Vec::new(),
-        };
-        let own = &mut self.sides[side];
-        if own.body.is_none() && !own.is_unread {
-            let is = Description {
-                content_type: &own.content_type,
-                content_encoding: &own.content_encoding,
-                content_disposition: &own.content_disposition,
-                content_range: &own.content_range,
-                target: &self.common.path,
-                is_post: side == 0 && self.common.method == b"POST",
-                is_request: side == 0,
-                is_file: true,
-            };
-            let direction = if side == 0 { client } else { client.flip() };
-            own.body = Body::begin(&is, direction, self.number, context);
-            // One that cannot be followed is not tried again.
-            own.is_unread = own.body.is_none();
-        }
-        let mut is_told = false;
-        if let Some(body) = &mut own.body {
-            body.bytes(bytes, &carrier, context);
-            is_told = context.wanted.is_some() && body.tell_early(context);
-        }
-        if is_told && !awaits_frames(context) {
-            let direction = if side == 0 { client } else { client.flip() };
-            self.over(side, direction, context);
-        }
-    }
-
-    /// Tells signatures that a side is over, of which they were told something.
-    fn over(&mut self, side: usize, direction: Direction, context: &mut Context<'_>) {
-        let own = &mut self.sides[side];
-        if own.is_told && !std::mem::replace(&mut own.is_over, true) {
-            context.reached(direction, self.number, Stage::Body);
-        }
-    }
-
-    fn carrier(&self, context: &Context<'_>) -> Vec<u8> {
-        let mut text = Vec::new();
-        if context.events.is_some() {
-            text.extend_from_slice(b"\"http\":");
-            let [client, server] = &self.sides;
-            event::write(self.id, &self.common, [&client.said, &server.said], &mut text);
-        }
-        text
-    }
-
-    fn end_body(&mut self, side: usize, is_whole: bool, context: &mut Context<'_>) {
-        if let Some(body) = self.sides[side].body.take() {
-            let carrier = self.carrier(context);
-            body.end(is_whole, &carrier, context);
-        }
-    }
-
-    fn end_bodies(&mut self, is_whole: bool, client: Direction, context: &mut Context<'_>) {
-        for (side, direction) in [client, client.flip()].into_iter().enumerate() {
-            self.end_body(side, is_whole, context);
-            self.over(side, direction, context);
-        }
     }
 }

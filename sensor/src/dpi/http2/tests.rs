@@ -4,6 +4,7 @@ use super::*;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 use crate::dpi::{Carrier, Event};
 use serde_json::{Value, json};
+use weir_common::metadata::Field;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();

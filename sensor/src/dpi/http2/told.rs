@@ -6,6 +6,7 @@
 
 use crate::dpi::Context;
 use crate::dpi::buffers::{Buffer, Side, Wanted};
+use crate::dpi::http::{REQUEST_VALUES, RESPONSE_VALUES, VALUES};
 use std::ops::Range;
 use weir_common::net::Direction;
 
@@ -32,6 +33,17 @@ impl Block {
 
     fn first(&self, name: &[u8]) -> Option<&[u8]> {
         self.iter().find(|(have, _)| *have == name).map(|(_, value)| value)
+    }
+
+    /// What Suricata finds odd about it.
+    pub(super) fn odd(&self) -> [Option<&'static str>; 2] {
+        let authority = self.first(b":authority");
+        let differs = match (authority, self.first(b"host")) {
+            (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
+            _ => false,
+        };
+        let has_user = authority.is_some_and(|authority| authority.contains(&b'@'));
+        [differs.then_some("authority_host_mismatch"), has_user.then_some("userinfo_in_uri")]
     }
 
     /// Tells its parts. Of a block that comes later in a stream only the headers are told, each for itself.
@@ -128,15 +140,7 @@ impl Tell<'_> {
             let end = memchr::memchr(b':', host).unwrap_or(host.len());
             self.side.put(Buffer::HttpHost, &host.get(..end).unwrap_or(host).to_ascii_lowercase());
         }
-        let values: [(Buffer, &[u8]); 6] = [
-            (Buffer::HttpUserAgent, b"user-agent"),
-            (Buffer::HttpReferer, b"referer"),
-            (Buffer::HttpCookie, b"cookie"),
-            (Buffer::HttpAccept, b"accept"),
-            (Buffer::HttpAcceptLang, b"accept-language"),
-            (Buffer::HttpAcceptEnc, b"accept-encoding"),
-        ];
-        for (buffer, name) in values {
+        for (buffer, name) in REQUEST_VALUES {
             self.value(buffer, name);
         }
     }
@@ -148,16 +152,16 @@ impl Tell<'_> {
         }
         // There is none in HTTP/2: it is told as an empty one.
         self.put(Buffer::HttpStatMsg, b"");
-        self.value(Buffer::HttpServer, b"server");
-        self.value(Buffer::HttpLocation, b"location");
-        self.value(Buffer::HttpCookie, b"set-cookie");
+        for (buffer, name) in RESPONSE_VALUES {
+            self.value(buffer, name);
+        }
     }
 
     fn both(&mut self, is_response: bool) {
         self.put(Buffer::HttpProtocol, b"HTTP/2");
-        self.value(Buffer::HttpConnection, b"connection");
-        self.value(Buffer::HttpContentType, b"content-type");
-        self.value(Buffer::HttpContentLen, b"content-length");
+        for (buffer, name) in VALUES {
+            self.value(buffer, name);
+        }
         let Tell { wanted, side, block } = self;
         if block.headers.is_empty() {
             return;
@@ -322,5 +326,31 @@ mod tests {
             server 1 Http2ErrorCode 8
         "#]]
         .assert_eq(&trial.told());
+    }
+
+    #[test]
+    fn what_an_authority_should_not_say_is_odd() {
+        let odd = |headers: &[(&str, &str)]| {
+            let block: Vec<u8> = headers.iter().flat_map(|(name, value)| literal(name, value)).collect();
+            let client = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(1, 4, 1, &block)].concat();
+            Trial::<Http2>::new().client(&client).odd()
+        };
+        assert_eq!(odd(&[(":authority", "A"), ("host", "a")]), "");
+        assert_eq!(odd(&[(":authority", "a"), ("host", "b")]), "client authority_host_mismatch\n");
+        assert_eq!(odd(&[(":authority", "b@a")]), "client userinfo_in_uri\n");
+    }
+
+    #[test]
+    fn what_comes_on_a_stream_that_is_over_is_odd() {
+        let begin =
+            [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(1, 5, 1, &literal(":method", "GET"))];
+        let trial = || Trial::<Http2>::new().client(&begin.concat());
+        let answer = frame(1, 5, 1, &literal(":status", "200"));
+        assert_eq!(trial().server(&answer).client(&frame(8, 0, 1, &[0, 0, 0, 1])).odd(), "");
+        assert_eq!(trial().server(&answer).client(&frame(0, 0, 1, b"x")).odd(), "client stream_id_reuse\n");
+        assert_eq!(
+            trial().client(&frame(3, 0, 1, &[0; 4])).server(&answer).odd(),
+            "server stream_id_reuse\n"
+        );
     }
 }

@@ -9,7 +9,7 @@ mod header;
 #[cfg(test)]
 mod tests;
 
-use super::buffers::{Buffer, NO_TRANSACTION};
+use super::buffers::{Buffer, NO_TRANSACTION, Stage as SideStage};
 use super::digest::Hex;
 use super::file::{self, FileBody};
 use super::{Context, scan};
@@ -24,8 +24,15 @@ use weir_common::net::Direction;
 const LINE_BYTES_MAX: usize = 4096;
 /// Longest line a message may have without its end (RFC 5322 section 2.1.1); a longer one is an anomaly.
 const LINE_BYTES_ALLOWED: usize = 998;
+/// Longest encoded line of a body (RFC 2045 section 6.7 and 6.8); a longer one is an anomaly.
+const ENCODED_LINE_BYTES_ALLOWED: usize = 76;
 /// Most bytes kept of a header, unfolded; the rest is cut off, which is an anomaly.
 const HEADER_BYTES_MAX: usize = 4096;
+/// Longest name of a header, and longest value, that are no anomaly, as in Suricata.
+const NAME_BYTES_ALLOWED: usize = 75;
+const VALUE_BYTES_ALLOWED: usize = 2000;
+/// Longest delimiter of parts; parts with a longer one are not told apart, which is an anomaly.
+const BOUNDARY_BYTES_MAX: usize = 254;
 /// Most headers kept.
 const HEADERS_MAX: usize = 64;
 /// Deepest nesting of parts that is followed; what is deeper is passed over as text.
@@ -79,6 +86,8 @@ pub(super) struct Mail {
     kept_folds: Vec<(usize, usize)>,
     /// The message's own headers are over.
     is_body: bool,
+    /// Signatures were told its headers.
+    is_head_told: bool,
     headers: Vec<(Header, Vec<u8>)>,
     /// Delimiters of the parts that are open, outermost first.
     boundaries: Vec<Vec<u8>>,
@@ -123,6 +132,7 @@ impl Mail {
             folds: Vec::new(),
             kept_folds: Vec::new(),
             is_body: false,
+            is_head_told: false,
             headers: Vec::new(),
             boundaries: Vec::new(),
             part,
@@ -217,10 +227,12 @@ impl Mail {
         }
     }
 
-    /// Tells signatures its parts and those of its files, once it has ended; true: of its files they are told all
-    /// that they want, without [`Mail::tell_files`].
-    pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(wanted) = context.wanted else { return true };
+    /// Tells signatures its headers, once.
+    fn tell_head(&mut self, context: &mut Context<'_>) {
+        let Some(wanted) = context.wanted else { return };
+        if std::mem::replace(&mut self.is_head_told, true) {
+            return;
+        }
         let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
         if let Some(side) = context.side(direction, transaction) {
             for (buffer, header) in PARTS {
@@ -237,6 +249,17 @@ impl Mail {
                     side.grow(*buffer, value.get(from..).unwrap_or_default());
                 }
             }
+        }
+        context.reached(direction, transaction, SideStage::Inner);
+    }
+
+    /// Tells signatures its parts and those of its files, once it has ended; true: of its files they are told all
+    /// that they want, without [`Mail::tell_files`].
+    pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
+        self.tell_head(context);
+        let Some(wanted) = context.wanted else { return true };
+        let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
+        if let Some(side) = context.side(direction, transaction) {
             for link in self.links.iter().filter(|_| wanted.has(Buffer::EmailUrl)) {
                 side.put(Buffer::EmailUrl, link);
             }
@@ -257,7 +280,7 @@ impl Mail {
     /// Tells signatures that nothing more will come of it, for carriers that have no more to say of it themselves.
     pub(super) fn over(&mut self, context: &mut Context<'_>) {
         let transaction = self.transaction.unwrap_or(NO_TRANSACTION);
-        context.reached(self.direction, transaction, super::buffers::Stage::Body);
+        context.reached(self.direction, transaction, SideStage::Body);
     }
 
     /// Tells of the files that it carried, each with `beside` as what carried it, without the `email` object.
@@ -382,6 +405,12 @@ impl Mail {
             let value = value.get(1..).unwrap_or_default();
             let from = colon + 1 + value.len() - value.trim_ascii_start().len();
             let (value, kept) = (value.trim_ascii(), self.headers.len());
+            if name.len() > NAME_BYTES_ALLOWED {
+                self.anomaly("MIME_LONG_HEADER_NAME");
+            }
+            if value.len() > VALUE_BYTES_ALLOWED {
+                self.anomaly("MIME_LONG_HEADER_VALUE");
+            }
             self.take_header(name.trim_ascii(), value);
             if self.headers.len() > kept {
                 let inside = folds.iter().filter_map(|fold| fold.checked_sub(from));
@@ -401,7 +430,10 @@ impl Mail {
             self.part.boundary = scan::starts_with_ignoring_case(kind, b"multipart/")
                 .then(|| parameter(value, b"boundary"))
                 .flatten()
-                .filter(|boundary| !boundary.is_empty() && boundary.len() <= 256);
+                .filter(|boundary| !boundary.is_empty());
+            if self.part.boundary.take_if(|boundary| boundary.len() > BOUNDARY_BYTES_MAX).is_some() {
+                self.anomaly("MIME_LONG_BOUNDARY");
+            }
             self.part.is_message = kind.eq_ignore_ascii_case(b"message/rfc822");
             self.part.is_text = scan::starts_with_ignoring_case(kind, b"text/");
             if self.part.filename.is_none() {
@@ -425,7 +457,9 @@ impl Mail {
     /// The headers are over, of the message or of a part.
     fn begin_body(&mut self, context: &mut Context<'_>) {
         self.end_header();
-        self.is_body = true;
+        if !std::mem::replace(&mut self.is_body, true) {
+            self.tell_head(context);
+        }
         self.stage = Stage::Body;
         if let Some(boundary) = self.part.boundary.take() {
             if self.boundaries.len() < NESTING_MAX {
@@ -488,6 +522,9 @@ impl Mail {
 
     /// A piece of a part's body.
     fn body(&mut self, piece: &[u8]) {
+        if !self.part.decoder.is_plain() && piece.trim_ascii_end().len() > ENCODED_LINE_BYTES_ALLOWED {
+            self.anomaly("MIME_LONG_ENC_LINE");
+        }
         let wants_links = self.part.is_text && self.links.len() < LINKS_MAX;
         if self.part.file.is_none() && !wants_links {
             return;

@@ -100,3 +100,25 @@ fn no_damage_panics_and_everything_is_bounded() {
     let deep = b"Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\n".repeat(50);
     read(&deep, 100);
 }
+
+#[test]
+fn what_is_too_long_is_an_anomaly() {
+    let events = |message: String| -> Vec<String> {
+        let (_, events, _) = read(message.as_bytes(), usize::MAX);
+        let body = |event: &Event| serde_json::from_slice::<serde_json::Value>(&event.body).unwrap();
+        let anomalies = events.iter().filter(|event| event.kind == "anomaly").map(body);
+        let names = anomalies.map(|body| body["event"].as_str().unwrap().to_owned());
+        // A value of that length in one line is two things at once.
+        names.filter(|name| name != "MIME_LONG_LINE").collect()
+    };
+    let long = |count| "x".repeat(count);
+    for (count, event, message) in [
+        (75, "MIME_LONG_HEADER_NAME", ["", ": v\r\n\r\n"]),
+        (2000, "MIME_LONG_HEADER_VALUE", ["A: ", "\r\n\r\n"]),
+        (254, "MIME_LONG_BOUNDARY", ["Content-Type: multipart/mixed; boundary=", "\r\n\r\n"]),
+        (76, "MIME_LONG_ENC_LINE", ["Content-Transfer-Encoding: base64\r\n\r\n", "\r\n"]),
+    ] {
+        let with = |count| events(format!("{}{}{}", message[0], long(count), message[1]));
+        assert_eq!((with(count), with(count + 1)), (vec![], vec![event.to_owned()]));
+    }
+}

@@ -140,3 +140,37 @@ fn signatures_are_told_the_envelope_the_headers_and_the_files() {
     "#]]
     .assert_eq(&trial.told());
 }
+
+#[test]
+fn lines_and_messages_are_frames() {
+    let mut trial = trial()
+        .server(b"220 mx ESMTP\r\n")
+        .client(b"EHLO me\r\nDATA\r\n")
+        .server(b"250-mx\r\n250 ok\r\n354 go\r\n")
+        .client(b"Subject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n")
+        .server(b"250 ok\r\n");
+    expect_test::expect![[r#"
+        server frame:smtp.response_line 220 mx ESMTP\r\n
+        client frame:smtp.command_line EHLO me\r\n
+        client frame:smtp.command_line DATA\r\n
+        server frame:smtp.response_line 250-mx\r\n
+        server frame:smtp.response_line 250 ok\r\n
+        server frame:smtp.response_line 354 go\r\n
+        client frame:smtp.data Subject: x\r\n\r\n..dot\r\n
+        client frame:smtp.command_line QUIT\r\n
+        server frame:smtp.response_line 250 ok\r\n
+    "#]]
+    .assert_eq(&trial.framed());
+}
+
+#[test]
+fn what_suricata_finds_odd_is_noted() {
+    let odd = |client: &[u8]| trial().server(b"220 x ESMTP\r\n").client(client).odd();
+    assert_eq!(odd(b"BDAT 6\r\nA: b\r\nBDAT 2 LAST\r\n\r\n"), "");
+    assert_eq!(odd(b"BDAT 4\r\nA: bBDAT 4 LAST\r\n\r\n\r\n"), "client BDAT_CHUNK_LEN_EXCEEDED\n");
+    assert_eq!(trial().client(b"EHLO a\r\n").odd(), "server NO_SERVER_WELCOME_MESSAGE\n");
+    assert_eq!(trial().server(b"554 no\r\n").odd(), "server INVALID_REPLY\n");
+    let mut twice =
+        trial().server(b"220 x ESMTP\r\n").client(b"DATA\r\n").server(b"503 no\r\n").client(b"DATA\r\n");
+    assert_eq!(twice.odd(), "server DATA_COMMAND_REJECTED\nclient UNPARSABLE_CONTENT\n");
+}

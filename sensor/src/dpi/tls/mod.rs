@@ -125,13 +125,20 @@ impl Dissector for Tls {
         }
         self.reach_heads(context);
         match read {
-            Ok(_) if self.is_finished(context) => self.end(context, Progress::Done),
+            Ok(_) if self.is_finished(context) && !self.has_frames(context) => {
+                self.end(context, Progress::Done)
+            }
             Ok(used) => {
+                if self.is_finished(context) {
+                    self.reach_bodies(context);
+                }
                 self.side(context).pending_bytes = bytes.len().saturating_sub(used);
                 Progress::Used(used)
             }
             // All that was to be learned is known; only the end of the handshake is not.
-            Err(_) if was_learned => self.end(context, Progress::Done),
+            Err(_) if was_learned || self.has_frames(context) && self.is_learned() => {
+                self.end(context, Progress::Done)
+            }
             Err(reason) => {
                 self.tell(context);
                 self.end(context, Progress::Broken(reason))
@@ -145,7 +152,10 @@ impl Dissector for Tls {
         if self.is_learned() {
             self.tell(context);
         }
-        if self.is_finished(context) { self.end(context, Progress::Done) } else { Progress::Used(0) }
+        if self.is_finished(context) && !self.has_frames(context) {
+            return self.end(context, Progress::Done);
+        }
+        Progress::Used(0)
     }
 
     fn close(&mut self, context: &mut Context<'_>) {
@@ -198,17 +208,22 @@ impl Tls {
         }
     }
 
-    /// Lets signatures look into both sides: nothing more is read.
+    /// Nothing more is read.
     fn end(&mut self, context: &mut Context<'_>, progress: Progress) -> Progress {
+        self.reach_bodies(context);
+        self.frames.iter_mut().for_each(|open| told::end_frames(open, context));
+        progress
+    }
+
+    /// Lets signatures look into both sides: nothing more is to be learned.
+    fn reach_bodies(&mut self, context: &mut Context<'_>) {
         if context.wanted.is_some() && !std::mem::replace(&mut self.is_ended, true) {
             for direction in [Direction::Forward, Direction::Reverse] {
                 if self.sides[direction.index()].begun {
                     context.reached(direction, told::SESSION, Stage::Body);
                 }
             }
-            self.frames.iter_mut().for_each(|open| told::end_frames(open, context));
         }
-        progress
     }
 
     fn side(&mut self, context: &Context<'_>) -> &mut Side {
@@ -241,6 +256,11 @@ impl Tls {
         self.is_learned() && (!context.to_handshake_end || self.is_handshake_over() || ends_unseen())
     }
 
+    /// Whether records are still to come that signatures look into as frames, when all else is learned.
+    fn has_frames(&self, context: &Context<'_>) -> bool {
+        told::wants_frames(context) && self.sides.iter().any(|side| !side.lost)
+    }
+
     /// Reads as far as the bytes allow; says how many are done with.
     fn read(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Result<usize, &'static str> {
         if bytes.len() < self.side(context).wait_bytes {
@@ -256,7 +276,7 @@ impl Tls {
                     break;
                 }
             }
-            if self.is_finished(context) {
+            if self.is_finished(context) && !self.has_frames(context) {
                 break;
             }
         }
@@ -294,7 +314,7 @@ impl Tls {
         side.begun = true;
         let header = match Header::at(rest) {
             None => return Ok(Step::Wait(HEADER_BYTES)),
-            Some(None) => return side.give_up(rest, "invalid_record_type"),
+            Some(None) => return side.give_up(rest, Header::fault(rest)),
             Some(Some(header)) => header,
         };
         if context.wanted.is_some() {
@@ -350,6 +370,8 @@ impl Tls {
             return Step::Wait(HEADER_BYTES + FIXED_BYTES);
         };
         let payload = usize::from(u16::from_be_bytes([*l0, *l1]));
+        context.note("heartbeat_message", None);
+        let side = self.side(context);
         let is_clear = side.phase != Phase::Over || !self.is_handshake_over();
         if is_clear && matches!(rest.get(HEADER_BYTES), Some(1 | 2)) {
             if payload + FIXED_BYTES > bytes {
@@ -581,6 +603,9 @@ impl Tls {
         let mut extensions = hello.extensions;
         self.early_data |= extensions.any(|(number, _)| number == extension::EARLY_DATA);
         self.side(context).is_version_told = true;
+        if context.wanted.is_some() {
+            told::note_names(hello.extensions, context);
+        }
         self.account.note_name(hello.server_name, context);
         let Some(prints) = facts::of_client(&hello, Transport::Tcp, Some(told::SESSION), context) else {
             return (!hello.cut).then_some(());

@@ -60,6 +60,19 @@ impl Header {
         plausible.then_some(Header { content, bytes })
     }
 
+    /// What is wrong with bytes that are none, by Suricata's name.
+    pub(crate) fn fault(bytes: &[u8]) -> &'static str {
+        match bytes.first_chunk::<HEADER_BYTES>() {
+            Some([20..=24, major, minor, ..]) if *major != 3 || *minor > 4 => "invalid_record_version",
+            Some([20..=24, _, _, l0, l1])
+                if usize::from(u16::from_be_bytes([*l0, *l1])) > CONTENT_BYTES_MAX =>
+            {
+                "invalid_record_length"
+            }
+            _ => "invalid_record_type",
+        }
+    }
+
     /// The header that `bytes` begin with: `None` while it is not all there.
     pub(crate) fn at(bytes: &[u8]) -> Option<Option<Header>> {
         bytes.first_chunk::<HEADER_BYTES>().map(|header| Header::parse(*header))

@@ -20,7 +20,7 @@ const SSL2_SERVER: &[u8] =
     b"\x80\x1e\x04\x00\x01\x00\x02\x00\x00\x00\x03\x00\x10\x07\x00\xc00123456789abcdef";
 
 fn trial() -> Trial<Tls> {
-    Trial::new()
+    Trial::new().without_frames()
 }
 
 fn session(client: &[u8], server: &[u8]) -> Trial<Tls> {
@@ -605,4 +605,36 @@ fn signatures_are_told_records_as_frames_wherever_they_are_cut() {
         client 0 TlsVersion 771
     "#]]
     .assert_eq(&session(&stream, b"").told());
+}
+
+#[test]
+fn records_are_frames_also_when_all_else_is_learned() {
+    let application = record(23, b"ciphertext");
+    let client = [TLS13_CLIENT, &application[..], &application[..]].concat();
+    let mut trial = Trial::<Tls>::new().client(&client).server(TLS13_SERVER).server(&application);
+    assert_eq!((trial.end, trial.malformed), (None, 0));
+    let is_application = |line: &&str| line.ends_with("frame:tls.data ciphertext");
+    assert_eq!(trial.framed().lines().filter(is_application).count(), 3);
+    // As without frames, what contradicts the protocol then is not judged.
+    assert_eq!(trial.server(b"no record").end, Some(Progress::Done));
+}
+
+#[test]
+fn odd_names_and_records_are_noted() {
+    let named = |list: &[&[u8]]| {
+        let extensions: Vec<u8> =
+            list.iter().flat_map(|data| [&[0, 0, 0, data.len() as u8], *data].concat()).collect();
+        let hello =
+            [&[3, 3][..], &[7; 32], &[0, 0, 2, 19, 1, 1, 0, 0, extensions.len() as u8], &extensions].concat();
+        trial().client(&record(22, &message(1, &hello))).odd()
+    };
+    let (sound, typed, empty) =
+        (&[0, 4, 0, 0, 1, b'a'][..], &[0, 4, 1, 0, 1, b'a'][..], &[0, 3, 0, 0, 0][..]);
+    assert_eq!(named(&[sound]), "");
+    assert_eq!(named(&[sound, sound]), "client multiple_sni_extensions\n");
+    assert_eq!(named(&[typed]), "client invalid_sni_type\n");
+    assert_eq!(named(&[empty]), "client invalid_sni_length\n");
+    let broken = |bytes: &[u8]| trial().client(TLS12_CLIENT).client(bytes).end;
+    assert_eq!(broken(&[23, 4, 1, 0, 1, 0]), Some(Progress::Broken("invalid_record_version")));
+    assert_eq!(broken(&[23, 3, 1, 0xff, 1, 0]), Some(Progress::Broken("invalid_record_length")));
 }

@@ -7,6 +7,7 @@
 use super::certificate::Certificate;
 use super::fingerprint::Ja4;
 use super::handshake::{ClientHello, ServerHello, alpn_names, certificates, is_version, numbers};
+use super::handshake::{Extensions, extension};
 use super::record::{Content, HEADER_BYTES, Header};
 use crate::dpi::Context;
 use crate::dpi::buffers::{Buffer, Frame, Number};
@@ -48,6 +49,27 @@ pub(crate) fn tell_server_hello(hello: &ServerHello<'_>, transaction: u64, conte
     tell_hello(hello.random, hello.alpn, transaction, context);
     context.put_number(direction, transaction, Number::TlsVersion, hello.negotiated_version().into());
     context.put_number(direction, transaction, Number::TlsState, state::SERVER_HELLO);
+}
+
+/// Notes what Suricata finds odd about the names in a ClientHello.
+pub(crate) fn note_names(extensions: Extensions<'_>, context: &mut Context<'_>) {
+    const HOST_NAME: u8 = 0;
+    let mut has_name = false;
+    for (_, data) in extensions.filter(|(number, _)| *number == extension::SERVER_NAME) {
+        if has_name {
+            context.note("multiple_sni_extensions", None);
+        }
+        // The length of the list, then its first entry: type, length, name.
+        let Some(([_, _, kind, l0, l1], name)) = data.split_first_chunk::<5>() else { continue };
+        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+        if *kind != HOST_NAME {
+            context.note("invalid_sni_type", None);
+        } else if length == 0 || length > NAME_BYTES_MAX || length > name.len() {
+            context.note("invalid_sni_length", None);
+        } else {
+            has_name = true;
+        }
+    }
 }
 
 fn tell_hello(random: &[u8], alpn: &[u8], transaction: u64, context: &mut Context<'_>) {
@@ -133,6 +155,18 @@ pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
     context
         .wanted
         .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
+}
+
+/// Whether signatures look into records, which go on for as long as the session does.
+pub(crate) fn wants_frames(context: &Context<'_>) -> bool {
+    const FRAMES: [Buffer; 5] = [
+        Buffer::FrameTlsPdu,
+        Buffer::FrameTlsHdr,
+        Buffer::FrameTlsData,
+        Buffer::FrameTlsAlert,
+        Buffer::FrameTlsHeartbeat,
+    ];
+    context.wanted.is_some_and(|wanted| FRAMES.into_iter().any(|frame| wanted.has(frame)))
 }
 
 /// Tells the record that begins here as frames, as far as its bytes are read in order: those of the handshake as far

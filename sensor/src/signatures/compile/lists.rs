@@ -222,10 +222,22 @@ impl Lists {
     /// `frame:tls.pdu`: what an application's dissector tells of the stream's structure.
     fn frame(&mut self, option: &RuleOption) -> Result<(), Refused> {
         let value = String::from_utf8_lossy(option.value.as_deref().unwrap_or_default()).trim().to_owned();
+        // What every application has: its stream, which a rule about it looks into anyway.
+        if value.strip_suffix("stream").is_some_and(|app| self.is_own_application(app)) {
+            self.go_to(Place::Packet(0));
+            return Ok(());
+        }
         match Buffer::of_frame(&value, &self.protocol) {
             Some(buffer) => self.sticky(buffer, option),
             None => Err((option.place, format!("cannot run `frame:{value}`: not known to this engine"))),
         }
+    }
+
+    /// Whether the words before a frame's name are the application that the rule's header names.
+    fn is_own_application(&self, app: &str) -> bool {
+        let is_application =
+            !matches!(&*self.protocol, "ip" | "tcp" | "udp" | "icmp" | "tcp-pkt" | "tcp-stream");
+        is_application && (app.is_empty() || app.strip_suffix('.') == Some(&*self.protocol))
     }
 
     /// A transform of the buffer that was named before it.

@@ -1,0 +1,216 @@
+//! Frames of HTTP/2 that are read whole: all but DATA.
+//!
+//! In: the frame. Out: what it says of its stream or of the connection, to events and to signatures. Header blocks are
+//! put together of the frames that carry them, and read in the order of the connection.
+
+use super::event::{self, element};
+use super::hpack::{self, BLOCK_BYTES_MAX};
+use super::told::Block;
+use super::{FrameHeader, Http2, frame};
+use crate::dpi::buffers::{Number, Stage};
+use crate::dpi::{Context, dns};
+use weir_common::net::Direction;
+
+impl Http2 {
+    pub(super) fn whole_frame(
+        &mut self,
+        header: FrameHeader,
+        payload: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), &'static str> {
+        let direction = context.direction;
+        let side = usize::from(direction != self.client);
+        let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+        match header.kind {
+            frame::SETTINGS if !header.has(frame::ACK) => {
+                if header.stream != 0 || !payload.len().is_multiple_of(6) {
+                    return Err("invalid_frame_data");
+                }
+                self.settings(payload, direction, context);
+            }
+            frame::GOAWAY => {
+                let error = payload.get(4..).and_then(number).ok_or("invalid_frame_data")?;
+                let mut stream = self.new_stream(0);
+                stream.sides[side].said.error = Some(error);
+                let number = stream.number;
+                context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+                context.reached(direction, number, Stage::Body);
+                self.tell(&stream, context);
+            }
+            frame::RST_STREAM => {
+                let error = number(payload).ok_or("invalid_frame_data")?;
+                if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
+                    let mut stream = self.close_stream(at, context);
+                    stream.sides[side].said.error = Some(error);
+                    if !stream.sides[side].is_over {
+                        stream.sides[side].is_told = true;
+                        let number = stream.number;
+                        context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                        context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+                    }
+                    stream.end_bodies(false, self.client, context);
+                    self.tell(&stream, context);
+                }
+            }
+            frame::PRIORITY => {
+                let weight = payload.get(4).ok_or("invalid_frame_data")?;
+                if context.wanted.is_some() && header.stream != 0 {
+                    let own = self.stream(header.stream, context);
+                    own.sides[side].is_told = true;
+                    let number = own.number;
+                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                    context.put_number(direction, number, Number::Http2Priority, (*weight).into());
+                }
+                if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) {
+                    stream.sides[side].said.priority = Some(*weight);
+                }
+            }
+            frame::HEADERS | frame::PUSH_PROMISE => {
+                self.note_reuse(header.stream, context);
+                let mut block = payload;
+                let mut padding = 0;
+                if header.has(frame::PADDED) {
+                    let (first, rest) = block.split_first().ok_or("invalid_frame_data")?;
+                    (padding, block) = (usize::from(*first), rest);
+                }
+                let mut id = header.stream;
+                let mut weight = None;
+                if header.kind == frame::PUSH_PROMISE {
+                    let (promised, rest) = block.split_first_chunk::<4>().ok_or("invalid_frame_data")?;
+                    (id, block) = (u32::from_be_bytes(*promised) & 0x7fff_ffff, rest);
+                } else if header.has(frame::WITH_PRIORITY) {
+                    let (priority, rest) = block.split_first_chunk::<5>().ok_or("invalid_frame_data")?;
+                    (weight, block) = (Some(priority[4]), rest);
+                }
+                let length = block.len().checked_sub(padding).ok_or("invalid_frame_data")?;
+                block = block.get(..length).unwrap_or_default();
+                if id == 0 {
+                    return Err("invalid_frame_header");
+                }
+                if weight.is_some() {
+                    self.stream(id, context).sides[side].said.priority = weight;
+                }
+                if context.wanted.is_some() {
+                    let stream = self.stream(id, context);
+                    stream.sides[side].is_told = true;
+                    let number = stream.number;
+                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
+                    if let Some(weight) = weight {
+                        context.put_number(direction, number, Number::Http2Priority, weight.into());
+                    }
+                }
+                let half = &mut self.halves[direction.index()];
+                half.block = block.to_vec();
+                half.block_stream = id;
+                half.block_ends = header.kind == frame::HEADERS && header.has(frame::END_STREAM);
+                if header.has(frame::END_HEADERS) {
+                    self.headers(context)?;
+                }
+            }
+            frame::CONTINUATION => {
+                let half = &mut self.halves[direction.index()];
+                if half.block_stream == 0 {
+                    return Err("invalid_frame_header");
+                }
+                half.block.extend_from_slice(payload);
+                if half.block.len() > BLOCK_BYTES_MAX {
+                    return Err("reassembly_limit_reached");
+                }
+                if header.has(frame::END_HEADERS) {
+                    self.headers(context)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Settings are a transaction of their own.
+    pub(super) fn settings(&mut self, payload: &[u8], direction: Direction, context: &mut Context<'_>) {
+        let mut stream = self.new_stream(0);
+        if context.wanted.is_some() {
+            let number = stream.number;
+            context.put_number(direction, number, Number::Http2FrameType, frame::SETTINGS.into());
+            for [high, low, value @ ..] in payload.as_chunks::<6>().0 {
+                let setting = u64::from(u16::from_be_bytes([*high, *low])) << 32;
+                context.put_number(
+                    direction,
+                    number,
+                    Number::Http2Setting,
+                    setting | u64::from(u32::from_be_bytes(*value)),
+                );
+            }
+            context.reached(direction, number, Stage::Body);
+        }
+        if context.events.is_none() {
+            return;
+        }
+        let list = &mut stream.sides[usize::from(direction != self.client)].said.settings;
+        for [high, low, value @ ..] in payload.as_chunks::<6>().0 {
+            let id = u16::from_be_bytes([*high, *low]);
+            element(list, |object| {
+                match event::setting(id) {
+                    Some(name) => object.text("settings_id", name),
+                    None => object.display("settings_id", format_args!("SETTINGS{id}")),
+                };
+                object.number("settings_value", u32::from_be_bytes(*value));
+            });
+        }
+        self.tell(&stream, context);
+    }
+
+    /// A header block is complete.
+    pub(super) fn headers(&mut self, context: &mut Context<'_>) -> Result<(), &'static str> {
+        let direction = context.direction;
+        let half = &mut self.halves[direction.index()];
+        let (block, id, is_last) = (std::mem::take(&mut half.block), half.block_stream, half.block_ends);
+        half.block_stream = 0;
+        let mut hpack = std::mem::take(&mut half.hpack);
+        // Who asks for something is the client, also where its preface was not seen.
+        let side = usize::from(direction != self.client);
+        let has_events = context.events.is_some();
+        let mut told = context.wanted.is_some().then(Block::default);
+        let mut resized = None;
+        let stream = self.stream(id, context);
+        let outcome = hpack.read(&block, &mut |said| match said {
+            hpack::Said::Header(name, value) => {
+                stream.header(side, name, value, has_events);
+                if let Some(told) = &mut told {
+                    told.push(name, value);
+                }
+            }
+            hpack::Said::TableSize(size) => {
+                resized = Some(size);
+                if has_events {
+                    element(&mut stream.sides[side].said.headers, |object| {
+                        object.number("table_size_update", size);
+                    });
+                }
+            }
+        });
+        stream.learn(side, context);
+        if let Some(told) = told.filter(|_| !stream.sides[side].is_over) {
+            let own = &mut stream.sides[side];
+            let is_first = !std::mem::replace(&mut own.has_head, true);
+            own.is_told = true;
+            if let Some(size) = resized {
+                context.put_number(direction, stream.number, Number::Http2SizeUpdate, size);
+            }
+            told.tell(side == 1, is_first, direction, stream.number, context);
+            for event in told.odd().into_iter().flatten() {
+                context.odd(direction, stream.number, event);
+            }
+            context.reached(direction, stream.number, Stage::Head);
+        }
+        if side == 0 {
+            dns::carried_in_target(&stream.common.path, stream.number, context);
+        }
+        self.halves[direction.index()].hpack = hpack;
+        outcome?;
+        if is_last {
+            self.end_side(id, context);
+        }
+        Ok(())
+    }
+}
