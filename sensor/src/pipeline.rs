@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tell::Audience;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
@@ -148,6 +149,7 @@ pub fn start(
             sender: exporting.sender(),
             mode,
             ends_by: None,
+            tells_events: !config.export.eve.is_empty(),
         };
         let worker = Worker {
             decoder: Decoder::new(
@@ -165,7 +167,7 @@ pub fn start(
             }),
             alerts: Alerts::new(
                 &config.signatures,
-                (&config.dpi, !config.export.destinations.is_empty()),
+                (&config.dpi, Audience::of(&config.export)),
                 rules,
                 inbox,
             ),
@@ -261,7 +263,7 @@ struct Worker {
     alerts: Option<Alerts>,
     lane: Option<Lane>,
     outbox: Outbox,
-    /// Events of the packet at hand; `None` when nobody listens.
+    /// Events of the packet at hand; `None` when neither export nor signatures listen.
     events: Option<Vec<Event>>,
     /// Faults of frames are told.
     has_decode_events: bool,
@@ -436,7 +438,7 @@ impl Worker {
                     lane.may_be_of(orphaned);
                 }
             }
-            if events.is_some()
+            if outbox.tells_events
                 && matches!(parsed, Parsed::Nothing)
                 && let Some(arp) = decode::arp(frame)
             {
@@ -446,7 +448,7 @@ impl Worker {
             return !is_copy;
         };
         if packet.ip.protocol == GRE
-            && events.is_some()
+            && outbox.tells_events
             && let Some(arp) = decode::arp_in_gre(packet)
         {
             let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
@@ -512,7 +514,7 @@ impl Worker {
                 packet,
                 observed.direction,
                 frame.time,
-                events.as_mut(),
+                events.as_mut().filter(|_| outbox.tells_events),
                 &mut counters.dpi,
             );
             let is_closed = flow.state() == FlowState::Closed;
@@ -529,7 +531,7 @@ impl Worker {
         }
         let flow = flows.flow_mut(observed.slot);
         let Some(events) = events else { return true };
-        if !odd.is_empty() {
+        if !odd.is_empty() && outbox.tells_events {
             let app = flow.attachment.inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
             let session = &mut flow.attachment.session;
             self.sessions.tell(session, odd, app, frame.time, direction, events);

@@ -4,7 +4,7 @@
 //! was found is told by [`super::tell`].
 
 use super::Attachment;
-use super::tell::{Scene, Teller};
+use super::tell::{Audience, Scene, Teller};
 use crate::capture::Frame;
 use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
@@ -55,10 +55,10 @@ pub(super) struct Alerts {
 }
 
 impl Alerts {
-    /// None where there are no rules. `is_exported`: collectors are told of alerts.
+    /// None where there are no rules.
     pub(super) fn new(
         config: &SignaturesConfig,
-        (&DpiConfig { wait_for_acknowledgement: waits, midstream, .. }, is_exported): (&DpiConfig, bool),
+        (&DpiConfig { wait_for_acknowledgement: waits, midstream, .. }, audience): (&DpiConfig, Audience),
         rules: &Arc<Rules>,
         inbox: &Arc<Inbox>,
     ) -> Option<Alerts> {
@@ -71,7 +71,7 @@ impl Alerts {
             odd: Vec::new(),
             waits,
             midstream,
-            teller: Teller::new(config, waits, is_exported),
+            teller: Teller::new(config, waits, audience),
         })
     }
 

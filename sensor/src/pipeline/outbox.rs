@@ -14,6 +14,8 @@ pub(super) struct Outbox {
     pub(super) mode: Mode,
     /// The capture has ended, and what is made now is what was left: until when a live worker waits for export.
     pub(super) ends_by: Option<Instant>,
+    /// Somebody reads events ([`export.eve`](crate::export::config::ExportConfig::eve)); signatures do without.
+    pub(super) tells_events: bool,
 }
 
 impl Outbox {
@@ -47,7 +49,8 @@ impl Outbox {
             if reason == EndReason::ActiveTimeout {
                 describe_slice(&mut record, flow.attachment.inspection.as_deref());
             } else if let Some(inspection) = flow.attachment.inspection.take() {
-                let finished = inspector.finish(Some(inspection), flow.end(), events.as_deref_mut(), dpi);
+                let told = events.as_deref_mut().filter(|_| self.tells_events);
+                let finished = inspector.finish(Some(inspection), flow.end(), told, dpi);
                 (record.app, record.metadata) = (finished.app, finished.metadata);
                 sides = finished.sides.map(|sides| (sides, finished.is_swapped));
             }

@@ -7,6 +7,7 @@
 use crate::capture::Frame;
 use crate::decode::{self, Tcp, Transport};
 use crate::dpi::{Event, Inspection};
+use crate::export::config::ExportConfig;
 use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{Beside, FlowMarks, Found, Quoted, Rules, Sight, Transaction, alert, event_name};
 use std::sync::Arc;
@@ -14,6 +15,22 @@ use weir_common::metadata::Metadata;
 use weir_common::net::{CommunityId, protocol};
 use weir_common::record::{SignatureAlert, tcp_flags};
 use weir_common::time::Timestamp;
+
+/// Who is told of alerts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Audience {
+    /// Readers of events.
+    pub(super) events: bool,
+    /// Collectors.
+    pub(super) collectors: bool,
+}
+
+impl Audience {
+    /// Those whom `[export]` names.
+    pub(super) fn of(config: &ExportConfig) -> Audience {
+        Audience { events: !config.eve.is_empty(), collectors: !config.destinations.is_empty() }
+    }
+}
 
 /// Tells alerts.
 #[derive(Debug)]
@@ -24,6 +41,8 @@ pub(super) struct Teller {
     has_references: bool,
     /// What is found in a stream waits until it is acknowledged.
     waits: bool,
+    /// Alerts are told as events.
+    tells_events: bool,
     /// Alerts told since they were taken last; none: no collector is told.
     records: Option<Vec<SignatureAlert>>,
 }
@@ -45,15 +64,15 @@ pub(super) struct Scene<'a> {
 }
 
 impl Teller {
-    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`; `is_exported`: collectors
-    /// are told of alerts.
-    pub(super) fn new(config: &SignaturesConfig, waits: bool, is_exported: bool) -> Teller {
+    /// As the `[signatures]` section wants it. `waits`: see `dpi.wait_for_acknowledgement`.
+    pub(super) fn new(config: &SignaturesConfig, waits: bool, audience: Audience) -> Teller {
         Teller {
             payload_bytes_max: config.alert_payload.then_some(config.alert_payload_bytes_max as usize),
             carries_packet: config.alert_packet,
             has_references: config.alert_references,
             waits,
-            records: is_exported.then(Vec::new),
+            tells_events: audience.events,
+            records: audience.collectors.then(Vec::new),
         }
     }
 
@@ -155,6 +174,12 @@ impl Teller {
         mut transaction: Transaction,
         events: &mut Vec<Event>,
     ) {
+        if let Some(records) = &mut self.records {
+            records.extend(alert::record(scene.rules, found, scene.sight, scene.community_id, scene.start));
+        }
+        if !self.tells_events {
+            return;
+        }
         learn(&mut transaction, found, scene.inspection, events);
         let (packet, frame) = (scene.sight.packet, scene.frame);
         let excerpt = self.payload_bytes_max.and_then(|bytes_max| {
@@ -180,9 +205,6 @@ impl Teller {
             has_references: self.has_references,
         };
         events.extend(alert::event(scene.rules, found, scene.sight, &beside));
-        if let Some(records) = &mut self.records {
-            records.extend(alert::record(scene.rules, found, scene.sight, scene.community_id, scene.start));
-        }
     }
 }
 

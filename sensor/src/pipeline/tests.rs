@@ -84,7 +84,8 @@ fn collectors_are_told_of_frames_that_hold_no_packet() {
     let mut faults = Vec::new();
     decode::events(&frame, &mut |fault| faults.push(fault));
     for (is_exported, want) in [(true, 1), (false, 0)] {
-        let mut alerts = Alerts::new(&config.signatures, (&config.dpi, is_exported), &rules, &inbox).unwrap();
+        let audience = Audience { events: true, collectors: is_exported };
+        let mut alerts = Alerts::new(&config.signatures, (&config.dpi, audience), &rules, &inbox).unwrap();
         let mut told = 0;
         alerts.frame(&frame, false, &faults, 0, &mut |_, _| told += 1);
         let records: Vec<SignatureAlert> = alerts.take().collect();
