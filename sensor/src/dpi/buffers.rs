@@ -568,6 +568,8 @@ fn has(bits: &Bits, at: u16) -> bool {
 struct Value {
     buffer: Buffer,
     range: Range<u32>,
+    /// They are in [`Side::body`].
+    is_of_body: bool,
 }
 
 /// What is known of a frame beside its bytes.
@@ -602,6 +604,8 @@ pub struct Side {
     /// It is told of after its end; see [`Sides::late`].
     is_late: bool,
     bytes: Vec<u8>,
+    /// What was given as a whole, and not copied.
+    body: Vec<u8>,
     values: Vec<Value>,
     numbers: Vec<(Number, u64)>,
     anomalies: Vec<&'static str>,
@@ -635,9 +639,23 @@ impl Side {
             is_told: false,
             is_late: false,
             bytes: Vec::new(),
+            body: Vec::new(),
             values: Vec::new(),
             numbers: Vec::new(),
             anomalies: Vec::new(),
+        }
+    }
+
+    /// Tells a part whose bytes nobody needs any more: the first of a side is kept as it is.
+    pub fn put_whole(&mut self, buffer: Buffer, bytes: Vec<u8>) {
+        if !self.body.is_empty() || self.bytes.len() + bytes.len() > SIDE_BYTES_MAX {
+            return self.put(buffer, &bytes);
+        }
+        if self.begin(buffer)
+            && let Some(last) = self.values.last_mut()
+        {
+            (last.range, last.is_of_body) = (0..bytes.len() as u32, true);
+            self.body = bytes;
         }
     }
 
@@ -665,7 +683,7 @@ impl Side {
     /// A value that signatures have looked into cannot grow, for they would not look again: the bytes begin another, and
     /// the side counts as cut.
     pub fn grow(&mut self, buffer: Buffer, bytes: &[u8]) -> bool {
-        let is_last = self.values.last().is_some_and(|last| last.buffer == buffer);
+        let is_last = self.values.last().is_some_and(|last| last.buffer == buffer && !last.is_of_body);
         let is_looked_into = is_last && self.values.len() <= self.looked.values;
         self.is_cut |= is_looked_into;
         if (!is_last || is_looked_into) && !self.begin(buffer) {
@@ -687,23 +705,23 @@ impl Side {
         self.is_cut |= !has_room;
         if has_room {
             let end = self.bytes.len() as u32;
-            self.values.push(Value { buffer, range: end..end });
+            self.values.push(Value { buffer, range: end..end, is_of_body: false });
         }
         has_room
     }
 
     /// The part that was told last is this one as well.
     pub fn share(&mut self, buffer: Buffer) {
-        let Some(range) = self.values.last().map(|last| last.range.clone()) else { return };
+        let Some(same) = self.values.last().cloned() else { return };
         if self.begin(buffer)
             && let Some(last) = self.values.last_mut()
         {
-            last.range = range;
+            *last = Value { buffer, ..same };
         }
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        let room = SIDE_BYTES_MAX.saturating_sub(self.bytes.len());
+        let room = SIDE_BYTES_MAX.saturating_sub(self.bytes.len() + self.body.len());
         self.is_cut |= bytes.len() > room;
         self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
@@ -741,7 +759,8 @@ impl Side {
     }
 
     fn slice(&self, value: &Value) -> &[u8] {
-        self.bytes.get(value.range.start as usize..value.range.end as usize).unwrap_or_default()
+        let bytes = if value.is_of_body { &self.body } else { &self.bytes };
+        bytes.get(value.range.start as usize..value.range.end as usize).unwrap_or_default()
     }
 }
 

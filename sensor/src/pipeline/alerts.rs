@@ -197,7 +197,9 @@ impl Alerts {
             key,
             flow_id,
             is_established: match packet.transport {
-                Transport::Tcp(_) => state != FlowState::New || self.midstream && is_joined,
+                // Of a connection that was met in its middle only where such are looked into.
+                Transport::Tcp(_) if self.midstream => state != FlowState::New || is_joined,
+                Transport::Tcp(_) => state != FlowState::New && has_begun,
                 _ => has_both,
             },
             app,

@@ -359,12 +359,16 @@ impl AtWork {
             matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0);
         let is_streamed = sight.has_stream && !is_reset;
         let mut order = Order::Apart;
-        let mut with_sizes = *sight;
-        if rules.needs().stream_sizes && matches!(sight.packet.transport, Transport::Tcp(_)) {
-            known.sizes.see(sight.packet, sight.direction);
-            with_sizes.flow.stream_sizes = Some(known.sizes.sizes());
-        }
-        let sight = &with_sizes;
+        let with_sizes;
+        let sight = match &sight.packet.transport {
+            Transport::Tcp(_) if rules.needs().stream_sizes => {
+                known.sizes.see(sight.packet, sight.direction);
+                let flow = FlowFacts { stream_sizes: Some(known.sizes.sizes()), ..sight.flow };
+                with_sizes = Sight { flow, ..*sight };
+                &with_sizes
+            }
+            _ => sight,
+        };
         if has_payload {
             if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);

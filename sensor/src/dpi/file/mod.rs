@@ -252,8 +252,11 @@ impl FileBody {
             context.put(direction, transaction, Buffer::FileMagic, text.as_bytes());
         }
         context.put_number(direction, transaction, Number::FileSizeMin, self.size);
-        if let Some(kept) = self.kept.take().filter(|kept| !kept.is_empty()) {
-            context.put(direction, transaction, Buffer::FileData, &kept);
+        if let Some(kept) = self.kept.take().filter(|kept| !kept.is_empty())
+            && context.wants(Buffer::FileData)
+            && let Some(side) = context.side(direction, transaction)
+        {
+            side.put_whole(Buffer::FileData, kept);
         }
     }
 

@@ -69,7 +69,7 @@ impl Told {
         if !self.bytes.is_empty()
             && let Some(side) = context.side(direction, transaction)
         {
-            side.put(self.buffer, &self.bytes);
+            side.put_whole(self.buffer, self.bytes);
             if self.is_file {
                 side.share(Buffer::FileData);
             }

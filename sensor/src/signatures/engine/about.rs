@@ -9,7 +9,7 @@ use super::super::state::{Ends as StateEnds, Matched, RuleId, Verdict, Windows};
 use super::{Found, Sight};
 use crate::dpi::buffers::{NO_TRANSACTION, Side};
 use weir_common::app::App;
-use weir_common::net::{Address, Direction};
+use weir_common::net::{Address, Direction, protocol};
 use weir_common::rule::group::ordinal;
 
 /// Whom a candidate is about.
@@ -53,7 +53,8 @@ impl<'a> About<'a> {
         let carrier = &signature.carrier;
         let version = if self.source.is_v4() { 4 } else { 6 };
         // What a SYN carries (RFC 7413) is a transaction's as soon as it is read.
-        let is_established = self.sight.is_established || self.side.is_some();
+        let is_tcp = self.sight.key.protocol == protocol::TCP;
+        let is_established = self.sight.is_established || is_tcp && self.side.is_some();
         if !signature.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.direction)
             || flow.established.is_some_and(|established| established != is_established)
