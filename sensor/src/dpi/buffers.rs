@@ -896,7 +896,7 @@ impl Sides {
         });
     }
 
-    fn is_closed(&self, app: App, direction: Direction, transaction: u64) -> bool {
+    pub(super) fn is_closed(&self, app: App, direction: Direction, transaction: u64) -> bool {
         let is_it = |closed: &&Closed| {
             closed.transaction == transaction && closed.direction == direction && closed.app == app
         };

@@ -287,6 +287,10 @@ impl Context<'_> {
     /// than that it was there.
     #[inline]
     pub fn reached(&mut self, direction: Direction, transaction: u64, stage: Stage) {
+        // An end that is told once more is nothing told behind it.
+        if self.sides.as_ref().is_some_and(|sides| sides.is_closed(self.app, direction, transaction)) {
+            return;
+        }
         if let Some(side) = self.side(direction, transaction) {
             side.stage = side.stage.max(stage);
         }
