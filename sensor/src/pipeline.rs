@@ -178,7 +178,7 @@ pub fn start(
             )
             .with_rules(rules.needs().stream_events),
             midstream: config.dpi.midstream,
-            carriers: Carriers::new(&config.flow, config.decode.carrier_flows, number),
+            carriers: Carriers::new(&config.flow, config.decode.outer_flows, number),
             lane: ring.as_mut().and_then(|ring| ring.lane(number)),
             outbox,
             events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
@@ -396,6 +396,9 @@ impl Worker {
         }
         let (time, number, interface) = (frame.time, counters.capture.frames, frame.interface);
         let mut tell = |source, fault, alert| {
+            if !outbox.tells_events {
+                return;
+            }
             let event = FrameEvent { time, packet: number, interface, source, fault, alert };
             outbox.fault(event, &mut counters.export);
         };

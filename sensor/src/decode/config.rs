@@ -12,7 +12,7 @@ pub struct DecodeConfig {
     pub tunnels: Tunnels,
     /// Whether the packets that carry others in tunnels are measured, too, as flows of their own beside those of what is
     /// inside: those over UDP and of IP in IP, as Suricata does. What is inside is counted twice then.
-    pub carrier_flows: bool,
+    pub outer_flows: bool,
     /// A packet that comes again within so many milliseconds, the same from its IP header on but for TTL and
     /// checksum, was copied by the SPAN port: it is counted, kept in the ring, and not measured. 0: all are measured.
     ///

@@ -3,7 +3,7 @@
 //! In: a frame whose packet came in tunnels, after that packet was looked at. Out: `alert` events of the flows that the
 //! packets around it make up: VXLAN's datagrams, IP in IP, GRE. The flow table measures what is innermost, and so do
 //! records; these flows are a table of their own, made when the first such packet comes and only where some signature may be
-//! about one ([`Needs::carriers`](crate::signatures::Needs)), or where `decode.carrier_flows` asks for their records. What
+//! about one ([`Needs::carriers`](crate::signatures::Needs)), or where `decode.outer_flows` asks for their records. What
 //! they carry is looked at as payload. Deliberately absent: dissectors, faults of frames (which the packet inside was
 //! shown), and datagrams put together from fragments, each of which was metered as a packet.
 
@@ -25,7 +25,7 @@ pub(super) struct Carriers {
     flows: Option<Box<FlowTable<Attachment>>>,
     config: FlowConfig,
     worker: u16,
-    /// `decode.carrier_flows`.
+    /// `decode.outer_flows`.
     are_recorded: bool,
 }
 

@@ -208,7 +208,7 @@ fn records_of_carriers_are_told_where_they_are_wanted_and_those_of_gre_never() {
     let frames = || vec![ethernet([8, 0], &v4(4, 1, &gre)); 2];
     let flows = |is_wanted| {
         let mut config = SensorConfig::default();
-        config.decode.carrier_flows = is_wanted;
+        config.decode.outer_flows = is_wanted;
         let lines = eve_with(config, frames(), "alert ip any any -> any any (ip_proto:4; sid:1;)");
         let flows = lines.iter().filter(|line| line["event_type"] == "flow");
         let told = |line: &serde_json::Value| {
