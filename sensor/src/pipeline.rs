@@ -660,7 +660,8 @@ impl Worker {
                 lane.note_clock_forward(from, to);
             }
         }
-        if let Some(alerts) = &self.alerts {
+        if let Some(alerts) = &mut self.alerts {
+            alerts.relieve(loss.kernel_dropped > self.loss.kernel_dropped);
             alerts.show();
         }
         self.loss = loss;

@@ -18,7 +18,7 @@ pub(super) fn top(arguments: &RulesTopArguments) -> Result<Outcome, Failure> {
     let shown: Vec<&Value> = rules.iter().take(arguments.limit).collect();
     let text = match arguments.json {
         true => format!("{}\n", json!(shown)),
-        false => table(&shown),
+        false => table(&shown, signatures["too_costly"].as_array().unwrap_or(&none)),
     };
     super::print(text.as_bytes())?;
     Ok(Outcome::Done)
@@ -53,17 +53,19 @@ fn of_captures(arguments: &RulesTopArguments) -> Result<Value, Failure> {
     serde_json::to_value(report.signatures).map_err(|error| Failure::System(error.into()))
 }
 
-fn table(rules: &[&Value]) -> String {
+fn table(rules: &[&Value], set_aside: &[Value]) -> String {
     let mut out = format!("{:>10} {:>12} {:>10} {:>10}  {}\n", "ms", "checks", "matches", "sid", "rule");
     for rule in rules {
         let number = |name: &str| rule[name].as_u64().unwrap_or(0);
+        let id = |rule: &Value| (rule["gid"].as_u64(), rule["sid"].as_u64());
         let _ = writeln!(
             out,
-            "{:>10.1} {:>12} {:>10} {:>10}  {}",
+            "{:>10.1} {:>12} {:>10} {:>10}  {}{}",
             number("nanos") as f64 / 1e6,
             number("checks"),
             number("matches"),
             number("sid"),
+            if set_aside.iter().any(|aside| id(aside) == id(rule)) { "[set aside] " } else { "" },
             rule["message"].as_str().unwrap_or_default(),
         );
     }

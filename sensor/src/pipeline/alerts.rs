@@ -15,6 +15,8 @@ use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tracing::warn;
 use weir_common::app::App;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
@@ -65,7 +67,9 @@ impl Alerts {
         (!rules.is_empty()).then(|| Alerts {
             inbox: Arc::clone(inbox),
             reloads: 0,
-            engine: Engine::new(Arc::clone(rules)).with_stream_depth(config.stream_depth_bytes),
+            engine: Engine::new(Arc::clone(rules))
+                .with_stream_depth(config.stream_depth_bytes)
+                .with_relief(config.set_aside_percent),
             found: Vec::new(),
             faults: Vec::new(),
             odd: Vec::new(),
@@ -90,6 +94,20 @@ impl Alerts {
         self.engine.set_rules(rules);
         self.reloads += 1;
         true
+    }
+
+    /// Sets rules aside that cost so much that packets were lost since the last look.
+    pub(super) fn relieve(&mut self, has_lost: bool) {
+        let newly = self.engine.relieve(has_lost, Instant::now()).to_vec();
+        for about in newly.iter().filter_map(|number| self.engine.rules().description(*number)) {
+            warn!(
+                gid = about.gid,
+                sid = about.sid,
+                rule = about.message,
+                "a rule took so much time that packets were lost: it is set aside until rules are loaded anew \
+                 (signatures.set_aside_percent; `weir-sensor rules top` shows what it cost)"
+            );
+        }
     }
 
     /// Shows what was done so far.

@@ -25,6 +25,9 @@ pub struct SignaturesConfig {
     /// Most bytes of each direction of a TCP flow that are searched; what lies beyond is only looked at by rules about
     /// single packets (`tcp-pkt`), as with Suricata's `stream.reassembly.depth`. 0: no limit.
     pub stream_depth_bytes: u64,
+    /// A rule whose evaluation takes this share of a worker's time, in percent, for a second in which packets are lost is set
+    /// aside until rules are loaded anew: logged, listed in `status` and the summary. 0: never.
+    pub set_aside_percent: u8,
     /// Put the payload in which an alert was found into its EVE event: `payload` (Base64) and `payload_printable`; of a
     /// stream, what its sender has said since the other end spoke last. Every byte of TCP is copied for that.
     pub alert_payload: bool,
@@ -64,6 +67,7 @@ impl Default for SignaturesConfig {
             countries: String::new(),
             absolute_data_files: false,
             stream_depth_bytes: 1 << 20,
+            set_aside_percent: 25,
             alert_payload: false,
             alert_payload_bytes_max: 4096,
             alert_packet: false,

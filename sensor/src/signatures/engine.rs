@@ -8,6 +8,7 @@ mod about;
 mod ask;
 mod counters;
 mod holds;
+mod relief;
 mod scope;
 
 pub use counters::{Cost, EngineCounters};
@@ -23,6 +24,7 @@ use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters
 use crate::decode::{DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{NO_TRANSACTION, Sides};
 use about::About;
+use relief::Relief;
 use scope::has_flow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,6 +56,7 @@ struct AtWork {
     shared: SharedBits,
     windows: Windows,
     costs: Vec<Cost>,
+    relief: Relief,
     counters: EngineCounters,
     /// Bytes of each direction of a TCP flow that are searched.
     stream_depth: u64,
@@ -200,6 +203,7 @@ impl Engine {
             costs: vec![Cost::default(); rules.len()],
             scratch: Work::default(),
             candidates: Vec::new(),
+            relief: Relief::default(),
             shared: SharedBits::default(),
             windows: Windows::default(),
             counters: EngineCounters::default(),
@@ -214,6 +218,23 @@ impl Engine {
     pub fn with_stream_depth(mut self, bytes: u64) -> Engine {
         self.at_work.stream_depth = if bytes == 0 { u64::MAX } else { bytes };
         self
+    }
+
+    /// Sets signatures aside that take this share of a worker's time while packets are lost. 0: none.
+    pub fn with_relief(mut self, percent: u8) -> Engine {
+        self.at_work.relief = Relief::from_percent(percent);
+        self
+    }
+
+    /// Looks whether signatures have to be set aside, which at least one lost packet since the last look is a reason for;
+    /// gives those that are from now on.
+    pub fn relieve(&mut self, has_lost: bool, now: Instant) -> &[u32] {
+        self.at_work.relief.look(&self.at_work.costs, has_lost, now)
+    }
+
+    /// The signatures that are set aside because of what they cost, by number.
+    pub fn too_costly(&self) -> &[u32] {
+        self.at_work.relief.aside()
     }
 
     /// Finds what matches, whatever thresholds and suppressions say: the caller asks for them
@@ -255,6 +276,7 @@ impl Engine {
     /// Goes on with other rules. What is remembered of flows, hosts and thresholds stays, as far as it has the same names
     /// in them; what flows wait for by a signature's number does not.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.at_work.relief.clear();
         self.at_work.costs.clear();
         self.at_work.costs.resize(rules.len(), Cost::default());
         self.at_work.epoch = self.at_work.epoch.wrapping_add(1);
@@ -418,6 +440,10 @@ impl AtWork {
         let told = found.len();
         for candidate in &candidates {
             let Some(signature) = rules.signatures.get(candidate.signature as usize) else { continue };
+            if self.relief.leaves_out(candidate.signature) {
+                self.counters.too_costly_left_out += 1;
+                continue;
+            }
             let side = match (candidate.subject, &mut sides) {
                 (Subject::Side(place), Some((sides, is_swapped))) => {
                     sides.iter_mut().nth(usize::from(place)).map(|side| (side, *is_swapped))

@@ -3,7 +3,7 @@
 //! In: workers' engines. Out: counts of all together, and the rules whose evaluation took the most time.
 
 use super::engine::{Cost, Engine, EngineCounters};
-use super::rules::{Built, Rules};
+use super::rules::Built;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,6 +75,9 @@ pub struct SignaturesStatus {
     #[allow(missing_docs)]
     #[serde(flatten)]
     pub counters: EngineCounters,
+    /// Rules that are set aside until rules are loaded anew, because they cost so much that packets were lost
+    /// (`signatures.set_aside_percent`).
+    pub too_costly: Vec<RuleCost>,
     /// The rules that cost most, first of all.
     pub top: Vec<RuleCost>,
 }
@@ -86,12 +89,13 @@ pub struct Shown(Arc<Mutex<SignaturesStatus>>);
 impl Shown {
     /// Shows what an engine did so far.
     pub fn set(&self, engine: &Engine, reloads: u64) {
-        let top = top_of(engine.rules(), engine.costs());
+        let top = top_of(engine);
+        let too_costly = described(engine, engine.too_costly().iter().copied());
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shown.rules = engine.rules().len() as u64;
         shown.matcher = super::library();
         shown.counters = engine.counters();
-        (shown.reloads, shown.top) = (reloads, top);
+        (shown.reloads, shown.top, shown.too_costly) = (reloads, top, too_costly);
     }
 
     /// What it showed last.
@@ -108,25 +112,37 @@ pub fn total<'s>(shown: impl Iterator<Item = &'s Shown>) -> SignaturesStatus {
         all.reloads = all.reloads.max(status.reloads);
         all.matcher = status.matcher;
         all.counters.add(&status.counters);
-        for rule in status.top {
-            match all.top.iter_mut().find(|known| (known.gid, known.sid) == (rule.gid, rule.sid)) {
-                Some(known) => known.cost.add(&rule.cost),
-                None => all.top.push(rule),
-            }
-        }
+        join(&mut all.top, status.top);
+        join(&mut all.too_costly, status.too_costly);
     }
     all.top.sort_by_key(|rule| std::cmp::Reverse(rule.cost.nanos));
     all.top.truncate(TOP_RULES_MAX);
     all
 }
 
-fn top_of(rules: &Rules, costs: &[Cost]) -> Vec<RuleCost> {
-    let mut top: Vec<(usize, &Cost)> = costs.iter().enumerate().filter(|(_, cost)| cost.checks > 0).collect();
+/// Adds what other workers' rules cost to those that are known.
+fn join(all: &mut Vec<RuleCost>, rules: Vec<RuleCost>) {
+    for rule in rules {
+        match all.iter_mut().find(|known| (known.gid, known.sid) == (rule.gid, rule.sid)) {
+            Some(known) => known.cost.add(&rule.cost),
+            None => all.push(rule),
+        }
+    }
+}
+
+fn top_of(engine: &Engine) -> Vec<RuleCost> {
+    let asked = engine.costs().iter().enumerate().filter(|(_, cost)| cost.checks > 0);
+    let mut top: Vec<(usize, &Cost)> = asked.collect();
     top.sort_unstable_by_key(|(_, cost)| std::cmp::Reverse((cost.nanos, cost.checks)));
     top.truncate(TOP_RULES_MAX);
-    let described = top.into_iter().filter_map(|(number, cost)| {
-        let about = rules.description(number as u32)?;
-        Some(RuleCost { gid: about.gid, sid: about.sid, message: about.message.clone(), cost: *cost })
+    described(engine, top.into_iter().map(|(number, _)| number as u32))
+}
+
+fn described(engine: &Engine, signatures: impl Iterator<Item = u32>) -> Vec<RuleCost> {
+    let described = signatures.filter_map(|number| {
+        let about = engine.rules().description(number)?;
+        let cost = engine.costs().get(number as usize).copied().unwrap_or_default();
+        Some(RuleCost { gid: about.gid, sid: about.sid, message: about.message.clone(), cost })
     });
     described.collect()
 }

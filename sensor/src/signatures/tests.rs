@@ -7,6 +7,7 @@ use crate::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
 use crate::dpi::buffers::{Buffer, Sides, Stage};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Instant;
 use weir_common::app::App;
 use weir_common::net::{Direction, FlowKey, protocol};
 use weir_common::record::tcp_flags;
@@ -419,6 +420,27 @@ fn a_packet_has_so_many_alerts_and_the_others_are_counted() {
     let mut flow = Watched::new(sound(&rules));
     assert_eq!(flow.sids(&segment(b"a"), &THERE).len(), 15);
     assert_eq!(flow.engine.counters().alerts_over_limit, 2);
+}
+
+#[test]
+fn a_rule_that_packets_are_lost_over_is_not_asked_until_rules_are_loaded_anew() {
+    let mut flow =
+        Watched::new(sound(&["alert udp any any -> any any (content:\"a\"; sid:7;)"]).with_relief(25));
+    let datagram = packet(protocol::UDP, Transport::Ports { source: 1000, destination: 80 }, b"a");
+    let (now, mut condemned) = (Instant::now(), Vec::new());
+    for _ in 0..5 {
+        // One question in sixteen is timed. No time passes between two looks, so that any cost is too much.
+        for _ in 0..16 {
+            assert_eq!(flow.sids(&datagram, &THERE), [7]);
+        }
+        condemned.extend_from_slice(flow.engine.relieve(true, now));
+    }
+    assert_eq!((condemned.as_slice(), flow.engine.too_costly()), ([0].as_slice(), [0].as_slice()));
+    assert!(flow.sids(&datagram, &THERE).is_empty());
+    assert_eq!(flow.engine.counters().too_costly_left_out, 1);
+    let again = Arc::clone(flow.engine.rules());
+    flow.engine.set_rules(again);
+    assert_eq!((flow.sids(&datagram, &THERE), flow.engine.too_costly()), (vec![7], [].as_slice()));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct EngineCounters {
     pub alerts_over_limit: u64,
     /// Signatures not evaluated because a packet had [`PACKET_CANDIDATES_MAX`].
     pub candidates_over_limit: u64,
+    /// Questions not asked because their rule was set aside for what it cost.
+    pub too_costly_left_out: u64,
     /// Flows in which a `pass` rule ended the search.
     pub passed_flows: u64,
     /// Searches given up at a limit of steps, bytes or backtracking; each may have missed a match.
@@ -45,6 +47,7 @@ impl EngineCounters {
             suppressed,
             alerts_over_limit,
             candidates_over_limit,
+            too_costly_left_out,
             passed_flows,
             given_up,
             sides_late,
@@ -55,6 +58,7 @@ impl EngineCounters {
         self.suppressed += suppressed;
         self.alerts_over_limit += alerts_over_limit;
         self.candidates_over_limit += candidates_over_limit;
+        self.too_costly_left_out += too_costly_left_out;
         self.passed_flows += passed_flows;
         self.given_up += given_up;
         self.sides_late += sides_late;
