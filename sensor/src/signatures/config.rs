@@ -1,7 +1,8 @@
 //! The `[signatures]` section.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// Signatures in Suricata's rule language.
@@ -27,6 +28,7 @@ pub struct SignaturesConfig {
     pub stream_depth_bytes: u64,
     /// A rule whose evaluation takes this share of a worker's time, in percent, for a second in which packets are lost is set
     /// aside until rules are loaded anew: logged, listed in `status` and the summary. 0: never.
+    #[serde(deserialize_with = "percentage")]
     pub set_aside_percent: u8,
     /// Put the payload in which an alert was found into its EVE event: `payload` (Base64) and `payload_printable`; of a
     /// stream, what its sender has said since the other end spoke last. Every byte of TCP is copied for that.
@@ -74,5 +76,31 @@ impl Default for SignaturesConfig {
             alert_references: false,
             matcher: Matcher::default(),
         }
+    }
+}
+
+fn percentage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match u8::deserialize(deserializer)? {
+        percent @ 0..=100 => Ok(percent),
+        more => {
+            Err(D::Error::invalid_value(Unexpected::Unsigned(more.into()), &"a percentage from 0 to 100"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_time_is_a_percentage() {
+        let read = |percent: u32| {
+            toml::from_str::<SignaturesConfig>(&format!("set_aside_percent = {percent}"))
+                .map(|config| config.set_aside_percent)
+                .map_err(|error| error.message().to_owned())
+        };
+        assert_eq!((read(0), read(100)), (Ok(0), Ok(100)));
+        let refused = "invalid value: integer `101`, expected a percentage from 0 to 100";
+        assert_eq!(read(101), Err(refused.to_owned()));
     }
 }
