@@ -68,7 +68,7 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
         (counters.suppressed, "matches not told, by thresholds and suppressions"),
         (counters.alerts_over_limit, "alerts not told, more than 15 of one packet"),
         (counters.candidates_over_limit, "rules not looked at, more than 4096 for one packet"),
-        (counters.too_costly_left_out, "questions not asked, their rule was set aside for its cost"),
+        (counters.too_costly_left_out, "evaluations left out, their rule was set aside for its cost"),
         (counters.given_up, "searches given up at their limit"),
         (counters.frames_left_out, "frames of streams not looked into, more than 1024 at once"),
         (counters.sides_late, "transactions told of after their end and not looked into again"),

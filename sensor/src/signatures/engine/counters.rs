@@ -15,7 +15,7 @@ pub struct EngineCounters {
     pub alerts_over_limit: u64,
     /// Signatures not evaluated because a packet had [`PACKET_CANDIDATES_MAX`].
     pub candidates_over_limit: u64,
-    /// Questions not asked because their rule was set aside for what it cost.
+    /// Evaluations left out because their signature was set aside for what it cost.
     pub too_costly_left_out: u64,
     /// Flows in which a `pass` rule ended the search.
     pub passed_flows: u64,

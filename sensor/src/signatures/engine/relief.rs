@@ -1,8 +1,8 @@
 //! Relief: a signature that takes so much of a worker's time that packets are lost is set aside.
 //!
 //! In: what signatures cost so far, and whether packets were lost since the last look. Out: the signatures that are not
-//! asked any more, until rules are loaded anew. One costly rule must not blind all others; that it was set aside is
-//! logged, listed in `status` and the summary, and each question left out is counted. What such a rule would have marked
+//! evaluated any more, until rules are loaded anew. One costly rule must not blind all others; that it was set aside is
+//! logged, listed in `status` and the summary, and each evaluation left out is counted. What such a rule would have marked
 //! (`flowbits`) is not marked either. Without loss nothing is set aside, whatever it costs.
 
 use super::Cost;
@@ -36,7 +36,7 @@ impl Relief {
 
     /// Whether a signature is set aside.
     pub(super) fn leaves_out(&self, signature: u32) -> bool {
-        !self.aside.is_empty() && self.aside.contains(&signature)
+        self.aside.contains(&signature)
     }
 
     /// The signatures that are set aside, the newest last.
@@ -52,10 +52,10 @@ impl Relief {
             self.suspects.clear();
             return &[];
         }
-        if let Some((since, before)) = &mut self.before {
+        if let Some((since, before)) = &self.before {
             let nanos = u64::try_from(now.saturating_duration_since(*since).as_nanos()).unwrap_or(u64::MAX);
             let most = (nanos / 100).saturating_mul(self.percent.into()).max(1);
-            let costly = costs.iter().zip(&*before).enumerate().filter_map(|(signature, (cost, before))| {
+            let costly = costs.iter().zip(before).enumerate().filter_map(|(signature, (cost, before))| {
                 (cost.nanos.saturating_sub(*before) >= most).then_some(signature as u32)
             });
             let suspects: Vec<(u32, u8)> = costly
