@@ -17,6 +17,8 @@ pub mod record;
 pub mod alert;
 pub mod rule;
 pub mod ipfix;
+pub mod delivery;
+pub mod control;
 pub mod json;
 pub mod config;
 pub mod log;
