@@ -6,6 +6,7 @@
 //! machine over the control connection is not part of this version.
 
 pub mod config;
+pub mod remote;
 mod state;
 
 pub use state::state;

@@ -15,8 +15,8 @@ pub struct RedeemRequest {
     #[prost(string, tag = "2")]
     pub csr_pem: String,
     /// The sensor's clock, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "3")]
-    pub clock_ns: i64,
+    #[prost(fixed64, tag = "3")]
+    pub clock_ns: u64,
     /// Of the sensor's program.
     #[prost(string, tag = "4")]
     pub version: String,
@@ -35,8 +35,8 @@ pub struct RedeemReply {
     #[prost(string, tag = "3")]
     pub sensor: String,
     /// The collector's clock, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "4")]
-    pub clock_ns: i64,
+    #[prost(fixed64, tag = "4")]
+    pub clock_ns: u64,
 }
 
 /// One message of the stream; none: a kind that this version does not know.
@@ -108,8 +108,8 @@ pub struct Hello {
     #[prost(string, repeated, tag = "3")]
     pub capabilities: Vec<String>,
     /// The clock of whoever says this, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "4")]
-    pub clock_ns: i64,
+    #[prost(fixed64, tag = "4")]
+    pub clock_ns: u64,
     /// Of the collector's rules that are in force; 0: none.
     #[prost(uint64, tag = "5")]
     pub rules_version: u64,
@@ -125,16 +125,16 @@ pub struct Welcome {
     #[prost(string, repeated, tag = "2")]
     pub capabilities: Vec<String>,
     /// The clock of whoever says this, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "3")]
-    pub clock_ns: i64,
+    #[prost(fixed64, tag = "3")]
+    pub clock_ns: u64,
 }
 
 /// How the sensor is, every few seconds; also the sign that it lives.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Health {
     /// The clock of whoever says this, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "1")]
-    pub clock_ns: i64,
+    #[prost(fixed64, tag = "1")]
+    pub clock_ns: u64,
     /// Seconds since it began.
     #[prost(uint64, tag = "2")]
     pub uptime_s: u64,
@@ -203,11 +203,11 @@ pub struct EvidenceRequest {
     #[prost(string, tag = "3")]
     pub extents: String,
     /// Earliest time, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "4")]
-    pub since_ns: i64,
+    #[prost(fixed64, tag = "4")]
+    pub since_ns: u64,
     /// Inclusive.
-    #[prost(sfixed64, tag = "5")]
-    pub until_ns: i64,
+    #[prost(fixed64, tag = "5")]
+    pub until_ns: u64,
     /// Pcap-filter(7); empty: everything.
     #[prost(string, tag = "6")]
     pub expression: String,
@@ -326,8 +326,8 @@ pub struct RulesManifest {
     #[prost(bytes = "vec", tag = "3")]
     pub sha256: Vec<u8>,
     /// When it was made, nanoseconds since 1970.
-    #[prost(sfixed64, tag = "4")]
-    pub made_ns: i64,
+    #[prost(fixed64, tag = "4")]
+    pub made_ns: u64,
 }
 
 /// One file of them.
