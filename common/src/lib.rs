@@ -20,6 +20,6 @@ pub mod ipfix;
 pub mod json;
 pub mod config;
 pub mod log;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod compiler_fault;
