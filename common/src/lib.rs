@@ -18,6 +18,7 @@ pub mod alert;
 pub mod rule;
 pub mod ipfix;
 pub mod json;
+pub mod enrolment;
 pub mod config;
 pub mod log;
 #[cfg(any(test, feature = "testing"))]
