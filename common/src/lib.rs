@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod features;
 pub mod record;
 pub mod alert;
+pub mod delivery;
 pub mod rule;
 pub mod ipfix;
 pub mod json;
