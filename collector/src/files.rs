@@ -3,8 +3,10 @@
 //! In: a path and bytes. Out: the file. The new content is written beside it under a name that ends in
 //! `.part` and takes the place by rename; given up, nothing of it stays.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{chown, fchown};
 use std::path::{Path, PathBuf};
 
 /// Makes a file hold these bytes, durably, and makes its directory.
@@ -20,6 +22,47 @@ pub fn replace_without_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut new = Replacement::begin(path)?;
     new.write_all(bytes)?;
     new.rename()
+}
+
+/// The same as [`replace`], readable by its owner alone, who is the directory's: what an administrator does by the
+/// command line stays readable to the service that has the directory.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = Replacement::begin(path)?;
+    let of_file = new.file.metadata()?;
+    let of_directory = fs::metadata(directory_of(path))?;
+    new.file.set_permissions(Permissions::from_mode(0o600))?;
+    if of_file.uid() == 0 && of_directory.uid() != 0 {
+        fchown(&new.file, Some(of_directory.uid()), Some(of_directory.gid()))?;
+    }
+    new.write_all(bytes)?;
+    new.commit()
+}
+
+/// Opens a file to be locked, making it for its owner alone, who is the directory's.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+    let of_directory = fs::metadata(directory_of(path))?;
+    if file.metadata()?.uid() == 0 && of_directory.uid() != 0 {
+        fchown(&file, Some(of_directory.uid()), Some(of_directory.gid()))?;
+    }
+    Ok(file)
+}
+
+/// Makes a directory that is its owner's alone, who is that of the directory above it.
+pub fn private_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory_of(path))?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    let above = fs::metadata(directory_of(path))?;
+    if fs::metadata(path)?.uid() == 0 && above.uid() != 0 {
+        chown(path, Some(above.uid()), Some(above.gid()))?;
+    }
+    Ok(())
 }
 
 /// A new content on its way; dropped before [`Replacement::commit`], it is removed.

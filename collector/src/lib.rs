@@ -12,6 +12,7 @@ pub mod files;
 pub mod list;
 pub mod prefix;
 pub mod problem;
+pub mod identity;
 pub mod ingest;
 pub mod enrich;
 pub mod detect;

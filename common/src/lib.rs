@@ -20,8 +20,9 @@ pub mod ipfix;
 pub mod delivery;
 pub mod control;
 pub mod json;
+pub mod enrolment;
 pub mod config;
 pub mod log;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod compiler_fault;

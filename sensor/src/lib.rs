@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod capture;
+pub mod identity;
 pub mod decode;
 pub mod flow;
 pub mod dpi;

@@ -1,0 +1,1 @@
+//! What is stored is what is loaded; what does not fit together is refused.
