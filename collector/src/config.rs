@@ -1,10 +1,12 @@
 //! The collector's configuration: one section per stage, each the stage's own struct.
 
+use crate::control::config::ControlConfig;
 use crate::correlate::config::CorrelateConfig;
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
 use crate::evidence::config::EvidenceConfig;
 use crate::forward::config::ForwardConfig;
+use crate::identity::config::IdentityConfig;
 use crate::ingest::config::IngestConfig;
 use crate::store::config::StoreConfig;
 use crate::triage::config::TriageConfig;
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct CollectorConfig {
     /// Directory of everything the collector keeps: store, outboxes, alerts.
     pub state_directory: String,
+    #[allow(missing_docs)]
+    pub identity: IdentityConfig,
     #[allow(missing_docs)]
     pub ingest: IngestConfig,
     #[allow(missing_docs)]
@@ -33,12 +37,15 @@ pub struct CollectorConfig {
     pub store: StoreConfig,
     #[allow(missing_docs)]
     pub evidence: EvidenceConfig,
+    #[allow(missing_docs)]
+    pub control: ControlConfig,
 }
 
 impl Default for CollectorConfig {
     fn default() -> Self {
         CollectorConfig {
             state_directory: "/var/lib/weir-collector".into(),
+            identity: IdentityConfig::default(),
             ingest: IngestConfig::default(),
             enrich: EnrichConfig::default(),
             detect: DetectConfig::default(),
@@ -47,6 +54,7 @@ impl Default for CollectorConfig {
             forward: ForwardConfig::default(),
             store: StoreConfig::default(),
             evidence: EvidenceConfig::default(),
+            control: ControlConfig::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! In: certificates, secrets, requests for certificates. Out: names, certificates, signatures, or why not in words.
 //! Deliberately absent: how any of it is done; [`crate::identity`] does, and tests have a simpler one.
 
+use std::net::IpAddr;
 use weir_common::time::Timestamp;
 
 /// A certificate that was given.
@@ -18,9 +19,9 @@ pub struct Issued {
 
 /// Whom to trust. What is refused is said in words, for the sensor's log as well.
 pub trait Authority: Send + Sync {
-    /// A certificate for a token's secret, which is used up by it.
-    fn redeem(&self, secret: &[u8], csr_pem: &str, now: Timestamp) -> Result<Issued, String>;
-    /// The next certificate of a sensor that has one.
+    /// A certificate for a token's secret, which is used up by it; `peer` is where the attempt comes from. May block.
+    fn redeem(&self, peer: IpAddr, secret: &[u8], csr_pem: &str, now: Timestamp) -> Result<Issued, String>;
+    /// The next certificate of a sensor that has one. May block.
     fn renew(&self, sensor: &str, csr_pem: &str, now: Timestamp) -> Result<Issued, String>;
     /// A signature that the authority's certificate verifies.
     fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, String>;

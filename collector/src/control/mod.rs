@@ -14,6 +14,7 @@ pub mod server;
 mod local;
 mod rules;
 mod session;
+mod tls;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+pub use tls::Identified;
 use tokio::sync::watch;
 
 /// How often the directory of rules is looked at.
@@ -109,7 +111,7 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = {
             let _guard = runtime.enter();
-            local::bind(&socket_path(state))?
+            local::bind(&socket_path(state))
         };
         let directory =
             (!config.rules.is_empty()).then(|| Directory::new(Path::new(&config.rules), state, authority));
@@ -119,7 +121,12 @@ impl Control {
                 if !served.config.listen.is_empty() {
                     tokio::spawn(server::listen(Arc::clone(&served), door));
                 }
-                tokio::spawn(local::serve(local, Arc::clone(&served)));
+                match local {
+                    Ok(local) => drop(tokio::spawn(local::serve(local, Arc::clone(&served)))),
+                    Err(error) => {
+                        tracing::error!("{error}: `weir-collector evidence` cannot ask sensors through this collector");
+                    }
+                }
                 if let Some(directory) = directory {
                     tokio::spawn(watch_rules(directory, Arc::clone(&served)));
                 }

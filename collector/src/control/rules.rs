@@ -29,7 +29,7 @@ pub(super) struct Bundle {
 
 /// Why the rules cannot be offered.
 #[derive(Debug, thiserror::Error)]
-pub enum RulesError {
+pub(super) enum RulesError {
     /// The directory or a file cannot be read.
     #[error("control.rules: {path}: {source}")]
     Read {

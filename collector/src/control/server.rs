@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::server::{Grpc, StreamingService, UnaryService};
@@ -108,7 +109,7 @@ pub trait Door: Send + Sync {
 /// The other end of one connection.
 pub(super) struct Peer {
     known: Known,
-    pub(super) address: String,
+    pub(super) address: IpAddr,
     has_session: AtomicBool,
     over: Notify,
 }
@@ -222,7 +223,7 @@ async fn enter(
     stranger: OwnedSemaphorePermit,
     sensors: &Arc<Semaphore>,
 ) {
-    let ip = address.ip().to_canonical().to_string();
+    let ip = address.ip().to_canonical();
     let counters = &shared.counters;
     let entered = tokio::time::timeout(HANDSHAKE_MAX, entering).await;
     let entered = entered.unwrap_or_else(|_| {
@@ -333,13 +334,17 @@ impl UnaryService<RedeemRequest> for Redeem {
         let request = request.into_inner();
         Box::pin(async move {
             let now = clock();
-            match shared.authority.redeem(&request.secret, &request.csr_pem, now) {
+            let (authority, peer_ip, asked) = (Arc::clone(&shared.authority), peer.address, request.clone());
+            // It writes to the disk.
+            let redeemed =
+                spawn_blocking(move || authority.redeem(peer_ip, &asked.secret, &asked.csr_pem, now)).await;
+            match redeemed.unwrap_or_else(|_| Err("the collector failed; its log says why".into())) {
                 Ok(issued) => {
                     count(&shared.counters.paired);
                     let ahead = clock_ahead_ms(request.clock_ns, now.0) / 1000;
                     tracing::info!(
                         sensor = issued.sensor,
-                        address = peer.address,
+                        address = %peer.address,
                         clock_ahead_s = ahead,
                         "a sensor was paired"
                     );
@@ -353,7 +358,7 @@ impl UnaryService<RedeemRequest> for Redeem {
                 Err(why) => {
                     if shared.counters.pairings_refused.fetch_add(1, Ordering::Relaxed) == 0 {
                         tracing::warn!(
-                            address = peer.address,
+                            address = %peer.address,
                             "a pairing was refused: {why}; further ones are only counted"
                         );
                     }

@@ -7,6 +7,7 @@
 
 use super::Shared;
 use super::acknowledged::positions;
+use super::authority::Issued;
 use super::counters::count;
 use super::rules::Bundle;
 use super::sensors::{Command, Piece, Seat, text};
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 use weir_common::control::messages::{
@@ -105,6 +107,7 @@ struct Session {
     offered: u64,
     asked: HashMap<u64, Asked>,
     renewals: u32,
+    renewing: Option<JoinHandle<Result<Issued, String>>>,
     heard: Instant,
     /// Since when something waits that the sensor does not read.
     unread: Option<Instant>,
@@ -118,7 +121,7 @@ pub(super) async fn converse(
     to: mpsc::Sender<Result<FromCollector, Status>>,
 ) {
     let now = clock();
-    let seat = shared.sensors.begin(peer.name(), &peer.address, now);
+    let seat = shared.sensors.begin(peer.name(), &peer.address.to_string(), now);
     count(&shared.counters.sessions);
     let mut session = Session {
         shared: Arc::clone(&shared),
@@ -132,6 +135,7 @@ pub(super) async fn converse(
         offered: 0,
         asked: HashMap::new(),
         renewals: 0,
+        renewing: None,
         heard: Instant::now(),
         unread: None,
     };
@@ -223,6 +227,11 @@ impl Session {
                     Ok(()) => { let bundle = rules.borrow_and_update().clone(); self.offer(bundle); Ok(()) }
                     Err(_) => Err(End::Stopping),
                 },
+                renewed = done(&mut self.renewing) => {
+                    self.renewing = None;
+                    self.renewed(renewed);
+                    Ok(())
+                }
                 _ = tick.tick() => self.tick(),
                 _ = stop.changed() => Err(End::Stopping),
             };
@@ -389,7 +398,7 @@ impl Session {
         let name = self.peer.name();
         tracing::info!(
             sensor = name,
-            address = self.peer.address,
+            address = %self.peer.address,
             version = text(&hello.version),
             "a sensor is connected"
         );
@@ -493,10 +502,19 @@ impl Session {
 
     fn renew(&mut self, request: &RenewRequest) -> Result<(), End> {
         self.renewals += 1;
-        if self.renewals > RENEWALS_MAX {
-            return Err(End::Broken(format!("more than {RENEWALS_MAX} renewals in one session")));
+        if self.renewals > RENEWALS_MAX || self.renewing.is_some() {
+            return Err(End::Broken(format!(
+                "more than {RENEWALS_MAX} renewals in one session, or two at once"
+            )));
         }
-        let renewed = self.shared.authority.renew(self.peer.name(), &request.csr_pem, clock());
+        let (authority, name) = (Arc::clone(&self.shared.authority), self.peer.name().to_owned());
+        let csr_pem = request.csr_pem.clone();
+        // It writes to the disk.
+        self.renewing = Some(spawn_blocking(move || authority.renew(&name, &csr_pem, clock())));
+        Ok(())
+    }
+
+    fn renewed(&mut self, renewed: Result<Issued, String>) {
         let counters = &self.shared.counters;
         count(if renewed.is_ok() { &counters.renewed } else { &counters.renewals_refused });
         let renewed = match renewed {
@@ -514,7 +532,16 @@ impl Session {
             }
         };
         self.say(Say::Renewed(renewed));
-        Ok(())
+    }
+}
+
+/// What a renewal came to; never, when there is none.
+async fn done(renewing: &mut Option<JoinHandle<Result<Issued, String>>>) -> Result<Issued, String> {
+    match renewing {
+        Some(renewing) => {
+            renewing.await.unwrap_or_else(|_| Err("the collector failed; its log says why".into()))
+        }
+        None => std::future::pending().await,
     }
 }
 

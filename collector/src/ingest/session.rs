@@ -6,6 +6,7 @@
 use super::config::IngestConfig;
 use super::counters::{ExporterCounters, IngestCounters};
 use super::{Batch, Exporter};
+use crate::identity::Peer;
 use std::collections::HashMap;
 use std::sync::Arc;
 use weir_common::ipfix::alert::read_alert;
@@ -27,6 +28,8 @@ pub struct Session {
     counters: Arc<IngestCounters>,
     pending: Pending,
     pending_domain: u32,
+    /// Who it is, where a certificate proves it; what its records say of its name is not asked then.
+    peer: Option<Peer>,
 }
 
 /// What waits for its batch.
@@ -63,6 +66,25 @@ impl Session {
             counters,
             pending: Pending::default(),
             pending_domain: 0,
+            peer: None,
+        }
+    }
+
+    /// The same session, of whom a certificate says who it is.
+    pub fn authenticated(self, peer: Peer) -> Session {
+        Session { peer: Some(peer), ..self }
+    }
+
+    /// How the exporter is shown.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Notes what the exporter's clock showed when it sent a message that has just arrived.
+    pub fn clock(&self, message: &[u8], now: Timestamp) {
+        let known = self.domains.get(&self.domain_key(domain_of(message)));
+        if let (Some(&[a, b, c, d]), Some(known)) = (message.get(4..8), known) {
+            known.counters.clock(u32::from_be_bytes([a, b, c, d]), now);
         }
     }
 
@@ -80,6 +102,7 @@ impl Session {
             Ok(summary) => {
                 known.counters.message(&summary, now);
                 if summary.options > 0
+                    && self.peer.is_none()
                     && let Some(name) = self.decoder.name(domain)
                     && known.exporter.name != name
                 {
@@ -126,7 +149,11 @@ impl Session {
         let key = if self.domains.len() < DOMAINS_MAX { domain } else { self.domain_key(domain) };
         if !self.domains.contains_key(&key) {
             let counters = self.counters.exporter(&self.address, key);
-            let name = format!("{}/{key}", self.address);
+            let mut name = format!("{}/{key}", self.address);
+            if let Some(peer) = &self.peer {
+                counters.authenticated(peer);
+                peer.name().clone_into(&mut name);
+            }
             counters.name(&name);
             self.domains.insert(
                 key,
@@ -149,6 +176,7 @@ mod tests {
     use super::*;
     use crate::ingest::testing::Exporting;
     use crate::ingest::testing::{NOON, record};
+    use weir_common::enrolment::SensorName;
     use weir_common::net::Direction;
 
     fn session() -> (Session, Arc<IngestCounters>) {
@@ -209,6 +237,20 @@ mod tests {
         session.message(&exporting.records(&[record(1)]), NOON).unwrap();
         assert_eq!(session.take().unwrap().exporter.name, "edge-1");
         assert_eq!(counters.exporters()[0].name, "edge-1");
+    }
+
+    #[test]
+    fn whoever_showed_a_certificate_goes_by_its_name_whatever_it_says() {
+        let (session, counters) = session();
+        let edge = SensorName::new("edge-1").unwrap();
+        let mut session = session.authenticated(Peer::Sensor(edge));
+        let mut exporting = Exporting::new(7);
+        session.message(&exporting.templates(), NOON).unwrap();
+        session.message(&exporting.name("edge-2"), NOON).unwrap();
+        session.message(&exporting.records(&[record(1)]), NOON).unwrap();
+        assert_eq!(session.take().unwrap().exporter.name, "edge-1");
+        let status = &counters.exporters()[0];
+        assert_eq!((status.name.as_str(), status.certificate.as_str()), ("edge-1", "sensor edge-1"));
     }
 
     #[test]

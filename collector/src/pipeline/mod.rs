@@ -5,6 +5,7 @@
 //! | `weir-ingest` | 2 | bytes from sockets | batches, to `worker` (`ingest.queue_batches_max`) | waits: TCP exporters wait, UDP stays in the kernel's buffer |
 //! | `worker` | 1 | batches | records, to `store` ([`STORE_QUEUE_BATCHES`]); alerts, to the log and the outboxes | waits `store.wait_ms`, then counts the records and goes on |
 //! | `store` | 1 | batches | files | – |
+//! | `weir-control` | 1 | sensors' control connections, local questions | acknowledgements, rules; packets to who asked | each session is its own: bounded, then ended |
 //! | main | 1 | signals, the second | status, what was learned | – |
 //!
 //! An import has no `weir-ingest`: the main thread reads files and is the worker, and waits for the store.
@@ -17,8 +18,11 @@ mod store_thread;
 mod worker;
 
 use crate::config::CollectorConfig;
+use crate::control::acknowledged::Acknowledgements;
+use crate::control::{Control, ControlError, Identified};
 use crate::enrich::EnrichError;
 use crate::forward::{DestinationStatus, ForwardError, Forwarder};
+use crate::identity::{self, Authority, IdentityError};
 use crate::ingest::counters::IngestCounters;
 use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
@@ -60,6 +64,12 @@ pub enum PipelineError {
     /// Ingest.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// The collector's identity.
+    #[error("identity: {0}")]
+    Identity(#[from] IdentityError),
+    /// The control connection.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,7 +98,10 @@ impl PipelineError {
         matches!(
             self,
             PipelineError::Enrich(_)
-                | PipelineError::Ingest(IngestError::Admit(_) | IngestError::Address { .. })
+                | PipelineError::Ingest(
+                    IngestError::Admit(_) | IngestError::Address { .. } | IngestError::Authorities(_)
+                )
+                | PipelineError::Control(ControlError::Address(_))
                 | PipelineError::Store(StoreError::Config { .. })
                 | PipelineError::Forward(ForwardError::Config(_))
         )
@@ -130,6 +143,8 @@ pub struct Collector {
     counters: Arc<Counters>,
     begun: Timestamp,
     listeners: Listeners,
+    authority: Authority,
+    control: Control,
     waiting: WeakSender<Batch>,
     worker: JoinHandle<()>,
     store: StoreThread,
@@ -150,7 +165,13 @@ impl Collector {
         worker.deliver(forwarder.clone());
         let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
         let waiting = sender.downgrade();
-        let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
+        let authority = identity::directory(&config.identity, &state);
+        let authority = Authority::open(&authority, &config.identity, clock())?;
+        let identified = Arc::new(Identified::new(&authority)?);
+        let acknowledgements = Acknowledgements::default();
+        let control =
+            Control::start(&config.control, &state, identified.clone(), identified, acknowledgements)?;
+        let listeners = Listeners::start(&config.ingest, Some(&authority), counters.ingest.clone(), sender)?;
         let worker = spawn("worker", move || inspect(worker, batches))?;
         let begun = clock();
         Ok(Collector {
@@ -158,6 +179,8 @@ impl Collector {
             counters,
             begun,
             listeners,
+            authority,
+            control,
             waiting,
             worker,
             store,
@@ -170,6 +193,11 @@ impl Collector {
     /// What it listens on.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// Who it is, and whom it lets in.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// What it counts.
@@ -196,7 +224,9 @@ impl Collector {
     fn write_status(&mut self) {
         let waiting = self.waiting.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
         let status = Status::of(&self.counters, self.begun, clock(), waiting)
-            .with_destinations(self.forwarder.status());
+            .with_destinations(self.forwarder.status())
+            .with_identity(self.authority.counters())
+            .with_control(&self.control);
         match status.write(&self.state) {
             Ok(()) => self.status_failed = false,
             Err(error) => {
@@ -209,17 +239,22 @@ impl Collector {
 
     /// Takes what has arrived, stores and gives out everything, and ends.
     pub fn stop(self) -> Arc<Counters> {
-        let Collector { state, counters, begun, listeners, worker, store, forwarder, _lock: lock, .. } = self;
+        let Collector {
+            state, counters, begun, listeners, authority, control, worker, store, forwarder, ..
+        } = self;
+        let lock = self._lock;
         listeners.stop();
         // A panic has told itself by its own message; the store is completed either way.
         let _ = worker.join();
         store.finish();
         let destinations = deliver_rest(forwarder, DELIVERY_AT_STOP);
         counters.deliveries_lost.store(lost(&destinations), Ordering::Relaxed);
-        let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations).ended();
+        let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations);
+        let last = last.with_identity(authority.counters()).with_control(&control).ended();
         if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
         }
+        drop(control);
         // Only now may another collector have the state directory.
         drop(lock);
         counters
