@@ -5,6 +5,8 @@ use crate::decode::config::DecodeConfig;
 use crate::dpi::config::DpiConfig;
 use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
+use crate::identity::config::IdentityConfig;
+use crate::remote::config::ControlConfig;
 use crate::ring::config::RingConfig;
 use crate::sandbox::SandboxConfig;
 use crate::signatures::config::SignaturesConfig;
@@ -35,6 +37,10 @@ pub struct SensorConfig {
     pub ring: RingConfig,
     #[allow(missing_docs)]
     pub export: ExportConfig,
+    #[allow(missing_docs)]
+    pub identity: IdentityConfig,
+    #[allow(missing_docs)]
+    pub control: ControlConfig,
 }
 
 impl Default for SensorConfig {
@@ -50,6 +56,8 @@ impl Default for SensorConfig {
             signatures: SignaturesConfig::default(),
             ring: RingConfig::default(),
             export: ExportConfig::default(),
+            identity: IdentityConfig::default(),
+            control: ControlConfig::default(),
         }
     }
 }

@@ -124,7 +124,9 @@ impl Control {
                 match local {
                     Ok(local) => drop(tokio::spawn(local::serve(local, Arc::clone(&served)))),
                     Err(error) => {
-                        tracing::error!("{error}: `weir-collector evidence` cannot ask sensors through this collector");
+                        tracing::error!(
+                            "{error}: `weir-collector evidence` cannot ask sensors through this collector"
+                        );
                     }
                 }
                 if let Some(directory) = directory {

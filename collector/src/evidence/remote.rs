@@ -67,7 +67,12 @@ pub fn ask(
     out: &mut dyn Write,
     octets: &mut u64,
 ) -> Result<EvidenceEnd, NotAnswered> {
-    let absent = |error: io::Error| NotAnswered::Absent(format!("no collector runs here to ask it through ({}: {error})", socket.display()));
+    let absent = |error: io::Error| {
+        NotAnswered::Absent(format!(
+            "no collector runs here to ask it through ({}: {error})",
+            socket.display()
+        ))
+    };
     let mut stream = UnixStream::connect(socket).map_err(absent)?;
     stream
         .set_read_timeout(Some(wait))

@@ -8,10 +8,12 @@ mod causes;
 mod flows;
 mod hunt;
 mod new_file;
+mod pair;
 mod pin;
 mod progress;
 mod query;
 mod reload;
+mod remote;
 mod replay;
 mod ring;
 mod rules;
@@ -89,8 +91,8 @@ enum Command {
     Rules(RulesCommand),
     /// Flows by rate (not in this version)
     Top(Unavailable),
-    /// Enrol with a collector (not in this version)
-    Pair(Unavailable),
+    /// Pair this sensor with a collector, by a token of `weir-collector enroll`
+    Pair(PairArguments),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -126,6 +128,24 @@ struct OutputArguments {
     /// Only frames that match this pcap-filter(7) expression
     #[arg(long, value_name = "EXPR")]
     bpf: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example, with the line that `weir-collector enroll edge-1` printed:\n  weir-sensor pair collector.example:4741 --token 'weir1/edge-1/...'"
+)]
+struct PairArguments {
+    /// Where the collector is: HOST or HOST:PORT; without it, where the token says
+    #[arg(value_name = "COLLECTOR")]
+    collector: Option<String>,
+    /// The one-time token; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN")]
+    token: String,
+    /// The sensor's name, which the token must be for
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 #[derive(Args, Debug)]
@@ -444,7 +464,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
         Command::Rules(RulesCommand::Top(arguments)) => rules_top::top(&arguments),
         Command::Top(_) => not_in_this_version("top"),
-        Command::Pair(_) => not_in_this_version("pair"),
+        Command::Pair(arguments) => pair::pair(&arguments),
     }
 }
 

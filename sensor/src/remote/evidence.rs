@@ -25,7 +25,7 @@ use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
 /// Most answers at once, those included that are being given up.
-pub const AT_ONCE_MAX: usize = 4;
+const AT_ONCE_MAX: usize = 4;
 /// Longest that an answer waits for room.
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// Most parts under way, whatever the collector gives room for.

@@ -14,6 +14,8 @@ mod evidence;
 mod health;
 mod link;
 mod session;
+pub mod pair;
+mod tls;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+pub use tls::Identified;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weir_common::control::messages::{FromSensor, RulesOutcome, RulesResult};
@@ -90,6 +93,8 @@ pub struct Seams {
     pub ring: Option<Ring>,
     /// Where rules are kept; none: none are taken.
     pub rules: Option<Kept>,
+    /// Where the connection's state is shown.
+    pub shown: Shown,
 }
 
 /// Rules that the collector sent and signed, written and not in force yet.
@@ -195,7 +200,6 @@ impl Shown {
 /// The connection, tried and kept until dropped.
 pub struct Remote {
     candidates: Receiver<Candidate>,
-    shown: Shown,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -205,7 +209,7 @@ impl Remote {
     pub fn start(seams: Seams, config: &ControlConfig) -> io::Result<Remote> {
         let (give, candidates) = bounded(1);
         let (stop, stopped) = watch::channel(false);
-        let shown = Shown::default();
+        let shown = seams.shown.clone();
         shown.change(|status| {
             status.collector = seams.paired.place();
             status.since = (seams.now)().to_string();
@@ -214,23 +218,18 @@ impl Remote {
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build()?;
-        let (told, config) = (shown.clone(), config.clone());
+        let config = config.clone();
         let thread = std::thread::Builder::new().name("remote".into()).spawn(move || {
-            runtime.block_on(connect(seams, &config, &give, &told, stopped));
+            runtime.block_on(connect(seams, &config, &give, &shown, stopped));
             // What names are resolved by may hang; nobody waits for it.
             runtime.shutdown_background();
         })?;
-        Ok(Remote { candidates, shown, stop, thread: Some(thread) })
+        Ok(Remote { candidates, stop, thread: Some(thread) })
     }
 
     /// Rules that are to be loaded, if any came.
     pub fn candidate(&self) -> Option<Candidate> {
         self.candidates.try_recv().ok()
-    }
-
-    /// Where its state is shown.
-    pub fn shown(&self) -> Shown {
-        self.shown.clone()
     }
 }
 

@@ -7,6 +7,9 @@
 use super::link::Link;
 use super::tls::{DialError, dial};
 use crate::identity::{Identity, IdentityError, pinned};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use tokio_rustls::rustls;
 use tonic::{Code, Status};
@@ -61,14 +64,16 @@ pub enum PairError {
     #[error("the collector refused: {0}")]
     Refused(String),
     /// The connection was lost before it answered.
-    #[error("the collector did not answer: {0}; whether the token was used up is not known: try again, and make a new one if it was")]
+    #[error(
+        "the collector did not answer: {0}; whether the token was used up is not known: try again, and make a new one if it was"
+    )]
     Lost(String),
     /// The identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The machine.
     #[error("no runtime: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 impl PairError {
@@ -76,7 +81,10 @@ impl PairError {
     pub fn is_system(&self) -> bool {
         matches!(
             self,
-            PairError::Unreachable(_) | PairError::Lost(_) | PairError::System(_) | PairError::Identity(IdentityError::Io { .. })
+            PairError::Unreachable(_)
+                | PairError::Lost(_)
+                | PairError::System(_)
+                | PairError::Identity(IdentityError::Io { .. })
         )
     }
 }
@@ -103,7 +111,7 @@ async fn redeem(
     let addresses = address.map_or_else(|| token.addresses.clone(), |one| vec![one.to_owned()]);
     let request = Identity::request(&token.name)?;
     // The directory first: a token is not to be used up for an identity that cannot be kept.
-    crate::identity::writable(directory)?;
+    writable(directory).map_err(|source| IdentityError::Io { path: directory.to_owned(), source })?;
     let (bytes, collector) =
         dial(&addresses, pinned(token)?).await.map_err(|error| not_reached(&error, token, now()))?;
     let lost = |status: &Status| PairError::Lost(status.message().to_owned());
@@ -119,8 +127,14 @@ async fn redeem(
         _ => lost(&status),
     })?;
     let clock_ahead_ms = clock_ahead_ms(now().0, reply.clock_ns);
-    let identity =
-        Identity::store(directory, &request, &reply.chain_pem, &reply.authority_pem, &addresses, token.authority)?;
+    let identity = Identity::store(
+        directory,
+        &request,
+        &reply.chain_pem,
+        &reply.authority_pem,
+        &addresses,
+        token.authority,
+    )?;
     Ok(Pairing {
         name: identity.name().to_string(),
         collector,
@@ -129,12 +143,28 @@ async fn redeem(
     })
 }
 
+/// Whether files can be made in a directory, which is made for its owner alone where it is not there.
+fn writable(directory: &Path) -> io::Result<()> {
+    if !directory.is_dir() {
+        directory.parent().map_or(Ok(()), fs::create_dir_all)?;
+        DirBuilder::new().mode(0o700).create(directory)?;
+    }
+    let probe = directory.join(".writable");
+    drop(File::create(&probe)?);
+    fs::remove_file(&probe)
+}
+
 fn not_reached(error: &DialError, token: &Token, now: Timestamp) -> PairError {
     use rustls::CertificateError as Wrong;
-    let DialError::Handshake { address, .. } = error else { return PairError::Unreachable(error.to_string()) };
+    let DialError::Handshake { address, .. } = error else {
+        return PairError::Unreachable(error.to_string());
+    };
     match error.tls() {
         Some(rustls::Error::InvalidCertificate(
-            Wrong::Expired | Wrong::ExpiredContext { .. } | Wrong::NotValidYet | Wrong::NotValidYetContext { .. },
+            Wrong::Expired
+            | Wrong::ExpiredContext { .. }
+            | Wrong::NotValidYet
+            | Wrong::NotValidYetContext { .. },
         )) => PairError::Clock { now },
         Some(rustls::Error::InvalidCertificate(_)) => {
             PairError::Someone { collector: address.clone(), expected: token.authority.to_string() }
