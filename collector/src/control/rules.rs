@@ -44,6 +44,12 @@ pub(super) enum RulesError {
         /// The directory.
         path: String,
     },
+    /// Nothing to offer.
+    #[error("control.rules: {path}: no file's name ends with .rules")]
+    Empty {
+        /// The directory.
+        path: String,
+    },
     /// A name that sensors do not take.
     #[error("control.rules: `{}` is not a name that sensors take: letters, digits, dots, dashes and underscores", .name.escape_debug())]
     Name {
@@ -198,6 +204,9 @@ fn look(directory: &Path) -> Result<Look, RulesError> {
         if found.len() > RULES_FILES_MAX || bytes > RULES_BYTES_MAX {
             return Err(RulesError::Large { path: directory.display().to_string() });
         }
+    }
+    if !found.iter().any(|(name, ..)| name.ends_with(".rules")) {
+        return Err(RulesError::Empty { path: directory.display().to_string() });
     }
     found.sort();
     Ok(found)

@@ -57,10 +57,10 @@ impl End {
         match self {
             End::Closed => "the sensor ended the connection".into(),
             End::Lost(why) => format!("the connection was lost: {why}"),
-            End::Silent => format!("nothing was heard of it for {SILENT_MAX_S} s"),
-            End::Unread => format!("it read nothing for {} s", UNREAD_MAX.as_secs()),
-            End::Broken(what) => format!("it broke the protocol: {what}"),
-            End::Revoked(why) => format!("it is not trusted any more: {why}"),
+            End::Silent => format!("nothing was heard of the sensor for {SILENT_MAX_S} s"),
+            End::Unread => format!("the sensor read nothing for {} s", UNREAD_MAX.as_secs()),
+            End::Broken(what) => format!("the sensor broke the protocol: {what}"),
+            End::Revoked(why) => format!("the sensor's certificate is not taken any more: {why}"),
             End::Displaced => "the same sensor connected again".into(),
             End::Stopping => "the collector stops".into(),
         }
@@ -475,7 +475,14 @@ impl Session {
                     refused = outcome.rules_refused,
                     "the rules are in force"
                 );
-                format!("loaded: {} rules, {} that cannot be loaded", outcome.rules, outcome.rules_refused)
+                match (outcome.rules, outcome.rules_refused) {
+                    (rules, 0) => format!("loaded: {rules} rules are looked for"),
+                    (rules, refused) => {
+                        format!(
+                            "loaded: {rules} rules are looked for, {refused} cannot be loaded, the first: {reason}"
+                        )
+                    }
+                }
             }
             Ok(RulesResult::AtRestart) => {
                 format!("accepted, in force once the sensor is restarted: {reason}")

@@ -74,11 +74,11 @@ pub(super) fn take(
 ) -> Option<Loaded> {
     let loaded = load_candidate(&candidate, arguments, names, rules);
     let (verdict, loaded) = match loaded {
-        Ok((wanted, loaded)) if !rules.is_empty() => {
+        Ok((wanted, loaded, why)) if !rules.is_empty() => {
             running.set_rules(&loaded.rules);
             config.signatures = wanted.signatures;
             let (rules, refused) = (loaded.rules.len() as u64, loaded.not_run.rules_refused);
-            (Verdict::Loaded { rules, refused }, Some(loaded))
+            (Verdict::Loaded { rules, refused, why }, Some(loaded))
         }
         Ok(_) => {
             let why = "a sensor that began without rules that can run takes none up before a restart";
@@ -96,11 +96,14 @@ fn load_candidate(
     arguments: &RunArguments,
     names: &mut RuleNames,
     rules: &Arc<Rules>,
-) -> Result<(SensorConfig, Loaded), Failure> {
+) -> Result<(SensorConfig, Loaded, String), Failure> {
     let wanted = run::configuration_with(arguments, Some(&candidate.directory))?;
     if wanted.signatures.rules.is_empty() {
         return Err(Failure::Input(anyhow::anyhow!("no file's name ends with .rules")));
     }
+    // Rules of the sensor's own must not hide that the collector's are none.
+    let problems = rules::must_hold_rules(&wanted, &candidate.directory)?;
+    let why = problems.first().map(ToString::to_string).unwrap_or_default();
     // Where none can be taken up it is still said whether these are good.
     let loaded = match rules.is_empty() {
         true => rules::load(&wanted, &mut RuleNames::default(), None)?,
@@ -108,7 +111,7 @@ fn load_candidate(
     };
     match loaded.rules.is_empty() {
         true => Err(Failure::Input(anyhow::anyhow!("none of the rules can run"))),
-        false => Ok((wanted, loaded)),
+        false => Ok((wanted, loaded, why)),
     }
 }
 

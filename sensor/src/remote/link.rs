@@ -107,7 +107,7 @@ fn late() -> Status {
 }
 
 /// An error with its causes, which hyper leaves to the reader.
-fn words(error: &dyn std::error::Error) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

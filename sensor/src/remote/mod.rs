@@ -117,6 +117,8 @@ pub enum Verdict {
         rules: u64,
         /// How many cannot be.
         refused: u64,
+        /// The first of those, and why.
+        why: String,
     },
     /// They are good, and need a restart, for this reason.
     AtRestart(String),
@@ -129,11 +131,9 @@ impl Candidate {
     pub fn settle(self, verdict: Verdict) {
         let version = self.version;
         let mut told = match verdict {
-            Verdict::Loaded { rules, refused } => RulesOutcome {
-                rules,
-                rules_refused: refused,
-                ..outcome(version, RulesResult::Loaded, String::new())
-            },
+            Verdict::Loaded { rules, refused, why } => {
+                RulesOutcome { rules, rules_refused: refused, ..outcome(version, RulesResult::Loaded, why) }
+            }
             Verdict::AtRestart(why) => outcome(version, RulesResult::AtRestart, why),
             Verdict::Refused(why) => outcome(version, RulesResult::Refused, why),
         };

@@ -8,10 +8,12 @@
 
 use super::evidence::{Evidence, Jobs};
 use super::health::health;
+use super::link::words;
 use super::rules::{Receiving, Refused};
 use super::{Acknowledged, Candidate, Seams, Shown};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error as _;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -391,6 +393,16 @@ pub(super) fn outcome(version: u64, result: RulesResult, reason: String) -> Rule
 pub(super) fn lost(status: &Status) -> End {
     match status.code() {
         Code::OutOfRange => End::Broken(status.message().to_owned()),
+        // What the connection says, its causes behind it: the last is the one that a person can act upon.
+        _ if let Some(cause) = status.source() => {
+            let words = words(cause);
+            match words.contains("received fatal alert") {
+                true => End::Lost(format!(
+                    "the collector does not take this sensor's certificate ({words}): `weir-collector sensors` there says why; pair the sensor again with a new token"
+                )),
+                false => End::Lost(format!("the connection was lost: {words}")),
+            }
+        }
         // The collector's own words, made harmless for a terminal.
         _ if !status.message().is_empty() => {
             let words = status.message().chars().filter(|letter| !letter.is_control()).take(300);
