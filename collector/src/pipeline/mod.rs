@@ -13,6 +13,7 @@
 //! and gives out what it still holds; the store's queue ends and its files are completed.
 
 pub mod status;
+mod record_lines;
 mod store_thread;
 mod worker;
 
@@ -24,6 +25,7 @@ use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
 use crate::ingest::{self, Batch, clock};
 use crate::store::{self, StoreCounters, StoreError};
+use record_lines::RecordLines;
 use status::Status;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -316,17 +318,28 @@ pub struct Imported {
     pub unknown_templates: u64,
     /// Whether `--alerts` could be written.
     pub alerts_error: Option<std::io::Error>,
+    /// Whether `--records` could be written.
+    pub records_error: Option<std::io::Error>,
     /// Alerts that no destination took in time; they are in the outboxes for the next run.
     pub undelivered: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Reads files through the same path. Alerts also go to `alerts`, one JSON object per line.
+/// Where an import also writes what passes, one JSON object per line.
+#[derive(Default)]
+pub struct Copies {
+    /// Alerts.
+    pub alerts: Option<Box<dyn Write + Send>>,
+    /// Flow records, as the sensor's `--records` has them.
+    pub records: Option<Box<dyn Write + Send>>,
+}
+
+/// Reads files through the same path.
 pub fn import(
     config: &CollectorConfig,
     files: &[PathBuf],
-    alerts: Option<Box<dyn Write + Send>>,
+    copies: Copies,
 ) -> Result<Imported, PipelineError> {
     let begun = Instant::now();
     let state = PathBuf::from(&config.state_directory);
@@ -345,7 +358,8 @@ pub fn import(
             "a collector runs with this state directory: alerts of the import are stored, not delivered"
         );
     }
-    worker.copy_alerts(alerts);
+    worker.copy_alerts(copies.alerts);
+    let mut records = copies.records.map(RecordLines::new);
     let mut imported = Imported { counters: counters.clone(), ..Imported::default() };
     let mut exporters = std::collections::HashSet::new();
     for file in files {
@@ -353,11 +367,15 @@ pub fn import(
             if exporters.len() < ingest::counters::EXPORTERS_MAX {
                 exporters.insert(batch.exporter.name.clone());
             }
+            if let Some(records) = &mut records {
+                records.write(&batch.records);
+            }
             worker.process(batch);
         });
         imported.faults.extend(outcome.err().map(|fault| (file.clone(), fault)));
     }
     imported.alerts_error = worker.finish();
+    imported.records_error = records.and_then(RecordLines::finish);
     store.finish();
     if let Some(forwarder) = forwarder {
         let destinations = deliver_rest(forwarder, DELIVERY_AT_END);

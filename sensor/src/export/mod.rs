@@ -4,11 +4,9 @@
 //! ([`start`]); none can hold up another for longer than a write takes. Knows no packet.
 
 pub mod config;
-mod text;
 mod lines;
 mod eve;
 mod alert;
-mod records;
 mod ipfix;
 mod profile;
 mod selected;
@@ -29,8 +27,8 @@ pub use destination::{DestinationState, DestinationStatus};
 pub use eve::packet_source;
 pub use lines::OutputStatus;
 pub use target::Target;
-pub use text::address_in_full;
 pub use thread::{Context, Exporting, Pace, start};
+pub use weir_common::text::address_in_full;
 
 use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Event;

@@ -4,9 +4,7 @@ mod collectors;
 
 use super::config::ExportConfig;
 use super::eve::EveLines;
-use super::{
-    Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, records, start,
-};
+use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, start};
 use crate::counters::{Published, WorkerCounters};
 use crate::dpi::Event;
 use expect_test::{Expect, expect};
@@ -22,6 +20,7 @@ use weir_common::ipfix::file::MessageReader;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
 use weir_common::net::{CommunityId, Direction, FlowKey};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, SignatureAlert};
+use weir_common::record_line;
 use weir_common::time::Timestamp;
 
 const BEGIN_S: u64 = 1_700_000_000;
@@ -108,13 +107,13 @@ fn where_the_packets_are_stands_in_eve_and_in_record_lines() {
         })
     );
     line.clear();
-    records::write(&flow_in_ring(), &mut line);
+    record_line::write(&flow_in_ring(), &mut line);
     let record: serde_json::Value = serde_json::from_slice(&line).unwrap();
     assert_eq!(record["ring_extents"], "~3.0:120-122,140");
     assert_eq!(record["ring_missed"], 2);
     assert_eq!(record["ring_expires"], expires.unix().to_string());
     line.clear();
-    records::write(&flow(0), &mut line);
+    record_line::write(&flow(0), &mut line);
     assert!(!String::from_utf8(line).unwrap().contains("ring"), "nothing is said without a ring");
 }
 
@@ -533,7 +532,7 @@ fn a_record_line_has_the_contract_s_keys() {
     let want = expect![[
         r#"{"src_ip":"192.0.2.1","src_port":1026,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"app_proto":"tls","community_id":"1:YPD37KG1XL0PGrNdQlCglhjtLLE=","flow_id":2,"state":"established","reason":"forced","ttl_min_ts":64,"ttl_max_ts":64,"tos_ts":0,"win_ts":0,"ttl_min_tc":50,"ttl_max_tc":51,"tos_tc":0,"win_tc":0,"sni":"example.org","tls_version":"0x0304","alpn":["h2","http/1.1"]}"#
     ]];
-    check_line(&want, |out| records::write(&flow(2), out));
+    check_line(&want, |out| record_line::write(&flow(2), out));
 }
 
 /// A flow of which everything is known that packets can say.
@@ -595,7 +594,7 @@ fn what_packets_say_stands_in_a_record_line() {
     let want = expect![[
         r#"{"src_ip":"192.0.2.1","src_port":1027,"dst_ip":"198.51.100.2","dst_port":443,"proto":6,"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":500,"bytes_toclient":4000,"start":"1700000000.123456789","end":"1700000002.000001000","tcp_flags_ts":27,"tcp_flags_tc":18,"community_id":"1:jMQ5pj41dXbmgigBbnBafQLJ4aU=","flow_id":3,"state":"established","reason":"forced","conn_state":"SF","history":"ShADadFf","rtt_us":10200,"server_rtt_us":10000,"client_rtt_us":200,"ttl_min_ts":64,"ttl_max_ts":64,"tos_ts":0,"win_ts":64240,"retrans_ts":1,"out_of_order_ts":2,"dup_acks_ts":3,"zero_windows_ts":4,"missed_bytes_ts":5,"entropy_ts":4,"pkt_len_min_ts":40,"pkt_len_max_ts":200,"pkt_len_mean_ts":100,"pkt_len_stddev_ts":63.25,"iat_min_us_ts":10,"iat_max_us_ts":400,"iat_mean_us_ts":200,"iat_stddev_us_ts":150,"ttl_min_tc":50,"ttl_max_tc":51,"tos_tc":0,"win_tc":64240,"pkt_len_min_tc":40,"pkt_len_max_tc":200,"pkt_len_mean_tc":1000,"pkt_len_stddev_tc":0,"iat_min_us_tc":10,"iat_max_us_tc":400,"iat_mean_us_tc":266.67,"iat_stddev_us_tc":110.55,"src_mac":"02:00:00:00:00:01","dst_mac":"02:00:00:00:00:fe","mpls":[16001],"splt_lengths":[517,1400],"splt_times_us":[10300,21000],"splt_flags":[24,16],"splt_directions":[1,-1]}"#
     ]];
-    check_line(&want, |out| records::write(&flow_with_features(), out));
+    check_line(&want, |out| record_line::write(&flow_with_features(), out));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::distribution::{self, Distribution};
 use super::eve::EveWriter;
 use super::ipfix::Metering;
 use super::lines::LineOutput;
-use super::{Batch, ExportError, ExportStatus, records};
+use super::{Batch, ExportError, ExportStatus};
 use crate::counters::{Published, WorkerCounters, total};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_common::ipfix::elements::REVERSE_PEN;
 use weir_common::ipfix::options::Sensor;
 use weir_common::net::CommunityId;
+use weir_common::record_line;
 use weir_common::time::Timestamp;
 
 /// Records wait at most this long for their message to fill, and lines for their buffer, when live.
@@ -255,7 +256,7 @@ impl Export {
         }
         if let Some(output) = &mut self.records {
             for record in &batch.records {
-                output.line(|out| records::write(record, out));
+                output.line(|out| record_line::write(record, out));
             }
         }
         match self.distribution {
