@@ -48,30 +48,20 @@ impl Flows {
     }
 
     /// Fails at the first flow that is not the same, and says which.
-    fn must_be(&self, want: &Flows, with_times: bool) -> anyhow::Result<()> {
+    fn must_be(&self, want: &Flows, tolerance_ms: u64) -> anyhow::Result<()> {
         for (key, sent) in &want.sent {
             let got = self.sent.get(key).with_context(|| format!("{key:?} is missing"))?;
             ensure!(got == sent, "{key:?} is {got:?} instead of {sent:?}");
         }
         let more = self.sent.keys().find(|key| !want.sent.contains_key(*key));
         ensure!(more.is_none(), "{more:?} is too much");
-        if with_times {
-            ensure!(
-                self.times == want.times,
-                "times differ: {:?}",
-                first_difference(&self.times, &want.times)
-            );
+        for (key, (start, end)) in &want.times {
+            let got = self.times.get(key).with_context(|| format!("{key:?} has no times"))?;
+            let is_near = got.0.abs_diff(*start) <= tolerance_ms && got.1.abs_diff(*end) <= tolerance_ms;
+            ensure!(is_near, "{key:?} is from {} to {} instead of {start} to {end}", got.0, got.1);
         }
         Ok(())
     }
-}
-
-fn first_difference(
-    got: &BTreeMap<Key, (u64, u64)>,
-    want: &BTreeMap<Key, (u64, u64)>,
-) -> Option<(Key, Option<(u64, u64)>, (u64, u64))> {
-    let differs = want.iter().find(|(key, times)| got.get(*key) != Some(*times))?;
-    Some((differs.0.clone(), got.get(differs.0).copied(), *differs.1))
 }
 
 fn number(object: &Value, key: &str) -> u64 {
@@ -131,6 +121,8 @@ fn export(destination: &str, work: &Path) -> anyhow::Result<Flows> {
     let records = work.join("sensor.json");
     let mut command = process::command("weir-sensor")?;
     command.arg("replay").args(CAPTURES.map(capture)).arg("--records").arg(&records);
+    // Slow enough for the receive buffer of a collector that gets little of a busy machine.
+    command.args(["--set", "export.udp_bytes_per_second_max=1000000"]);
     let output = process::run(command.arg("--export").arg(destination))?;
     ensure!(output.status.success(), "replay: {}", process::stderr(&output));
     of_records(&std::fs::read_to_string(records)?)
@@ -155,7 +147,7 @@ fn through_nfdump(parameters: &str) -> anyhow::Result<(Flows, Flows)> {
     let want = export(&format!("udp://127.0.0.1:{port}{parameters}"), work.path())?;
     std::thread::sleep(Duration::from_secs(1));
     nfcapd.terminate()?;
-    let output = process::run(Command::new("nfdump").arg("-R").arg(&store).args(["-q", "-o", "json"]))?;
+    let output = process::run(Command::new("nfdump").arg("-R").arg(&store).args(["-o", "json"]))?;
     let mut flows = Flows::default();
     let list: Vec<Value> = serde_json::from_slice(&output.stdout).context(process::stderr(&output))?;
     for flow in list {
@@ -199,7 +191,7 @@ fn local_milliseconds(time: &str) -> anyhow::Result<u64> {
 fn nfdump_reads_uniflows_in_milliseconds_without_a_difference() -> anyhow::Result<()> {
     if has(&["nfcapd", "nfdump"]) {
         let (got, want) = through_nfdump("?profile=plain")?;
-        got.must_be(&want, true)?;
+        got.must_be(&want, 0)?;
     }
     Ok(())
 }
@@ -214,7 +206,7 @@ fn nfdump_reads_biflows_with_every_element_but_no_time_in_nanoseconds() -> anyho
                 sent.tcp_flags = got.tcp_flags;
             }
         }
-        got.must_be(&want, true)?;
+        got.must_be(&want, 0)?;
     }
     Ok(())
 }
@@ -236,7 +228,9 @@ fn through_nfacctd(parameters: &str) -> anyhow::Result<(Flows, Flows)> {
     let mut command = Command::new("nfacctd");
     command.arg("-f").arg(&settings);
     let nfacctd = Running::start(command, &work.path().join("nfacctd.log"))?;
-    wait_until("nfacctd listens", Duration::from_secs(20), || listens_on_udp(port))?;
+    wait_until("nfacctd listens", Duration::from_secs(20), || {
+        listens_on_udp(port) && nfacctd.log().contains("setting object handlers")
+    })?;
     let want = export(&format!("udp://127.0.0.1:{port}{parameters}"), work.path())?;
     let packets: u64 = want.sent.values().map(|sent| sent.packets).sum();
     let mut lines = String::new();
@@ -245,7 +239,8 @@ fn through_nfacctd(parameters: &str) -> anyhow::Result<(Flows, Flows)> {
         lines = std::fs::read_to_string(&output).unwrap_or_default();
         let told = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         told.map(|flow| number(&flow, "packets")).sum::<u64>() >= packets
-    })?;
+    })
+    .with_context(|| format!("{packets} packets; {lines}; {}", nfacctd.log()))?;
     nfacctd.signal("INT")?;
     let mut flows = Flows::default();
     for flow in objects(&lines)? {
@@ -276,7 +271,7 @@ fn through_nfacctd(parameters: &str) -> anyhow::Result<(Flows, Flows)> {
 fn nfacctd_reads_uniflows_in_milliseconds_without_a_difference() -> anyhow::Result<()> {
     if has(&["nfacctd"]) {
         let (got, want) = through_nfacctd("?profile=plain")?;
-        got.must_be(&want, true)?;
+        got.must_be(&want, 0)?;
     }
     Ok(())
 }
@@ -332,8 +327,9 @@ fn through_tshark(parameters: &str) -> anyhow::Result<()> {
     std::fs::write(&file, as_capture(&taken?))?;
     let mut command = Command::new("tshark");
     command.arg("-r").arg(&file).args(["-d", "udp.port==4739,cflow", "-T", "fields", "-E", "occurrence=a"]);
-    for field in ["cflow.packets", "cflow.octets", "_ws.malformed", "_ws.expert.message", "cflow.no_template"]
-    {
+    // Of 60 fields at most in a template unless told otherwise.
+    command.args(["-o", "cflow.max_template_fields:200"]);
+    for field in ["cflow.packets", "cflow.octets", "_ws.malformed", "_ws.expert.message"] {
         command.args(["-e", field]);
     }
     let output = process::run(&mut command)?;
@@ -407,7 +403,8 @@ fn softflowd_s_biflows_arrive_as_the_sensor_measures_them() -> anyhow::Result<()
             command.arg(format!("127.0.0.1:{port}")).args(form);
             Running::start(command, &work.join("softflowd.log"))
         })?;
-        got.must_be(&want, true).with_context(|| format!("{form:?}"))?;
+        // Its times count from its own start, which it tells to the millisecond.
+        got.must_be(&want, 1).with_context(|| format!("{form:?}"))?;
     }
     Ok(())
 }
@@ -432,5 +429,5 @@ fn pmacctd_s_uniflows_arrive_as_the_sensor_measures_them() -> anyhow::Result<()>
         command.arg("-f").arg(&settings);
         Running::start(command, &work.join("pmacctd.log"))
     })?;
-    got.must_be(&want, true)
+    got.must_be(&want, 0)
 }

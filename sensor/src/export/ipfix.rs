@@ -113,6 +113,11 @@ impl Assembler {
         }
     }
 
+    /// Lets the next record begin a set of its own.
+    fn end_set(&mut self) {
+        self.builder.end_set();
+    }
+
     /// Messages from the next on have at most `bytes_max` octets.
     pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         if self.bytes_max != bytes_max {
@@ -286,6 +291,8 @@ impl Form {
             control.push(OPTIONS_TEMPLATE_SET, Tally::NOTHING, 0, |out| {
                 write_template(kind.id(), Some(kind.scope_fields()), &fields, self.enterprise, out);
             });
+            // pmacct 1.7.7 takes a set with several options templates for malformed and drops what follows in it.
+            control.end_set();
         }
         let (domain, enterprise) = (self.domain, self.enterprise);
         for element in elements::own() {
