@@ -117,7 +117,13 @@ fn where_the_packets_are_stands_in_eve_and_in_record_lines() {
 }
 
 fn context(pace: Pace) -> Context {
-    Context { sensor_name: "tap-1".into(), interfaces: Vec::new(), workers: vec![Published::default()], pace }
+    Context {
+        sensor_name: "tap-1".into(),
+        interfaces: Vec::new(),
+        workers: vec![Published::default()],
+        pace,
+        acknowledgements: None,
+    }
 }
 
 fn config(destination: String) -> ExportConfig {
