@@ -127,7 +127,7 @@ fn context(pace: Pace) -> Context {
 }
 
 fn config(destination: String) -> ExportConfig {
-    ExportConfig { destinations: vec![destination], ..ExportConfig::default() }
+    ExportConfig { destinations: vec![destination], spool_bytes_max: 0, ..ExportConfig::default() }
 }
 
 fn send(exporting: &Exporting, numbers: std::ops::Range<u64>) {
