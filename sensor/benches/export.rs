@@ -87,6 +87,7 @@ fn export(criterion: &mut Criterion) {
                         interfaces: Vec::new(),
                         workers: vec![Published::default()],
                         pace: Pace::Replay,
+                        acknowledgements: None,
                     };
                     let exporting = start(&config, context).expect("outputs that always open");
                     let sender = exporting.sender();

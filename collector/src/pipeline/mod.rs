@@ -21,6 +21,7 @@ use crate::config::CollectorConfig;
 use crate::enrich::EnrichError;
 use crate::forward::{DestinationStatus, ForwardError, Forwarder};
 use crate::ingest::counters::IngestCounters;
+use crate::ingest::delivery::{Deliveries, Positions};
 use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
 use crate::ingest::{self, Batch, clock};
@@ -37,6 +38,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store_thread::StoreThread;
 use tokio::sync::mpsc::WeakSender;
+use tokio::sync::watch;
 use weir_common::time::Timestamp;
 use worker::Worker;
 
@@ -145,8 +147,10 @@ impl Collector {
     pub fn start(config: &CollectorConfig) -> Result<Collector, PipelineError> {
         let state = PathBuf::from(&config.state_directory);
         let lock = lock(&state)?.ok_or_else(|| PipelineError::Taken(config.state_directory.clone()))?;
-        let counters = Arc::new(Counters::default());
-        let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
+        let deliveries = Arc::new(Deliveries::restore(store::delivered::read(&store_directory(config))?));
+        let ingest = Arc::new(IngestCounters::with(deliveries.clone()));
+        let counters = Arc::new(Counters { ingest, ..Counters::default() });
+        let store = StoreThread::start(config, counters.store.clone(), deliveries, Some(wait_of(config)))?;
         let mut worker = Worker::new(config, counters.clone(), store.queue(), Some(&state))?;
         let forwarder = Arc::new(Forwarder::start(&config.forward, &state)?);
         worker.deliver(forwarder.clone());
@@ -177,6 +181,12 @@ impl Collector {
     /// What it counts.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Per sensor, the position in each of its spools below which everything is stored, now and whenever it changes.
+    /// What is published is durable; a control connection carries it to the sensor.
+    pub fn positions(&self) -> watch::Receiver<Positions> {
+        self.counters.ingest.deliveries.positions()
     }
 
     /// Waits for SIGTERM or SIGINT, keeping the status up to date. The error is that a thread ended first.
@@ -345,7 +355,7 @@ pub fn import(
     let state = PathBuf::from(&config.state_directory);
     let counters = Arc::new(Counters::default());
     let lock = lock(&state)?;
-    let store = StoreThread::start(config, counters.store.clone(), None)?;
+    let store = StoreThread::start(config, counters.store.clone(), Arc::default(), None)?;
     // What a running collector has learned is its own; an import learns from its files alone then.
     let mut worker = Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
     let mut forwarder = None;

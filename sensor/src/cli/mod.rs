@@ -570,8 +570,8 @@ fn open_export(
     published: &[Published],
     pace: Pace,
 ) -> Result<Exporting, Failure> {
-    let context =
-        export::Context { sensor_name: sensor_name(config), interfaces, workers: published.to_vec(), pace };
+    let (sensor_name, workers) = (sensor_name(config), published.to_vec());
+    let context = export::Context { sensor_name, interfaces, workers, pace, acknowledgements: None };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

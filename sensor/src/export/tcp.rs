@@ -5,9 +5,11 @@
 //! is given up by the kernel after [`UNACKNOWLEDGED_MS_MAX`].
 
 use super::connect::{CONNECT_MAX, Change, Link};
+use super::unacknowledged::{unacknowledged, unsent};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::Instant;
 
 /// Data that the collector's host does not acknowledge for this long ends the connection.
@@ -15,11 +17,13 @@ const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
 
 pub(super) struct TcpTransport {
     link: Link<TcpStream>,
+    /// Octets given to this connection.
+    written: u64,
 }
 
 impl TcpTransport {
     pub(super) fn new(host: &str, port: u16) -> TcpTransport {
-        TcpTransport { link: Link::new(host, port, open) }
+        TcpTransport { link: Link::new(host, port, open), written: 0 }
     }
 
     pub(super) fn is_open(&mut self) -> bool {
@@ -31,7 +35,10 @@ impl TcpTransport {
     }
 
     pub(super) fn poll(&mut self, at: Instant) -> Change {
-        let Some(stream) = self.link.socket() else { return self.link.poll(at) };
+        let Some(stream) = self.link.socket() else {
+            self.written = 0;
+            return self.link.poll(at);
+        };
         // A collector sends nothing; what can be read is the end of the connection, or is ignored.
         match stream.read(&mut [0; 512]) {
             Ok(0) => Change::Failed("the collector closed the connection".into()),
@@ -48,9 +55,30 @@ impl TcpTransport {
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.link.socket() {
-            Some(stream) => stream.write(bytes),
+            Some(stream) => {
+                let count = stream.write(bytes)?;
+                self.written += count as u64;
+                Ok(count)
+            }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Octets given to this connection so far: what [`TcpTransport::acknowledged`] reaches when all have arrived.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many of them the collector's host has acknowledged; none where the system does not say.
+    pub(super) fn acknowledged(&mut self) -> u64 {
+        let written = self.written;
+        let waiting = self.link.socket().and_then(|stream| unacknowledged(stream.as_fd()).ok());
+        waiting.map_or(0, |waiting| written.saturating_sub(waiting))
+    }
+
+    /// Octets that wait in the kernel and have not been sent even once.
+    pub(super) fn unsent(&mut self) -> u64 {
+        self.link.socket().and_then(|stream| unsent(stream.as_fd()).ok()).unwrap_or(0)
     }
 
     pub(super) fn close(&mut self, at: Instant) {

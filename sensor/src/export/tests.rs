@@ -2,9 +2,11 @@
 
 mod collectors;
 
-use super::config::ExportConfig;
+use super::config::{Acknowledge, ExportConfig};
 use super::eve::EveLines;
-use super::{Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, start};
+use super::{
+    Acknowledged, Batch, Context, DestinationState, Exporting, FlowEvent, Pace, Target, packet_source, start,
+};
 use crate::counters::{Published, WorkerCounters};
 use crate::dpi::Event;
 use expect_test::{Expect, expect};
@@ -13,10 +15,12 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::app::App;
+use weir_common::delivery::Position;
 use weir_common::evidence::Evidence;
 use weir_common::features::{ConnectionState, DirectionFeatures, Features, History, PacketBrief, TcpTrouble};
-use weir_common::ipfix::decode::{Decoder, Limits, Summary};
+use weir_common::ipfix::decode::{Decoder, Limits, OptionsRecord, Sink, Summary};
 use weir_common::ipfix::file::MessageReader;
+use weir_common::ipfix::options::Place;
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
 use weir_common::net::{CommunityId, Direction, FlowKey};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, SignatureAlert};
@@ -118,11 +122,17 @@ fn where_the_packets_are_stands_in_eve_and_in_record_lines() {
 }
 
 fn context(pace: Pace) -> Context {
-    Context { sensor_name: "tap-1".into(), interfaces: Vec::new(), workers: vec![Published::default()], pace }
+    Context {
+        sensor_name: "tap-1".into(),
+        interfaces: Vec::new(),
+        workers: vec![Published::default()],
+        pace,
+        acknowledgements: None,
+    }
 }
 
 fn config(destination: String) -> ExportConfig {
-    ExportConfig { destinations: vec![destination], ..ExportConfig::default() }
+    ExportConfig { destinations: vec![destination], spool_bytes_max: 0, ..ExportConfig::default() }
 }
 
 fn send(exporting: &Exporting, numbers: std::ops::Range<u64>) {
@@ -617,4 +627,135 @@ fn the_state_of_a_tcp_flow_is_suricata_s() {
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!([&value["flow"]["state"], &value["tcp"]["state"]], want, "{state:?} {there:x} {back:x}");
     }
+}
+
+/// Settings with a spool.
+fn spooled(directory: &Path, port: u16) -> ExportConfig {
+    ExportConfig {
+        destinations: vec![format!("tcp://127.0.0.1:{port}")],
+        spool_directory: directory.to_str().unwrap().into(),
+        ..ExportConfig::default()
+    }
+}
+
+/// The flow records of a connection and their numbers, read until `until` says that it is enough. The connection ends
+/// then; what was taken by TCP and not read is lost.
+fn collect(listener: &TcpListener, until: impl Fn(&Collected) -> bool) -> Collected {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut collected = Collected::default();
+    let mut decoder = Decoder::new(Limits::default(), WEIR_PEN);
+    let mut header = [0; 16];
+    while !until(&collected) {
+        stream.read_exact(&mut header).unwrap();
+        let mut message = header.to_vec();
+        message.resize(usize::from(u16::from_be_bytes([header[2], header[3]])), 0);
+        stream.read_exact(&mut message[16..]).unwrap();
+        let summary = decoder.message(&message, &mut collected).unwrap();
+        assert_eq!((summary.fault, summary.unknown_sets, summary.missing), (None, 0, 0));
+    }
+    collected
+}
+
+#[derive(Default)]
+struct Collected {
+    flows: Vec<u64>,
+    places: Vec<Place>,
+}
+
+impl Sink for Collected {
+    fn flow(&mut self, record: FlowRecord) {
+        self.flows.push(record.flow_id);
+    }
+
+    fn options(&mut self, options: &OptionsRecord<'_>) {
+        self.places.extend(Place::read(options));
+    }
+}
+
+fn spool_of(exporting: &Exporting) -> super::SpoolStatus {
+    exporting.status().destinations[0].spool.clone().unwrap()
+}
+
+#[test]
+fn what_no_collector_took_is_sent_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = spooled(directory.path(), port);
+    let nobody = ExportConfig { destinations: config.destinations.clone(), ..config.clone() };
+    drop(listener);
+    let exporting = start(&nobody, context(Pace::Live)).unwrap();
+    send(&exporting, 0..100);
+    let status = exporting.join();
+    let destination = &status.destinations[0];
+    assert_eq!((destination.records_dropped, status.lost()), (0, 0));
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let exporting = start(&config, context(Pace::Live)).unwrap();
+    let collected = collect(&listener, |collected| collected.flows.len() == 100);
+    assert_eq!(collected.flows, (0..100).collect::<Vec<_>>());
+    wait_for("TCP's acknowledgement", || spool_of(&exporting).records == 0);
+    exporting.join();
+}
+
+#[test]
+fn a_collector_that_acknowledges_gets_everything_again_until_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = ExportConfig {
+        acknowledge: Acknowledge::Always,
+        ..spooled(directory.path(), listener.local_addr().unwrap().port())
+    };
+    let (acknowledge, acknowledgements) = crossbeam::channel::bounded(8);
+    let context = Context { acknowledgements: Some(acknowledgements), ..context(Pace::Live) };
+    let exporting = start(&config, context).unwrap();
+    send(&exporting, 0..50);
+    let first = collect(&listener, |collected| collected.flows.len() == 50);
+    let Place { first: Position { epoch, .. }, .. } = first.places[0];
+    let say = |epoch, sequence| {
+        acknowledge.send(Acknowledged { destination: None, position: Position { epoch, sequence } }).unwrap();
+    };
+    say(epoch, 20);
+    wait_for("the acknowledgement", || spool_of(&exporting).acknowledged == 20);
+    // More than was sent, of an epoch that is none, and back.
+    for (epoch, sequence) in [(epoch, 51), (epoch ^ 1, 20), (epoch, 19)] {
+        say(epoch, sequence);
+    }
+    wait_for("refusals", || spool_of(&exporting).acknowledgements_refused == 3);
+    let second = collect(&listener, |collected| collected.flows.last() == Some(&49));
+    assert!(second.flows.contains(&20) && second.flows.len() <= 50);
+    assert_eq!(second.places[0].range(), 0..20, "what was acknowledged will not come");
+    say(epoch, 50);
+    wait_for("everything", || spool_of(&exporting).records == 0);
+    send(&exporting, 50..60);
+    let third = collect(&listener, |collected| collected.flows.len() == 10);
+    assert_eq!(third.flows, (50..60).collect::<Vec<_>>());
+    exporting.join();
+}
+
+#[test]
+fn live_records_do_not_wait_behind_what_is_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let config = ExportConfig { queue_batches_max: 4, ..spooled(directory.path(), port) };
+    let exporting = start(&config, context(Pace::Live)).unwrap();
+    let waiting = 200_000;
+    for begin in (0..waiting).step_by(1000) {
+        send(&exporting, begin..begin + 1000);
+    }
+    exporting.join();
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let exporting = start(&config, context(Pace::Live)).unwrap();
+    assert!(spool_of(&exporting).bytes > 32 << 20, "{:?}", spool_of(&exporting));
+    send(&exporting, 1 << 40..(1 << 40) + 1);
+    let collected = collect(&listener, |collected| collected.flows.len() as u64 == waiting + 1);
+    let place = collected.flows.iter().position(|flow| *flow == 1 << 40).unwrap() as u64;
+    // It waits up to a second for its message to fill; the reader takes longer than that for everything.
+    assert!(place < waiting, "{place}");
+    let mut flows = collected.flows;
+    flows.sort_unstable();
+    assert!(flows.iter().copied().eq((0..waiting).chain([1 << 40])));
+    exporting.join();
 }

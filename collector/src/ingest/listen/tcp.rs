@@ -84,7 +84,7 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, alive: &mpsc
     add(&counters.sessions_open, 1u64);
     let (shared, alive) = (shared.clone(), alive.clone());
     tokio::spawn(async move {
-        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone());
+        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone()).delivering(None);
         TcpSession { session, shared: &shared, buffer: vec![0; BUFFER_BYTES], begin: 0, end: 0 }
             .run(stream)
             .await;
@@ -109,8 +109,15 @@ impl TcpSession<'_> {
             seconds => Duration::from_secs(u64::from(seconds)),
         };
         let mut stop = self.shared.stop.clone();
+        let mut resends = self.shared.counters.deliveries.resends();
         loop {
             tokio::select! {
+                _ = resends.changed() => {
+                    if self.session.is_to_resend() {
+                        // What the connection still holds comes again in the next one.
+                        break;
+                    }
+                }
                 ready = stream.readable() => {
                     if ready.is_err() || self.take_arrived(|room| stream.try_read(room)).await.is_err() {
                         break;
