@@ -112,7 +112,9 @@ pub(super) enum Command {
         settings: Settings,
     },
     /// The enrolled sensors, when their certificates expire, and when they were seen last.
-    #[command(after_help = "Example: weir-collector sensors --json | jq -r 'select(.state != \"enrolled\").name'")]
+    #[command(
+        after_help = "Example: weir-collector sensors --json | jq -r 'select(.state != \"enrolled\").name'"
+    )]
     Sensors {
         /// One JSON object per line.
         #[arg(long)]
@@ -121,7 +123,9 @@ pub(super) enum Command {
         settings: Settings,
     },
     /// Take away a sensor's certificate and tokens; its sessions end at once.
-    #[command(after_help = "Example: weir-collector revoke edge-1\n\n`enroll` lets it in again, by a new token.")]
+    #[command(
+        after_help = "Example: weir-collector revoke edge-1\n\n`enroll` lets it in again, by a new token."
+    )]
     Revoke {
         /// The sensor's name.
         name: String,

@@ -52,7 +52,11 @@ pub(super) fn enroll(config: &CollectorConfig, name: &str, addresses: Vec<String
     writeln!(out, "{token}").and_then(|()| out.flush()).map_err(Failure::output)?;
     let first = addresses.first().map_or("", String::as_str);
     let hours = config.identity.token_valid_s / 3600;
-    let valid = if hours >= 2 { format!("{hours} hours") } else { format!("{} seconds", config.identity.token_valid_s) };
+    let valid = if hours >= 2 {
+        format!("{hours} hours")
+    } else {
+        format!("{} seconds", config.identity.token_valid_s)
+    };
     eprintln!("The token is good for one pairing within {valid}. On the sensor, as root:");
     eprintln!("  weir-sensor pair {first} --token '{token}'");
     Ok(())

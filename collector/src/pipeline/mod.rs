@@ -92,7 +92,9 @@ impl PipelineError {
         matches!(
             self,
             PipelineError::Enrich(_)
-                | PipelineError::Ingest(IngestError::Admit(_) | IngestError::Address { .. } | IngestError::Authorities(_))
+                | PipelineError::Ingest(
+                    IngestError::Admit(_) | IngestError::Address { .. } | IngestError::Authorities(_)
+                )
                 | PipelineError::Store(StoreError::Config { .. })
                 | PipelineError::Forward(ForwardError::Config(_))
         )

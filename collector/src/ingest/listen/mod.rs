@@ -9,8 +9,8 @@ mod tls;
 mod udp;
 
 use super::Batch;
-use super::config::IngestConfig;
 use super::clock;
+use super::config::IngestConfig;
 use super::counters::IngestCounters;
 use crate::identity::{Authority, Clients, IdentityError, read_roots};
 use crate::prefix::Networks;
@@ -159,7 +159,8 @@ impl Listeners {
             }
             _ => None,
         };
-        let shared = Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, tls });
+        let shared =
+            Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, tls });
         let guard = runtime.enter();
         if let Some(authority) = authority {
             // Others than the listeners may rely on it: it is kept up to date without a TLS address, too.

@@ -36,7 +36,12 @@ pub(super) fn listener(address: &str) -> std::io::Result<TcpListener> {
 pub(super) type Admit = fn(TcpStream, SocketAddr, &Arc<Shared>, &mpsc::Sender<()>);
 
 /// Takes connections until the listeners stop.
-pub(super) async fn accept(listener: TcpListener, admit: Admit, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    admit: Admit,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
     let mut stop = shared.stop.clone();
     loop {
         let accepted = tokio::select! {

@@ -25,7 +25,11 @@ fn start(adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
     adjust(&mut config);
     let counters = Arc::new(IngestCounters::default());
     let (sender, batches) = mpsc::channel(config.queue_batches_max as usize);
-    Fixture { listeners: Listeners::start(&config, None, counters.clone(), sender).unwrap(), counters, batches }
+    Fixture {
+        listeners: Listeners::start(&config, None, counters.clone(), sender).unwrap(),
+        counters,
+        batches,
+    }
 }
 
 impl Fixture {

@@ -105,7 +105,9 @@ pub(super) fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, a
     let ip = peer.ip().to_canonical();
     let Some(handshake) = Handshake::begin(&tls, ip) else {
         if shared.counters.tls_refused_busy.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!("{ip} is refused: too many TLS handshakes are under way; further ones are only counted");
+            tracing::warn!(
+                "{ip} is refused: too many TLS handshakes are under way; further ones are only counted"
+            );
         }
         return;
     };
@@ -159,7 +161,11 @@ async fn enter(
                 return Err(refuse(&refused));
             }
             add(&counters.tls_handshakes_failed, 1u64);
-            tls.tell(ip, CAUSE_HANDSHAKE, &format!("the TLS handshake failed ({error}); is it an exporter of IPFIX over TLS 1.3?"));
+            tls.tell(
+                ip,
+                CAUSE_HANDSHAKE,
+                &format!("the TLS handshake failed ({error}); is it an exporter of IPFIX over TLS 1.3?"),
+            );
             return Err(Over);
         }
     };
