@@ -15,12 +15,13 @@ pub mod evidence;
 pub mod features;
 pub mod record;
 pub mod alert;
+pub mod delivery;
 pub mod rule;
 pub mod ipfix;
 pub mod json;
 pub mod enrolment;
 pub mod config;
 pub mod log;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod compiler_fault;

@@ -321,6 +321,12 @@ elements! {
         "What the signature says it found.";
     weir ALERT_CATEGORY 86 "weirAlertCategory" Text Default None
         "The signature's class in words.";
+    weir SPOOL_EPOCH 90 "weirSpoolEpoch" Unsigned64 Identifier None
+        "Which spool of the exporter numbered the records: drawn when the spool was begun.";
+    weir SPOOL_SEQUENCE 91 "weirSpoolSequence" Unsigned64 Identifier None
+        "Number of the first record in its spool; the records that follow in the message are numbered on from it.";
+    weir SPOOL_RECORDS 92 "weirSpoolRecordCount" Unsigned64 Quantity None
+        "How many numbers are spoken for from there on. Those without a record in the message will not come: they are lost, or were delivered before.";
 }
 
 /// Sections of an MPLS label stack, topmost first; each empty or three octets.

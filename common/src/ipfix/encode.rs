@@ -375,6 +375,11 @@ impl MessageBuilder {
         builder
     }
 
+    /// Lets messages have another size, from what is pushed next on.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max.min(MESSAGE_BYTES_MAX);
+    }
+
     fn begin(&mut self) {
         self.bytes.clear();
         self.set = None;

@@ -13,6 +13,7 @@ pub mod template;
 pub mod time;
 pub mod encode;
 pub mod options;
+pub mod profile;
 pub mod alert;
 pub mod error;
 mod ops;

@@ -3,12 +3,15 @@
 //! In: counts and names. Out: options templates and data records: descriptions of Weir's own elements
 //! (RFC 5610), statistics and flow keys (RFC 7011 section 4), the sensor's name and its drops.
 
+use super::decode::OptionsRecord;
 use super::elements::{self as ie, Element};
 use super::encode::write_variable;
 use super::template::{FieldSpec, OPTIONS_TEMPLATE_ID_MIN};
 use super::time::to_ntp;
+use crate::delivery::Position;
 use crate::metadata::WEIR_PEN;
 use crate::time::Timestamp;
+use std::ops::Range;
 
 /// The kinds of options records, which are their templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,11 +31,13 @@ pub enum OptionsKind {
     Sensor = 5,
     /// An alert of a signature about a flow ([`super::alert`]).
     Alert = 6,
+    /// Where the message's records stand in the exporter's spool.
+    Place = 7,
 }
 
 impl OptionsKind {
     /// Every kind.
-    pub const ALL: [OptionsKind; 7] = [
+    pub const ALL: [OptionsKind; 8] = [
         OptionsKind::Element,
         OptionsKind::Metering,
         OptionsKind::MeteringReliability,
@@ -40,6 +45,7 @@ impl OptionsKind {
         OptionsKind::FlowKeys,
         OptionsKind::Sensor,
         OptionsKind::Alert,
+        OptionsKind::Place,
     ];
 
     /// The template's identifier.
@@ -105,6 +111,9 @@ impl OptionsKind {
                 ie::RING_DROPPED_FRAMES,
             ],
             OptionsKind::Alert => &super::alert::FIELDS,
+            OptionsKind::Place => {
+                &[ie::OBSERVATION_DOMAIN_ID, ie::SPOOL_EPOCH, ie::SPOOL_SEQUENCE, ie::SPOOL_RECORDS]
+            }
         };
         elements.iter().copied().map(FieldSpec::of).collect()
     }
@@ -222,6 +231,54 @@ impl Sensor {
             ],
             out,
         );
+    }
+}
+
+/// Where a message's records stand in the exporter's spool: the first record of such a message.
+///
+/// It speaks for `count` numbers from `first` on. Records that follow in the message have these numbers in their
+/// order; numbers without a record will never come. A place alone in its message says so of all of its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Epoch and number of the first record.
+    pub first: Position,
+    /// How many numbers it speaks for.
+    pub count: u64,
+}
+
+impl Place {
+    /// Octets of the record.
+    pub const BYTES: usize = 28;
+    /// Where the record stands in a message that it is the first of.
+    pub const OFFSET: usize = super::MESSAGE_HEADER_BYTES + super::SET_HEADER_BYTES;
+
+    /// Appends the record.
+    pub fn write(&self, domain: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(&domain.to_be_bytes());
+        write_numbers(&[self.first.epoch, self.first.sequence, self.count], out);
+    }
+
+    /// Writes over the record that a message begins with.
+    pub fn stamp(&self, message: &mut [u8]) {
+        if let Some(place) = message.get_mut(Place::OFFSET + 4..Place::OFFSET + Place::BYTES) {
+            place[..8].copy_from_slice(&self.first.epoch.to_be_bytes());
+            place[8..16].copy_from_slice(&self.first.sequence.to_be_bytes());
+            place[16..].copy_from_slice(&self.count.to_be_bytes());
+        }
+    }
+
+    /// Reads an options record of any exporter; `None` when it is no place, or its numbers pass the last that there is.
+    pub fn read(options: &OptionsRecord<'_>) -> Option<Place> {
+        let epoch = options.number(ie::SPOOL_EPOCH)?;
+        let sequence = options.number(ie::SPOOL_SEQUENCE)?;
+        let count = options.number(ie::SPOOL_RECORDS)?;
+        sequence.checked_add(count)?;
+        Some(Place { first: Position { epoch, sequence }, count })
+    }
+
+    /// The numbers that it speaks for.
+    pub fn range(&self) -> Range<u64> {
+        self.first.sequence..self.first.sequence.saturating_add(self.count)
     }
 }
 

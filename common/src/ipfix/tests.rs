@@ -10,6 +10,7 @@ use super::options::{self, OptionsKind};
 use super::template::{FieldSpec, Layout, write_template};
 use super::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
 use crate::app::App;
+use crate::delivery::Position;
 use crate::evidence::{BlockRange, Evidence, Extents};
 use crate::features::{
     ConnectionState, DirectionFeatures, FIRST_PACKETS_MAX, Features, History, PacketBrief, TcpTrouble,
@@ -600,7 +601,7 @@ fn options_records_have_the_octets_that_their_templates_say() {
     let mut decoder = decoder();
     let mut read = Options::default();
     let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
-    assert_eq!((summary.fault, summary.templates), (None, 7));
+    assert_eq!((summary.fault, summary.templates), (None, 8));
     assert_eq!(summary.options as usize, ie::own().count() + 5);
     assert_eq!(decoder.name(5), Some("tap-1"));
     let value = |record: usize, element: Element| {
@@ -615,4 +616,38 @@ fn options_records_have_the_octets_that_their_templates_say() {
     assert_eq!(value(last, ie::RING_DROPPED_FRAMES).0, Some(9));
     assert_eq!(value(last - 2, ie::OBSERVATION_TIME_MILLISECONDS).0, Some(4));
     assert_eq!(read.0[last].2.iter().filter(|(element, _)| element.enterprise == WEIR_PEN).count(), 7);
+}
+
+#[test]
+fn a_place_is_stamped_into_a_finished_message_and_read_back() {
+    #[derive(Default)]
+    struct Places(Vec<options::Place>);
+    impl Sink for Places {
+        fn flow(&mut self, _: FlowRecord) {}
+        fn options(&mut self, options: &OptionsRecord<'_>) {
+            self.0.extend(options::Place::read(options));
+        }
+    }
+    let kind = OptionsKind::Place;
+    let mut builder = MessageBuilder::new(5, 1400);
+    builder.push(OPTIONS_TEMPLATE_SET, |out| {
+        write_template(kind.id(), Some(kind.scope_fields()), &kind.fields(), PEN, out);
+    });
+    let template = builder.finish(Vec::new());
+    let place = |epoch, sequence, count| options::Place { first: Position { epoch, sequence }, count };
+    let mut decoder = decoder();
+    decoder.message(&template, &mut Vec::new()).unwrap();
+    for (place, read) in [
+        (place(u64::MAX, 1 << 40, 7), vec![place(u64::MAX, 1 << 40, 7)]),
+        (place(1, u64::MAX, 0), vec![place(1, u64::MAX, 0)]),
+        (place(1, u64::MAX, 1), vec![]),
+    ] {
+        builder.push(kind.id(), |out| options::Place::default().write(5, out));
+        let mut message = builder.finish(Vec::new());
+        assert_eq!(message.len(), options::Place::OFFSET + options::Place::BYTES);
+        place.stamp(&mut message);
+        let mut places = Places::default();
+        decoder.message(&message, &mut places).unwrap();
+        assert_eq!(places.0, read);
+    }
 }

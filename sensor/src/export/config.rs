@@ -1,14 +1,25 @@
 //! The `[export]` section.
 
+use super::distribution::Distribution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Least octets of a UDP message: every template and description fits into it.
+pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
 
 /// Where flow records and events go.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
-    /// IPFIX collectors and files: `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it.
+    /// IPFIX collectors and files: `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it. Parameters
+    /// say what a collector can take, e.g. `udp://HOST:PORT?profile=plain`: IANA's elements only, a record for each
+    /// direction, times in milliseconds and TCP flags of eight bits, which every collector knows. One by one they are
+    /// `enterprise=no`, `lists=no` (RFC 6313), `biflow=no` (RFC 5103), `times=milliseconds` (or `seconds`,
+    /// `microseconds`) and `tcp_flags=8`, joined by `&`.
     pub destinations: Vec<String>,
+    /// Whether each collector gets every record (`all`) or they share them (`balanced`): a flow goes to one of them, to
+    /// another only while that one cannot be reached. Files get everything.
+    pub distribution: Distribution,
     /// EVE JSON file; empty: none. `-` is standard output. `--eve` replaces it.
     pub eve: String,
     /// Whether EVE's `flow` events tell link-layer addresses, as member `ether`.
@@ -19,9 +30,12 @@ pub struct ExportConfig {
     pub observation_domain: u32,
     /// Private enterprise number of Weir's own elements. The default is reserved for documentation (RFC 5612).
     pub enterprise_number: u32,
-    /// Most octets of an IPFIX message over UDP, so that it fits the path's MTU; at least
-    /// 512. A record that is longer is sent with shorter texts, and counted.
+    /// Most octets of an IPFIX message over UDP, at least 512; fewer where the kernel knows that the path's MTU is
+    /// smaller. A record that is longer is sent with shorter texts, and counted.
     pub udp_message_bytes_max: u16,
+    /// Most octets of IPFIX messages a second to one UDP collector, so that a burst does not overflow its receive
+    /// buffer; what waits counts to `backlog_bytes_max`. 0: no limit.
+    pub udp_bytes_per_second_max: u64,
     /// Seconds between templates over UDP.
     pub udp_template_refresh_s: u32,
     /// Seconds between records of the metering and exporting statistics, and EVE `stats`.
@@ -45,12 +59,14 @@ impl Default for ExportConfig {
     fn default() -> Self {
         ExportConfig {
             destinations: Vec::new(),
+            distribution: Distribution::All,
             eve: String::new(),
             eve_ethernet: true,
             records: String::new(),
             observation_domain: 1,
             enterprise_number: weir_common::metadata::WEIR_PEN,
             udp_message_bytes_max: 1400,
+            udp_bytes_per_second_max: 12_500_000,
             udp_template_refresh_s: 60,
             statistics_interval_s: 10,
             queue_batches_max: 256,

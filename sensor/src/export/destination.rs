@@ -6,10 +6,12 @@
 //! previous one took only in part is sent whole. A loss is logged once, and so is the recovery.
 
 use super::ExportError;
-use super::config::ExportConfig;
+use super::config::{ExportConfig, UDP_MESSAGE_BYTES_MIN};
 use super::connect::Change;
 use super::file::FileTransport;
 use super::ipfix::{Assembler, Form, Message, Metering, Tally, Templates};
+use super::profile;
+use super::selected::Selected;
 use super::target::Target;
 use super::tcp::TcpTransport;
 use super::udp::UdpTransport;
@@ -114,6 +116,8 @@ pub(super) struct Destination {
     sending: Option<(Sending, usize)>,
     metering: Metering,
     not_sent: Lost,
+    /// Most octets of a message, by configuration.
+    message_bytes_max: usize,
     backlog_bytes_max: usize,
     template_refresh: Duration,
     /// Over UDP: what the last datagram carried, when one was refused last, when templates went again.
@@ -132,12 +136,14 @@ impl Destination {
         config: &ExportConfig,
         metering: Metering,
     ) -> Result<Destination, ExportError> {
+        let (_, profile) = profile::split(url)?;
         let (transport, bytes_max) = match Target::parse(url)? {
             Target::Tcp { host, port } => {
                 (Transport::Tcp(TcpTransport::new(&host, port)), STREAM_MESSAGE_BYTES_MAX)
             }
             Target::Udp { host, port } => {
-                (Transport::Udp(UdpTransport::new(&host, port)), usize::from(config.udp_message_bytes_max))
+                let udp = UdpTransport::new(&host, port, config.udp_bytes_per_second_max);
+                (Transport::Udp(udp), usize::from(config.udp_message_bytes_max))
             }
             Target::File(path) => {
                 let opened = FileTransport::open(&path);
@@ -149,7 +155,7 @@ impl Destination {
         let domain = config.observation_domain;
         Ok(Destination {
             transport,
-            form: Form { domain, enterprise: config.enterprise_number },
+            form: Form { domain, enterprise: config.enterprise_number, selected: Selected::new(profile) },
             templates: Templates::new(),
             data: Assembler::new(domain, bytes_max),
             control: Assembler::new(domain, bytes_max),
@@ -157,6 +163,7 @@ impl Destination {
             sending: None,
             metering,
             not_sent: Lost::default(),
+            message_bytes_max: bytes_max,
             backlog_bytes_max: usize::try_from(config.backlog_bytes_max).unwrap_or(usize::MAX),
             template_refresh: Duration::from_secs(u64::from(config.udp_template_refresh_s.max(1))),
             last_tally: Tally::default(),
@@ -231,12 +238,32 @@ impl Destination {
             Change::Opened => self.opened(now),
             Change::Failed(why) => self.failed(&why, at, now),
         }
+        self.fit_path(at);
         let mut progress = false;
         while self.is_open() && self.send_one(at, now, &mut progress) {}
         if matches!(self.transport, Transport::Udp(_)) {
             self.udp_recovered(at, now);
         }
         progress
+    }
+
+    /// Keeps new messages within the path's MTU; one that is longer already goes out in fragments.
+    fn fit_path(&mut self, at: Instant) {
+        if let Transport::Udp(udp) = &mut self.transport
+            && let Some(bytes_max) = udp.path_message_bytes(at)
+        {
+            let bytes_max = bytes_max.max(UDP_MESSAGE_BYTES_MIN.into()).min(self.message_bytes_max);
+            self.data.set_bytes_max(bytes_max);
+            self.control.set_bytes_max(bytes_max);
+        }
+    }
+
+    /// Whether this is a collector and can be reached, as far as is known; `None` for a file.
+    pub(super) fn is_reachable(&self) -> Option<bool> {
+        match self.transport {
+            Transport::File(_) => None,
+            _ => Some(self.status.state != DestinationState::Failing),
+        }
     }
 
     fn is_open(&mut self) -> bool {

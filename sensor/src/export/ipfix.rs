@@ -4,13 +4,16 @@
 //! the destination's templates a session must have announced before it. Knows no socket: the same
 //! messages can be sent again in a later session.
 
+use super::selected::Selected;
 use std::collections::VecDeque;
 use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::elements;
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow};
 use weir_common::ipfix::options::{self, Lost, OptionsKind, Sensor};
 use weir_common::ipfix::template::{Layout, write_template};
-use weir_common::ipfix::{OPTIONS_TEMPLATE_SET, TEMPLATE_SET};
+use weir_common::ipfix::{
+    MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, OPTIONS_TEMPLATE_SET, SET_HEADER_BYTES, TEMPLATE_SET,
+};
 use weir_common::record::{FlowRecord, SignatureAlert};
 
 /// Buffers of sent messages kept for later ones.
@@ -36,7 +39,7 @@ impl Tally {
     const OPTION: Tally = Tally { records: 1, ..Tally::NOTHING };
     const ALERT: Tally = Tally { alerts: 1, ..Tally::OPTION };
 
-    fn of(record: &FlowRecord) -> Tally {
+    pub(super) fn of(record: &FlowRecord) -> Tally {
         Tally {
             records: 1,
             flows: 1,
@@ -67,6 +70,7 @@ pub(super) struct Message {
 /// Fills messages one after the other.
 pub(super) struct Assembler {
     builder: MessageBuilder,
+    bytes_max: usize,
     tally: Tally,
     templates: usize,
     finished: VecDeque<Message>,
@@ -78,6 +82,7 @@ impl Assembler {
     pub(super) fn new(domain: u32, bytes_max: usize) -> Assembler {
         Assembler {
             builder: MessageBuilder::new(domain, bytes_max),
+            bytes_max: bytes_max.min(MESSAGE_BYTES_MAX),
             tally: Tally::NOTHING,
             templates: 0,
             finished: VecDeque::new(),
@@ -106,6 +111,20 @@ impl Assembler {
                 Pushed::TooLong => return false,
             }
         }
+    }
+
+    /// Messages from the next on have at most `bytes_max` octets.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        if self.bytes_max != bytes_max {
+            self.finish();
+            self.bytes_max = bytes_max.min(MESSAGE_BYTES_MAX);
+            self.builder.set_bytes_max(bytes_max);
+        }
+    }
+
+    /// Whether an empty message has room for a record of so many octets.
+    pub(super) fn can_hold(&self, record_bytes: usize) -> bool {
+        MESSAGE_HEADER_BYTES + SET_HEADER_BYTES + record_bytes.next_multiple_of(4) <= self.bytes_max
     }
 
     /// Ends the message that is being filled, unless it is empty.
@@ -190,6 +209,8 @@ pub(super) struct Metering {
 pub(super) struct Form {
     pub(super) domain: u32,
     pub(super) enterprise: u32,
+    /// Present for a collector that does not take everything.
+    pub(super) selected: Option<Selected>,
 }
 
 impl Form {
@@ -197,12 +218,16 @@ impl Form {
     /// was shortened, `None` when it could not be sent at all.
     #[inline]
     pub(super) fn flow(
-        &self,
+        &mut self,
         record: &FlowRecord,
         templates: &mut Templates,
         data: &mut Assembler,
     ) -> Option<usize> {
         let layout = Layout::of(record);
+        if let Some(selected) = &mut self.selected {
+            templates.note(selected.sent_layout(layout));
+            return selected.flow(record, layout, self.enterprise, templates.len(), data);
+        }
         templates.note(layout);
         let tally = Tally::of(record);
         TextLimits::STEPS.iter().position(|limits| {
@@ -213,66 +238,98 @@ impl Form {
     }
 
     /// Appends an alert, with shorter texts if it does not fit otherwise; false when it could not be sent at all.
-    pub(super) fn alert(&self, alert: &SignatureAlert, templates: &Templates, data: &mut Assembler) -> bool {
-        let id = OptionsKind::Alert.id();
+    pub(super) fn alert(
+        &mut self,
+        alert: &SignatureAlert,
+        templates: &Templates,
+        data: &mut Assembler,
+    ) -> bool {
         SHORTENED.iter().any(|limits| {
-            data.push(id, Tally::ALERT, templates.len(), |out| write_alert(alert, *limits, out))
+            self.option(OptionsKind::Alert, Tally::ALERT, templates.len(), data, &|out| {
+                write_alert(alert, *limits, out);
+            })
         })
     }
 
     /// Appends the statistics of RFC 7011 section 4: what left, what was not measured, what was not sent.
     pub(super) fn statistics(
-        &self,
+        &mut self,
         metering: &Metering,
         (messages, flows, octets): (u64, u64, u64),
         not_sent: &Lost,
         templates: usize,
         data: &mut Assembler,
     ) {
+        let domain = self.domain;
         let mut push = |kind: OptionsKind, write: &dyn Fn(&mut Vec<u8>)| {
-            data.push(kind.id(), Tally::OPTION, templates, write);
+            self.option(kind, Tally::OPTION, templates, data, write);
         };
-        push(OptionsKind::Metering, &|out| {
-            options::write_metering(self.domain, messages, flows, octets, out);
-        });
+        push(OptionsKind::Metering, &|out| options::write_metering(domain, messages, flows, octets, out));
         push(OptionsKind::MeteringReliability, &|out| {
-            options::write_metering_reliability(self.domain, &metering.ignored, out);
+            options::write_metering_reliability(domain, &metering.ignored, out);
         });
         push(OptionsKind::ExportingReliability, &|out| {
             options::write_exporting_reliability(EXPORTING_PROCESS, not_sent, out);
         });
-        push(OptionsKind::Sensor, &|out| metering.sensor.write(self.domain, out));
+        push(OptionsKind::Sensor, &|out| metering.sensor.write(domain, out));
     }
 
     /// Appends what a session begins with: options templates, descriptions of Weir's own elements, and
     /// the sensor's name.
-    pub(super) fn opening(&self, metering: &Metering, control: &mut Assembler) {
+    pub(super) fn opening(&mut self, metering: &Metering, control: &mut Assembler) {
         for kind in OptionsKind::ALL {
+            let fields = match &mut self.selected {
+                None => Some(kind.fields()),
+                Some(selected) => selected.options_fields(kind),
+            };
+            let Some(fields) = fields else { continue };
             control.push(OPTIONS_TEMPLATE_SET, Tally::NOTHING, 0, |out| {
-                write_template(kind.id(), Some(kind.scope_fields()), &kind.fields(), self.enterprise, out);
+                write_template(kind.id(), Some(kind.scope_fields()), &fields, self.enterprise, out);
             });
         }
+        let (domain, enterprise) = (self.domain, self.enterprise);
         for element in elements::own() {
-            control.push(OptionsKind::Element.id(), Tally::OPTION, 0, |out| {
-                options::write_element(&element, self.enterprise, out);
+            self.option(OptionsKind::Element, Tally::OPTION, 0, control, &|out| {
+                options::write_element(&element, enterprise, out);
             });
         }
-        control
-            .push(OptionsKind::Sensor.id(), Tally::OPTION, 0, |out| metering.sensor.write(self.domain, out));
+        self.option(OptionsKind::Sensor, Tally::OPTION, 0, control, &|out| {
+            metering.sensor.write(domain, out)
+        });
     }
 
     /// Appends the templates from the `from`th on, each with its flow keys.
-    pub(super) fn announce(&self, templates: &Templates, from: usize, control: &mut Assembler) {
+    pub(super) fn announce(&mut self, templates: &Templates, from: usize, control: &mut Assembler) {
         let fresh = templates.used.get(from..).unwrap_or_default();
         for layout in fresh {
+            let fields = match &mut self.selected {
+                None => layout.fields(),
+                Some(selected) => selected.fields(*layout),
+            };
             control.push(TEMPLATE_SET, Tally::NOTHING, 0, |out| {
-                write_template(layout.id(), None, &layout.fields(), self.enterprise, out);
+                write_template(layout.id(), None, &fields, self.enterprise, out);
             });
         }
         for layout in fresh {
-            control.push(OptionsKind::FlowKeys.id(), Tally::OPTION, 0, |out| {
+            // The key's fields come first in every selection too.
+            self.option(OptionsKind::FlowKeys, Tally::OPTION, 0, control, &|out| {
                 options::write_flow_keys(layout.id(), layout.key_indicator(), out);
             });
+        }
+    }
+
+    /// Appends an options record; false when no message can hold it.
+    fn option(
+        &mut self,
+        kind: OptionsKind,
+        tally: Tally,
+        templates: usize,
+        data: &mut Assembler,
+        write: &dyn Fn(&mut Vec<u8>),
+    ) -> bool {
+        match &mut self.selected {
+            None => data.push(kind.id(), tally, templates, write),
+            Some(selected) => selected.option(kind, tally, templates, data, write),
         }
     }
 }
@@ -306,7 +363,7 @@ mod tests {
             category: "é".repeat(40_000),
             evidence: Some(Box::new(Evidence::default())),
         };
-        let form = Form { domain: 1, enterprise: elements::COMMUNITY_ID.id.enterprise };
+        let mut form = Form { domain: 1, enterprise: elements::COMMUNITY_ID.id.enterprise, selected: None };
         let templates = Templates::new();
         for bytes_max in [512, 1400, 32 << 10] {
             let mut data = Assembler::new(1, bytes_max);

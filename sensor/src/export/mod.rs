@@ -10,11 +10,14 @@ mod eve;
 mod alert;
 mod records;
 mod ipfix;
+mod profile;
+mod selected;
 mod connect;
 mod tcp;
 mod udp;
 mod file;
 mod target;
+mod distribution;
 mod destination;
 mod thread;
 

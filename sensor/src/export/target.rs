@@ -27,8 +27,9 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads a destination's URL.
+    /// Reads a destination's URL; what its parameters say is [`super::profile`]'s.
     pub fn parse(url: &str) -> Result<Target, ExportError> {
+        let (url, _) = super::profile::split(url)?;
         let wrong = |expected: &'static str| ExportError::Destination { url: url.to_owned(), expected };
         if let Some(path) = url.strip_prefix("file:") {
             let path = if path.starts_with("///") { path.trim_start_matches("//") } else { path };

@@ -1,5 +1,7 @@
 //! Batches in, what stands at the destinations out.
 
+mod collectors;
+
 use super::config::ExportConfig;
 use super::eve::EveLines;
 use super::{

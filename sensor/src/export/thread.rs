@@ -5,8 +5,9 @@
 //! event, messages are ended by size alone and statistics are written once, at the end, so that the same
 //! input gives the same bytes in files; and the thread waits for slow collectors instead of dropping.
 
-use super::config::ExportConfig;
+use super::config::{ExportConfig, UDP_MESSAGE_BYTES_MIN};
 use super::destination::Destination;
+use super::distribution::{self, Distribution};
 use super::eve::EveWriter;
 use super::ipfix::Metering;
 use super::lines::LineOutput;
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_common::ipfix::elements::REVERSE_PEN;
 use weir_common::ipfix::options::Sensor;
+use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
 
 /// Records wait at most this long for their message to fill, and lines for their buffer, when live.
@@ -32,8 +34,6 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 const REPLAY_STALL_MAX: Duration = Duration::from_secs(30);
 /// At the end, destinations are waited for as long as one of them makes progress this often.
 const DRAIN_STALL_MAX: Duration = Duration::from_secs(5);
-/// Least octets of a UDP message: every template and description fits into it.
-const UDP_MESSAGE_BYTES_MIN: u16 = 512;
 
 /// Whose time it is, and what happens when a destination is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +128,7 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
         pace: context.pace,
         workers: context.workers,
         destinations,
+        distribution: config.distribution,
         eve,
         records: open(&config.records)?,
         metering,
@@ -164,6 +165,7 @@ struct Export {
     pace: Pace,
     workers: Vec<Published>,
     destinations: Vec<Destination>,
+    distribution: Distribution,
     eve: Option<EveWriter>,
     records: Option<LineOutput>,
     metering: Metering,
@@ -256,10 +258,37 @@ impl Export {
                 output.line(|out| records::write(record, out));
             }
         }
+        match self.distribution {
+            Distribution::All => self.give_all(batch),
+            Distribution::Balanced => self.share(batch),
+        }
+    }
+
+    fn give_all(&mut self, batch: &Batch) {
         let now = self.now;
         for destination in &mut self.destinations {
             batch.alerts.iter().for_each(|alert| destination.alert(alert));
             batch.records.iter().for_each(|record| destination.flow(record, now));
+        }
+    }
+
+    /// Gives each flow, with its alerts, to the collector that it belongs to, and to the files.
+    fn share(&mut self, batch: &Batch) {
+        let now = self.now;
+        let reachable: Vec<_> = self.destinations.iter().map(Destination::is_reachable).collect();
+        let mut give = |flow: CommunityId, write: &dyn Fn(&mut Destination)| {
+            let chosen = distribution::choose(flow, reachable.iter().copied());
+            for (place, destination) in self.destinations.iter_mut().enumerate() {
+                if chosen == Some(place) || reachable.get(place) == Some(&None) {
+                    write(destination);
+                }
+            }
+        };
+        for alert in &batch.alerts {
+            give(alert.community_id, &|destination| destination.alert(alert));
+        }
+        for record in &batch.records {
+            give(record.community_id, &|destination| destination.flow(record, now));
         }
     }
 
