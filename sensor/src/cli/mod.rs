@@ -570,8 +570,9 @@ fn open_export(
     published: &[Published],
     pace: Pace,
 ) -> Result<Exporting, Failure> {
-    let context =
-        export::Context { sensor_name: sensor_name(config), interfaces, workers: published.to_vec(), pace };
+    let identity = config.identity.directory.clone();
+    let sensor_name = sensor_name(config);
+    let context = export::Context { sensor_name, interfaces, workers: published.to_vec(), identity, pace };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

@@ -14,9 +14,11 @@ use super::profile;
 use super::selected::Selected;
 use super::target::Target;
 use super::tcp::TcpTransport;
+use super::tls::TlsClient;
 use super::udp::UdpTransport;
 use serde::{Serialize, Serializer};
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use weir_common::ipfix::encode::stamp;
 use weir_common::ipfix::options::Lost;
@@ -134,12 +136,17 @@ impl Destination {
     pub(super) fn new(
         url: &str,
         config: &ExportConfig,
+        identity: &Path,
         metering: Metering,
     ) -> Result<Destination, ExportError> {
         let (_, profile) = profile::split(url)?;
         let (transport, bytes_max) = match Target::parse(url)? {
             Target::Tcp { host, port } => {
                 (Transport::Tcp(TcpTransport::new(&host, port)), STREAM_MESSAGE_BYTES_MAX)
+            }
+            Target::Tls { host, port } => {
+                let tls = TlsClient::new(&host, &config.tls, identity)?;
+                (Transport::Tcp(TcpTransport::secured(&host, port, tls)), STREAM_MESSAGE_BYTES_MAX)
             }
             Target::Udp { host, port } => {
                 let udp = UdpTransport::new(&host, port, config.udp_bytes_per_second_max);
@@ -212,7 +219,8 @@ impl Destination {
 
     /// Whether everything was sent.
     pub(super) fn is_drained(&self) -> bool {
-        self.data.len() == 0 && self.control.len() == 0
+        let holds = matches!(&self.transport, Transport::Tcp(tcp) if tcp.holds());
+        self.data.len() == 0 && self.control.len() == 0 && !holds
     }
 
     /// Whether something waits for a transport that is open: it may take more in a moment.

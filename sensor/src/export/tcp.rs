@@ -1,10 +1,11 @@
-//! IPFIX over TCP (RFC 7011 section 10.4): one session per connection.
+//! IPFIX over TCP (RFC 7011 section 10.4), plain or within TLS: one session per connection.
 //!
 //! In: bytes of messages. Out: as many as the connection takes without waiting. A connection that the
 //! collector closed is noticed before more is written into it; one that acknowledges nothing any more
 //! is given up by the kernel after [`UNACKNOWLEDGED_MS_MAX`].
 
 use super::connect::{CONNECT_MAX, Change, Link};
+use super::tls::{TlsClient, Wire};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,12 +15,25 @@ use std::time::Instant;
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
 
 pub(super) struct TcpTransport {
-    link: Link<TcpStream>,
+    link: Link<Wire>,
+    /// TLS holds octets that the kernel did not take yet.
+    holds: bool,
 }
 
 impl TcpTransport {
     pub(super) fn new(host: &str, port: u16) -> TcpTransport {
-        TcpTransport { link: Link::new(host, port, open) }
+        TcpTransport { link: Link::new(host, port, |to| open(to).map(Wire::Plain)), holds: false }
+    }
+
+    /// The same within TLS.
+    pub(super) fn secured(host: &str, port: u16, client: TlsClient) -> TcpTransport {
+        let open = move |to| client.handshake(open(to)?).map(|tls| Wire::Tls(Box::new(tls)));
+        TcpTransport { link: Link::new(host, port, open), holds: false }
+    }
+
+    /// Whether octets that were taken are still here and not in the kernel.
+    pub(super) fn holds(&self) -> bool {
+        self.holds
     }
 
     pub(super) fn is_open(&mut self) -> bool {
@@ -31,9 +45,12 @@ impl TcpTransport {
     }
 
     pub(super) fn poll(&mut self, at: Instant) -> Change {
+        self.holds = false;
         let Some(stream) = self.link.socket() else { return self.link.poll(at) };
+        let flushed = stream.flush();
+        self.holds = stream.holds();
         // A collector sends nothing; what can be read is the end of the connection, or is ignored.
-        match stream.read(&mut [0; 512]) {
+        match stream.read(&mut [0; 512]).and_then(|read| flushed.map(|()| read)) {
             Ok(0) => Change::Failed("the collector closed the connection".into()),
             Err(error)
                 if error.kind() == io::ErrorKind::WouldBlock
@@ -48,7 +65,11 @@ impl TcpTransport {
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.link.socket() {
-            Some(stream) => stream.write(bytes),
+            Some(stream) => {
+                let written = stream.write(bytes);
+                self.holds = stream.holds();
+                written
+            }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
