@@ -5,6 +5,7 @@ use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
 use crate::evidence::config::EvidenceConfig;
 use crate::forward::config::ForwardConfig;
+use crate::identity::config::IdentityConfig;
 use crate::ingest::config::IngestConfig;
 use crate::store::config::StoreConfig;
 use crate::triage::config::TriageConfig;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct CollectorConfig {
     /// Directory of everything the collector keeps: store, outboxes, alerts.
     pub state_directory: String,
+    #[allow(missing_docs)]
+    pub identity: IdentityConfig,
     #[allow(missing_docs)]
     pub ingest: IngestConfig,
     #[allow(missing_docs)]
@@ -39,6 +42,7 @@ impl Default for CollectorConfig {
     fn default() -> Self {
         CollectorConfig {
             state_directory: "/var/lib/weir-collector".into(),
+            identity: IdentityConfig::default(),
             ingest: IngestConfig::default(),
             enrich: EnrichConfig::default(),
             detect: DetectConfig::default(),

@@ -5,6 +5,7 @@ use crate::decode::config::DecodeConfig;
 use crate::dpi::config::DpiConfig;
 use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
+use crate::identity::config::IdentityConfig;
 use crate::ring::config::RingConfig;
 use crate::sandbox::SandboxConfig;
 use crate::signatures::config::SignaturesConfig;
@@ -19,6 +20,8 @@ pub struct SensorConfig {
     pub name: String,
     /// Local socket that `weir-sensor status` asks; empty: none.
     pub control_socket: String,
+    #[allow(missing_docs)]
+    pub identity: IdentityConfig,
     #[allow(missing_docs)]
     pub sandbox: SandboxConfig,
     #[allow(missing_docs)]
@@ -42,6 +45,7 @@ impl Default for SensorConfig {
         SensorConfig {
             name: String::new(),
             control_socket: "/run/weir/sensor.sock".into(),
+            identity: IdentityConfig::default(),
             sandbox: SandboxConfig::default(),
             capture: CaptureConfig::default(),
             decode: DecodeConfig::default(),

@@ -101,10 +101,39 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// A one-time pairing token for a sensor (not in this version).
+    /// Make a one-time pairing token for a sensor, also while the collector runs.
+    #[command(
+        after_help = "Example: weir-collector enroll edge-1 --address collector.example:4741\n\nThe token goes to standard output, what to do with it to standard error. A sensor that is enrolled already keeps its certificate until the token is used."
+    )]
     Enroll {
+        /// The sensor's name: letters, digits, dots, dashes, underscores.
+        name: String,
+        /// Where the sensor reaches this collector, instead of identity.addresses; may be repeated.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Vec<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// The enrolled sensors, when their certificates expire, and when they were seen last.
+    #[command(
+        after_help = "Example: weir-collector sensors --json | jq -r 'select(.state != \"enrolled\").name'"
+    )]
+    Sensors {
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Take away a sensor's certificate and tokens; its sessions end at once.
+    #[command(
+        after_help = "Example: weir-collector revoke edge-1\n\n`enroll` lets it in again, by a new token."
+    )]
+    Revoke {
         /// The sensor's name.
         name: String,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Work on threat intelligence.
     Intel {

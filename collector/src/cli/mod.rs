@@ -6,6 +6,7 @@
 
 mod arguments;
 mod evidence;
+mod sensors;
 mod show;
 
 use crate::config::CollectorConfig;
@@ -101,7 +102,9 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status { json, settings } => status(&settings.load()?, json),
         Command::Intel { command: Intel::Check { files } } => check_intel(&files),
         Command::Verdict { id: _, verdict: _, note: _ } => Err(not_in_this_version("verdict")),
-        Command::Enroll { name: _ } => Err(not_in_this_version("enroll")),
+        Command::Enroll { name, address, settings } => sensors::enroll(&settings.load()?, &name, address),
+        Command::Sensors { json, settings } => sensors::sensors(&settings.load()?, json),
+        Command::Revoke { name, settings } => sensors::revoke(&settings.load()?, &name),
     }
 }
 
@@ -126,7 +129,7 @@ impl Settings {
 
 fn run(config: &CollectorConfig) -> Result<(), Failure> {
     let counters = pipeline::run(config, |listeners| {
-        for (name, addresses) in [("TCP", &listeners.tcp), ("UDP", &listeners.udp)] {
+        for (name, addresses) in [("TCP", &listeners.tcp), ("UDP", &listeners.udp), ("TLS", &listeners.tls)] {
             for address in addresses {
                 tracing::info!("taking IPFIX over {name} on {address}");
             }

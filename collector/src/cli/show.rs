@@ -1,5 +1,7 @@
 //! Lists for people, and lines for machines.
 
+use crate::identity::Sensor;
+use crate::ingest::counters::CLOCK_DIFFERENCE_S_MAX;
 use crate::pipeline::status::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -59,9 +61,12 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
         status.pid, status.started, status.written
     )?;
     writeln!(out, "queue_batches {}", status.queue_batches)?;
-    for (name, counters) in
-        [("ingest", &status.ingest), ("detection", &status.detection), ("store", &status.store)]
-    {
+    for (name, counters) in [
+        ("identity", &status.identity),
+        ("ingest", &status.ingest),
+        ("detection", &status.detection),
+        ("store", &status.store),
+    ] {
         writeln!(out, "{name}: {}", counted(counters))?;
     }
     for destination in &status.destinations {
@@ -73,6 +78,12 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
             "exporter {} ({}): last seen {}, messages {}, records {}",
             exporter.exporter, exporter.name, exporter.last_seen, exporter.messages, exporter.records
         )?;
+        if !exporter.certificate.is_empty() {
+            write!(out, ", certificate of {}", exporter.certificate)?;
+        }
+        if exporter.clock_ahead_s.unsigned_abs() > CLOCK_DIFFERENCE_S_MAX {
+            write!(out, ", its clock is {} s ahead of this machine's", exporter.clock_ahead_s)?;
+        }
         for (name, count) in [
             ("malformed", exporter.malformed),
             ("missing", exporter.missing),
@@ -89,6 +100,49 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
             write!(out, "; last fault: {}", exporter.last_fault)?;
         }
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// One enrolled sensor, as `sensors --json` writes it; fields are only added.
+#[derive(Debug, Serialize)]
+pub(super) struct SensorLine {
+    pub(super) name: String,
+    /// `enrolled`, `revoked`, `expired` or `waiting` (a token is out and was not used).
+    pub(super) state: &'static str,
+    /// RFC 3339; empty: not yet.
+    pub(super) enrolled: String,
+    /// When its certificate, or the token, expires; RFC 3339.
+    pub(super) expires: String,
+    /// When it was revoked; empty: it is not.
+    pub(super) revoked: String,
+    /// When records came last over TLS since the collector began; empty: not known.
+    pub(super) last_seen: String,
+}
+
+impl SensorLine {
+    pub(super) fn of(name: String, sensor: Sensor, last_seen: String, is_expired: bool) -> SensorLine {
+        let state = match (sensor.revoked.is_empty(), is_expired) {
+            (false, _) => "revoked",
+            (true, true) => "expired",
+            (true, false) => "enrolled",
+        };
+        let Sensor { enrolled, expires, revoked, .. } = sensor;
+        SensorLine { name, state, enrolled, expires, revoked, last_seen }
+    }
+}
+
+/// One sensor per line.
+pub(super) fn sensors(sensors: &[SensorLine], out: &mut dyn Write) -> io::Result<()> {
+    let width = sensors.iter().map(|sensor| sensor.name.len()).max().unwrap_or(0).max(4);
+    writeln!(out, "{:width$}  state     expires               last seen", "name")?;
+    let short = |time: &str| match time.get(..19) {
+        Some(seconds) => format!("{seconds}Z"),
+        None => "-".into(),
+    };
+    for sensor in sensors {
+        let (expires, seen) = (short(&sensor.expires), short(&sensor.last_seen));
+        writeln!(out, "{:width$}  {:8}  {expires:20}  {seen}", sensor.name, sensor.state)?;
     }
     Ok(())
 }

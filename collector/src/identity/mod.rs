@@ -15,6 +15,8 @@ pub mod config;
 mod refused;
 mod register;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod verifier;
 
@@ -407,11 +409,11 @@ impl Authority {
     /// handshake. ALPN is the caller's to add.
     pub fn server_config(&self, clients: Clients) -> Result<Arc<ServerConfig>, IdentityError> {
         let provider = self.0.provider.clone();
-        let foreign = match &clients {
-            Clients::Foreign(roots) => Some(verifier_of(roots, &provider)?),
-            Clients::Required | Clients::Optional => None,
+        let (foreign, mandatory) = match &clients {
+            Clients::Foreign(roots) => (Some(verifier_of(roots, &provider)?), true),
+            Clients::Required => (None, true),
+            Clients::Optional => (None, false),
         };
-        let mandatory = !matches!(clients, Clients::Optional);
         let verifier = verifier::Verifier { inner: self.0.clone(), foreign, mandatory };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -438,28 +440,17 @@ impl Authority {
     fn verified(&self, certificates: &[CertificateDer<'_>], now: Timestamp) -> Result<SensorName, Refused> {
         let (end_entity, intermediates) = certificates.split_first().ok_or(Refused::NoCertificate)?;
         let verified = verifier::verify(&*self.0.own, end_entity, intermediates, unix(now));
-        let told = |error: rustls::Error| {
-            Refused::of_handshake(&error).unwrap_or_else(|| Refused::Certificate(error.to_string()))
-        };
-        verified.map_err(told)?;
+        verified.map_err(|error| told(&error))?;
         self.0.registered(end_entity)
     }
 
-    /// Who showed these certificates in a handshake with [`Clients::Foreign`], verified there: an enrolled sensor,
-    /// looked up anew, or a foreign exporter.
-    pub fn peer_of(&self, certificates: &[CertificateDer<'_>], now: Timestamp) -> Result<Peer, Refused> {
-        let outcome = match self.verified(certificates, now) {
-            Ok(name) => Ok(Peer::Sensor(name)),
-            Err(Refused::Authority) => {
-                let end_entity = certificates.first().ok_or(Refused::NoCertificate)?;
-                certificates::subject(end_entity).map(Peer::Foreign)
-            }
-            Err(refused) => Err(refused),
+    /// The door of a listener that takes [`Clients::Required`] or [`Clients::Foreign`].
+    pub fn door(&self, clients: Clients) -> Result<Door, IdentityError> {
+        let foreign = match &clients {
+            Clients::Foreign(roots) => Some(verifier_of(roots, &self.0.provider)?),
+            Clients::Required | Clients::Optional => None,
         };
-        if let Err(refused) = &outcome {
-            self.count(refused);
-        }
-        outcome
+        Ok(Door { authority: self.clone(), config: self.server_config(clients)?, foreign })
     }
 
     /// Signs octets as this collector's.
@@ -549,6 +540,45 @@ impl Authority {
         }
         *count = count.saturating_add(1);
     }
+}
+
+/// Where a listener lets peers in: the configuration of its handshakes, and afterwards who it was.
+#[derive(Clone, Debug)]
+pub struct Door {
+    authority: Authority,
+    config: Arc<ServerConfig>,
+    foreign: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl Door {
+    /// The TLS configuration of the handshakes.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
+    }
+
+    /// The authority behind it.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Who showed these certificates, verified in full as of `now`: asked after the handshake, and again whenever
+    /// [`Authority::changes`] says so.
+    pub fn peer(&self, certificates: &[CertificateDer<'_>], now: Timestamp) -> Result<Peer, Refused> {
+        match (self.authority.verified(certificates, now), &self.foreign, certificates) {
+            (Ok(name), _, _) => Ok(Peer::Sensor(name)),
+            (Err(Refused::Authority), Some(foreign), [end_entity, intermediates @ ..]) => {
+                let verified = verifier::verify(&**foreign, end_entity, intermediates, unix(now));
+                verified.map_err(|error| told(&error))?;
+                certificates::subject(end_entity).map(Peer::Foreign)
+            }
+            (Err(refused), _, _) => Err(refused),
+        }
+    }
+}
+
+/// What rustls says of a certificate.
+fn told(error: &rustls::Error) -> Refused {
+    Refused::of_handshake(error).unwrap_or_else(|| Refused::Certificate(error.to_string()))
 }
 
 impl Inner {

@@ -12,6 +12,13 @@ pub struct IngestConfig {
     pub ipfix_tcp: Vec<String>,
     /// Addresses that take IPFIX over UDP.
     pub ipfix_udp: Vec<String>,
+    /// Addresses that take IPFIX over TLS 1.3. Open to every address of the machine, because whoever has no
+    /// certificate of this collector's authority (`weir-collector enroll`) or of `tls_client_ca` is refused before
+    /// an octet of IPFIX is read; `[]` closes it.
+    pub ipfix_tls: Vec<String>,
+    /// Files of further certificate authorities, in PEM: exporters with a certificate of one of them are admitted
+    /// over TLS from any address.
+    pub tls_client_ca: Vec<String>,
     /// Networks that exporters are admitted from, as CIDR, besides the machine itself. Others are refused
     /// and counted. IPFIX over TCP and UDP proves nothing about its sender: name only networks you trust.
     pub admit: Vec<String>,
@@ -22,10 +29,10 @@ pub struct IngestConfig {
     /// limit TCP exporters wait and UDP datagrams stay in the kernel's buffer; what the kernel then drops
     /// shows as sequence gaps.
     pub queue_batches_max: u32,
-    /// Most TCP sessions at once; a further one is refused and counted. For UDP, most exporting addresses
+    /// Most TCP and TLS sessions at once; a further one is refused and counted. For UDP, most exporting addresses
     /// remembered; a further one takes the place of the one that was silent longest.
     pub sessions_max: u32,
-    /// Seconds after which a silent TCP session is closed. 0: never.
+    /// Seconds after which a silent TCP or TLS session is closed. 0: never.
     pub session_idle_s: u32,
     /// Most templates kept per session; at the limit a further one is refused and counted.
     pub templates_max: u32,
@@ -38,6 +45,8 @@ impl Default for IngestConfig {
         IngestConfig {
             ipfix_tcp: vec!["127.0.0.1:4739".into()],
             ipfix_udp: vec!["127.0.0.1:4739".into()],
+            ipfix_tls: vec!["0.0.0.0:4740".into()],
+            tls_client_ca: Vec::new(),
             admit: Vec::new(),
             udp_buffer_kib: 8192,
             queue_batches_max: 256,

@@ -3,9 +3,10 @@
 //! In: events. Out: numbers that `status` shows. Everything refused, malformed or missing is here.
 
 use super::delivery::Deliveries;
+use crate::identity::Peer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use weir_common::ipfix::decode::Summary;
 use weir_common::time::Timestamp;
@@ -14,6 +15,10 @@ use weir_common::time::Timestamp;
 pub const EXPORTERS_MAX: usize = 4096;
 /// The entry of the exporters past [`EXPORTERS_MAX`].
 const OTHERS: &str = "others";
+
+/// Seconds that an exporter's clock and this machine's may be apart before it is told: more than records wait in
+/// a message, and what a machine without a time server drifts in weeks.
+pub const CLOCK_DIFFERENCE_S_MAX: u64 = 120;
 
 /// Counters of one exporter: an address and an observation domain.
 #[derive(Debug, Default)]
@@ -42,13 +47,17 @@ pub struct ExporterCounters {
     pub gaps: AtomicU64,
     /// When the last message came.
     pub last_seen: AtomicU64,
+    /// Whole seconds by which its clock is ahead of this machine's; negative: behind.
+    pub clock_ahead_s: AtomicI64,
     text: Mutex<ExporterText>,
 }
 
 #[derive(Debug, Default)]
 struct ExporterText {
     name: String,
+    certificate: String,
     fault: String,
+    clock_told: bool,
 }
 
 /// Adds to a counter.
@@ -95,6 +104,40 @@ impl ExporterCounters {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).fault = fault.to_string();
     }
 
+    /// Notes whose certificate the exporter showed.
+    pub fn authenticated(&self, peer: &Peer) {
+        let told = match peer {
+            Peer::Sensor(name) => format!("sensor {name}"),
+            Peer::Foreign(subject) => format!("foreign {subject}"),
+        };
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).certificate = told;
+    }
+
+    /// Notes what the exporter's clock showed when it sent a message. A difference of more than
+    /// [`CLOCK_DIFFERENCE_S_MAX`] is logged once, and so is its end.
+    pub fn clock(&self, export_time_s: u32, now: Timestamp) {
+        let ahead = i64::from(export_time_s) - i64::try_from(now.seconds()).unwrap_or(i64::MAX);
+        let before = self.clock_ahead_s.swap(ahead, Ordering::Relaxed);
+        let is_far = |seconds: i64| seconds.unsigned_abs() > CLOCK_DIFFERENCE_S_MAX;
+        if !is_far(ahead) && !is_far(before) {
+            return;
+        }
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut text.clock_told, is_far(ahead)) == is_far(ahead) {
+            return;
+        }
+        let name = &text.name;
+        if is_far(ahead) {
+            let way = if ahead > 0 { "ahead of" } else { "behind" };
+            tracing::warn!(
+                "{name}: its clock is {} s {way} this machine's; records carry its time, and certificates are taken up to a day apart: set one of the clocks",
+                ahead.unsigned_abs()
+            );
+        } else {
+            tracing::info!("{name}: its clock agrees with this machine's again");
+        }
+    }
+
     /// Notes the name that the exporter goes by.
     pub fn name(&self, name: &str) {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).name = name.to_owned();
@@ -106,20 +149,32 @@ impl ExporterCounters {
 pub struct IngestCounters {
     /// What of sensors' spools has come and is stored.
     pub deliveries: Arc<Deliveries>,
-    /// TCP sessions accepted.
+    /// TCP and TLS sessions accepted.
     pub sessions: AtomicU64,
-    /// TCP sessions open now.
+    /// TCP and TLS sessions open now.
     pub sessions_open: AtomicU64,
-    /// TCP sessions refused because of `sessions_max`.
+    /// TCP and TLS sessions refused because of `sessions_max`.
     pub sessions_refused_full: AtomicU64,
     /// TCP sessions refused because of `admit`.
     pub sessions_refused_address: AtomicU64,
-    /// TCP sessions that ended inside a message.
+    /// TCP and TLS sessions that ended inside a message.
     pub sessions_cut: AtomicU64,
-    /// TCP sessions closed because they were silent.
+    /// TCP and TLS sessions closed because they were silent.
     pub sessions_idle: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_errors: AtomicU64,
+    /// TLS handshakes refused because too many were under way.
+    pub tls_refused_busy: AtomicU64,
+    /// TLS handshakes that were not done in time.
+    pub tls_handshakes_slow: AtomicU64,
+    /// Connections to a TLS address that do not speak TLS 1.3, or ended within the handshake.
+    pub tls_handshakes_failed: AtomicU64,
+    /// TLS handshakes refused because of the exporter's certificate; the causes are in `identity`.
+    pub tls_refused_certificate: AtomicU64,
+    /// TLS sessions closed because the exporter's certificate was revoked or has expired.
+    pub tls_sessions_revoked: AtomicU64,
+    /// TLS sessions that ended with octets that are no TLS.
+    pub tls_sessions_broken: AtomicU64,
     /// Datagrams refused because of `admit`.
     pub datagrams_refused_address: AtomicU64,
     /// UDP exporters forgotten in favour of others.
@@ -139,6 +194,10 @@ pub struct ExporterStatus {
     pub exporter: String,
     /// The name that the exporter goes by.
     pub name: String,
+    /// Whose certificate it showed: `sensor NAME` or `foreign SUBJECT`; empty over TCP and UDP, which prove nothing.
+    pub certificate: String,
+    /// Whole seconds by which its clock is ahead of this machine's; negative: behind.
+    pub clock_ahead_s: i64,
     /// When its last message came, RFC 3339.
     pub last_seen: String,
     /// See [`ExporterCounters`].
@@ -194,6 +253,8 @@ impl IngestCounters {
             ExporterStatus {
                 exporter: exporter.clone(),
                 name: text.name.clone(),
+                certificate: text.certificate.clone(),
+                clock_ahead_s: counters.clock_ahead_s.load(Ordering::Relaxed),
                 last_seen: Timestamp(get(&counters.last_seen)).to_string(),
                 messages: get(&counters.messages),
                 records: get(&counters.records),
@@ -236,6 +297,12 @@ impl IngestCounters {
             ("sessions_cut", get(&self.sessions_cut)),
             ("sessions_idle", get(&self.sessions_idle)),
             ("accept_errors", get(&self.accept_errors)),
+            ("tls_refused_busy", get(&self.tls_refused_busy)),
+            ("tls_handshakes_slow", get(&self.tls_handshakes_slow)),
+            ("tls_handshakes_failed", get(&self.tls_handshakes_failed)),
+            ("tls_refused_certificate", get(&self.tls_refused_certificate)),
+            ("tls_sessions_revoked", get(&self.tls_sessions_revoked)),
+            ("tls_sessions_broken", get(&self.tls_sessions_broken)),
             ("datagrams_refused_address", get(&self.datagrams_refused_address)),
             ("exporters_forgotten", get(&self.exporters_forgotten)),
             ("lines_malformed", get(&self.lines_malformed)),
@@ -247,6 +314,21 @@ impl IngestCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_far_off_is_told_once_and_so_is_its_return() {
+        let counters = ExporterCounters::default();
+        let now = Timestamp::from_parts(1_000_000, 0);
+        let told = |ahead: i64| {
+            counters.clock(u32::try_from(1_000_000 + ahead).unwrap(), now);
+            (counters.clock_ahead_s.load(Ordering::Relaxed), counters.text.lock().unwrap().clock_told)
+        };
+        assert_eq!(told(120), (120, false));
+        assert_eq!(told(121), (121, true));
+        assert_eq!(told(-4000), (-4000, true));
+        assert_eq!(told(-120), (-120, false));
+        assert_eq!(told(0), (0, false));
+    }
 
     #[test]
     fn exporters_past_the_limit_share_one_entry() {

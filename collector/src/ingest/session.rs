@@ -11,6 +11,7 @@ use super::config::IngestConfig;
 use super::counters::{ExporterCounters, IngestCounters, add};
 use super::delivery::{BatchPlaces, Claim, Deliveries, SpoolId};
 use super::{Batch, Exporter};
+use crate::identity::Peer;
 use std::collections::HashMap;
 use std::sync::Arc;
 use weir_common::delivery::Ranges;
@@ -35,8 +36,8 @@ pub struct Session {
     counters: Arc<IngestCounters>,
     pending: Pending,
     pending_domain: u32,
-    /// The name that the peer has proven.
-    proven: Option<Arc<str>>,
+    /// Who it is, where a certificate proves it; what its records say of its name is not asked then.
+    peer: Option<Peer>,
     /// The spool of the last message that had a place.
     spool: Option<SpoolId>,
 }
@@ -192,15 +193,32 @@ impl Session {
             counters,
             pending: Pending::default(),
             pending_domain: 0,
-            proven: None,
+            peer: None,
             spool: None,
         }
     }
 
-    /// The same, minding the places of records in the sensor's spool. `sensor` is the name that the peer has proven;
-    /// without one, it is what its records say.
-    pub fn delivering(mut self, sensor: Option<Arc<str>>) -> Session {
-        self.proven = sensor;
+    /// The same session, of whom a certificate says who it is.
+    pub fn authenticated(self, peer: Peer) -> Session {
+        Session { peer: Some(peer), ..self }
+    }
+
+    /// How the exporter is shown.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Notes what the exporter's clock showed when it sent a message that has just arrived.
+    pub fn clock(&self, message: &[u8], now: Timestamp) {
+        let known = self.domains.get(&self.domain_key(domain_of(message)));
+        if let (Some(&[a, b, c, d]), Some(known)) = (message.get(4..8), known) {
+            known.counters.clock(u32::from_be_bytes([a, b, c, d]), now);
+        }
+    }
+
+    /// The same, minding the places of records in the sensor's spool. Whose spool it is a certificate says, or else its
+    /// records.
+    pub fn delivering(mut self) -> Session {
         self.pending.places = Some(Places {
             deliveries: self.counters.deliveries.clone(),
             sensor: Arc::from(""),
@@ -241,6 +259,7 @@ impl Session {
             Ok(summary) => {
                 known.counters.message(&summary, now);
                 if summary.options > 0
+                    && self.peer.is_none()
                     && let Some(name) = self.decoder.name(domain)
                     && known.exporter.name != name
                 {
@@ -269,7 +288,7 @@ impl Session {
     fn name_sensor(&mut self, domain: u32) {
         let key = self.domain_key(domain);
         let (Some(places), Some(known)) = (&mut self.pending.places, self.domains.get(&key)) else { return };
-        let name = self.proven.as_deref().unwrap_or(&known.exporter.name);
+        let name = self.peer.as_ref().map_or(&*known.exporter.name, Peer::name);
         if *places.sensor != *name {
             places.sensor = name.into();
         }
@@ -326,7 +345,11 @@ impl Session {
         let key = if self.domains.len() < DOMAINS_MAX { domain } else { self.domain_key(domain) };
         if !self.domains.contains_key(&key) {
             let counters = self.counters.exporter(&self.address, key);
-            let name = format!("{}/{key}", self.address);
+            let mut name = format!("{}/{key}", self.address);
+            if let Some(peer) = &self.peer {
+                counters.authenticated(peer);
+                peer.name().clone_into(&mut name);
+            }
             counters.name(&name);
             self.domains.insert(
                 key,
@@ -350,7 +373,12 @@ mod tests {
     use crate::ingest::testing::Exporting;
     use crate::ingest::testing::{NOON, record};
     use weir_common::delivery::Position;
+    use weir_common::enrolment::SensorName;
     use weir_common::net::Direction;
+
+    fn edge_1() -> Peer {
+        Peer::Sensor(SensorName::new("edge-1").unwrap())
+    }
 
     fn session() -> (Session, Arc<IngestCounters>) {
         let counters = Arc::new(IngestCounters::default());
@@ -413,6 +441,19 @@ mod tests {
     }
 
     #[test]
+    fn whoever_showed_a_certificate_goes_by_its_name_whatever_it_says() {
+        let (session, counters) = session();
+        let mut session = session.authenticated(edge_1());
+        let mut exporting = Exporting::new(7);
+        session.message(&exporting.templates(), NOON).unwrap();
+        session.message(&exporting.name("edge-2"), NOON).unwrap();
+        session.message(&exporting.records(&[record(1)]), NOON).unwrap();
+        assert_eq!(session.take().unwrap().exporter.name, "edge-1");
+        let status = &counters.exporters()[0];
+        assert_eq!((status.name.as_str(), status.certificate.as_str()), ("edge-1", "sensor edge-1"));
+    }
+
+    #[test]
     fn another_domain_closes_the_batch_and_templates_are_its_own() {
         let (mut session, counters) = session();
         let (mut one, mut two) = (Exporting::new(1), Exporting::new(2));
@@ -442,7 +483,7 @@ mod tests {
     /// A session that delivers, with its templates.
     fn delivering() -> (Session, Arc<IngestCounters>, Exporting) {
         let (session, counters) = session();
-        let (mut session, mut exporting) = (session.delivering(None), Exporting::new(7));
+        let (mut session, mut exporting) = (session.delivering(), Exporting::new(7));
         for message in [exporting.templates(), exporting.name("edge-1"), exporting.place_template()] {
             session.message(&message, NOON).unwrap();
         }
@@ -462,7 +503,7 @@ mod tests {
         assert_eq!(numbers(&batch), (vec![Some(0), Some(1)], vec![]));
         assert_eq!(*batch.places.unwrap().spool.sensor, *"edge-1");
         let again = Session::new("192.0.2.1".into(), &IngestConfig::default(), counters.clone());
-        let (mut again, mut exporting) = (again.delivering(Some("edge-1".into())), Exporting::new(7));
+        let (mut again, mut exporting) = (again.authenticated(edge_1()).delivering(), Exporting::new(7));
         for message in [exporting.templates(), exporting.place_template()] {
             again.message(&message, NOON).unwrap();
         }

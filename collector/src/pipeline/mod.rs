@@ -20,6 +20,7 @@ mod worker;
 use crate::config::CollectorConfig;
 use crate::enrich::EnrichError;
 use crate::forward::{DestinationStatus, ForwardError, Forwarder};
+use crate::identity::{self, Authority, IdentityError};
 use crate::ingest::counters::IngestCounters;
 use crate::ingest::delivery::{Deliveries, Positions};
 use crate::ingest::listen::{IngestError, Listeners};
@@ -64,6 +65,9 @@ pub enum PipelineError {
     /// Ingest.
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    /// The collector's identity.
+    #[error("identity: {0}")]
+    Identity(#[from] IdentityError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,7 +96,9 @@ impl PipelineError {
         matches!(
             self,
             PipelineError::Enrich(_)
-                | PipelineError::Ingest(IngestError::Admit(_) | IngestError::Address { .. })
+                | PipelineError::Ingest(
+                    IngestError::Admit(_) | IngestError::Address { .. } | IngestError::Authorities(_)
+                )
                 | PipelineError::Store(StoreError::Config { .. })
                 | PipelineError::Forward(ForwardError::Config(_))
         )
@@ -134,6 +140,7 @@ pub struct Collector {
     counters: Arc<Counters>,
     begun: Timestamp,
     listeners: Listeners,
+    authority: Authority,
     waiting: WeakSender<Batch>,
     worker: JoinHandle<()>,
     store: StoreThread,
@@ -156,7 +163,9 @@ impl Collector {
         worker.deliver(forwarder.clone());
         let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
         let waiting = sender.downgrade();
-        let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
+        let authority = identity::directory(&config.identity, &state);
+        let authority = Authority::open(&authority, &config.identity, clock())?;
+        let listeners = Listeners::start(&config.ingest, Some(&authority), counters.ingest.clone(), sender)?;
         let worker = spawn("worker", move || inspect(worker, batches))?;
         let begun = clock();
         Ok(Collector {
@@ -164,6 +173,7 @@ impl Collector {
             counters,
             begun,
             listeners,
+            authority,
             waiting,
             worker,
             store,
@@ -176,6 +186,11 @@ impl Collector {
     /// What it listens on.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// Who it is, and whom it lets in.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// What it counts.
@@ -208,7 +223,8 @@ impl Collector {
     fn write_status(&mut self) {
         let waiting = self.waiting.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
         let status = Status::of(&self.counters, self.begun, clock(), waiting)
-            .with_destinations(self.forwarder.status());
+            .with_destinations(self.forwarder.status())
+            .with_identity(self.authority.counters());
         match status.write(&self.state) {
             Ok(()) => self.status_failed = false,
             Err(error) => {
@@ -221,14 +237,16 @@ impl Collector {
 
     /// Takes what has arrived, stores and gives out everything, and ends.
     pub fn stop(self) -> Arc<Counters> {
-        let Collector { state, counters, begun, listeners, worker, store, forwarder, _lock: lock, .. } = self;
+        let Collector { state, counters, begun, listeners, authority, worker, store, forwarder, .. } = self;
+        let lock = self._lock;
         listeners.stop();
         // A panic has told itself by its own message; the store is completed either way.
         let _ = worker.join();
         store.finish();
         let destinations = deliver_rest(forwarder, DELIVERY_AT_STOP);
         counters.deliveries_lost.store(lost(&destinations), Ordering::Relaxed);
-        let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations).ended();
+        let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations);
+        let last = last.with_identity(authority.counters()).ended();
         if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
         }

@@ -38,6 +38,8 @@ pub struct Status {
     pub detection: BTreeMap<String, u64>,
     #[allow(missing_docs)]
     pub store: BTreeMap<String, u64>,
+    #[allow(missing_docs)]
+    pub identity: BTreeMap<String, u64>,
     /// One entry per destination of alerts.
     pub destinations: Vec<serde_json::Value>,
     /// One entry per exporter.
@@ -85,6 +87,7 @@ impl Status {
                 ("alerts_stored", &store.alerts_stored),
                 ("alerts_lost", &store.alerts_lost),
             ]),
+            identity: BTreeMap::new(),
             destinations: Vec::new(),
             exporters: counters.ingest.exporters(),
         };
@@ -98,6 +101,11 @@ impl Status {
         self.destinations =
             destinations.iter().filter_map(|status| serde_json::to_value(status).ok()).collect();
         self
+    }
+
+    /// The same with what was issued, renewed and refused.
+    pub fn with_identity(self, counters: Vec<(String, u64)>) -> Status {
+        Status { identity: counters.into_iter().collect(), ..self }
     }
 
     /// The same, as the last one of its process.

@@ -14,6 +14,7 @@ fn config(state: &Path) -> CollectorConfig {
         CollectorConfig { state_directory: state.display().to_string(), ..CollectorConfig::default() };
     config.ingest.ipfix_tcp = vec!["127.0.0.1:0".into()];
     config.ingest.ipfix_udp = vec!["127.0.0.1:0".into()];
+    config.ingest.ipfix_tls = vec!["127.0.0.1:0".into()];
     config.ingest.udp_buffer_kib = 4096;
     config
 }

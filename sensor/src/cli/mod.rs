@@ -571,7 +571,9 @@ fn open_export(
     pace: Pace,
 ) -> Result<Exporting, Failure> {
     let (sensor_name, workers) = (sensor_name(config), published.to_vec());
-    let context = export::Context { sensor_name, interfaces, workers, pace, acknowledgements: None };
+    let identity = config.identity.directory.clone();
+    let context =
+        export::Context { sensor_name, interfaces, workers, identity, pace, acknowledgements: None };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

@@ -13,6 +13,7 @@ use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
 use crate::dpi::file::store::Store;
 use crate::export::Pace;
+use crate::identity;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
@@ -51,6 +52,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     }
     let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
+    writable.extend(identity::prepare(&config.identity.directory, config.export.wants_identity()));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();

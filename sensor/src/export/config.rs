@@ -7,11 +7,25 @@ use serde::{Deserialize, Serialize};
 /// Least octets of a UDP message: every template and description fits into it.
 pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
 
+/// Certificates for `tls://` destinations that are not Weir's collector, which `weir-sensor pair` sets up.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// File of the authorities, in PEM, that may vouch for a collector; its certificate must be valid for the host of
+    /// the destination's URL. Empty: `tls://` destinations are the collector that this sensor is paired with.
+    pub ca: String,
+    /// File of the certificate to show, in PEM, with those between it and its authority; empty: none is shown.
+    pub certificate: String,
+    /// File of the certificate's private key, in PEM. It is read before root is given up, and again for each
+    /// connection where the sensor's user may.
+    pub key: String,
+}
+
 /// Where flow records and events go.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
-    /// IPFIX collectors and files: `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it. Parameters
+    /// IPFIX collectors and files: `tls://HOST[:PORT]`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it. Parameters
     /// say what a collector can take, e.g. `udp://HOST:PORT?profile=plain`: IANA's elements only, a record for each
     /// direction, times in milliseconds and TCP flags of eight bits, which every collector knows. One by one they are
     /// `enterprise=no`, `lists=no` (RFC 6313), `biflow=no` (RFC 5103), `times=milliseconds` (or `seconds`,
@@ -20,6 +34,8 @@ pub struct ExportConfig {
     /// Whether each collector gets every record (`all`) or they share them (`balanced`): a flow goes to one of them, to
     /// another only while that one cannot be reached. Files get everything.
     pub distribution: Distribution,
+    /// Certificates for collectors other than Weir's.
+    pub tls: TlsConfig,
     /// EVE JSON file; empty: none. `-` is standard output. `--eve` replaces it.
     pub eve: String,
     /// Whether EVE's `flow` events tell link-layer addresses, as member `ether`.
@@ -71,6 +87,11 @@ pub enum Acknowledge {
 }
 
 impl ExportConfig {
+    /// Whether a destination is the collector that the sensor is paired with.
+    pub fn wants_identity(&self) -> bool {
+        self.tls.ca.is_empty() && self.destinations.iter().any(|url| url.starts_with("tls://"))
+    }
+
     /// Whether anyone listens to application events, so that inspection need not write them otherwise.
     pub fn wants_events(&self) -> bool {
         !self.eve.is_empty()
@@ -81,6 +102,7 @@ impl Default for ExportConfig {
     fn default() -> Self {
         ExportConfig {
             destinations: Vec::new(),
+            tls: TlsConfig::default(),
             distribution: Distribution::All,
             eve: String::new(),
             eve_ethernet: true,

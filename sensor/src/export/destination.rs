@@ -17,6 +17,7 @@ use super::selected::Selected;
 use super::spool::{LossCause, Settings, Spool};
 use super::target::Target;
 use super::tcp::TcpTransport;
+use super::tls::TlsClient;
 use super::udp::UdpTransport;
 use serde::{Serialize, Serializer};
 use std::io;
@@ -199,12 +200,17 @@ impl Destination {
     pub(super) fn new(
         url: &str,
         config: &ExportConfig,
+        identity: &Path,
         metering: Metering,
     ) -> Result<Destination, ExportError> {
         let (_, profile) = profile::split(url)?;
         let (transport, bytes_max) = match Target::parse(url)? {
             Target::Tcp { host, port } => {
                 (Transport::Tcp(TcpTransport::new(&host, port)), STREAM_MESSAGE_BYTES_MAX)
+            }
+            Target::Tls { host, port } => {
+                let tls = TlsClient::new(&host, &config.tls, identity)?;
+                (Transport::Tcp(TcpTransport::secured(&host, port, tls)), STREAM_MESSAGE_BYTES_MAX)
             }
             Target::Udp { host, port } => {
                 let udp = UdpTransport::new(&host, port, config.udp_bytes_per_second_max);
@@ -383,7 +389,8 @@ impl Destination {
     /// Whether everything was sent.
     pub(super) fn is_drained(&self) -> bool {
         let is_sent = self.outgoing.as_ref().is_none_or(Outgoing::is_drained);
-        self.data.len() == 0 && self.control.len() == 0 && is_sent
+        let holds = matches!(&self.transport, Transport::Tcp(tcp) if tcp.holds());
+        self.data.len() == 0 && self.control.len() == 0 && is_sent && !holds
     }
 
     /// Whether what is left is safe on disk: the end need not wait for it for long.

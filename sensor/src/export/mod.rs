@@ -13,6 +13,7 @@ mod selected;
 mod connect;
 mod unacknowledged;
 mod tcp;
+mod tls;
 mod udp;
 mod file;
 mod target;
@@ -163,14 +164,9 @@ pub enum ExportError {
         /// What it should look like.
         expected: &'static str,
     },
-    /// A transport that a later version brings.
-    #[error(
-        "`{url}`: IPFIX over TLS is not in this version; use tcp://HOST:PORT, udp://HOST:PORT or file:PATH"
-    )]
-    NotInThisVersion {
-        /// The URL.
-        url: String,
-    },
+    /// The certificates or the key of the configuration cannot be used.
+    #[error("export.tls: {0}")]
+    Tls(String),
     /// A setting is outside of what IPFIX allows.
     #[error("export.{key} is {found}, expected {expected}")]
     Setting {

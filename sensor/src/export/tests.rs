@@ -1,6 +1,7 @@
 //! Batches in, what stands at the destinations out.
 
 mod collectors;
+mod secured;
 
 use super::config::{Acknowledge, ExportConfig};
 use super::eve::EveLines;
@@ -12,7 +13,7 @@ use crate::dpi::Event;
 use expect_test::{Expect, expect};
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use weir_common::app::App;
 use weir_common::delivery::Position;
@@ -126,6 +127,7 @@ fn context(pace: Pace) -> Context {
         sensor_name: "tap-1".into(),
         interfaces: Vec::new(),
         workers: vec![Published::default()],
+        identity: PathBuf::new(),
         pace,
         acknowledgements: None,
     }
@@ -405,9 +407,15 @@ fn devices_take_everything() {
 #[test]
 fn a_destination_is_read_or_refused_with_what_was_expected() {
     let tcp = |host: &str, port| Target::Tcp { host: host.into(), port };
+    let tls = |host: &str, port| Target::Tls { host: host.into(), port };
     for (url, want) in [
         ("tcp://collector.example:4739", tcp("collector.example", 4739)),
         ("tcp://[2001:db8::1]:4739/", tcp("2001:db8::1", 4739)),
+        ("tls://collector.example", tls("collector.example", 4740)),
+        ("tls://collector.example/", tls("collector.example", 4740)),
+        ("tls://collector.example:4743", tls("collector.example", 4743)),
+        ("tls://[2001:db8::1]", tls("2001:db8::1", 4740)),
+        ("tls://[2001:db8::1]:1/", tls("2001:db8::1", 1)),
         ("udp://192.0.2.1:9995", Target::Udp { host: "192.0.2.1".into(), port: 9995 }),
         ("file:flows.ipfix", Target::File("flows.ipfix".into())),
         ("file:/var/x", Target::File("/var/x".into())),
@@ -416,9 +424,9 @@ fn a_destination_is_read_or_refused_with_what_was_expected() {
         assert_eq!(Target::parse(url).unwrap(), want, "{url}");
     }
     for (url, want) in [
-        ("", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
-        ("collector:4739", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
-        ("sctp://h:1", "expected tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("", "expected tls://HOST[:PORT], tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("collector:4739", "expected tls://HOST[:PORT], tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
+        ("sctp://h:1", "expected tls://HOST[:PORT], tcp://HOST:PORT, udp://HOST:PORT or file:PATH"),
         ("tcp://h", "expected tcp://HOST:PORT with a port from 1 to 65535"),
         ("tcp://h:0", "expected tcp://HOST:PORT with a port from 1 to 65535"),
         ("tcp://:4739", "expected tcp://HOST:PORT with a port from 1 to 65535"),
@@ -426,7 +434,9 @@ fn a_destination_is_read_or_refused_with_what_was_expected() {
         ("udp://h:65536", "expected udp://HOST:PORT with a port from 1 to 65535"),
         ("file:", "expected file:PATH"),
         ("file://host/x", "expected file:PATH"),
-        ("tls://h:4740", "IPFIX over TLS is not in this version"),
+        ("tls://", "expected tls://HOST or tls://HOST:PORT with a port from 1 to 65535"),
+        ("tls://h:0", "expected tls://HOST or tls://HOST:PORT"),
+        ("tls://2001:db8::1", "expected tls://HOST or tls://HOST:PORT"),
     ] {
         let error = Target::parse(url).unwrap_err().to_string();
         assert!(error.contains(want) && error.contains(url), "{error}");

@@ -14,6 +14,7 @@ use super::lines::LineOutput;
 use super::{Acknowledged, Batch, ExportError, ExportStatus};
 use crate::counters::{Published, WorkerCounters, total};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,6 +63,8 @@ pub struct Context {
     /// Every worker's published counters. A worker publishes its last before it drops its sender, so
     /// that the final statistics are complete.
     pub workers: Vec<Published>,
+    /// Directory of the sensor's identity, which it shows to the collector that it is paired with.
+    pub identity: PathBuf,
     /// Live or replay. Only live records are spooled: a replay's are in its captures.
     pub pace: Pace,
     /// What collectors acknowledge; none where no control connection is.
@@ -114,7 +117,10 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
     check(config)?;
     let sensor = Sensor { name: context.sensor_name.clone(), ..Sensor::default() };
     let metering = Metering { sensor, ..Metering::default() };
-    let destinations = config.destinations.iter().map(|url| Destination::new(url, config, metering.clone()));
+    let destinations = config
+        .destinations
+        .iter()
+        .map(|url| Destination::new(url, config, &context.identity, metering.clone()));
     let mut destinations = destinations.collect::<Result<Vec<_>, _>>()?;
     if context.pace == Pace::Live {
         destinations.iter_mut().for_each(|destination| destination.spool(config));

@@ -50,6 +50,7 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
         sensor_name,
         interfaces,
         workers: published.clone(),
+        identity: std::path::PathBuf::new(),
         pace: Pace::Live,
         acknowledgements: None,
     };
@@ -142,6 +143,7 @@ fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<
         sensor_name,
         interfaces,
         workers: published.clone(),
+        identity: std::path::PathBuf::new(),
         pace: Pace::Live,
         acknowledgements: None,
     };

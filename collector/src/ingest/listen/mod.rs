@@ -5,15 +5,20 @@
 //! When told to stop, listeners take what has already arrived and end.
 
 mod tcp;
+mod tls;
 mod udp;
 
 use super::Batch;
+use super::clock;
 use super::config::IngestConfig;
 use super::counters::IngestCounters;
+use crate::identity::{Authority, Clients, IdentityError, read_roots};
 use crate::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::TlsShared;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +59,9 @@ pub enum IngestError {
     /// `admit` holds something that is not a network.
     #[error("ingest.admit: {0}")]
     Admit(String),
+    /// The collector's identity, or an authority of `tls_client_ca`, cannot be used.
+    #[error("ingest.tls_client_ca: {0}")]
+    Authorities(#[source] IdentityError),
     /// Threads or signals are not to be had.
     #[error("ingest: {0}")]
     System(#[from] std::io::Error),
@@ -62,7 +70,10 @@ pub enum IngestError {
 /// What is wrong with the section, without opening anything.
 pub fn check(config: &IngestConfig) -> Vec<IngestError> {
     let mut wrong: Vec<IngestError> = Admission::new(config).err().into_iter().collect();
-    for (key, addresses) in [("ipfix_tcp", &config.ipfix_tcp), ("ipfix_udp", &config.ipfix_udp)] {
+    wrong.extend(foreign_authorities(config).err());
+    for (key, addresses) in
+        [("ipfix_tcp", &config.ipfix_tcp), ("ipfix_udp", &config.ipfix_udp), ("ipfix_tls", &config.ipfix_tls)]
+    {
         for address in addresses {
             let parts = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
             if parts.and_then(|(_, port)| port.parse::<u16>().ok()).is_none() {
@@ -71,6 +82,15 @@ pub fn check(config: &IngestConfig) -> Vec<IngestError> {
         }
     }
     wrong
+}
+
+/// Whom the TLS listeners take.
+fn foreign_authorities(config: &IngestConfig) -> Result<Clients, IngestError> {
+    let mut roots = Vec::new();
+    for file in &config.tls_client_ca {
+        roots.extend(read_roots(Path::new(file)).map_err(IngestError::Authorities)?);
+    }
+    Ok(if roots.is_empty() { Clients::Required } else { Clients::Foreign(roots) })
 }
 
 /// Who may send: the machine itself and the networks of `admit`.
@@ -93,6 +113,8 @@ struct Shared {
     counters: Arc<IngestCounters>,
     out: mpsc::Sender<Batch>,
     stop: watch::Receiver<bool>,
+    /// Of the TLS listeners, where there are any.
+    tls: Option<Arc<TlsShared>>,
 }
 
 /// The running listeners.
@@ -106,12 +128,15 @@ pub struct Listeners {
     pub tcp: Vec<SocketAddr>,
     /// What each UDP address became.
     pub udp: Vec<SocketAddr>,
+    /// What each TLS address became.
+    pub tls: Vec<SocketAddr>,
 }
 
 impl Listeners {
-    /// Opens every configured address and begins.
+    /// Opens every configured address and begins. Without an authority there is no TLS.
     pub fn start(
         config: &IngestConfig,
+        authority: Option<&Authority>,
         counters: Arc<IngestCounters>,
         out: mpsc::Sender<Batch>,
     ) -> Result<Listeners, IngestError> {
@@ -127,14 +152,32 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         // Every task holds a sender; the receiver learns when the last one has ended.
         let (alive, ended) = mpsc::channel(1);
-        let shared = Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped });
+        let tls = match authority {
+            Some(authority) if !config.ipfix_tls.is_empty() => {
+                let door = authority.door(foreign_authorities(config)?).map_err(IngestError::Authorities)?;
+                Some(Arc::new(TlsShared::new(door)))
+            }
+            _ => None,
+        };
+        let shared =
+            Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, tls });
         let guard = runtime.enter();
-        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+        if let Some(authority) = authority {
+            // Others than the listeners may rely on it: it is kept up to date without a TLS address, too.
+            tokio::spawn(authority.clone().tend(clock));
+        }
+        let (mut tcp, mut udp, mut tls) = (Vec::new(), Vec::new(), Vec::new());
         for address in &config.ipfix_tcp {
             let failed = listen_failed("ipfix_tcp", address);
             let listener = tcp::listener(address).map_err(failed)?;
             tcp.push(listener.local_addr()?);
-            tokio::spawn(tcp::accept(listener, shared.clone(), alive.clone()));
+            tokio::spawn(tcp::accept(listener, tcp::admit, shared.clone(), alive.clone()));
+        }
+        for address in config.ipfix_tls.iter().filter(|_| shared.tls.is_some()) {
+            let failed = listen_failed("ipfix_tls", address);
+            let listener = tcp::listener(address).map_err(failed)?;
+            tls.push(listener.local_addr()?);
+            tokio::spawn(tcp::accept(listener, tls::admit, shared.clone(), alive.clone()));
         }
         for address in &config.ipfix_udp {
             let failed = listen_failed("ipfix_udp", address);
@@ -144,7 +187,7 @@ impl Listeners {
         }
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(guard);
-        Ok(Listeners { runtime, stop, ended, terminate, interrupt, tcp, udp })
+        Ok(Listeners { runtime, stop, ended, terminate, interrupt, tcp, udp, tls })
     }
 
     /// Waits for SIGTERM or SIGINT, at most `period`; whether one came.

@@ -1,19 +1,20 @@
-//! IPFIX over TCP: who is let in, and messages cut out of each stream.
+//! IPFIX over TCP: who is let in, and messages cut out of each stream, which may be inside of TLS.
 //!
 //! In: connections. Out: batches. A stream that is not IPFIX is closed; a session that ends inside a message
 //! is counted, and what was whole is kept.
 
+use super::tls::Secured;
 use super::{DRAIN_BYTES_MAX, Over, Shared, send};
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
 use crate::ingest::{BATCH_RECORDS, clock};
 use std::io::Read as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use weir_common::ipfix::MESSAGE_HEADER_BYTES;
 use weir_common::ipfix::decode::message_length;
 
@@ -31,8 +32,16 @@ pub(super) fn listener(address: &str) -> std::io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
+/// What is done with an accepted connection.
+pub(super) type Admit = fn(TcpStream, SocketAddr, &Arc<Shared>, &mpsc::Sender<()>);
+
 /// Takes connections until the listeners stop.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    admit: Admit,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
     let mut stop = shared.stop.clone();
     loop {
         let accepted = tokio::select! {
@@ -63,7 +72,8 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, alive: mp
     }
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
+/// Admits a connection by its address.
+pub(super) fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, alive: &mpsc::Sender<()>) {
     let counters = &shared.counters;
     let ip = peer.ip().to_canonical();
     if !shared.admission.admits(ip) {
@@ -74,42 +84,65 @@ fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, alive: &mpsc
         }
         return;
     }
-    if counters.sessions_open.load(Ordering::Relaxed) >= u64::from(shared.config.sessions_max) {
-        if counters.sessions_refused_full.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!("{ip} is refused: ingest.sessions_max are open; further ones are only counted");
-        }
-        return;
-    }
-    add(&counters.sessions, 1u64);
-    add(&counters.sessions_open, 1u64);
+    let Some(place) = Place::take(shared, ip) else { return };
     let (shared, alive) = (shared.clone(), alive.clone());
     tokio::spawn(async move {
-        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone()).delivering(None);
-        TcpSession { session, shared: &shared, buffer: vec![0; BUFFER_BYTES], begin: 0, end: 0 }
-            .run(stream)
-            .await;
-        shared.counters.sessions_open.fetch_sub(1, Ordering::Relaxed);
-        drop(alive);
+        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone()).delivering();
+        TcpSession::new(session, &shared, None).run(stream).await;
+        drop((place, alive));
     });
 }
 
-struct TcpSession<'a> {
+/// One of `sessions_max` places for a session; dropped, it is free again.
+pub(super) struct Place(Arc<Shared>);
+
+impl Place {
+    /// Takes a place, or counts that there is none.
+    pub(super) fn take(shared: &Arc<Shared>, ip: IpAddr) -> Option<Place> {
+        let counters = &shared.counters;
+        // Counted first, so that connections that come at once cannot all take the last one.
+        if counters.sessions_open.fetch_add(1, Ordering::Relaxed) < u64::from(shared.config.sessions_max) {
+            add(&counters.sessions, 1u64);
+            return Some(Place(shared.clone()));
+        }
+        counters.sessions_open.fetch_sub(1, Ordering::Relaxed);
+        if counters.sessions_refused_full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("{ip} is refused: ingest.sessions_max are open; further ones are only counted");
+        }
+        None
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counters.sessions_open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) struct TcpSession<'a> {
     session: Session,
     shared: &'a Shared,
+    /// The TLS within which the messages come, if any.
+    secured: Option<Secured>,
     buffer: Vec<u8>,
     /// Bytes of the buffer that are not decoded yet.
     begin: usize,
     end: usize,
 }
 
-impl TcpSession<'_> {
-    async fn run(&mut self, stream: TcpStream) {
+impl<'a> TcpSession<'a> {
+    pub(super) fn new(session: Session, shared: &'a Shared, secured: Option<Secured>) -> TcpSession<'a> {
+        TcpSession { session, shared, secured, buffer: vec![0; BUFFER_BYTES], begin: 0, end: 0 }
+    }
+
+    pub(super) async fn run(&mut self, stream: TcpStream) {
         let idle = match self.shared.config.session_idle_s {
             0 => Duration::MAX,
             seconds => Duration::from_secs(u64::from(seconds)),
         };
         let mut stop = self.shared.stop.clone();
         let mut resends = self.shared.counters.deliveries.resends();
+        let mut changes = self.secured.as_ref().map(Secured::changes);
         loop {
             tokio::select! {
                 _ = resends.changed() => {
@@ -120,6 +153,17 @@ impl TcpSession<'_> {
                 }
                 ready = stream.readable() => {
                     if ready.is_err() || self.take_arrived(|room| stream.try_read(room)).await.is_err() {
+                        break;
+                    }
+                    if let Some(secured) = &mut self.secured {
+                        secured.answer(|bytes| stream.try_write(bytes));
+                    }
+                }
+                () = changed(&mut changes) => {
+                    let ended = self.secured.as_ref().and_then(|secured| secured.review(clock()).err());
+                    if let Some(refused) = ended {
+                        add(&self.shared.counters.tls_sessions_revoked, 1u64);
+                        tracing::warn!("{}: the session is closed: {refused}", self.session.address());
                         break;
                     }
                 }
@@ -158,7 +202,11 @@ impl TcpSession<'_> {
         mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
     ) -> Result<(), Over> {
         loop {
-            let outcome = match self.buffer.get_mut(self.end..).map(&mut read) {
+            let room = self.buffer.get_mut(self.end..);
+            let outcome = match room.map(|room| match &mut self.secured {
+                None => read(room),
+                Some(secured) => secured.read(room, &mut read),
+            }) {
                 Some(Ok(0)) => Err(Over),
                 Some(Ok(read)) => {
                     self.end += read;
@@ -168,6 +216,10 @@ impl TcpSession<'_> {
                     return self.hand_on().await;
                 }
                 Some(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+                Some(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    add(&self.shared.counters.tls_sessions_broken, 1u64);
+                    Err(Over)
+                }
                 Some(Err(_)) | None => Err(Over),
             };
             if outcome.is_err() {
@@ -200,6 +252,7 @@ impl TcpSession<'_> {
                 break;
             };
             let closed = self.session.message(message, now);
+            self.session.clock(message, now);
             self.begin += length;
             send(self.shared, closed.unwrap_or_default()).await?;
             if self.session.pending() >= BATCH_RECORDS {
@@ -214,5 +267,16 @@ impl TcpSession<'_> {
 
     async fn hand_on(&mut self) -> Result<(), Over> {
         send(self.shared, self.session.take()).await
+    }
+}
+
+/// Waits for a change; without anything that could change, for ever.
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    let over = match changes {
+        Some(changes) => changes.changed().await.is_err(),
+        None => true,
+    };
+    if over {
+        std::future::pending::<()>().await;
     }
 }

@@ -8,6 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+mod secured;
+
 struct Fixture {
     listeners: Listeners,
     counters: Arc<IngestCounters>,
@@ -15,16 +17,22 @@ struct Fixture {
 }
 
 fn start(adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
+    start_with(None, adjust)
+}
+
+fn start_with(authority: Option<&Authority>, adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
     let mut config = IngestConfig {
         ipfix_tcp: vec!["127.0.0.1:0".into()],
         ipfix_udp: vec!["127.0.0.1:0".into()],
+        ipfix_tls: vec!["127.0.0.1:0".into()],
         udp_buffer_kib: 128,
         ..IngestConfig::default()
     };
     adjust(&mut config);
     let counters = Arc::new(IngestCounters::default());
     let (sender, batches) = mpsc::channel(config.queue_batches_max as usize);
-    Fixture { listeners: Listeners::start(&config, counters.clone(), sender).unwrap(), counters, batches }
+    let listeners = Listeners::start(&config, authority, counters.clone(), sender).unwrap();
+    Fixture { listeners, counters, batches }
 }
 
 impl Fixture {
@@ -175,7 +183,7 @@ fn every_wrong_address_is_named_without_opening_one() {
         assert!(problem.starts_with(part), "{problem}");
     }
     assert_eq!(told.len(), 4, "{told:?}");
-    assert!(Listeners::start(&config, Default::default(), mpsc::channel(1).0).is_err());
+    assert!(Listeners::start(&config, None, Default::default(), mpsc::channel(1).0).is_err());
 }
 
 #[test]
@@ -230,6 +238,6 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let config =
         IngestConfig { ipfix_tcp: vec![taken.clone()], ipfix_udp: vec![], ..IngestConfig::default() };
     let (sender, _receiver) = mpsc::channel(1);
-    let error = Listeners::start(&config, t.counters.clone(), sender).err().unwrap().to_string();
+    let error = Listeners::start(&config, None, t.counters.clone(), sender).err().unwrap().to_string();
     assert!(error.contains(&taken) && error.contains("ingest.ipfix_tcp"), "{error}");
 }

@@ -152,7 +152,9 @@ impl Datagrams<'_> {
             self.heard.push(key);
         }
         // A malformed datagram is counted by the session and costs no other.
-        let closed = exporter.session.message(self.buffer.get(..length).unwrap_or_default(), now);
+        let datagram = self.buffer.get(..length).unwrap_or_default();
+        let closed = exporter.session.message(datagram, now);
+        exporter.session.clock(datagram, now);
         send(shared, closed.unwrap_or_default()).await?;
         if exporter.session.pending() >= BATCH_RECORDS {
             send(shared, exporter.session.take()).await?;
