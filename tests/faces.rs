@@ -32,10 +32,38 @@ fn commands_of_later_versions_say_so() -> anyhow::Result<()> {
         let error = exits(&sensor(&arguments)?, 1)?;
         ensure!(error.contains("not in this version"), "{arguments:?}: {error}");
     }
-    for arguments in [vec!["enroll", "x"], vec!["verdict", "1", "true"]] {
-        let error = exits(&collector(&arguments)?, 1)?;
-        ensure!(error.contains("not in this version"), "{arguments:?}: {error}");
-    }
+    let error = exits(&collector(&["verdict", "1", "true"])?, 1)?;
+    ensure!(error.contains("not in this version"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_sensor_is_enrolled_listed_and_revoked_from_the_command_line() -> anyhow::Result<()> {
+    let state = tempfile::tempdir()?;
+    let set = format!("state_directory={}", text(state.path()));
+    let run = |arguments: &[&str]| collector(&[arguments, &["--set", &set]].concat());
+    exits(&run(&["sensors"])?, 1)?;
+    let enrolled = run(&["enroll", "edge-1", "--address", "collector.example:4741"])?;
+    let told = exits(&enrolled, 0)?;
+    let token = process::stdout(&enrolled);
+    ensure!(
+        token.starts_with("weir1/edge-1/collector.example:4741/") && token.lines().count() == 1,
+        "{token}"
+    );
+    ensure!(told.contains("weir-sensor pair") && told.contains("24 hours"), "{told}");
+    let listed = run(&["sensors", "--json"])?;
+    exits(&listed, 0)?;
+    let sensor: serde_json::Value = serde_json::from_str(&process::stdout(&listed))?;
+    ensure!(sensor["name"] == "edge-1" && sensor["state"] == "waiting", "{sensor}");
+    exits(&run(&["revoke", "edge-1"])?, 0)?;
+    let error = exits(&run(&["revoke", "edge-1"])?, 1)?;
+    ensure!(error.contains("edge-1") && error.contains("weir-collector sensors"), "{error}");
+    let error = exits(&run(&["enroll", "no/name"])?, 1)?;
+    ensure!(error.contains("no/name"), "{error}");
+    let error = exits(&run(&["enroll", "edge-1", "--address", "collector.example"])?, 1)?;
+    ensure!(error.contains("HOST:PORT"), "{error}");
+    std::fs::write(state.path().join("identity/authority.pem"), "damaged")?;
+    exits(&run(&["enroll", "edge-1"])?, 2)?;
     Ok(())
 }
 

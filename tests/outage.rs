@@ -41,6 +41,8 @@ impl Place {
             "--set".into(),
             "ingest.ipfix_udp=[]".into(),
             "--set".into(),
+            "ingest.ipfix_tls=[]".into(),
+            "--set".into(),
             format!("detect.indicators=[\"{}\"]", indicators.display()),
         ]
     }

@@ -1,6 +1,7 @@
 //! What one flow record costs at export: IPFIX into a file, a line of EVE, a record line.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::path::PathBuf;
 use weir_common::app::App;
 use weir_common::features::Features;
 use weir_common::net::{Address, CommunityId, FlowKey};
@@ -86,7 +87,9 @@ fn export(criterion: &mut Criterion) {
                         sensor_name: "bench".into(),
                         interfaces: Vec::new(),
                         workers: vec![Published::default()],
+                        identity: PathBuf::new(),
                         pace: Pace::Replay,
+                        acknowledgements: None,
                     };
                     let exporting = start(&config, context).expect("outputs that always open");
                     let sender = exporting.sender();

@@ -22,6 +22,8 @@ pub struct SensorConfig {
     /// Local socket that `weir-sensor status` asks; empty: none.
     pub control_socket: String,
     #[allow(missing_docs)]
+    pub identity: IdentityConfig,
+    #[allow(missing_docs)]
     pub sandbox: SandboxConfig,
     #[allow(missing_docs)]
     pub capture: CaptureConfig,
@@ -38,8 +40,6 @@ pub struct SensorConfig {
     #[allow(missing_docs)]
     pub export: ExportConfig,
     #[allow(missing_docs)]
-    pub identity: IdentityConfig,
-    #[allow(missing_docs)]
     pub control: ControlConfig,
 }
 
@@ -48,6 +48,7 @@ impl Default for SensorConfig {
         SensorConfig {
             name: String::new(),
             control_socket: "/run/weir/sensor.sock".into(),
+            identity: IdentityConfig::default(),
             sandbox: SandboxConfig::default(),
             capture: CaptureConfig::default(),
             decode: DecodeConfig::default(),
@@ -56,7 +57,6 @@ impl Default for SensorConfig {
             signatures: SignaturesConfig::default(),
             ring: RingConfig::default(),
             export: ExportConfig::default(),
-            identity: IdentityConfig::default(),
             control: ControlConfig::default(),
         }
     }

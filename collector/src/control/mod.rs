@@ -5,7 +5,6 @@
 //! sensor for `status`. One thread with a runtime of its own, so that nothing here delays the records.
 //! Deliberately absent: records (they come by IPFIX) and every decision about them; how certificates are made.
 
-pub mod acknowledged;
 pub mod authority;
 pub mod config;
 pub mod counters;
@@ -20,7 +19,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use acknowledged::Acknowledgements;
+use crate::ingest::delivery::Positions;
 use authority::Authority;
 use config::ControlConfig;
 use counters::ControlCounters;
@@ -51,7 +50,7 @@ struct Shared {
     authority: Arc<dyn Authority>,
     counters: ControlCounters,
     sensors: Arc<Sensors>,
-    acknowledgements: Acknowledgements,
+    acknowledgements: watch::Receiver<Positions>,
     rules: watch::Sender<Option<Arc<Bundle>>>,
     address: watch::Sender<Option<SocketAddr>>,
     patience: Patience,
@@ -105,13 +104,14 @@ pub struct Control {
 }
 
 impl Control {
-    /// Begins to serve. `state` is the collector's directory.
+    /// Begins to serve. `state` is the collector's directory; `acknowledgements` are what sensors are told of their
+    /// spools.
     pub fn start(
         config: &ControlConfig,
         state: &Path,
         authority: Arc<dyn Authority>,
         door: Arc<dyn Door>,
-        acknowledgements: Acknowledgements,
+        acknowledgements: watch::Receiver<Positions>,
     ) -> Result<Control, ControlError> {
         Control::start_with(config, state, authority, door, acknowledgements, Patience::default())
     }
@@ -121,7 +121,7 @@ impl Control {
         state: &Path,
         authority: Arc<dyn Authority>,
         door: Arc<dyn Door>,
-        acknowledgements: Acknowledgements,
+        acknowledgements: watch::Receiver<Positions>,
         patience: Patience,
     ) -> Result<Control, ControlError> {
         if let Some(wrong) = check(config) {

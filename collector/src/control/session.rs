@@ -6,7 +6,6 @@
 //! Deliberately absent: TLS and HTTP/2 ([`super::server`]), whom to trust ([`super::authority`]).
 
 use super::Shared;
-use super::acknowledged::positions;
 use super::authority::Issued;
 use super::counters::count;
 use super::rules::Bundle;
@@ -166,7 +165,7 @@ impl Session {
         to: &mpsc::Sender<Result<FromCollector, Status>>,
     ) -> End {
         let shared = Arc::clone(&self.shared);
-        let mut acknowledgements = shared.acknowledgements.subscribe();
+        let mut acknowledgements = shared.acknowledgements.clone();
         acknowledgements.mark_changed();
         let mut rules = shared.rules.subscribe();
         rules.mark_changed();
@@ -215,7 +214,7 @@ impl Session {
                 },
                 changed = acknowledgements.changed(), if greeted => match changed {
                     Ok(()) => {
-                        let said = positions(&mut acknowledgements, self.peer.name());
+                        let said = acknowledgements.borrow_and_update().get(self.peer.name()).cloned().unwrap_or_default();
                         self.acknowledge(said);
                         Ok(())
                     }

@@ -1,10 +1,10 @@
 //! Every message both ways over loopback, with a sensor that is written by hand: honest, silent, deaf, lying, absurd.
 
-use super::acknowledged::Acknowledgements;
 use super::config::ControlConfig;
 use super::testing::{Open, SECRET, Trusting};
 use super::*;
 use crate::evidence::remote::{self, Ask, NotAnswered};
+use crate::ingest::delivery::Positions;
 use http::uri::PathAndQuery;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::future::Future;
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Place {
     work: tempfile::TempDir,
     control: Control,
-    acknowledgements: Acknowledgements,
+    acknowledgements: watch::Sender<Positions>,
     revoked: Arc<AtomicBool>,
     runtime: Runtime,
 }
@@ -55,13 +55,19 @@ impl Place {
             config.rules = work.path().join("rules").display().to_string();
             std::fs::create_dir(&config.rules).unwrap();
         }
-        let acknowledgements = Acknowledgements::default();
+        let acknowledgements = watch::Sender::new(Positions::default());
         let revoked = Arc::<AtomicBool>::default();
         let door = Arc::new(Open { strangers, revoked: Arc::clone(&revoked) });
         let authority = Arc::new(Trusting::default());
-        let control =
-            Control::start_with(&config, work.path(), authority, door, acknowledgements.clone(), patience)
-                .unwrap();
+        let control = Control::start_with(
+            &config,
+            work.path(),
+            authority,
+            door,
+            acknowledgements.subscribe(),
+            patience,
+        )
+        .unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Place { work, control, acknowledgements, revoked, runtime }
@@ -102,6 +108,17 @@ impl Place {
             grpc.streaming(request, path, ProstCodec::default()).await.unwrap().into_inner()
         });
         Sensor { place: self, say, heard, _grpc: grpc }
+    }
+
+    /// The store has stored everything of a sensor's spool below the position.
+    fn acknowledge(&self, sensor: &str, position: Position) {
+        self.acknowledgements.send_modify(|all| {
+            let mut changed = (**all).clone();
+            let known = changed.entry(sensor.into()).or_default();
+            known.retain(|known| known.epoch != position.epoch);
+            known.push(position);
+            *all = Arc::new(changed);
+        });
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -257,16 +274,16 @@ fn a_sensor_s_health_is_shown_and_its_end_too() {
 fn acknowledgements_are_passed_on_once_each_also_those_of_before_it_connected() {
     let place = Place::new();
     let at = |epoch, sequence| Position { epoch, sequence };
-    place.acknowledgements.publish("edge", at(7, 10));
-    place.acknowledgements.publish("another", at(8, 10));
+    place.acknowledge("edge", at(7, 10));
+    place.acknowledge("another", at(8, 10));
     let mut sensor = place.sensor();
     let mut hear = || match sensor.hear() {
         Some(Heard::Acknowledged(said)) => at(said.epoch, said.sequence),
         other => panic!("{other:?}"),
     };
     assert_eq!(hear(), at(7, 10));
-    place.acknowledgements.publish("another", at(8, 11));
-    place.acknowledgements.publish("edge", at(7, 12));
+    place.acknowledge("another", at(8, 11));
+    place.acknowledge("edge", at(7, 12));
     assert_eq!(hear(), at(7, 12));
 }
 

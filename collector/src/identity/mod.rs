@@ -15,6 +15,8 @@ pub mod config;
 mod refused;
 mod register;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod verifier;
 

@@ -124,7 +124,14 @@ impl Plan {
 
     /// Fills what follows from other fields.
     fn complete(&self, record: &mut FlowRecord, extras: &Extras, around: Surroundings) {
-        let to_time = |(unit, value)| to_time(unit, value, around.export_time_s, extras.system_init_ms);
+        let system_init_ms = match (extras.system_init_ms, extras.end.or(extras.start)) {
+            // Who never says when it started means, as far as anybody can tell, that the flow has just ended.
+            (0, Some((Unit::UpTime, value))) => {
+                (u64::from(around.export_time_s) * 1000).saturating_sub(value)
+            }
+            (known, _) => known,
+        };
+        let to_time = |(unit, value)| to_time(unit, value, around.export_time_s, system_init_ms);
         let export_time = Timestamp::from_parts(u64::from(around.export_time_s), 0);
         match (extras.start.map(to_time), extras.end.map(to_time)) {
             (Some(start), Some(end)) => (record.start, record.end) = (start, end),
@@ -148,9 +155,13 @@ impl Plan {
             std::mem::swap(&mut record.features.forward, &mut record.features.reverse);
         }
         if !self.has_community_id {
-            // Some exporters put type and code into the destination port, as NetFlow did.
-            if record.icmp.is_some() {
-                (record.key.initiator_port, record.key.responder_port) = (0, 0);
+            if matches!(record.key.protocol, protocol::ICMP | protocol::ICMPV6) {
+                // Some exporters put type and code into the destination port, as NetFlow did.
+                let port = std::mem::take(&mut record.key.responder_port);
+                record.key.initiator_port = 0;
+                if record.icmp.is_none() && port != 0 {
+                    record.icmp = Some(port.to_be_bytes().into());
+                }
             }
             record.community_id = CommunityId::of(&record.key, record.icmp, 0);
         }
@@ -181,12 +192,23 @@ fn to_time(unit: Unit, value: u64, export_time_s: u32, system_init_ms: u64) -> T
         Unit::Ntp => return from_ntp(value),
         Unit::Seconds => value.saturating_mul(1_000_000_000),
         Unit::Milliseconds => value.saturating_mul(1_000_000),
-        Unit::UpTime => system_init_ms.saturating_add(value).saturating_mul(1_000_000),
+        Unit::UpTime => {
+            up_time_ms(value, u64::from(export_time_s) * 1000, system_init_ms).saturating_mul(1_000_000)
+        }
         Unit::DeltaMicroseconds => {
             (u64::from(export_time_s) * 1_000_000_000).saturating_sub(value.saturating_mul(1000))
         }
     };
     Timestamp(nanos)
+}
+
+/// Milliseconds of a time since the exporter's start. A device that is up for 49.7 days begins again at zero: meant is the
+/// time that is nearest to the export.
+fn up_time_ms(value: u64, export_time_ms: u64, system_init_ms: u64) -> u64 {
+    const TURN_MS: i128 = 1 << 32;
+    let time = i128::from(system_init_ms) + i128::from(value);
+    let turns = (i128::from(export_time_ms) - time + TURN_MS / 2).div_euclid(TURN_MS);
+    u64::try_from(time + turns * TURN_MS).unwrap_or(0)
 }
 
 /// The next field's octets; `Err` is what is needed and what is there.
@@ -486,5 +508,24 @@ fn set_list(field: Field, value: &[u8], record: &mut FlowRecord) {
     while length != 0 && !rest.is_empty() {
         let Ok(text) = take(&mut rest, length) else { return };
         metadata(record).add(field, &String::from_utf8_lossy(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_since_the_start_is_the_one_nearest_to_the_export() {
+        let start = 1_795_000_000_000;
+        let day = 86_400_000;
+        // Up for a day; a flow that ended an hour ago.
+        assert_eq!(up_time_ms(day - 3_600_000, start + day, start), start + day - 3_600_000);
+        // Up for fifty days, so that the counter has begun again.
+        let up = 50 * day;
+        assert_eq!(up_time_ms((up - 1000) % (1 << 32), start + up, start), start + up - 1000);
+        // softflowd reading an old capture tells flows from before its own start.
+        assert_eq!(up_time_ms((1 << 32) - day, start, start), start - day);
+        assert_eq!(up_time_ms(0, 0, 0), 0);
     }
 }

@@ -26,12 +26,13 @@ use crate::config::SensorConfig;
 use crate::counters::Published;
 use crate::dpi::file::store::Store;
 use crate::dpi::{CutOff, Services};
-use crate::export::{self, ExportError, Exporting, Pace};
+use crate::export::{self, Acknowledged, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use crossbeam::channel::Receiver;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -589,9 +590,11 @@ fn open_export(
     interfaces: Vec<String>,
     published: &[Published],
     pace: Pace,
+    acknowledgements: Option<Receiver<Acknowledged>>,
 ) -> Result<Exporting, Failure> {
-    let context =
-        export::Context { sensor_name: sensor_name(config), interfaces, workers: published.to_vec(), pace };
+    let (sensor_name, workers) = (sensor_name(config), published.to_vec());
+    let identity = config.identity.directory.clone();
+    let context = export::Context { sensor_name, interfaces, workers, identity, pace, acknowledgements };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

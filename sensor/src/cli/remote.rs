@@ -6,11 +6,13 @@
 use super::flows::Flows;
 use super::{Failure, now, ring_key, sensor_name};
 use crate::config::SensorConfig;
+use crate::export::Acknowledged;
 use crate::identity::{Identity, IdentityError};
 use crate::query::Query;
 use crate::remote::rules::{Kept, holds_rules};
 use crate::remote::{Identified, Remote, Ring, Seams, Shown};
 use crate::ring::custody::Signer;
+use crossbeam::channel::Sender;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -105,6 +107,7 @@ impl Joined {
         self,
         config: &SensorConfig,
         status: impl Fn() -> Value + Send + 'static,
+        acknowledged: Sender<Acknowledged>,
     ) -> Option<Remote> {
         let Joined { paired, ring, rules, shown, .. } = self;
         let seams = Seams {
@@ -112,7 +115,7 @@ impl Joined {
             name: sensor_name(config),
             status: Box::new(status),
             now,
-            acknowledged: None,
+            acknowledged: Some(acknowledged),
             ring,
             rules,
             shown,

@@ -14,6 +14,7 @@ use crate::control::{self, StatusServer, StatusSocket};
 use crate::counters::{Published, total};
 use crate::dpi::file::store::Store;
 use crate::export::Pace;
+use crate::identity;
 use crate::pipeline::{self, Mode, Outlets};
 use crate::remote::Remote;
 use crate::ring::cut_off::Gain;
@@ -21,6 +22,7 @@ use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
 use crate::signatures::{RuleNames, SignaturesStatus};
+use crossbeam::channel::bounded;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 
 /// How often the main thread looks for a signal and tells the watchdog that it lives.
 const MAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Acknowledgements between the control connection and export; at the limit the newest of each spool waits there.
+const ACKNOWLEDGEMENTS_WAITING_MAX: usize = 64;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let mut config = configuration(arguments)?;
@@ -44,7 +48,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let name = sensor_name(&config);
     let socket = bind_socket(&config);
     let interfaces = config.capture.interfaces.clone();
-    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live)?;
+    let (acknowledged, acknowledgements) = bounded(ACKNOWLEDGEMENTS_WAITING_MAX);
+    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live, Some(acknowledgements))?;
     let ring = open_ring(&config, sources.len() as u16, RingMode::Live, now())?;
     if ring.is_some()
         && let Err(error) = interfaces::write(Path::new(&config.ring.directory), &interfaces)
@@ -54,6 +59,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let joined = remote::open(&config)?;
     let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
+    writable.extend(config.export.spooled_in());
+    writable.extend(identity::prepare(&config.identity.directory, config.export.wants_identity()));
     writable.extend(joined.iter().flat_map(|joined| joined.writable()));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
@@ -87,7 +94,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let status = Arc::new(status);
     let asked = Arc::clone(&status);
     let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(move || asked()).ok());
-    let remote = joined.and_then(|joined| joined.start(&config, move || status()));
+    let remote = joined.and_then(|joined| joined.start(&config, move || status(), acknowledged));
     tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
     let outlets = Outlets { exporting, ring, store };
     let mut running = pipeline::start(&config, sources, published, outlets, &rules, Mode::Live, &stop)

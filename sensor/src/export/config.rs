@@ -3,15 +3,30 @@
 use super::distribution::Distribution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Least octets of a UDP message: every template and description fits into it.
 pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
+
+/// Certificates for `tls://` destinations that are not Weir's collector, which `weir-sensor pair` sets up.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// File of the authorities, in PEM, that may vouch for a collector; its certificate must be valid for the host of
+    /// the destination's URL. Empty: `tls://` destinations are the collector that this sensor is paired with.
+    pub ca: String,
+    /// File of the certificate to show, in PEM, with those between it and its authority; empty: none is shown.
+    pub certificate: String,
+    /// File of the certificate's private key, in PEM. It is read before root is given up, and again for each
+    /// connection where the sensor's user may.
+    pub key: String,
+}
 
 /// Where flow records and events go.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
-    /// IPFIX collectors and files: `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it. Parameters
+    /// IPFIX collectors and files: `tls://HOST[:PORT]`, `tcp://HOST:PORT`, `udp://HOST:PORT`, `file:PATH`. `--export` adds to it. Parameters
     /// say what a collector can take, e.g. `udp://HOST:PORT?profile=plain`: IANA's elements only, a record for each
     /// direction, times in milliseconds and TCP flags of eight bits, which every collector knows. One by one they are
     /// `enterprise=no`, `lists=no` (RFC 6313), `biflow=no` (RFC 5103), `times=milliseconds` (or `seconds`,
@@ -20,6 +35,8 @@ pub struct ExportConfig {
     /// Whether each collector gets every record (`all`) or they share them (`balanced`): a flow goes to one of them, to
     /// another only while that one cannot be reached. Files get everything.
     pub distribution: Distribution,
+    /// Certificates for collectors other than Weir's.
+    pub tls: TlsConfig,
     /// EVE JSON file; empty: none. `-` is standard output. `--eve` replaces it.
     pub eve: String,
     /// Whether EVE's `flow` events tell link-layer addresses, as member `ether`.
@@ -43,12 +60,45 @@ pub struct ExportConfig {
     /// Most batches waiting for the export thread. At the limit live batches are dropped and counted,
     /// while a replay waits.
     pub queue_batches_max: u32,
-    /// Most bytes of IPFIX kept in memory for a collector that cannot be reached; the oldest messages
-    /// are dropped at the limit, and counted.
+    /// Most bytes of IPFIX kept in memory for a collector that cannot be reached, where there is no spool or it
+    /// cannot be written; the oldest messages are dropped at the limit, and counted.
     pub backlog_bytes_max: u64,
+    /// Directory of the spools of `run`: what is made for a collector over TCP or TLS stays there until it has arrived.
+    /// A collector that is sent no enterprise elements has none, and what is made for it waits in memory.
+    /// One that cannot be made or written is said, and messages are kept in memory instead.
+    pub spool_directory: String,
+    /// Most bytes of each destination's spool, at least 1 MiB; the oldest records are dropped at the limit, and counted.
+    /// 0: no spool.
+    pub spool_bytes_max: u64,
+    /// When a record leaves the spool: `auto`: once the collector says that it has stored it, or, as long as it has never
+    /// said so, once its host's TCP has taken it; `always`: only the former; `never`: only the latter.
+    pub acknowledge: Acknowledge,
+}
+
+/// Who says that a record has arrived.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// The collector, once it ever has; TCP before.
+    #[default]
+    Auto,
+    /// The collector.
+    Always,
+    /// TCP.
+    Never,
 }
 
 impl ExportConfig {
+    /// Whether a destination is the collector that the sensor is paired with.
+    pub fn wants_identity(&self) -> bool {
+        self.tls.ca.is_empty() && self.destinations.iter().any(|url| url.starts_with("tls://"))
+    }
+
+    /// The directory that spools are written to, when there is one.
+    pub fn spooled_in(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(&self.spool_directory)).filter(|directory| directory.is_dir())
+    }
+
     /// Whether anyone listens to application events, so that inspection need not write them otherwise.
     pub fn wants_events(&self) -> bool {
         !self.eve.is_empty()
@@ -59,6 +109,7 @@ impl Default for ExportConfig {
     fn default() -> Self {
         ExportConfig {
             destinations: Vec::new(),
+            tls: TlsConfig::default(),
             distribution: Distribution::All,
             eve: String::new(),
             eve_ethernet: true,
@@ -71,6 +122,9 @@ impl Default for ExportConfig {
             statistics_interval_s: 10,
             queue_batches_max: 256,
             backlog_bytes_max: 64 << 20,
+            spool_directory: "/var/lib/weir/spool".into(),
+            spool_bytes_max: 1 << 30,
+            acknowledge: Acknowledge::Auto,
         }
     }
 }

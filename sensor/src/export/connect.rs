@@ -8,6 +8,7 @@
 use crossbeam::channel::{Receiver, TryRecvError, bounded};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Wait before the second attempt.
@@ -33,18 +34,25 @@ enum State<S> {
     Open(S),
 }
 
+/// How a socket is opened to one address; called in a thread of its own, so it may wait.
+type Open<S> = Arc<dyn Fn(SocketAddr) -> io::Result<S> + Send + Sync>;
+
 pub(super) struct Link<S> {
     host: String,
     port: u16,
-    open: fn(SocketAddr) -> io::Result<S>,
+    open: Open<S>,
     state: State<S>,
     retry: Duration,
 }
 
 impl<S: Send + 'static> Link<S> {
-    pub(super) fn new(host: &str, port: u16, open: fn(SocketAddr) -> io::Result<S>) -> Link<S> {
+    pub(super) fn new(
+        host: &str,
+        port: u16,
+        open: impl Fn(SocketAddr) -> io::Result<S> + Send + Sync + 'static,
+    ) -> Link<S> {
         let state = State::Waiting { until: None };
-        Link { host: host.to_owned(), port, open, state, retry: RETRY_MIN }
+        Link { host: host.to_owned(), port, open: Arc::new(open), state, retry: RETRY_MIN }
     }
 
     pub(super) fn socket(&mut self) -> Option<&mut S> {
@@ -98,17 +106,17 @@ impl<S: Send + 'static> Link<S> {
 
     fn begin(&self) -> io::Result<Receiver<io::Result<S>>> {
         let (answer, attempt) = bounded(1);
-        let (host, port, open) = (self.host.clone(), self.port, self.open);
+        let (host, port, open) = (self.host.clone(), self.port, Arc::clone(&self.open));
         std::thread::Builder::new().name("export-connect".into()).spawn(move || {
             // Nobody waits for the answer when the sensor stops meanwhile.
-            let _ = answer.send(open_first(&host, port, open));
+            let _ = answer.send(open_first(&host, port, &*open));
         })?;
         Ok(attempt)
     }
 }
 
 /// Opens the first address of a name that can be opened; the error is that of the last.
-fn open_first<S>(host: &str, port: u16, open: fn(SocketAddr) -> io::Result<S>) -> io::Result<S> {
+fn open_first<S>(host: &str, port: u16, open: &dyn Fn(SocketAddr) -> io::Result<S>) -> io::Result<S> {
     let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, format!("`{host}` has no address")));
     for address in (host, port).to_socket_addrs()? {
         outcome = open(address);

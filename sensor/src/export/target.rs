@@ -5,11 +5,21 @@
 use super::ExportError;
 use std::path::PathBuf;
 
+/// IPFIX over TLS (RFC 7011 section 10.4; registered with IANA as `ipfixs`).
+const TLS_PORT: u16 = 4740;
+
 /// Where a destination is, as its URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `tcp://HOST:PORT`
     Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `tls://HOST[:PORT]`
+    Tls {
         /// Name or address.
         host: String,
         /// Port.
@@ -37,7 +47,7 @@ impl Target {
             return if path.is_empty() { Err(wrong("file:PATH")) } else { Ok(Target::File(path.into())) };
         }
         let Some((scheme, rest)) = url.split_once("://") else {
-            return Err(wrong("tcp://HOST:PORT, udp://HOST:PORT or file:PATH"));
+            return Err(wrong("tls://HOST[:PORT], tcp://HOST:PORT, udp://HOST:PORT or file:PATH"));
         };
         match scheme {
             "tcp" => {
@@ -50,10 +60,25 @@ impl Target {
                     .ok_or_else(|| wrong("udp://HOST:PORT with a port from 1 to 65535"))?;
                 Ok(Target::Udp { host, port })
             }
-            "tls" => Err(ExportError::NotInThisVersion { url: url.to_owned() }),
-            _ => Err(wrong("tcp://HOST:PORT, udp://HOST:PORT or file:PATH")),
+            "tls" => {
+                let with_port = with_port(rest, TLS_PORT);
+                let (host, port) = host_and_port(&with_port)
+                    .ok_or_else(|| wrong("tls://HOST or tls://HOST:PORT with a port from 1 to 65535"))?;
+                Ok(Target::Tls { host, port })
+            }
+            _ => Err(wrong("tls://HOST[:PORT], tcp://HOST:PORT, udp://HOST:PORT or file:PATH")),
         }
     }
+}
+
+/// Host and port, the usual one where the text names none.
+fn with_port(text: &str, usual: u16) -> String {
+    let text = text.trim_end_matches('/');
+    let named = match text.rsplit_once(']') {
+        Some((_, rest)) => rest.starts_with(':'),
+        None => text.contains(':'),
+    };
+    if named { text.to_owned() } else { format!("{text}:{usual}") }
 }
 
 /// `HOST:PORT`, with an IPv6 address in brackets.

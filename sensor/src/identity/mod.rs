@@ -11,6 +11,8 @@
 
 pub mod config;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod verifier;
 
@@ -288,6 +290,18 @@ pub fn foreign(
     };
     let verifier = Verifier::of_roots(&roots, provider()).map_err(|error| wrong(authority, &error))?;
     client_config(verifier, own)
+}
+
+/// The directory, if it is there or `make` says to make it: what the sandbox leaves writable. Made before root is given
+/// up, it is handed over with the others, so that a sensor that is paired while it runs can read what pairing stores.
+pub fn prepare(directory: &Path, make: bool) -> Option<PathBuf> {
+    if make && !directory.is_dir() {
+        let made = directory.parent().map_or(Ok(()), fs::create_dir_all);
+        if let Err(error) = made.and_then(|()| DirBuilder::new().mode(0o700).create(directory)) {
+            tracing::warn!("{}: {error}; pairing can make it", directory.display());
+        }
+    }
+    directory.is_dir().then(|| directory.to_owned())
 }
 
 fn provider() -> Arc<CryptoProvider> {

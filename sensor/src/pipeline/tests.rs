@@ -46,7 +46,14 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
     config.export.queue_batches_max = 1;
     let published = vec![Published::default()];
     let (sensor_name, interfaces) = (String::new(), Vec::new());
-    let context = Context { sensor_name, interfaces, workers: published.clone(), pace: Pace::Live };
+    let context = Context {
+        sensor_name,
+        interfaces,
+        workers: published.clone(),
+        identity: std::path::PathBuf::new(),
+        pace: Pace::Live,
+        acknowledgements: None,
+    };
     let exporting = export::start(&config.export, context).unwrap();
     let outlets = Outlets { exporting, ring: None, store: None };
     let source = Box::new(Flows { left: FLOWS });
@@ -132,7 +139,14 @@ fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<
     assert!(file.problems.is_empty() && built.problems.is_empty(), "{:?}", built.problems);
     let published = vec![Published::default()];
     let (sensor_name, interfaces) = (String::new(), Vec::new());
-    let context = Context { sensor_name, interfaces, workers: published.clone(), pace: Pace::Live };
+    let context = Context {
+        sensor_name,
+        interfaces,
+        workers: published.clone(),
+        identity: std::path::PathBuf::new(),
+        pace: Pace::Live,
+        acknowledgements: None,
+    };
     let exporting = export::start(&config.export, context).unwrap();
     let outlets = Outlets { exporting, ring: None, store: None };
     let stop = Arc::new(AtomicBool::new(false));

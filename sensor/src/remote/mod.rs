@@ -19,6 +19,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+use crate::export::Acknowledged;
 use crate::query::Query;
 use crate::query::flow::FlowOf;
 use config::ControlConfig;
@@ -39,7 +40,6 @@ pub use tls::Identified;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weir_common::control::messages::{FromSensor, RulesOutcome, RulesResult};
-use weir_common::delivery::Position;
 use weir_common::time::Timestamp;
 
 /// Wait before the second attempt to connect, as exports have it.
@@ -54,16 +54,6 @@ const SEND_MESSAGES_MAX: usize = 4;
 const BLOCKING_THREADS_MAX: usize = 4;
 /// What became of rules, not told yet.
 const OUTCOMES_MAX: usize = 4;
-
-/// Everything of a spool below the position is stored durably by a collector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// Where the collector is that says so, as HOST:PORT of its control connection. Which spool is meant says the
-    /// position's epoch.
-    pub destination: String,
-    /// The position.
-    pub position: Position,
-}
 
 /// What answers are read from.
 pub struct Ring {

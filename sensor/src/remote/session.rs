@@ -10,7 +10,8 @@ use super::evidence::{Evidence, Jobs};
 use super::health::health;
 use super::link::words;
 use super::rules::{Receiving, Refused};
-use super::{Acknowledged, Candidate, Seams, Shown};
+use super::{Candidate, Seams, Shown};
+use crate::export::Acknowledged;
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error as _;
@@ -293,8 +294,8 @@ impl<'a> Session<'a> {
             return;
         };
         while let Some((epoch, sequence)) = self.untold.pop_first() {
-            let destination = self.seams.paired.place();
-            let said = Acknowledged { destination, position: Position { epoch, sequence } };
+            // Whose spool it is, its epoch says.
+            let said = Acknowledged { destination: None, position: Position { epoch, sequence } };
             if let Err(TrySendError::Full(_)) = acknowledged.try_send(said) {
                 self.untold.insert(epoch, sequence);
                 return;

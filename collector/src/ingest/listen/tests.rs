@@ -8,6 +8,8 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+mod secured;
+
 struct Fixture {
     listeners: Listeners,
     counters: Arc<IngestCounters>,
@@ -15,6 +17,10 @@ struct Fixture {
 }
 
 fn start(adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
+    start_with(None, adjust)
+}
+
+fn start_with(authority: Option<&Authority>, adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
     let mut config = IngestConfig {
         ipfix_tcp: vec!["127.0.0.1:0".into()],
         ipfix_udp: vec!["127.0.0.1:0".into()],
@@ -25,11 +31,8 @@ fn start(adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
     adjust(&mut config);
     let counters = Arc::new(IngestCounters::default());
     let (sender, batches) = mpsc::channel(config.queue_batches_max as usize);
-    Fixture {
-        listeners: Listeners::start(&config, None, counters.clone(), sender).unwrap(),
-        counters,
-        batches,
-    }
+    let listeners = Listeners::start(&config, authority, counters.clone(), sender).unwrap();
+    Fixture { listeners, counters, batches }
 }
 
 impl Fixture {

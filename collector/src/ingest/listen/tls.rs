@@ -23,12 +23,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use weir_common::time::Timestamp;
 
-/// A handshake that is not done within this time is given up.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// A handshake that is not done within this time is given up; tests need not wait as long.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// Most handshakes under way at once; a further connection is refused and counted. Sessions are not concerned.
 const HANDSHAKES_MAX: usize = 512;
 /// Most of them from one address.
-const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
+pub(super) const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
 /// Most addresses and causes of refusal that are remembered as told; past them refusals are only counted.
 const TOLD_MAX: usize = 1024;
 /// The place of what is no certificate's fault among the causes told.
@@ -124,7 +124,9 @@ pub(super) fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, a
         {
             tls.recovered(ip, &peer);
             let address = format!("{}@{ip}", peer.name());
-            let session = Session::new(address, &shared.config, shared.counters.clone()).authenticated(peer);
+            let session = Session::new(address, &shared.config, shared.counters.clone())
+                .authenticated(peer)
+                .delivering();
             TcpSession::new(session, &shared, Some(secured)).run(stream).await;
             drop(place);
         }
