@@ -51,6 +51,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     }
     let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
+    if exporting.status().destinations.iter().any(|destination| destination.spool.is_some()) {
+        writable.push(PathBuf::from(&config.export.spool_directory));
+    }
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();
