@@ -3,7 +3,6 @@
 use super::distribution::Distribution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// Least octets of a UDP message: every template and description fits into it.
 pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
@@ -92,11 +91,6 @@ impl ExportConfig {
     /// Whether a destination is the collector that the sensor is paired with.
     pub fn wants_identity(&self) -> bool {
         self.tls.ca.is_empty() && self.destinations.iter().any(|url| url.starts_with("tls://"))
-    }
-
-    /// The directory that spools are written to, when there is one.
-    pub fn spooled_in(&self) -> Option<PathBuf> {
-        Some(PathBuf::from(&self.spool_directory)).filter(|directory| directory.is_dir())
     }
 
     /// Whether anyone listens to application events, so that inspection need not write them otherwise.
