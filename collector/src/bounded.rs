@@ -90,11 +90,8 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     }
 
     /// The value of a key, inserted when there is none, and the entry that left for it.
-    pub fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<(K, V)>)
-    where
-        K: Copy,
-    {
-        let hash = self.hasher.hash_one(key);
+    pub fn entry(&mut self, key: K, make: impl FnOnce() -> V) -> (&mut V, Option<(K, V)>) {
+        let hash = self.hasher.hash_one(&key);
         let mut left = None;
         let at = match self.find(hash, &key) {
             Some(at) => at,

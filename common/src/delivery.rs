@@ -112,6 +112,12 @@ impl Ranges {
         if range.is_empty() {
             return 0;
         }
+        if let Some(last) = self.0.last_mut()
+            && last.end == range.start
+        {
+            last.end = range.end;
+            return range.end - range.start;
+        }
         let new = (range.end - range.start) - self.count_in(&range);
         let (from, to) = self.touched(&range);
         let start =

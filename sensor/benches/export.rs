@@ -150,6 +150,7 @@ fn export(criterion: &mut Criterion) {
                         workers: vec![Published::default()],
                         identity: PathBuf::new(),
                         pace: Pace::Replay,
+                        acknowledgements: None,
                     };
                     let exporting = start(&config, context).expect("outputs that always open");
                     let sender = exporting.sender();

@@ -46,6 +46,9 @@ pub(super) enum Command {
         /// Also write alerts there, one JSON object per line; - is standard output.
         #[arg(long, value_name = "FILE")]
         alerts: Option<PathBuf>,
+        /// Also write flow records there as they were decoded, one JSON object per line; - is standard output.
+        #[arg(long, value_name = "FILE")]
+        records: Option<PathBuf>,
         #[command(flatten)]
         settings: Settings,
     },

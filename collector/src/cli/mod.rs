@@ -14,7 +14,7 @@ use crate::detect::Detectors;
 use crate::enrich::Enricher;
 use crate::ingest::{clock, listen};
 use crate::pipeline::status::Status;
-use crate::pipeline::{self, Imported};
+use crate::pipeline::{self, Copies, Imported};
 use crate::store::alerts;
 use arguments::{Arguments, Command, Intel, QueryFormat, Settings};
 use clap::{CommandFactory as _, Parser as _};
@@ -90,7 +90,9 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run { settings } => run(&settings.load()?),
-        Command::Import { files, alerts, settings } => import(&settings.load()?, &files, alerts.as_deref()),
+        Command::Import { files, alerts, records, settings } => {
+            import(&settings.load()?, &files, alerts.as_deref(), records.as_deref())
+        }
         Command::Query { sql, since, format, settings } => {
             query(&settings.load()?, &sql, since.as_deref(), format)
         }
@@ -162,8 +164,9 @@ fn lost(counters: &pipeline::Counters, more: &[String]) -> Result<(), Failure> {
     if parts.is_empty() { Ok(()) } else { Err(Failure::Lost(parts.join("; "))) }
 }
 
-fn import(config: &CollectorConfig, files: &[PathBuf], alerts: Option<&Path>) -> Result<(), Failure> {
-    let copy: Option<Box<dyn Write + Send>> = match alerts {
+/// The output that an argument names, when it is given.
+fn output(path: Option<&Path>) -> Result<Option<Box<dyn Write + Send>>, Failure> {
+    Ok(match path {
         None => None,
         Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
         Some(path) => {
@@ -171,13 +174,24 @@ fn import(config: &CollectorConfig, files: &[PathBuf], alerts: Option<&Path>) ->
             let file = file.map_err(|error| Failure::System(format!("{}: {error}", path.display())))?;
             Some(Box::new(BufWriter::new(file)))
         }
-    };
-    let imported = pipeline::import(config, files, copy)?;
+    })
+}
+
+fn import(
+    config: &CollectorConfig,
+    files: &[PathBuf],
+    alerts: Option<&Path>,
+    records: Option<&Path>,
+) -> Result<(), Failure> {
+    let copies = Copies { alerts: output(alerts)?, records: output(records)? };
+    let imported = pipeline::import(config, files, copies)?;
     summarise(&imported);
-    match imported.alerts_error {
-        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::BrokenPipe),
-        Some(error) => return Err(Failure::System(format!("alerts: {error}"))),
-        None => {}
+    for (what, error) in [("alerts", imported.alerts_error), ("records", imported.records_error)] {
+        match error {
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Failure::BrokenPipe),
+            Some(error) => return Err(Failure::System(format!("{what}: {error}"))),
+            None => {}
+        }
     }
     let faults: Vec<String> =
         imported.faults.iter().map(|(file, fault)| format!("{}: {fault}", file.display())).collect();

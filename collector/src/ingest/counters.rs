@@ -2,6 +2,7 @@
 //!
 //! In: events. Out: numbers that `status` shows. Everything refused, malformed or missing is here.
 
+use super::delivery::Deliveries;
 use crate::identity::Peer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +41,10 @@ pub struct ExporterCounters {
     pub templates_refused: AtomicU64,
     /// Data records without addresses.
     pub without_addresses: AtomicU64,
+    /// Records that had come before, by their place in the exporter's spool, and were not taken again.
+    pub replays: AtomicU64,
+    /// Records that will not come: lost in the exporter's spool.
+    pub gaps: AtomicU64,
     /// When the last message came.
     pub last_seen: AtomicU64,
     /// Whole seconds by which its clock is ahead of this machine's; negative: behind.
@@ -142,6 +147,8 @@ impl ExporterCounters {
 /// Counters of ingest as a whole.
 #[derive(Debug, Default)]
 pub struct IngestCounters {
+    /// What of sensors' spools has come and is stored.
+    pub deliveries: Arc<Deliveries>,
     /// TCP and TLS sessions accepted.
     pub sessions: AtomicU64,
     /// TCP and TLS sessions open now.
@@ -211,11 +218,22 @@ pub struct ExporterStatus {
     pub templates_refused: u64,
     /// See [`ExporterCounters`].
     pub without_addresses: u64,
+    /// See [`ExporterCounters`].
+    pub replays: u64,
+    /// See [`ExporterCounters`].
+    pub gaps: u64,
     /// The last fault, with its place in the message; empty without one.
     pub last_fault: String,
 }
 
 impl IngestCounters {
+    /// Counters beside books that an earlier run began.
+    pub fn with(deliveries: Arc<Deliveries>) -> IngestCounters {
+        let mut counters = IngestCounters::default();
+        counters.deliveries = deliveries;
+        counters
+    }
+
     /// The counters of an exporter, by address and domain.
     pub fn exporter(&self, address: &str, domain: u32) -> Arc<ExporterCounters> {
         let mut exporters = self.exporters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,6 +265,8 @@ impl IngestCounters {
                 unknown_templates: get(&counters.unknown_templates),
                 templates_refused: get(&counters.templates_refused),
                 without_addresses: get(&counters.without_addresses),
+                replays: get(&counters.replays),
+                gaps: get(&counters.gaps),
                 last_fault: text.fault.clone(),
             }
         };
@@ -261,7 +281,15 @@ impl IngestCounters {
 
     /// The listeners' own numbers, by name.
     pub fn listeners(&self) -> Vec<(&'static str, u64)> {
+        let delivery = &self.deliveries.counters;
+        let (spools, undurable) = self.deliveries.status();
         vec![
+            ("spools", spools),
+            ("records_not_durable_yet", undurable),
+            ("records_given_back", get(&delivery.records_given_back)),
+            ("spool_messages_refused", get(&delivery.messages_refused)),
+            ("spool_sessions_closed", get(&delivery.sessions_closed)),
+            ("spools_forgotten", get(&delivery.spools_forgotten)),
             ("sessions", get(&self.sessions)),
             ("sessions_open", get(&self.sessions_open)),
             ("sessions_refused_full", get(&self.sessions_refused_full)),

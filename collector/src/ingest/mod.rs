@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod counters;
+pub mod delivery;
 pub mod session;
 pub mod queue;
 pub mod listen;
@@ -15,6 +16,7 @@ pub mod import;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use delivery::BatchPlaces;
 use std::sync::Arc;
 use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
@@ -40,6 +42,8 @@ pub struct Batch {
     pub records: Vec<FlowRecord>,
     /// Alerts of the exporter's signatures.
     pub alerts: Vec<SignatureAlert>,
+    /// Where they stand in the exporter's spool, when it has one.
+    pub places: Option<Box<BatchPlaces>>,
 }
 
 /// The present time. Only ingest, the pipeline's threads and the command line call it; every stage is

@@ -61,7 +61,7 @@ mod tests {
     fn what_waits_comes_first_then_nothing_then_the_end() {
         let (sender, mut batches) = queue(2).unwrap();
         let exporter = Arc::new(Exporter { name: "x".into(), observation_domain: 1 });
-        sender.try_send(Batch { exporter, records: Vec::new(), alerts: Vec::new() }).unwrap();
+        sender.try_send(Batch { exporter, records: Vec::new(), alerts: Vec::new(), places: None }).unwrap();
         let limit = Duration::from_millis(1);
         assert!(matches!(batches.next(limit), Next::Batch(_)));
         assert!(matches!(batches.next(limit), Next::Nothing));

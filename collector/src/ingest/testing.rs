@@ -7,7 +7,7 @@ use weir_common::ipfix::OPTIONS_TEMPLATE_SET;
 use weir_common::ipfix::TEMPLATE_SET;
 use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
-use weir_common::ipfix::options::{OptionsKind, Sensor};
+use weir_common::ipfix::options::{OptionsKind, Place, Sensor};
 use weir_common::ipfix::template::{Layout, LayoutDetail, write_template};
 use weir_common::metadata::WEIR_PEN;
 use weir_common::net::{Address, CommunityId, FlowKey, protocol};
@@ -96,6 +96,24 @@ impl Exporting {
             assert_eq!(pushed, Pushed::In);
         }
         self.finish(0)
+    }
+
+    /// The template of places, in a message of its own.
+    pub(crate) fn place_template(&mut self) -> Vec<u8> {
+        let kind = OptionsKind::Place;
+        let scope = Some(kind.scope_fields());
+        self.builder.push(OPTIONS_TEMPLATE_SET, |out| {
+            write_template(kind.id(), scope, &kind.fields(), WEIR_PEN, out);
+        });
+        self.finish(0)
+    }
+
+    /// A message of records that says where they stand in a spool.
+    pub(crate) fn placed(&mut self, place: Place, records: &[FlowRecord]) -> Vec<u8> {
+        assert_eq!(self.builder.push(OptionsKind::Place.id(), |out| place.write(7, out)), Pushed::In);
+        let message = self.records(records);
+        self.sequence += 1;
+        message
     }
 
     /// A message of records.

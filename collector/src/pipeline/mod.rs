@@ -13,6 +13,7 @@
 //! and gives out what it still holds; the store's queue ends and its files are completed.
 
 pub mod status;
+mod record_lines;
 mod store_thread;
 mod worker;
 
@@ -21,10 +22,12 @@ use crate::enrich::EnrichError;
 use crate::forward::{DestinationStatus, ForwardError, Forwarder};
 use crate::identity::{self, Authority, IdentityError};
 use crate::ingest::counters::IngestCounters;
+use crate::ingest::delivery::{Deliveries, Positions};
 use crate::ingest::listen::{IngestError, Listeners};
 use crate::ingest::queue::{Batches, Next, queue};
 use crate::ingest::{self, Batch, clock};
 use crate::store::{self, StoreCounters, StoreError};
+use record_lines::RecordLines;
 use status::Status;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -36,6 +39,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store_thread::StoreThread;
 use tokio::sync::mpsc::WeakSender;
+use tokio::sync::watch;
 use weir_common::time::Timestamp;
 use worker::Worker;
 
@@ -150,8 +154,10 @@ impl Collector {
     pub fn start(config: &CollectorConfig) -> Result<Collector, PipelineError> {
         let state = PathBuf::from(&config.state_directory);
         let lock = lock(&state)?.ok_or_else(|| PipelineError::Taken(config.state_directory.clone()))?;
-        let counters = Arc::new(Counters::default());
-        let store = StoreThread::start(config, counters.store.clone(), Some(wait_of(config)))?;
+        let deliveries = Arc::new(Deliveries::restore(store::delivered::read(&store_directory(config))?));
+        let ingest = Arc::new(IngestCounters::with(deliveries.clone()));
+        let counters = Arc::new(Counters { ingest, ..Counters::default() });
+        let store = StoreThread::start(config, counters.store.clone(), deliveries, Some(wait_of(config)))?;
         let mut worker = Worker::new(config, counters.clone(), store.queue(), Some(&state))?;
         let forwarder = Arc::new(Forwarder::start(&config.forward, &state)?);
         worker.deliver(forwarder.clone());
@@ -190,6 +196,12 @@ impl Collector {
     /// What it counts.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Per sensor, the position in each of its spools below which everything is stored, now and whenever it changes.
+    /// What is published is durable; a control connection carries it to the sensor.
+    pub fn positions(&self) -> watch::Receiver<Positions> {
+        self.counters.ingest.deliveries.positions()
     }
 
     /// Waits for SIGTERM or SIGINT, keeping the status up to date. The error is that a thread ended first.
@@ -334,23 +346,34 @@ pub struct Imported {
     pub unknown_templates: u64,
     /// Whether `--alerts` could be written.
     pub alerts_error: Option<std::io::Error>,
+    /// Whether `--records` could be written.
+    pub records_error: Option<std::io::Error>,
     /// Alerts that no destination took in time; they are in the outboxes for the next run.
     pub undelivered: u64,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Reads files through the same path. Alerts also go to `alerts`, one JSON object per line.
+/// Where an import also writes what passes, one JSON object per line.
+#[derive(Default)]
+pub struct Copies {
+    /// Alerts.
+    pub alerts: Option<Box<dyn Write + Send>>,
+    /// Flow records, as the sensor's `--records` has them.
+    pub records: Option<Box<dyn Write + Send>>,
+}
+
+/// Reads files through the same path.
 pub fn import(
     config: &CollectorConfig,
     files: &[PathBuf],
-    alerts: Option<Box<dyn Write + Send>>,
+    copies: Copies,
 ) -> Result<Imported, PipelineError> {
     let begun = Instant::now();
     let state = PathBuf::from(&config.state_directory);
     let counters = Arc::new(Counters::default());
     let lock = lock(&state)?;
-    let store = StoreThread::start(config, counters.store.clone(), None)?;
+    let store = StoreThread::start(config, counters.store.clone(), Arc::default(), None)?;
     // What a running collector has learned is its own; an import learns from its files alone then.
     let mut worker = Worker::new(config, counters.clone(), store.queue(), lock.as_ref().map(|_| &*state))?;
     let mut forwarder = None;
@@ -363,7 +386,8 @@ pub fn import(
             "a collector runs with this state directory: alerts of the import are stored, not delivered"
         );
     }
-    worker.copy_alerts(alerts);
+    worker.copy_alerts(copies.alerts);
+    let mut records = copies.records.map(RecordLines::new);
     let mut imported = Imported { counters: counters.clone(), ..Imported::default() };
     let mut exporters = std::collections::HashSet::new();
     for file in files {
@@ -371,11 +395,15 @@ pub fn import(
             if exporters.len() < ingest::counters::EXPORTERS_MAX {
                 exporters.insert(batch.exporter.name.clone());
             }
+            if let Some(records) = &mut records {
+                records.write(&batch.records);
+            }
             worker.process(batch);
         });
         imported.faults.extend(outcome.err().map(|fault| (file.clone(), fault)));
     }
     imported.alerts_error = worker.finish();
+    imported.records_error = records.and_then(RecordLines::finish);
     store.finish();
     if let Some(forwarder) = forwarder {
         let destinations = deliver_rest(forwarder, DELIVERY_AT_END);

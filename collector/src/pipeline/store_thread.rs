@@ -2,10 +2,13 @@
 
 use super::{PipelineError, STORE_QUEUE_BATCHES, spawn};
 use crate::config::CollectorConfig;
+use crate::files;
 use crate::ingest::counters::add;
+use crate::ingest::delivery::Deliveries;
 use crate::ingest::{Batch, clock};
 use crate::store::flows::FlowStore;
-use crate::store::{StoreCounters, retention};
+use crate::store::{StoreCounters, delivered, retention};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -29,6 +32,7 @@ pub(super) struct StoreThread {
 pub(super) struct StoreQueue {
     sender: SyncSender<Batch>,
     counters: Arc<StoreCounters>,
+    deliveries: Arc<Deliveries>,
     /// How long to wait for room; `None` waits as long as it takes.
     wait: Option<Duration>,
 }
@@ -38,7 +42,7 @@ impl StoreQueue {
     pub(super) fn send(&self, batch: Batch) {
         let Some(wait) = self.wait else {
             if let Err(lost) = self.sender.send(batch) {
-                add(&self.counters.records_lost, lost.0.records.len() as u64);
+                self.not_stored(&lost.0);
             }
             return;
         };
@@ -48,17 +52,31 @@ impl StoreQueue {
             batch = match self.sender.try_send(batch) {
                 Ok(()) => return,
                 Err(TrySendError::Disconnected(batch)) => {
-                    add(&self.counters.records_lost, batch.records.len() as u64);
+                    self.not_stored(&batch);
                     return;
                 }
                 Err(TrySendError::Full(batch)) => batch,
             };
             if begun.get_or_insert_with(Instant::now).elapsed() >= wait {
-                add(&self.counters.records_lost, batch.records.len() as u64);
+                self.not_stored(&batch);
                 return;
             }
             std::thread::sleep(RETRY);
         }
+    }
+}
+
+impl StoreQueue {
+    /// Records that sensors still have are given back to them; others are lost.
+    fn not_stored(&self, batch: &Batch) {
+        let numbered = match &batch.places {
+            Some(places) => {
+                self.deliveries.give_back(&places.spool, &places.all());
+                places.records.iter().flatten().count()
+            }
+            None => 0,
+        };
+        add(&self.counters.records_lost, (batch.records.len() - numbered) as u64);
     }
 }
 
@@ -68,16 +86,23 @@ impl StoreThread {
     pub(super) fn start(
         config: &CollectorConfig,
         counters: Arc<StoreCounters>,
+        deliveries: Arc<Deliveries>,
         wait: Option<Duration>,
     ) -> Result<StoreThread, PipelineError> {
         let directory = super::store_directory(config);
         let store = FlowStore::open(&directory, &config.store, counters.clone(), clock())?;
+        let store = store.delivering(deliveries.clone());
         let (sender, batches) = sync_channel(STORE_QUEUE_BATCHES);
-        let queue = StoreQueue { sender, counters: counters.clone(), wait };
+        let queue = StoreQueue { sender, counters: counters.clone(), deliveries: deliveries.clone(), wait };
+        let mut books =
+            wait.map(|_| Books { deliveries, path: delivered::snapshot_path(&directory), failing: false });
         let limits = wait.map(|_| (directory, config.store.clone()));
         let thread = spawn("store", move || {
             let mut expired: Option<Instant> = None;
             keep(store, &batches, |store| {
+                if let Some(books) = &mut books {
+                    books.tell(store.is_failing());
+                }
                 let Some((directory, config)) = &limits else { return };
                 if expired.is_some_and(|at| at.elapsed() < RETENTION_PERIOD) {
                     return;
@@ -114,7 +139,9 @@ fn keep(mut store: FlowStore, batches: &Receiver<Batch>, mut each_tick: impl FnM
     each_tick(&store);
     loop {
         match batches.recv_timeout(TICK) {
-            Ok(batch) => store.append(&batch.exporter, &batch.records, clock()),
+            Ok(batch) => {
+                store.append_from(&batch.exporter, &batch.records, batch.places.as_deref(), clock());
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -125,6 +152,39 @@ fn keep(mut store: FlowStore, batches: &Receiver<Batch>, mut each_tick: impl FnM
         }
     }
     store.finish(clock());
+    each_tick(&store);
+}
+
+/// What sensors are told of their records.
+struct Books {
+    deliveries: Arc<Deliveries>,
+    path: PathBuf,
+    failing: bool,
+}
+
+impl Books {
+    /// Writes what has become durable, then publishes it; and asks again for what could not be stored, once it can.
+    fn tell(&mut self, store_is_failing: bool) {
+        if !store_is_failing {
+            self.deliveries.ask_again();
+        }
+        let Some(held) = self.deliveries.changed() else { return };
+        match files::replace(&self.path, &delivered::snapshot(&held)) {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("{} can be written again", self.path.display());
+                }
+                self.deliveries.publish(&held);
+            }
+            Err(error) => {
+                // Not published, so that no sensor lets go of what a crash would make seem new.
+                self.deliveries.not_published();
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!("{}: {error}; sensors keep their records meanwhile", self.path.display());
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -138,9 +198,11 @@ mod tests {
     fn a_store_that_stays_busy_costs_records_and_not_the_worker() {
         let counters = Arc::new(StoreCounters::default());
         let (sender, batches) = sync_channel(1);
-        let queue = StoreQueue { sender, counters: counters.clone(), wait: Some(Duration::from_millis(5)) };
+        let deliveries = Arc::default();
+        let wait = Some(Duration::from_millis(5));
+        let queue = StoreQueue { sender, counters: counters.clone(), deliveries, wait };
         let exporter = Arc::new(Exporter { name: "x".into(), observation_domain: 1 });
-        let batch = Batch { exporter, records: vec![record(0), record(1)], alerts: Vec::new() };
+        let batch = Batch { exporter, records: vec![record(0), record(1)], alerts: Vec::new(), places: None };
         queue.send(batch.clone());
         queue.send(batch.clone());
         assert_eq!(counters.records_lost.load(Ordering::Relaxed), 2, "the second batch found no room");

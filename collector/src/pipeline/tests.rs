@@ -110,7 +110,7 @@ fn files_are_imported_and_a_broken_one_costs_no_other() {
         PathBuf::from("/nonexistent"),
         path("whole.ipfix", &whole),
     ];
-    let imported = import(&config(state.path()), &files, None).unwrap();
+    let imported = import(&config(state.path()), &files, Copies::default()).unwrap();
     assert_eq!(imported.counters.records.load(Ordering::Relaxed), 30);
     assert_eq!((imported.faults.len(), imported.exporters), (3, 2));
     assert_eq!(stored(state.path()), 30);
@@ -123,7 +123,7 @@ fn an_import_beside_a_running_collector_is_stored_beside_it() {
     let mut exporting = Exporting::new(1);
     let file = state.path().join("f.ipfix");
     fs::write(&file, [exporting.templates(), exporting.records(&records(0..10))].concat()).unwrap();
-    import(&config(state.path()), &[file], None).unwrap();
+    import(&config(state.path()), &[file], Copies::default()).unwrap();
     assert_eq!(stored(state.path()), 10);
     collector.stop();
 }

@@ -87,13 +87,18 @@ impl Worker {
     }
 
     /// Inspects a batch and hands its records to the store.
-    pub(super) fn process(&mut self, batch: Batch) {
+    pub(super) fn process(&mut self, mut batch: Batch) {
         add(&self.counters.records, batch.records.len() as u64);
         // A fault of a detector costs its batch's findings; the records are stored whatever happens.
         if catch_unwind(AssertUnwindSafe(|| self.inspect(&batch))).is_err() {
             add(&self.counters.batches_panicked, 1u64);
         }
-        self.tell();
+        // What sensors' alerts made known is in the log before their numbers count as stored. What they only added to an
+        // incident that is already told is in memory, as with every other finding, and told when it has doubled.
+        let is_told = self.tell();
+        if let Some(places) = &mut batch.places {
+            places.others_failed = !is_told && !batch.alerts.is_empty();
+        }
         self.count_limits();
         self.store.send(batch);
     }
@@ -133,10 +138,10 @@ impl Worker {
         }
     }
 
-    /// From incidents to whoever wants alerts.
-    fn tell(&mut self) {
+    /// From incidents to whoever wants alerts; whether the log took them.
+    fn tell(&mut self) -> bool {
         if self.incidents.is_empty() {
-            return;
+            return true;
         }
         let alerts: Vec<Alert> =
             self.incidents.drain(..).filter_map(|incident| self.triage.assess(&incident)).collect();
@@ -147,10 +152,11 @@ impl Worker {
         if let Some(forwarder) = &self.forwarder {
             forwarder.send(&alerts);
         }
-        self.log.append(&alerts);
+        let is_stored = self.log.append(&alerts);
         if let Some(copy) = &mut self.copy {
             copy.hold(alerts);
         }
+        is_stored
     }
 
     /// Writes what was learned.

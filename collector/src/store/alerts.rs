@@ -32,8 +32,9 @@ impl AlertLog {
         Ok(AlertLog { directory, counters, failing: false })
     }
 
-    /// Writes alerts; what cannot be written is counted and said once.
-    pub fn append(&mut self, alerts: &[Alert]) {
+    /// Writes alerts, durably; what cannot be written is counted and said once. Whether all could.
+    pub fn append(&mut self, alerts: &[Alert]) -> bool {
+        let mut is_whole = true;
         let mut files: HashMap<String, Vec<u8>> = HashMap::new();
         for alert in alerts {
             let lines = files.entry(date_and_hour(alert.time).0).or_default();
@@ -50,6 +51,7 @@ impl AlertLog {
                     add(&self.counters.alerts_stored, count);
                 }
                 Err(error) => {
+                    is_whole = false;
                     add(&self.counters.alerts_lost, count);
                     add(&self.counters.write_errors, 1u64);
                     if !std::mem::replace(&mut self.failing, true) {
@@ -58,6 +60,7 @@ impl AlertLog {
                 }
             }
         }
+        is_whole
     }
 }
 

@@ -6,9 +6,10 @@
 
 use super::columns::{DISTINCT_COLUMNS, Rows, schema};
 use super::config::StoreConfig;
-use super::{StoreCounters, StoreError, date_and_hour};
+use super::{StoreCounters, StoreError, date_and_hour, delivered};
 use crate::ingest::Exporter;
 use crate::ingest::counters::add;
+use crate::ingest::delivery::{BatchPlaces, Deliveries, Held, SpoolId};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -17,6 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use weir_common::delivery::Ranges;
 use weir_common::record::FlowRecord;
 use weir_common::time::Timestamp;
 
@@ -32,6 +34,9 @@ const ROW_GROUP_ROWS: usize = 131_072;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Age below which an unfinished file is left alone at start: its writer may not have locked it yet.
 const CUT_AFTER: Duration = Duration::from_secs(60);
+/// Most ranges of sensors' numbers that a file holds; past it all files are completed. Files that are filled by turns, as at
+/// the change of the hour, hold each other's gaps.
+const HELD_RANGES_MAX: usize = 65_536;
 /// The name of an unfinished file ends so; queries do not see it.
 const UNFINISHED: &str = ".unfinished";
 
@@ -47,6 +52,8 @@ pub struct FlowStore {
     /// Counts changes from one hour to another, to know which hour was used last.
     turn: u64,
     counters: Arc<StoreCounters>,
+    /// Who is told what became of numbered records.
+    deliveries: Arc<Deliveries>,
     /// Set while writing fails: when to try again.
     failing_until: Option<Timestamp>,
 }
@@ -61,6 +68,8 @@ struct OpenFile {
     used: u64,
     rows: Rows,
     rows_encoded: usize,
+    /// Whose numbers its rows have.
+    held: Vec<(SpoolId, Ranges)>,
     writer: ArrowWriter<File>,
     unfinished: PathBuf,
     complete: PathBuf,
@@ -86,15 +95,40 @@ impl FlowStore {
             files_made: 0,
             turn: 0,
             counters,
+            deliveries: Arc::default(),
             failing_until: None,
             directory,
         })
     }
 
+    /// The same, telling there what became of numbered records.
+    pub fn delivering(self, deliveries: Arc<Deliveries>) -> FlowStore {
+        FlowStore { deliveries, ..self }
+    }
+
     /// Stores records. What cannot be written is counted; the store stays usable.
     pub fn append(&mut self, exporter: &Exporter, records: &[FlowRecord], now: Timestamp) {
+        self.append_from(exporter, records, None, now);
+    }
+
+    /// The same with records that have numbers in a sensor's spool. Those that cannot be written are given back; numbers
+    /// without a record are durable as soon as they are here.
+    pub fn append_from(
+        &mut self,
+        exporter: &Exporter,
+        records: &[FlowRecord],
+        places: Option<&BatchPlaces>,
+        now: Timestamp,
+    ) {
+        if let Some(places) = places {
+            if places.others_failed {
+                self.deliveries.give_back(&places.spool, &places.others);
+            } else {
+                self.deliveries.durable(&places.spool, &places.others);
+            }
+        }
         if self.failing_until.is_some_and(|until| now < until) {
-            add(&self.counters.records_lost, records.len() as u64);
+            self.not_stored(records.len(), places, 0);
             return;
         }
         let mut at: Option<(u64, usize)> = None;
@@ -106,7 +140,7 @@ impl FlowStore {
                 _ => match self.file_of(hour, now) {
                     Ok(index) => index,
                     Err(error) => {
-                        add(&self.counters.records_lost, (records.len() - stored) as u64);
+                        self.not_stored(records.len(), places, stored);
                         self.failed(&error, now);
                         return;
                     }
@@ -115,11 +149,34 @@ impl FlowStore {
             at = Some((hour, index));
             let Some(file) = self.open.get_mut(index) else { continue };
             file.rows.push(exporter, record);
-            if file.rows.len() >= CHUNK_ROWS || file.len() >= self.rows_max {
+            if let Some(places) = places
+                && let Some(Some(number)) = places.records.get(stored)
+            {
+                file.hold(&places.spool, *number);
+            }
+            if file.held_ranges() > HELD_RANGES_MAX {
+                at = None;
+                self.finish(now);
+            } else if file.rows.len() >= CHUNK_ROWS || file.len() >= self.rows_max {
                 at = None;
                 self.chunk_is_full(index, now);
             }
         }
+    }
+
+    /// Counts records from the `from`th on that are not stored: lost, or given back to the sensor that still has them.
+    fn not_stored(&self, records: usize, places: Option<&BatchPlaces>, from: usize) {
+        let numbers = places.and_then(|places| places.records.get(from..)).unwrap_or_default();
+        let numbered: Ranges = numbers.iter().flatten().map(|number| *number..number + 1).collect();
+        if let Some(places) = places {
+            self.deliveries.give_back(&places.spool, &numbered);
+        }
+        add(&self.counters.records_lost, (records - from) as u64 - numbered.count());
+    }
+
+    /// Whether writing fails for now.
+    pub fn is_failing(&self) -> bool {
+        self.failing_until.is_some()
     }
 
     /// Removes what crashes left unfinished, of this store's other writers too.
@@ -197,7 +254,8 @@ impl FlowStore {
         })?;
         let complete = partition.join(format!("{name}.parquet"));
         let rows = Rows::new(self.schema.clone());
-        Ok(OpenFile { hour, opened: now, used, rows, rows_encoded: 0, writer, unfinished, complete })
+        let held = Vec::new();
+        Ok(OpenFile { hour, opened: now, used, rows, rows_encoded: 0, held, writer, unfinished, complete })
     }
 
     fn chunk_is_full(&mut self, index: usize, now: Timestamp) {
@@ -218,6 +276,9 @@ impl FlowStore {
                 add(&self.counters.records_stored, rows);
                 add(&self.counters.files_written, 1u64);
                 add(&self.counters.bytes_written, bytes);
+                for (spool, numbers) in &file.held {
+                    self.deliveries.durable(spool, numbers);
+                }
                 if self.failing_until.take().is_some() {
                     tracing::info!("the store can be written again");
                 }
@@ -227,9 +288,16 @@ impl FlowStore {
     }
 
     fn give_up(&mut self, file: OpenFile, error: &StoreError, now: Timestamp) {
-        add(&self.counters.records_lost, file.len() as u64);
-        // Frees the space; a name that is not there any more is as good.
+        let mut numbered = 0;
+        for (spool, numbers) in &file.held {
+            numbered += numbers.count();
+            self.deliveries.give_back(spool, numbers);
+        }
+        add(&self.counters.records_lost, (file.len() as u64).saturating_sub(numbered));
+        // Frees the space; a name that is not there any more is as good. Of a file whose directory could not be made
+        // durable nothing may stay either: its records come again.
         let _ = fs::remove_file(&file.unfinished);
+        let _ = fs::remove_file(&file.complete);
         self.failed(error, now);
     }
 
@@ -247,6 +315,19 @@ impl OpenFile {
         self.rows_encoded + self.rows.len()
     }
 
+    fn hold(&mut self, spool: &SpoolId, number: u64) {
+        match self.held.iter_mut().rev().find(|(known, _)| known == spool) {
+            Some((_, numbers)) => {
+                numbers.insert(number..number + 1);
+            }
+            None => self.held.push((spool.clone(), std::iter::once(number..number + 1).collect())),
+        }
+    }
+
+    fn held_ranges(&self) -> usize {
+        self.held.iter().map(|(_, numbers)| numbers.len()).sum()
+    }
+
     fn encode(&mut self) -> Result<(), StoreError> {
         let rows = self.rows.len();
         // Counted before the attempt, so that a failed chunk shows as lost.
@@ -259,6 +340,11 @@ impl OpenFile {
     fn complete(&mut self) -> Result<u64, StoreError> {
         if !self.rows.is_empty() {
             self.encode()?;
+        }
+        if !self.held.is_empty() {
+            let held: Vec<Held> =
+                self.held.iter().map(|(spool, numbers)| Held::new(spool, numbers)).collect();
+            self.writer.append_key_value_metadata(delivered::metadata(&held));
         }
         self.writer.finish().map_err(StoreError::parquet(&self.unfinished))?;
         let file = self.writer.inner();
@@ -379,6 +465,62 @@ mod tests {
         let batch = &read(&files[1])[0];
         assert_eq!(batch.schema().fields(), schema().fields());
         assert_eq!(t.counters.records_stored.load(Ordering::Relaxed), 3);
+    }
+
+    fn spool() -> SpoolId {
+        SpoolId { sensor: "edge-1".into(), epoch: 9 }
+    }
+
+    fn placed(records: &[u64]) -> BatchPlaces {
+        let records = records.iter().copied().map(Some).collect();
+        BatchPlaces { spool: spool(), records, others: Ranges::new(), others_failed: false }
+    }
+
+    fn position(deliveries: &Deliveries) -> u64 {
+        deliveries.publish(&deliveries.changed().unwrap_or_default());
+        deliveries.positions().borrow().get("edge-1").map_or(0, |positions| positions[0].sequence)
+    }
+
+    #[test]
+    fn what_is_durable_is_the_union_of_the_files_that_are_complete() {
+        let t = store(&StoreConfig { flush_s: 60, ..StoreConfig::default() });
+        let deliveries = Arc::new(Deliveries::default());
+        let mut store = t.store.delivering(deliveries.clone());
+        let later = |seconds| NOON.plus(Duration::from_secs(seconds));
+        // Two hours by turns, the second one's file begun later.
+        store.append_from(&exporter(), &[record(0)], Some(&placed(&[0])), NOON);
+        store.append_from(&exporter(), &[record(3600), record(1)], Some(&placed(&[1, 2])), later(10));
+        assert_eq!(position(&deliveries), 0);
+        store.tick(later(60));
+        assert_eq!(position(&deliveries), 1, "the number between is in a file that is not complete");
+        let restored = Deliveries::restore(delivered::read(t.directory.path()).unwrap());
+        let place = weir_common::ipfix::options::Place {
+            first: weir_common::delivery::Position { epoch: 9, sequence: 0 },
+            count: 3,
+        };
+        assert_eq!(restored.claim(&spool(), &place).unwrap().missing, [1..2], "after a crash only it is new");
+        store.finish(later(70));
+        assert_eq!(position(&deliveries), 3);
+        // Retention removes the files; the snapshot remembers.
+        let held = vec![Held::new(&spool(), &std::iter::once(0..3).collect())];
+        fs::write(delivered::snapshot_path(t.directory.path()), delivered::snapshot(&held)).unwrap();
+        fs::remove_dir_all(t.directory.path().join("flows")).unwrap();
+        let restored = Deliveries::restore(delivered::read(t.directory.path()).unwrap());
+        assert_eq!(restored.claim(&spool(), &place).unwrap().missing, []);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_given_back_and_not_lost() {
+        let t = store(&StoreConfig::default());
+        let deliveries = Arc::new(Deliveries::default());
+        let mut store = t.store.delivering(deliveries.clone());
+        store.append_from(&exporter(), &[record(0)], Some(&placed(&[0])), NOON);
+        fs::remove_dir_all(t.directory.path().join("flows")).unwrap();
+        store.finish(NOON);
+        assert_eq!(t.counters.records_lost.load(Ordering::Relaxed), 0);
+        assert_eq!(deliveries.counters.records_given_back.load(Ordering::Relaxed), 1);
+        store.append_from(&exporter(), &[record(0)], Some(&placed(&[0])), NOON);
+        assert_eq!(deliveries.counters.records_given_back.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! flows/date=2026-11-20/hour=14/part-01795176000000000000-4711-0000.parquet
 //! flows/date=other/hour=other/part-....parquet
 //! alerts/date=2026-11-20.jsonl
+//! delivered.json
 //! ```
 //!
 //! A record stands under the hour in which it ended, in UTC. At most [`flows::HOURS_OPEN_MAX`] hours are
@@ -21,6 +22,7 @@ mod features;
 pub mod columns;
 pub mod flows;
 pub mod alerts;
+pub mod delivered;
 pub mod retention;
 #[cfg(feature = "sql")]
 pub mod tables;

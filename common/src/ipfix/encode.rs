@@ -413,6 +413,11 @@ impl MessageBuilder {
         if self.is_empty() { Pushed::TooLong } else { Pushed::Full }
     }
 
+    /// Lets the next record begin a set of its own, even if it has the same identifier.
+    pub fn end_set(&mut self) {
+        self.close_set();
+    }
+
     /// Pads the open set to four octets and writes its length.
     fn close_set(&mut self) {
         let Some((begin, _)) = self.set.take() else { return };

@@ -155,9 +155,13 @@ impl Plan {
             std::mem::swap(&mut record.features.forward, &mut record.features.reverse);
         }
         if !self.has_community_id {
-            // Some exporters put type and code into the destination port, as NetFlow did.
-            if record.icmp.is_some() {
-                (record.key.initiator_port, record.key.responder_port) = (0, 0);
+            if matches!(record.key.protocol, protocol::ICMP | protocol::ICMPV6) {
+                // Some exporters put type and code into the destination port, as NetFlow did.
+                let port = std::mem::take(&mut record.key.responder_port);
+                record.key.initiator_port = 0;
+                if record.icmp.is_none() && port != 0 {
+                    record.icmp = Some(port.to_be_bytes().into());
+                }
             }
             record.community_id = CommunityId::of(&record.key, record.icmp, 0);
         }

@@ -570,9 +570,10 @@ fn open_export(
     published: &[Published],
     pace: Pace,
 ) -> Result<Exporting, Failure> {
+    let (sensor_name, workers) = (sensor_name(config), published.to_vec());
     let identity = config.identity.directory.clone();
-    let sensor_name = sensor_name(config);
-    let context = export::Context { sensor_name, interfaces, workers: published.to_vec(), identity, pace };
+    let context =
+        export::Context { sensor_name, interfaces, workers, identity, pace, acknowledgements: None };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

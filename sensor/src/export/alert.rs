@@ -4,12 +4,12 @@
 //! a passive sensor stops nothing, and an alert found in stored packets says `retrospective`.
 
 use super::eve::{EveLines, Head};
-use super::text::{address_in_full, community_id};
 use serde_json::{Map, Value};
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::net::{Address, CommunityId, Direction, FlowKey, protocol};
 use weir_common::rule::{Description, Target};
+use weir_common::text::{address_in_full, community_id};
 use weir_common::time::Timestamp;
 
 /// A match of a signature, with the flow it was found in.

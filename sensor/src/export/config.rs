@@ -59,9 +59,31 @@ pub struct ExportConfig {
     /// Most batches waiting for the export thread. At the limit live batches are dropped and counted,
     /// while a replay waits.
     pub queue_batches_max: u32,
-    /// Most bytes of IPFIX kept in memory for a collector that cannot be reached; the oldest messages
-    /// are dropped at the limit, and counted.
+    /// Most bytes of IPFIX kept in memory for a collector that cannot be reached, where there is no spool or it
+    /// cannot be written; the oldest messages are dropped at the limit, and counted.
     pub backlog_bytes_max: u64,
+    /// Directory of the spools of `run`: what is made for a collector over TCP or TLS stays there until it has arrived.
+    /// One that cannot be made or written is said, and messages are kept in memory instead.
+    pub spool_directory: String,
+    /// Most bytes of each destination's spool, at least 1 MiB; the oldest records are dropped at the limit, and counted.
+    /// 0: no spool.
+    pub spool_bytes_max: u64,
+    /// When a record leaves the spool: `auto`: once the collector says that it has stored it, or, as long as it has never
+    /// said so, once its host's TCP has taken it; `always`: only the former; `never`: only the latter.
+    pub acknowledge: Acknowledge,
+}
+
+/// Who says that a record has arrived.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Acknowledge {
+    /// The collector, once it ever has; TCP before.
+    #[default]
+    Auto,
+    /// The collector.
+    Always,
+    /// TCP.
+    Never,
 }
 
 impl ExportConfig {
@@ -93,6 +115,9 @@ impl Default for ExportConfig {
             statistics_interval_s: 10,
             queue_batches_max: 256,
             backlog_bytes_max: 64 << 20,
+            spool_directory: "/var/lib/weir/spool".into(),
+            spool_bytes_max: 1 << 30,
+            acknowledge: Acknowledge::Auto,
         }
     }
 }

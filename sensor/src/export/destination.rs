@@ -1,17 +1,20 @@
 //! One IPFIX collector or file: its queue of messages, its sessions, its counts.
 //!
-//! In: records and statistics, as messages of [`super::ipfix`]. Out: bytes at the transport. Messages wait
-//! in memory while a collector is away, up to `backlog_bytes_max`; beyond that the oldest are dropped
-//! and counted. Each session begins with templates and sequence number zero, and a message that the
+//! In: records and statistics, as messages of [`super::ipfix`]. Out: bytes at the transport. Over TCP and TLS, live,
+//! every message of records goes through a spool on disk ([`super::outgoing`]), and statistics, which are of the moment,
+//! go out when there is a session. Elsewhere messages wait in memory while a collector is away, up to
+//! `backlog_bytes_max`; beyond that the oldest are dropped and counted. Each session begins with templates and sequence number zero, and a message that the
 //! previous one took only in part is sent whole. A loss is logged once, and so is the recovery.
 
 use super::ExportError;
-use super::config::{ExportConfig, UDP_MESSAGE_BYTES_MIN};
+use super::config::{Acknowledge, ExportConfig, UDP_MESSAGE_BYTES_MIN};
 use super::connect::Change;
 use super::file::FileTransport;
 use super::ipfix::{Assembler, Form, Message, Metering, Tally, Templates};
+use super::outgoing::{Arrival, Outgoing};
 use super::profile;
 use super::selected::Selected;
+use super::spool::{LossCause, Settings, Spool};
 use super::target::Target;
 use super::tcp::TcpTransport;
 use super::tls::TlsClient;
@@ -20,13 +23,16 @@ use serde::{Serialize, Serializer};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use weir_common::delivery::Position;
 use weir_common::ipfix::encode::stamp;
-use weir_common::ipfix::options::Lost;
+use weir_common::ipfix::options::{Lost, Place};
 use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
 
 /// Most octets of a message to a file or over TCP.
 const STREAM_MESSAGE_BYTES_MAX: usize = 32 << 10;
+/// Most ranges of an epoch that a session is told of at its beginning that they will not come.
+const VOIDS_MAX: usize = 256;
 /// A UDP collector that refused is taken to be back when it has not refused for this long.
 const UDP_QUIET: Duration = Duration::from_secs(5);
 /// A UDP collector that refused gets the templates again at most this often.
@@ -73,8 +79,53 @@ pub struct DestinationStatus {
     pub alerts_dropped: u64,
     /// Flow records whose texts were shortened to fit into a message.
     pub records_shortened: u64,
-    /// Octets of messages that wait.
+    /// Octets of messages that wait in memory.
     pub backlog_bytes: u64,
+    /// What waits on disk; nothing for a destination without a spool.
+    pub spool: Option<SpoolStatus>,
+}
+
+/// How a destination's spool does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SpoolStatus {
+    /// Its epoch, in hexadecimal digits.
+    pub epoch: String,
+    /// Records that have not arrived as far as is known.
+    pub records: u64,
+    /// Octets on disk, of records that have arrived too as long as their segment holds others.
+    pub bytes: u64,
+    /// Files.
+    pub segments: u64,
+    /// When the oldest segment that holds something not arrived was begun, in RFC 3339.
+    #[serde(serialize_with = "rfc3339_option")]
+    pub oldest: Option<Timestamp>,
+    /// Whether records leave when the collector says that it has stored them, and not TCP that it has taken them.
+    pub waits_for_acknowledgement: bool,
+    /// Records that the collector acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledgements refused: of more than was sent, of another epoch, or going back.
+    pub acknowledgements_refused: u64,
+    /// Octets written.
+    pub written_bytes: u64,
+    /// Records dropped at `export.spool_bytes_max`.
+    pub records_dropped: u64,
+    /// Records lost because a segment was cut or changed, as far as is known.
+    pub records_damaged: u64,
+    /// Octets skipped because they were no entry.
+    pub damaged_bytes: u64,
+    /// Octets cut off because a crash left them unfinished.
+    pub torn_bytes: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+    /// Whether messages are kept in memory because the spool cannot be written.
+    pub failing: bool,
+}
+
+fn rfc3339_option<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.collect_str(time),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,12 +156,25 @@ enum Sending {
     Data,
 }
 
+/// The name of a destination's directory in `export.spool_directory`: its URL in letters that every file system takes.
+fn directory_name(url: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_');
+    let name: String =
+        url.replace("://", "-").chars().map(|letter| if is_plain(letter) { letter } else { '-' }).collect();
+    // Different URLs must not meet in one directory because of what was replaced.
+    format!("{}-{:08x}", name.trim_matches('-'), crc32fast::hash(url.as_bytes()))
+}
+
 pub(super) struct Destination {
     transport: Transport,
     form: Form,
     templates: Templates,
-    /// Flow records and statistics, kept from session to session.
+    /// Flow records and alerts, and without a spool statistics, kept from session to session.
     data: Assembler,
+    /// What becomes of finished messages where there is a spool.
+    outgoing: Option<Outgoing>,
+    acknowledged: u64,
+    acknowledgements_refused: u64,
     /// Announcements of this session.
     control: Assembler,
     session: Session,
@@ -165,6 +229,9 @@ impl Destination {
             form: Form { domain, enterprise: config.enterprise_number, selected: Selected::new(profile) },
             templates: Templates::new(),
             data: Assembler::new(domain, bytes_max),
+            outgoing: None,
+            acknowledged: 0,
+            acknowledgements_refused: 0,
             control: Assembler::new(domain, bytes_max),
             session: Session::default(),
             sending: None,
@@ -181,8 +248,105 @@ impl Destination {
         })
     }
 
+    /// Puts a spool between the records and the transport, where the transport can say what has arrived. A spool that
+    /// cannot be opened is said; the destination goes without.
+    pub(super) fn spool(&mut self, config: &ExportConfig) {
+        if config.spool_bytes_max == 0 || !matches!(self.transport, Transport::Tcp(_)) {
+            return;
+        }
+        let directory = Path::new(&config.spool_directory).join(directory_name(&self.status.url));
+        let form = self.form.number();
+        match Spool::open(&directory, Settings { bytes_max: config.spool_bytes_max, form }) {
+            Ok(spool) => {
+                let arrival = match config.acknowledge {
+                    Acknowledge::Auto => Arrival::Learned,
+                    Acknowledge::Always => Arrival::Acknowledged,
+                    Acknowledge::Never => Arrival::Tcp,
+                };
+                self.data = Assembler::with_places(self.form.domain, STREAM_MESSAGE_BYTES_MAX);
+                self.outgoing = Some(Outgoing::new(spool, arrival, form, self.backlog_bytes_max));
+            }
+            Err(error) => tracing::error!(
+                "{}: {error}; records for {} wait in memory only, and a restart loses them",
+                directory.display(),
+                self.status.url
+            ),
+        }
+    }
+
     pub(super) fn status(&self) -> DestinationStatus {
-        DestinationStatus { backlog_bytes: self.data.finished_bytes() as u64, ..self.status.clone() }
+        let memory = self.outgoing.as_ref().map_or(self.data.finished_bytes(), Outgoing::memory_bytes);
+        let spool = self.outgoing.as_ref().map(|outgoing| self.spool_status(outgoing));
+        DestinationStatus { backlog_bytes: memory as u64, spool, ..self.status.clone() }
+    }
+
+    fn spool_status(&self, outgoing: &Outgoing) -> SpoolStatus {
+        let spool = outgoing.spool();
+        let counters = spool.counters();
+        SpoolStatus {
+            epoch: format!("{:016x}", spool.next().epoch),
+            records: spool.records(),
+            bytes: spool.bytes(),
+            segments: spool.segments() as u64,
+            oldest: spool.oldest(),
+            waits_for_acknowledgement: outgoing.waits_for_acknowledgement(),
+            acknowledged: self.acknowledged,
+            acknowledgements_refused: self.acknowledgements_refused,
+            written_bytes: counters.written_bytes,
+            records_dropped: counters.dropped_records,
+            records_damaged: counters.damaged_records,
+            damaged_bytes: counters.damaged_bytes,
+            torn_bytes: counters.torn_bytes,
+            write_errors: counters.write_errors,
+            failing: spool.is_failing(),
+        }
+    }
+
+    /// The collector says that everything below a position is stored. False when no spool of this destination has the
+    /// epoch.
+    pub(super) fn acknowledge(&mut self, position: Position, is_meant: bool) -> bool {
+        let Some(outgoing) = &mut self.outgoing else { return false };
+        if !is_meant && outgoing.spool().all_done().all(|(epoch, _)| epoch != position.epoch) {
+            return false;
+        }
+        match outgoing.acknowledged(position) {
+            Ok(new) => self.acknowledged += new,
+            Err(why) => {
+                if self.acknowledgements_refused == 0 {
+                    tracing::warn!(
+                        "{}: an acknowledgement is refused: {why}; further ones are only counted",
+                        self.status.url
+                    );
+                }
+                self.acknowledgements_refused += 1;
+            }
+        }
+        true
+    }
+
+    /// Hands finished messages to the spool, and what it lost to the counters and the session.
+    fn stage(&mut self, at: Instant, now: Timestamp) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let mut dropped = Vec::new();
+        while let Some(message) = self.data.remove(0) {
+            dropped.extend(outgoing.take(message, &self.form, at, now));
+        }
+        outgoing.tick(at);
+        let losses = outgoing.take_losses();
+        for message in dropped {
+            self.count_lost(message.tally, now);
+        }
+        let has_session = self.is_open();
+        for loss in losses {
+            if loss.cause == LossCause::Budget && self.status.records_dropped == 0 {
+                let url = &self.status.url;
+                tracing::error!("{url}: the spool is full; its oldest records are dropped and counted");
+            }
+            self.count_lost(loss.tally, now);
+            if has_session {
+                self.form.void(&loss.place, &mut self.control);
+            }
+        }
     }
 
     /// Adds a flow record to the message that is being filled.
@@ -209,7 +373,12 @@ impl Destination {
     pub(super) fn statistics(&mut self, metering: &Metering) {
         self.metering = metering.clone();
         let sent = (self.status.messages, self.status.records, self.status.bytes);
-        self.form.statistics(metering, sent, &self.not_sent, self.templates.len(), &mut self.data);
+        if self.outgoing.is_none() {
+            self.form.statistics(metering, sent, &self.not_sent, self.templates.len(), &mut self.data);
+        } else if self.is_open() {
+            self.form.statistics(metering, sent, &self.not_sent, 0, &mut self.control);
+            self.control.finish();
+        }
     }
 
     /// Ends the message that is being filled, so that the next [`Destination::pump`] sends it.
@@ -219,13 +388,21 @@ impl Destination {
 
     /// Whether everything was sent.
     pub(super) fn is_drained(&self) -> bool {
+        let is_sent = self.outgoing.as_ref().is_none_or(Outgoing::is_drained);
         let holds = matches!(&self.transport, Transport::Tcp(tcp) if tcp.holds());
-        self.data.len() == 0 && self.control.len() == 0 && !holds
+        self.data.len() == 0 && self.control.len() == 0 && is_sent && !holds
+    }
+
+    /// Whether what is left is safe on disk: the end need not wait for it for long.
+    pub(super) fn is_spooled(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.spool().is_failing())
     }
 
     /// Whether something waits for a transport that is open: it may take more in a moment.
     pub(super) fn is_pressed(&mut self) -> bool {
-        !self.is_drained() && self.is_open()
+        let waits =
+            self.outgoing.as_ref().is_some_and(|outgoing| outgoing.is_waiting() || !outgoing.is_drained());
+        (waits || self.data.len() > 0 || self.control.len() > 0) && self.is_open()
     }
 
     /// Whether the backlog is so full that a replay waits rather than lose records.
@@ -247,7 +424,8 @@ impl Destination {
             Change::Failed(why) => self.failed(&why, at, now),
         }
         self.fit_path(at);
-        let mut progress = false;
+        let mut progress = self.look_after_arrivals(at, now);
+        self.stage(at, now);
         while self.is_open() && self.send_one(at, now, &mut progress) {}
         if matches!(self.transport, Transport::Udp(_)) {
             self.udp_recovered(at, now);
@@ -272,6 +450,32 @@ impl Destination {
             Transport::File(_) => None,
             _ => Some(self.status.state != DestinationState::Failing),
         }
+    }
+
+    /// Asks what has arrived and how much the connection takes; true when something has.
+    fn look_after_arrivals(&mut self, at: Instant, now: Timestamp) -> bool {
+        let (Some(outgoing), Transport::Tcp(tcp)) = (&mut self.outgoing, &mut self.transport) else {
+            return false;
+        };
+        if !tcp.is_open() {
+            return false;
+        }
+        let was_drained = outgoing.is_drained();
+        outgoing.tcp_acknowledged(tcp.acknowledged());
+        outgoing.turn_begins(tcp.unsent());
+        let has_arrived = !was_drained && outgoing.is_drained();
+        if outgoing.wants_new_session() {
+            tracing::info!(
+                "{}: what another version of the sensor wrote is sent; a new session goes on",
+                self.status.url
+            );
+            tcp.close(at);
+            outgoing.session_ends();
+            self.control.clear();
+            self.sending = None;
+            self.status.since = now;
+        }
+        has_arrived
     }
 
     fn is_open(&mut self) -> bool {
@@ -299,6 +503,16 @@ impl Destination {
         self.control.clear();
         self.form.opening(&self.metering, &mut self.control);
         self.control.finish();
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.session_begins();
+            // A collector that never had these numbers must not wait for them.
+            for (epoch, done) in outgoing.spool().all_done() {
+                for range in done.iter().take(VOIDS_MAX) {
+                    let first = Position { epoch, sequence: range.start };
+                    self.form.void(&Place { first, count: range.end - range.start }, &mut self.control);
+                }
+            }
+        }
         self.connected(now);
     }
 
@@ -320,8 +534,9 @@ impl Destination {
     fn failed(&mut self, why: &str, at: Instant, now: Timestamp) {
         if self.status.state != DestinationState::Failing {
             let url = &self.status.url;
+            let place = if self.outgoing.is_some() { "on disk" } else { "in memory" };
             tracing::error!(
-                "{url}: {why}; records wait in memory and the oldest are dropped at the limit, until it works again"
+                "{url}: {why}; records wait {place} and the oldest are dropped at the limit, until it works again"
             );
             (self.status.state, self.status.since) = (DestinationState::Failing, now);
         }
@@ -334,6 +549,9 @@ impl Destination {
                 // The session is over and with it what was announced in it.
                 self.control.clear();
                 self.sending = None;
+                if let Some(outgoing) = &mut self.outgoing {
+                    outgoing.session_ends();
+                }
             }
             Transport::Udp(_) => {}
             Transport::File(file) => {
@@ -347,11 +565,12 @@ impl Destination {
     /// Sends (more of) one message; false when there is none or the transport takes no more for now.
     fn send_one(&mut self, at: Instant, now: Timestamp, progress: &mut bool) -> bool {
         let Some((queue, from)) = self.sending.or_else(|| self.begin_message(now)) else { return false };
-        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
-        let Some(message) = source.front() else {
+        let Some(message) = self.front_of(queue) else {
             self.sending = None;
             return false;
         };
+        // What is written is borrowed from its queue while the transport takes it.
+        let message = Message { bytes: std::mem::take(&mut message.bytes), ..*message };
         let length = message.bytes.len();
         let rest = message.bytes.get(from..).unwrap_or_default();
         let written = match &mut self.transport {
@@ -359,6 +578,9 @@ impl Destination {
             Transport::Udp(udp) => udp.write(rest),
             Transport::File(file) => file.write(rest),
         };
+        if let Some(place) = self.front_of(queue) {
+            place.bytes = message.bytes;
+        }
         match written {
             Ok(0) => {
                 self.failed("it takes no more octets", at, now);
@@ -388,19 +610,37 @@ impl Destination {
         if is_udp && now.since(self.session.announced_at) >= self.template_refresh {
             self.announce_all(now);
         }
-        let needed = self.data.front().map_or(0, |message| message.templates);
+        let needed = self.front_of(Sending::Data).map_or(0, |message| message.templates);
         if self.session.announced < needed {
             self.form.announce(&self.templates, self.session.announced, &mut self.control);
             self.control.finish();
             self.session.announced = self.templates.len();
         }
         let queue = if self.control.len() > 0 { Sending::Control } else { Sending::Data };
-        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
-        let message = source.front()?;
         let export_time_s = u32::try_from(self.export_time.seconds()).unwrap_or(u32::MAX);
-        stamp(&mut message.bytes, export_time_s, self.session.sequence);
+        let sequence = self.session.sequence;
+        let message = self.front_of(queue)?;
+        stamp(&mut message.bytes, export_time_s, sequence);
         self.sending = Some((queue, 0));
         self.sending
+    }
+
+    /// The message of a queue that is sent next or being sent.
+    fn front_of(&mut self, queue: Sending) -> Option<&mut Message> {
+        match (queue, &mut self.outgoing) {
+            (Sending::Control, _) => self.control.front(),
+            (Sending::Data, Some(outgoing)) => outgoing.front(&mut self.templates),
+            (Sending::Data, None) => self.data.front(),
+        }
+    }
+
+    /// Takes a message out of its queue that was sent.
+    fn remove_sent(&mut self, queue: Sending) -> Option<Message> {
+        match (queue, &mut self.outgoing, &self.transport) {
+            (Sending::Control, ..) => self.control.remove(0),
+            (Sending::Data, Some(outgoing), Transport::Tcp(tcp)) => outgoing.sent(tcp.written()),
+            (Sending::Data, ..) => self.data.remove(0),
+        }
     }
 
     /// Everything that a UDP collector that began anew would lack.
@@ -415,14 +655,14 @@ impl Destination {
     /// A message is out.
     fn sent(&mut self, queue: Sending, now: Timestamp) {
         self.sending = None;
-        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
-        let Some(message) = source.remove(0) else { return };
+        let Some(message) = self.remove_sent(queue) else { return };
         self.status.messages += 1;
         self.status.records += message.tally.flows;
         self.status.alerts += message.tally.alerts;
         self.status.bytes += message.bytes.len() as u64;
         self.session.sequence = self.session.sequence.wrapping_add(message.tally.records);
         self.last_tally = message.tally;
+        let source = if queue == Sending::Control { &mut self.control } else { &mut self.data };
         source.recycle(message);
         if let Transport::File(file) = &mut self.transport {
             file.message_ended();
@@ -477,9 +717,22 @@ impl Destination {
         }
     }
 
-    /// The end: what still waits is lost, and counted.
+    /// The end: what still waits in memory is lost, and counted; what is in the spool stays there.
     pub(super) fn give_up(&mut self, now: Timestamp) {
         self.data.finish();
+        self.stage(Instant::now(), now);
+        if let Some(outgoing) = self.outgoing.take() {
+            let (lost, closed) = outgoing.close();
+            if let Err(error) = closed {
+                tracing::error!(
+                    "{}: the spool cannot be closed: {error}; it is as after a crash",
+                    self.status.url
+                );
+            }
+            for message in lost {
+                self.count_lost(message.tally, now);
+            }
+        }
         while let Some(message) = self.data.remove(0) {
             self.drop_message(message, now);
         }

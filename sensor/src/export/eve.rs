@@ -9,8 +9,6 @@
 //! done with the flow, as in Suricata; a passive sensor does not do it, and alerts say `allowed`.
 
 use super::lines::LineOutput;
-use super::records::{first_packets, hundredths};
-use super::text::{EveTimes, address_in_full, community_id};
 use super::{ArpEvent, FlowEvent, FrameEvent};
 use crate::counters::WorkerCounters;
 use weir_common::app::App;
@@ -20,6 +18,8 @@ use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::{Address, Direction, FlowKey, icmp_v4_counterpart, icmp_v6_counterpart, protocol};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState, Tunnel, TunnelKind, tcp_flags};
+use weir_common::record_line::{first_packets, hundredths};
+use weir_common::text::{EveTimes, address_in_full, community_id};
 use weir_common::time::Timestamp;
 
 /// Writes EVE lines.

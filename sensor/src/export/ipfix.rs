@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::elements;
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow};
-use weir_common::ipfix::options::{self, Lost, OptionsKind, Sensor};
+use weir_common::ipfix::options::{self, Lost, OptionsKind, Place, Sensor};
 use weir_common::ipfix::template::{Layout, write_template};
 use weir_common::ipfix::{
     MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, OPTIONS_TEMPLATE_SET, SET_HEADER_BYTES, TEMPLATE_SET,
@@ -49,8 +49,13 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, other: Tally) {
-        self.records += other.records;
+    /// Records of which nothing more is known.
+    pub(super) fn of_records(count: u64) -> Tally {
+        Tally { records: u32::try_from(count).unwrap_or(u32::MAX), flows: count, ..Tally::NOTHING }
+    }
+
+    pub(super) fn add(&mut self, other: Tally) {
+        self.records = self.records.saturating_add(other.records);
         self.flows += other.flows;
         self.alerts += other.alerts;
         self.packets = self.packets.saturating_add(other.packets);
@@ -69,10 +74,15 @@ pub(super) struct Message {
 
 /// Fills messages one after the other.
 pub(super) struct Assembler {
+    domain: u32,
     builder: MessageBuilder,
     bytes_max: usize,
     tally: Tally,
     templates: usize,
+    /// Each message begins with its place, which is stamped when it is known.
+    has_places: bool,
+    /// Nothing but a place was pushed yet.
+    is_blank: bool,
     finished: VecDeque<Message>,
     finished_bytes: usize,
     spare: Vec<Vec<u8>>,
@@ -81,14 +91,22 @@ pub(super) struct Assembler {
 impl Assembler {
     pub(super) fn new(domain: u32, bytes_max: usize) -> Assembler {
         Assembler {
+            domain,
             builder: MessageBuilder::new(domain, bytes_max),
             bytes_max: bytes_max.min(MESSAGE_BYTES_MAX),
             tally: Tally::NOTHING,
             templates: 0,
+            has_places: false,
+            is_blank: true,
             finished: VecDeque::new(),
             finished_bytes: 0,
             spare: Vec::new(),
         }
+    }
+
+    /// The same with messages that say where their records stand in a spool.
+    pub(super) fn with_places(domain: u32, bytes_max: usize) -> Assembler {
+        Assembler { has_places: true, ..Assembler::new(domain, bytes_max) }
     }
 
     /// Appends a record that needs the first `templates` templates; false when no message can hold it.
@@ -101,16 +119,28 @@ impl Assembler {
         write: impl Fn(&mut Vec<u8>),
     ) -> bool {
         loop {
+            if self.has_places && self.builder.is_empty() {
+                let domain = self.domain;
+                self.builder.push(OptionsKind::Place.id(), |out| Place::default().write(domain, out));
+                self.tally.add(Tally::OPTION);
+            }
             match self.builder.push(set, &write) {
                 Pushed::In => {
                     self.tally.add(tally);
                     self.templates = templates;
+                    self.is_blank = false;
                     return true;
                 }
+                Pushed::Full if self.is_blank => return false,
                 Pushed::Full => self.finish(),
                 Pushed::TooLong => return false,
             }
         }
+    }
+
+    /// Lets the next record begin a set of its own.
+    fn end_set(&mut self) {
+        self.builder.end_set();
     }
 
     /// Messages from the next on have at most `bytes_max` octets.
@@ -129,7 +159,7 @@ impl Assembler {
 
     /// Ends the message that is being filled, unless it is empty.
     pub(super) fn finish(&mut self) {
-        if self.builder.is_empty() {
+        if std::mem::replace(&mut self.is_blank, true) {
             return;
         }
         let bytes = self.builder.finish(self.spare.pop().unwrap_or_default());
@@ -192,6 +222,16 @@ impl Templates {
         if self.known[id / 64] & bit == 0 {
             self.known[id / 64] |= bit;
             self.used.push(layout);
+        }
+    }
+
+    /// Notes what a message needs that was made earlier, by the identifiers of its sets.
+    pub(super) fn note_sets(&mut self, sets: impl Iterator<Item = u16>) {
+        for id in sets {
+            let is_known = self.known[usize::from(id) / 64] & (1 << (id % 64)) != 0;
+            if !is_known && let Some(layout) = Layout::from_id(id) {
+                self.note(layout);
+            }
         }
     }
 }
@@ -286,6 +326,8 @@ impl Form {
             control.push(OPTIONS_TEMPLATE_SET, Tally::NOTHING, 0, |out| {
                 write_template(kind.id(), Some(kind.scope_fields()), &fields, self.enterprise, out);
             });
+            // pmacct 1.7.7 takes a set with several options templates for malformed and drops what follows in it.
+            control.end_set();
         }
         let (domain, enterprise) = (self.domain, self.enterprise);
         for element in elements::own() {
@@ -296,6 +338,56 @@ impl Form {
         self.option(OptionsKind::Sensor, Tally::OPTION, 0, control, &|out| {
             metering.sensor.write(domain, out)
         });
+    }
+
+    /// A message of the templates and options templates with these identifiers.
+    pub(super) fn templates_of(&self, ids: &[u16]) -> Vec<u8> {
+        let mut builder = MessageBuilder::new(self.domain, usize::MAX);
+        for id in ids {
+            if let Some(layout) = Layout::from_id(*id) {
+                builder.push(TEMPLATE_SET, |out| {
+                    write_template(*id, None, &layout.fields(), self.enterprise, out);
+                });
+            }
+            if let Some(kind) = OptionsKind::ALL.into_iter().find(|kind| kind.id() == *id) {
+                builder.push(OPTIONS_TEMPLATE_SET, |out| {
+                    write_template(*id, Some(kind.scope_fields()), &kind.fields(), self.enterprise, out);
+                });
+            }
+        }
+        builder.finish(Vec::new())
+    }
+
+    /// What messages of this form are read with: two sensors' are the same when theirs are. Templates are a pure
+    /// function of their identifier, so that those of one version are one number.
+    pub(super) fn number(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.domain.to_be_bytes());
+        let mut template = Vec::new();
+        for layout in Layout::all() {
+            template.clear();
+            write_template(layout.id(), None, &layout.fields(), self.enterprise, &mut template);
+            hasher.update(&template);
+        }
+        for kind in [OptionsKind::Alert, OptionsKind::Place] {
+            template.clear();
+            write_template(
+                kind.id(),
+                Some(kind.scope_fields()),
+                &kind.fields(),
+                self.enterprise,
+                &mut template,
+            );
+            hasher.update(&template);
+        }
+        hasher.finalize()
+    }
+
+    /// Appends that these numbers of a spool will not come.
+    pub(super) fn void(&self, place: &Place, control: &mut Assembler) {
+        control.push(OptionsKind::Place.id(), Tally::OPTION, 0, |out| place.write(self.domain, out));
+        // A place speaks for the records behind it in its message.
+        control.finish();
     }
 
     /// Appends the templates from the `from`th on, each with its flow keys.

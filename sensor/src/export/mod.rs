@@ -4,21 +4,25 @@
 //! ([`start`]); none can hold up another for longer than a write takes. Knows no packet.
 
 pub mod config;
-mod text;
 mod lines;
 mod eve;
 mod alert;
-mod records;
 mod ipfix;
 mod profile;
 mod selected;
 mod connect;
+mod unacknowledged;
 mod tcp;
 mod tls;
 mod udp;
 mod file;
 mod target;
 mod distribution;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod spool;
+#[cfg(not(any(test, feature = "fuzzing")))]
+mod spool;
+mod outgoing;
 mod destination;
 mod thread;
 
@@ -26,16 +30,17 @@ mod thread;
 mod tests;
 
 pub use alert::{AlertLines, FlowAlert, write_references, write_signature};
-pub use destination::{DestinationState, DestinationStatus};
+pub use destination::{DestinationState, DestinationStatus, SpoolStatus};
 pub use eve::packet_source;
 pub use lines::OutputStatus;
 pub use target::Target;
-pub use text::address_in_full;
 pub use thread::{Context, Exporting, Pace, start};
+pub use weir_common::text::address_in_full;
 
 use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Event;
 use serde::Serialize;
+use weir_common::delivery::Position;
 use weir_common::net::{CommunityId, FlowKey};
 use weir_common::record::{FlowRecord, SignatureAlert};
 use weir_common::time::Timestamp;
@@ -114,6 +119,17 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// What a collector has stored durably, as the control connection brings it.
+///
+/// The spool's epoch is drawn at random, so that it alone says whose spool is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The destination, by its place in the configuration; `None`: whichever has the epoch.
+    pub destination: Option<usize>,
+    /// Everything below it is stored and need not be sent again.
+    pub position: Position,
 }
 
 /// How export does: what `status` shows, and at the end what the summary says.

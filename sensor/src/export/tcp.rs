@@ -6,9 +6,12 @@
 
 use super::connect::{CONNECT_MAX, Change, Link};
 use super::tls::{TlsClient, Wire};
+use super::unacknowledged::{unacknowledged, unsent};
 use nix::sys::socket::{setsockopt, sockopt};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::Instant;
 
 /// Data that the collector's host does not acknowledge for this long ends the connection.
@@ -18,17 +21,27 @@ pub(super) struct TcpTransport {
     link: Link<Wire>,
     /// TLS holds octets that the kernel did not take yet.
     holds: bool,
+    /// Octets given to this connection.
+    written: u64,
+    /// How many of them have arrived, as far as was asked.
+    arrived: u64,
+    /// Octets given, and octets that these were in the kernel: more within TLS.
+    marks: VecDeque<(u64, u64)>,
 }
 
 impl TcpTransport {
     pub(super) fn new(host: &str, port: u16) -> TcpTransport {
-        TcpTransport { link: Link::new(host, port, |to| open(to).map(Wire::Plain)), holds: false }
+        TcpTransport::over(Link::new(host, port, |to| open(to).map(Wire::Plain)))
     }
 
     /// The same within TLS.
     pub(super) fn secured(host: &str, port: u16, client: TlsClient) -> TcpTransport {
         let open = move |to| client.handshake(open(to)?).map(|tls| Wire::Tls(Box::new(tls)));
-        TcpTransport { link: Link::new(host, port, open), holds: false }
+        TcpTransport::over(Link::new(host, port, open))
+    }
+
+    fn over(link: Link<Wire>) -> TcpTransport {
+        TcpTransport { link, holds: false, written: 0, arrived: 0, marks: VecDeque::new() }
     }
 
     /// Whether octets that were taken are still here and not in the kernel.
@@ -45,8 +58,11 @@ impl TcpTransport {
     }
 
     pub(super) fn poll(&mut self, at: Instant) -> Change {
-        self.holds = false;
-        let Some(stream) = self.link.socket() else { return self.link.poll(at) };
+        let Some(stream) = self.link.socket() else {
+            (self.holds, self.written, self.arrived) = (false, 0, 0);
+            self.marks.clear();
+            return self.link.poll(at);
+        };
         let flushed = stream.flush();
         self.holds = stream.holds();
         // A collector sends nothing; what can be read is the end of the connection, or is ignored.
@@ -66,12 +82,45 @@ impl TcpTransport {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.link.socket() {
             Some(stream) => {
-                let written = stream.write(bytes);
+                let count = stream.write(bytes)?;
                 self.holds = stream.holds();
-                written
+                self.written += count as u64;
+                if let Some(given) = stream.given_to_kernel(self.written) {
+                    self.marks.push_back((self.written, given));
+                }
+                Ok(count)
             }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Octets given to this connection so far: what [`TcpTransport::acknowledged`] reaches when all have arrived.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many of them the collector's host has acknowledged; none where the system does not say.
+    pub(super) fn acknowledged(&mut self) -> u64 {
+        let Some(stream) = self.link.socket() else { return 0 };
+        if let (Some(given), Ok(waiting)) =
+            (stream.given_to_kernel(self.written), unacknowledged(stream.as_fd()))
+        {
+            if waiting == 0 {
+                self.arrived = self.written;
+                self.marks.clear();
+            }
+            while let Some((written, _)) =
+                self.marks.pop_front_if(|(_, kernel)| *kernel <= given.saturating_sub(waiting))
+            {
+                self.arrived = written;
+            }
+        }
+        self.arrived
+    }
+
+    /// Octets that wait in the kernel and have not been sent even once.
+    pub(super) fn unsent(&mut self) -> u64 {
+        self.link.socket().and_then(|stream| unsent(stream.as_fd()).ok()).unwrap_or(0)
     }
 
     pub(super) fn close(&mut self, at: Instant) {

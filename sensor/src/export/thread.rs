@@ -11,7 +11,7 @@ use super::distribution::{self, Distribution};
 use super::eve::EveWriter;
 use super::ipfix::Metering;
 use super::lines::LineOutput;
-use super::{Batch, ExportError, ExportStatus, records};
+use super::{Acknowledged, Batch, ExportError, ExportStatus};
 use crate::counters::{Published, WorkerCounters, total};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weir_common::ipfix::elements::REVERSE_PEN;
 use weir_common::ipfix::options::Sensor;
 use weir_common::net::CommunityId;
+use weir_common::record_line;
 use weir_common::time::Timestamp;
 
 /// Records wait at most this long for their message to fill, and lines for their buffer, when live.
@@ -35,6 +36,10 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 const REPLAY_STALL_MAX: Duration = Duration::from_secs(30);
 /// At the end, destinations are waited for as long as one of them makes progress this often.
 const DRAIN_STALL_MAX: Duration = Duration::from_secs(5);
+/// At the end, a destination whose records are safe in its spool is waited for no longer than this.
+const SPOOLED_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Most acknowledgements taken between two batches.
+const ACKNOWLEDGEMENTS_PER_TURN: usize = 64;
 
 /// Whose time it is, and what happens when a destination is slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +65,10 @@ pub struct Context {
     pub workers: Vec<Published>,
     /// Directory of the sensor's identity, which it shows to the collector that it is paired with.
     pub identity: PathBuf,
-    /// Live or replay.
+    /// Live or replay. Only live records are spooled: a replay's are in its captures.
     pub pace: Pace,
+    /// What collectors acknowledge; none where no control connection is.
+    pub acknowledgements: Option<Receiver<Acknowledged>>,
 }
 
 /// A running export thread.
@@ -114,7 +121,10 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
         .destinations
         .iter()
         .map(|url| Destination::new(url, config, &context.identity, metering.clone()));
-    let destinations = destinations.collect::<Result<Vec<_>, _>>()?;
+    let mut destinations = destinations.collect::<Result<Vec<_>, _>>()?;
+    if context.pace == Pace::Live {
+        destinations.iter_mut().for_each(|destination| destination.spool(config));
+    }
     let open = |path: &str| match path {
         "" => Ok(None),
         _ => LineOutput::open(path)
@@ -133,6 +143,7 @@ pub fn start(config: &ExportConfig, context: Context) -> Result<Exporting, Expor
         inbox,
         pace: context.pace,
         workers: context.workers,
+        acknowledgements: context.acknowledgements,
         destinations,
         distribution: config.distribution,
         eve,
@@ -162,6 +173,9 @@ fn check(config: &ExportConfig) -> Result<(), ExportError> {
         ExportConfig { udp_message_bytes_max: ..UDP_MESSAGE_BYTES_MIN, .. } => {
             wrong("udp_message_bytes_max", u64::from(config.udp_message_bytes_max), "at least 512")
         }
+        ExportConfig { spool_bytes_max: bytes @ 1.., .. } if *bytes < super::spool::BYTES_MIN => {
+            wrong("spool_bytes_max", *bytes, "0 or at least 1048576")
+        }
         _ => Ok(()),
     }
 }
@@ -170,6 +184,7 @@ struct Export {
     inbox: Receiver<Batch>,
     pace: Pace,
     workers: Vec<Published>,
+    acknowledgements: Option<Receiver<Acknowledged>>,
     destinations: Vec<Destination>,
     distribution: Distribution,
     eve: Option<EveWriter>,
@@ -197,6 +212,7 @@ impl Export {
                 Err(RecvTimeoutError::Timeout) => self.read_clock(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.take_acknowledgements();
             let at = Instant::now();
             let live = self.pace == Pace::Live;
             if live && at.duration_since(told_at) >= self.statistics_interval {
@@ -261,7 +277,7 @@ impl Export {
         }
         if let Some(output) = &mut self.records {
             for record in &batch.records {
-                output.line(|out| records::write(record, out));
+                output.line(|out| record_line::write(record, out));
             }
         }
         match self.distribution {
@@ -295,6 +311,25 @@ impl Export {
         }
         for record in &batch.records {
             give(record.community_id, &|destination| destination.flow(record, now));
+        }
+    }
+
+    /// Hands over what collectors have stored; the queue's own limit is whose it is that fills it.
+    fn take_acknowledgements(&mut self) {
+        let Some(inbox) = &self.acknowledgements else { return };
+        for Acknowledged { destination, position } in inbox.try_iter().take(ACKNOWLEDGEMENTS_PER_TURN) {
+            match destination {
+                Some(index) => {
+                    self.destinations
+                        .get_mut(index)
+                        .map(|destination| destination.acknowledge(position, true));
+                }
+                None => {
+                    // Of an epoch that no spool has: the first spool refuses and counts it.
+                    let is_known = self.destinations.iter_mut().any(|to| to.acknowledge(position, false));
+                    let _ = is_known || self.destinations.iter_mut().any(|to| to.acknowledge(position, true));
+                }
+            }
         }
     }
 
@@ -436,13 +471,18 @@ impl Export {
 
     /// Waits until everything is sent; false when nothing moved for too long.
     fn drain(&mut self) -> bool {
-        let mut moved_at = Instant::now();
+        let begun = Instant::now();
+        let mut moved_at = begun;
         loop {
             let at = Instant::now();
             if self.pump(at) {
                 moved_at = at;
             }
-            let waiting = self.destinations.iter().any(|to| !to.is_drained() || to.is_opening());
+            self.take_acknowledgements();
+            let is_late = at.duration_since(begun) >= SPOOLED_DRAIN_MAX;
+            let waits =
+                |to: &Destination| !(is_late && to.is_spooled()) && (!to.is_drained() || to.is_opening());
+            let waiting = self.destinations.iter().any(waits);
             if !waiting || self.first.is_none() {
                 return true;
             }

@@ -84,7 +84,7 @@ impl TlsClient {
     pub(super) fn handshake(&self, socket: TcpStream) -> io::Result<TlsStream> {
         let connection =
             ClientConnection::new(self.config()?, self.name.clone()).map_err(io::Error::other)?;
-        let mut stream = TlsStream { socket, connection };
+        let mut stream = TlsStream { socket, connection, sent: 0 };
         let begun = Instant::now();
         stream.socket.set_nonblocking(false)?;
         while stream.connection.is_handshaking() {
@@ -132,6 +132,8 @@ fn read_files(config: &TlsConfig) -> Result<Arc<ClientConfig>, ExportError> {
 pub(super) struct TlsStream {
     socket: TcpStream,
     connection: ClientConnection,
+    /// Octets of TLS that the kernel has taken since the handshake.
+    sent: u64,
 }
 
 impl TlsStream {
@@ -191,7 +193,7 @@ impl Write for TlsStream {
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut self.socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => {}
+                Ok(count) => self.sent += count as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -231,6 +233,16 @@ impl Wire {
     /// Whether octets that were taken have not been handed to the kernel.
     pub(super) fn holds(&self) -> bool {
         matches!(self, Wire::Tls(tls) if tls.holds())
+    }
+
+    /// How many octets the kernel was given for `written` octets, which are all that were; `None` while TLS still holds
+    /// some of them.
+    pub(super) fn given_to_kernel(&self, written: u64) -> Option<u64> {
+        match self {
+            Wire::Plain(_) => Some(written),
+            Wire::Tls(tls) if tls.holds() => None,
+            Wire::Tls(tls) => Some(tls.sent),
+        }
     }
 }
 

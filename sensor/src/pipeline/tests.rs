@@ -52,6 +52,7 @@ fn a_live_sensor_that_ends_waits_until_the_records_of_all_flows_are_taken() {
         workers: published.clone(),
         identity: std::path::PathBuf::new(),
         pace: Pace::Live,
+        acknowledgements: None,
     };
     let exporting = export::start(&config.export, context).unwrap();
     let outlets = Outlets { exporting, ring: None, store: None };
@@ -144,6 +145,7 @@ fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<
         workers: published.clone(),
         identity: std::path::PathBuf::new(),
         pace: Pace::Live,
+        acknowledgements: None,
     };
     let exporting = export::start(&config.export, context).unwrap();
     let outlets = Outlets { exporting, ring: None, store: None };

@@ -120,6 +120,7 @@ impl Reader {
             exporter: self.exporter.clone()?,
             records,
             alerts: Vec::new(),
+            places: None,
         })
     }
 

@@ -87,7 +87,7 @@ pub(super) fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, a
     let Some(place) = Place::take(shared, ip) else { return };
     let (shared, alive) = (shared.clone(), alive.clone());
     tokio::spawn(async move {
-        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone());
+        let session = Session::new(ip.to_string(), &shared.config, shared.counters.clone()).delivering();
         TcpSession::new(session, &shared, None).run(stream).await;
         drop((place, alive));
     });
@@ -141,9 +141,16 @@ impl<'a> TcpSession<'a> {
             seconds => Duration::from_secs(u64::from(seconds)),
         };
         let mut stop = self.shared.stop.clone();
+        let mut resends = self.shared.counters.deliveries.resends();
         let mut changes = self.secured.as_ref().map(Secured::changes);
         loop {
             tokio::select! {
+                _ = resends.changed() => {
+                    if self.session.is_to_resend() {
+                        // What the connection still holds comes again in the next one.
+                        break;
+                    }
+                }
                 ready = stream.readable() => {
                     if ready.is_err() || self.take_arrived(|room| stream.try_read(room)).await.is_err() {
                         break;

@@ -124,7 +124,9 @@ pub(super) fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, a
         {
             tls.recovered(ip, &peer);
             let address = format!("{}@{ip}", peer.name());
-            let session = Session::new(address, &shared.config, shared.counters.clone()).authenticated(peer);
+            let session = Session::new(address, &shared.config, shared.counters.clone())
+                .authenticated(peer)
+                .delivering();
             TcpSession::new(session, &shared, Some(secured)).run(stream).await;
             drop(place);
         }

@@ -151,6 +151,8 @@ fn icmp_of_others_has_type_and_code_whichever_way_they_say_it() {
     for (fields, data) in [
         (vec![(0, 4, 1), (0, 32, 2)], vec![1, 8, 0]),
         (vec![(0, 176, 1), (0, 177, 1), (0, 4, 1)], vec![8, 0, 1]),
+        // As NetFlow did, and pmacctd does.
+        (vec![(0, 7, 2), (0, 11, 2), (0, 4, 1)], vec![0, 0, 8, 0, 1]),
     ] {
         let fields = [&ADDRESSES[..], &fields].concat();
         let record = one(&foreign(&fields, &[&[10, 0, 0, 1, 10, 0, 0, 2], &data[..]].concat()));

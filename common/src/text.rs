@@ -3,8 +3,8 @@
 //! In: values of a record. Out: short texts with their quotes, on the stack. Exists because a line of
 //! EVE has three times and two addresses, and the standard formatter takes most of the line's time.
 
-use weir_common::net::{Address, CommunityId};
-use weir_common::time::Timestamp;
+use crate::net::{Address, CommunityId};
+use crate::time::Timestamp;
 
 /// Most octets of a [`Short`]: an IPv6 address in full, with quotes, takes 41.
 const SHORT_BYTES_MAX: usize = 48;
@@ -57,7 +57,7 @@ impl Short {
 
 /// Writes times in EVE's form and remembers the date of the last one: its calendar is computed once a day.
 #[derive(Default)]
-pub(super) struct EveTimes {
+pub struct EveTimes {
     day: Option<u64>,
     /// `2026-11-20T`.
     date: [u8; 11],
@@ -65,7 +65,7 @@ pub(super) struct EveTimes {
 
 impl EveTimes {
     /// `"2026-11-20T12:00:00.123456+0000"`.
-    pub(super) fn json(&mut self, time: Timestamp) -> Short {
+    pub fn json(&mut self, time: Timestamp) -> Short {
         const SECONDS_PER_DAY: u64 = 86_400;
         let day = time.seconds() / SECONDS_PER_DAY;
         if self.day != Some(day) {
@@ -90,7 +90,7 @@ impl EveTimes {
 }
 
 /// `"1763640000.123456789"`.
-pub(super) fn unix(time: Timestamp) -> Short {
+pub fn unix(time: Timestamp) -> Short {
     Short::quoted(|short| {
         short.extend(itoa::Buffer::new().format(time.seconds()).as_bytes());
         short.push(b'.');
@@ -116,7 +116,7 @@ pub fn address_in_full(address: &Address) -> Short {
 }
 
 /// An address in its usual form (RFC 5952).
-pub(super) fn address(address: &Address) -> Short {
+pub fn address(address: &Address) -> Short {
     Short::quoted(|short| match address.as_v4() {
         Some(octets) => dotted(short, octets),
         None => short.extend(address.to_string().as_bytes()),
@@ -133,7 +133,7 @@ fn dotted(short: &mut Short, octets: [u8; 4]) {
 }
 
 /// `"1:LQU9qZlK+B5F3KDmev6m5PMibrg="`.
-pub(super) fn community_id(id: &CommunityId) -> Short {
+pub fn community_id(id: &CommunityId) -> Short {
     use base64::Engine as _;
     let mut text = [0; 28];
     let written = base64::engine::general_purpose::STANDARD.encode_slice(id.0, &mut text);

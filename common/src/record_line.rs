@@ -1,4 +1,4 @@
-//! `--records`: one JSON object per flow record, for scripts.
+//! `--records` of both programs: one JSON object per flow record, for scripts.
 //!
 //! In: flow records. Out: lines with the keys that the contract with users names. Keys that say nothing
 //! are left out; metadata stands under [`Field::key`]. `src` is the initiator. What packets say beyond counts:
@@ -8,17 +8,17 @@
 //! `max`, `mean`, `stddev`; `src_mac`, `dst_mac` of the first packet; `mpls`; and the first packets as four lists of the same
 //! length, `splt_lengths`, `splt_times_us`, `splt_flags`, `splt_directions` (1 from the initiator, -1 to it).
 
-use super::text::{address, community_id, unix};
+use crate::app::App;
+use crate::features::{PacketBrief, mac_text};
+use crate::json::Object;
+use crate::metadata::{Field, Value};
+use crate::net::{Direction, protocol};
+use crate::record::FlowRecord;
+use crate::text::{address, community_id, unix};
 use std::borrow::Cow;
-use weir_common::app::App;
-use weir_common::features::{PacketBrief, mac_text};
-use weir_common::json::Object;
-use weir_common::metadata::{Field, Value};
-use weir_common::net::{Direction, protocol};
-use weir_common::record::FlowRecord;
 
 /// Appends the line of a record, without its end.
-pub(super) fn write(record: &FlowRecord, out: &mut Vec<u8>) {
+pub fn write(record: &FlowRecord, out: &mut Vec<u8>) {
     let key = &record.key;
     let mut object = Object::begin(out);
     object.raw("src_ip", address(&key.initiator).json()).number("src_port", key.initiator_port);
@@ -115,7 +115,7 @@ fn features(record: &FlowRecord, object: &mut Object<'_>) {
 }
 
 /// The first packets as four lists of the same length.
-pub(super) fn first_packets(packets: &[PacketBrief], object: &mut Object<'_>) {
+pub fn first_packets(packets: &[PacketBrief], object: &mut Object<'_>) {
     if packets.is_empty() {
         return;
     }
@@ -209,7 +209,7 @@ fn direction(record: &FlowRecord, direction: Direction, names: &Names, object: &
 }
 
 /// A number with two digits behind the point, which is as exact as any of these is.
-pub(super) fn hundredths(value: f64) -> f64 {
+pub fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
