@@ -1,5 +1,6 @@
 //! The collector's configuration: one section per stage, each the stage's own struct.
 
+use crate::control::config::ControlConfig;
 use crate::correlate::config::CorrelateConfig;
 use crate::detect::config::DetectConfig;
 use crate::enrich::config::EnrichConfig;
@@ -36,6 +37,8 @@ pub struct CollectorConfig {
     pub store: StoreConfig,
     #[allow(missing_docs)]
     pub evidence: EvidenceConfig,
+    #[allow(missing_docs)]
+    pub control: ControlConfig,
 }
 
 impl Default for CollectorConfig {
@@ -51,6 +54,7 @@ impl Default for CollectorConfig {
             forward: ForwardConfig::default(),
             store: StoreConfig::default(),
             evidence: EvidenceConfig::default(),
+            control: ControlConfig::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The modules stand in the order of a record's path: `ingest → enrich → detect → correlate → triage →
 //! forward`, with `store` and `evidence` beside it. [`pipeline`] is the one place where they meet.
-//! Async lives in `ingest` alone; everything after it is synchronous functions over batches. What several
+//! Async lives in `ingest` and `control`; everything else is synchronous functions over batches. What several
 //! of them need stands below them and knows none: [`bounded`], [`files`], [`list`], [`prefix`], [`problem`].
 
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ pub mod triage;
 pub mod forward;
 pub mod store;
 pub mod evidence;
+pub mod control;
 pub mod config;
 pub mod pipeline;
 pub mod cli;

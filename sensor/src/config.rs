@@ -6,6 +6,7 @@ use crate::dpi::config::DpiConfig;
 use crate::export::config::ExportConfig;
 use crate::flow::config::FlowConfig;
 use crate::identity::config::IdentityConfig;
+use crate::remote::config::ControlConfig;
 use crate::ring::config::RingConfig;
 use crate::sandbox::SandboxConfig;
 use crate::signatures::config::SignaturesConfig;
@@ -38,6 +39,8 @@ pub struct SensorConfig {
     pub ring: RingConfig,
     #[allow(missing_docs)]
     pub export: ExportConfig,
+    #[allow(missing_docs)]
+    pub control: ControlConfig,
 }
 
 impl Default for SensorConfig {
@@ -54,6 +57,7 @@ impl Default for SensorConfig {
             signatures: SignaturesConfig::default(),
             ring: RingConfig::default(),
             export: ExportConfig::default(),
+            control: ControlConfig::default(),
         }
     }
 }

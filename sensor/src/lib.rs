@@ -21,4 +21,5 @@ pub mod config;
 pub mod sandbox;
 pub mod pipeline;
 pub mod control;
+pub mod remote;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::CollectorConfig;
+use crate::control;
 use crate::evidence::EvidenceError;
 use crate::files::Replacement;
 use crate::pipeline;
@@ -30,7 +31,8 @@ pub(super) fn evidence(config: &CollectorConfig, id: &str, write: &Path) -> Resu
         ));
     }
     let mut out = if to_output { Output::Open(Box::new(io::stdout().lock())) } else { Output::to(write) };
-    let (fetched, failure) = crate::evidence::fetch(alert, &config.evidence, &mut out);
+    let socket = control::socket_path(Path::new(&config.state_directory));
+    let (fetched, failure) = crate::evidence::fetch(alert, &config.evidence, &socket, &mut out);
     for statement in &fetched.statements {
         eprintln!("{statement}");
     }

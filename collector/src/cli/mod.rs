@@ -336,6 +336,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     problems.extend(wrong.iter().map(ToString::to_string));
     problems.extend(crate::forward::check(&config.forward).iter().map(ToString::to_string));
     problems.extend(listen::check(&config.ingest).iter().map(ToString::to_string));
+    problems.extend(crate::control::check(&config.control).map(|error| error.to_string()));
     problems.extend(crate::store::flows::check(&config.store).err().map(|error| error.to_string()));
     tell(&problems)?;
     eprintln!("the configuration is right");

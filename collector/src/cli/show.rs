@@ -1,5 +1,6 @@
 //! Lists for people, and lines for machines.
 
+use crate::control::sensors::SensorStatus;
 use crate::identity::Sensor;
 use crate::ingest::counters::CLOCK_DIFFERENCE_S_MAX;
 use crate::pipeline::status::Status;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use weir_common::alert::Alert;
+use weir_common::control::CLOCK_DIFFERENCE_MAX_S;
 
 /// One JSON object per line.
 pub(super) fn lines<T: Serialize>(objects: &[T], out: &mut dyn Write) -> io::Result<()> {
@@ -63,6 +65,7 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
     writeln!(out, "queue_batches {}", status.queue_batches)?;
     for (name, counters) in [
         ("identity", &status.identity),
+        ("control", &status.control),
         ("ingest", &status.ingest),
         ("detection", &status.detection),
         ("store", &status.store),
@@ -71,6 +74,9 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
     }
     for destination in &status.destinations {
         writeln!(out, "destination {destination}")?;
+    }
+    for sensor in &status.sensors {
+        self::sensor(sensor, out)?;
     }
     for exporter in &status.exporters {
         write!(
@@ -145,6 +151,45 @@ pub(super) fn sensors(sensors: &[SensorLine], out: &mut dyn Write) -> io::Result
         writeln!(out, "{:width$}  {:8}  {expires:20}  {seen}", sensor.name, sensor.state)?;
     }
     Ok(())
+}
+
+/// One sensor's control connection, and how it says that it is.
+fn sensor(sensor: &SensorStatus, out: &mut dyn Write) -> io::Result<()> {
+    let state = if sensor.connected { "connected" } else { "not connected" };
+    write!(
+        out,
+        "sensor {} ({}, version {}): {state} since {}",
+        sensor.name, sensor.address, sensor.version, sensor.since
+    )?;
+    if !sensor.left.is_empty() && !sensor.connected {
+        write!(out, ", because {}", sensor.left)?;
+    }
+    if sensor.clock_ahead_ms.unsigned_abs() >= CLOCK_DIFFERENCE_MAX_S * 1000 {
+        let direction = if sensor.clock_ahead_ms > 0 { "ahead of" } else { "behind" };
+        write!(
+            out,
+            ", its clock is {:.1} s {direction} ours",
+            sensor.clock_ahead_ms.unsigned_abs() as f64 / 1000.0
+        )?;
+    }
+    write!(out, "; {}", counted(&sensor.health))?;
+    if !sensor.dropped.is_empty() {
+        write!(out, "; frames lost: {}", counted(&sensor.dropped))?;
+    }
+    if sensor.acknowledged_epoch != 0 {
+        write!(
+            out,
+            "; acknowledged {:016x} up to {}",
+            sensor.acknowledged_epoch, sensor.acknowledged_sequence
+        )?;
+    }
+    if sensor.rules_version != 0 {
+        write!(out, "; rules version {}", sensor.rules_version)?;
+    }
+    if !sensor.rules.is_empty() {
+        write!(out, "; last offer of rules: {}", sensor.rules)?;
+    }
+    writeln!(out)
 }
 
 fn counted(counters: &BTreeMap<String, u64>) -> String {

@@ -2,21 +2,24 @@
 //!
 //! In: an alert. Out: for each flow it rests on the `weir-sensor query` command that gives its packets;
 //! and where the sensor's ring is on this machine, the packets themselves as pcapng, one section per flow
-//! (sections may follow one another in a pcapng file, and readers take them as one). Fetching from another
-//! machine over the control connection is not part of this version.
+//! (sections may follow one another in a pcapng file, and readers take them as one). A ring on another machine is asked by
+//! way of the running collector, when its sensor is connected to it ([`remote`]).
 
 pub mod config;
+pub mod remote;
 mod state;
 
 pub use state::state;
 
 use config::EvidenceConfig;
+use remote::NotAnswered;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use weir_common::alert::{Alert, AlertFlow};
+use weir_common::control::messages::{EvidenceOutcome, EvidenceRequest};
 use weir_common::evidence::Extents;
 use weir_common::net::CommunityId;
 use weir_common::time::Timestamp;
@@ -40,10 +43,12 @@ pub struct Query {
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
     /// The ring is on another machine.
-    #[error("the ring of sensor `{sensor}` is not on this machine; run there: {command}")]
+    #[error("the ring of sensor `{sensor}` is not on this machine, and {why}; run there: {command}")]
     Elsewhere {
         /// The sensor.
         sensor: String,
+        /// Why the sensor cannot be asked from here.
+        why: String,
         /// What to run.
         command: String,
     },
@@ -77,6 +82,16 @@ pub enum EvidenceError {
         sensor: String,
         /// The limit.
         seconds: u64,
+    },
+    /// The sensor was asked, and its answer did not end well.
+    #[error("sensor `{sensor}` for flow {flow}: {message}")]
+    Remote {
+        /// The sensor.
+        sensor: String,
+        /// The flow.
+        flow: CommunityId,
+        /// Why, in the sensor's words.
+        message: String,
     },
     /// The packets could not be read or written.
     #[error("the packets could not be passed on: {0}")]
@@ -144,13 +159,15 @@ pub fn commands(alert: &Alert) -> Vec<(String, String)> {
     queries.iter().enumerate().map(|(n, query)| (query.sensor.clone(), shell(query, &name(n)))).collect()
 }
 
-/// Fetches an alert's packets from rings on this machine and writes them as pcapng.
+/// Fetches an alert's packets and writes them as pcapng: from rings on this machine, and from the rings of sensors
+/// that are connected to the collector behind `socket`.
 ///
 /// Every flow is asked for, also after one failed, unless that one had given packets already; the first
 /// failure is returned with what was fetched. Nothing is written for a flow whose sensor is elsewhere.
 pub fn fetch(
     alert: &Alert,
     config: &EvidenceConfig,
+    socket: &Path,
     out: &mut dyn Write,
 ) -> (Fetched, Option<EvidenceError>) {
     let mut fetched = Fetched::default();
@@ -158,7 +175,7 @@ pub fn fetch(
     let mut failure = queries.is_empty().then_some(EvidenceError::NoFlows);
     for query in &queries {
         let before = fetched.octets;
-        match fetch_one(query, config, out, &mut fetched) {
+        match fetch_one(query, config, socket, out, &mut fetched) {
             Ok(()) => {}
             // Without a reader, asking on is of no use.
             Err(EvidenceError::Pass(error)) => return (fetched, Some(EvidenceError::Pass(error))),
@@ -177,12 +194,13 @@ pub fn fetch(
 fn fetch_one(
     query: &Query,
     config: &EvidenceConfig,
+    socket: &Path,
     out: &mut dyn Write,
     fetched: &mut Fetched,
 ) -> Result<(), EvidenceError> {
     let sensor = query.sensor.clone();
     let Some(ring) = config.local_sensors.get(&sensor) else {
-        return Err(EvidenceError::Elsewhere { sensor, command: shell(query, "evidence.pcapng") });
+        return fetch_remote(query, config, socket, out, fetched);
     };
     let mut process = Command::new(program(&config.query_command))
         .args(arguments(query, "-"))
@@ -221,6 +239,51 @@ fn fetch_one(
     fetched.flows += 1;
     fetched.statements.extend(message.trim().lines().last().map(str::to_owned));
     Ok(())
+}
+
+/// Asks the sensor by way of the running collector.
+fn fetch_remote(
+    query: &Query,
+    config: &EvidenceConfig,
+    socket: &Path,
+    out: &mut dyn Write,
+    fetched: &mut Fetched,
+) -> Result<(), EvidenceError> {
+    let sensor = query.sensor.clone();
+    let request = EvidenceRequest {
+        community_id: query.community_id.to_string(),
+        extents: query.extents.as_ref().map(ToString::to_string).unwrap_or_default(),
+        since_ns: query.since.0,
+        until_ns: query.until.0,
+        ..EvidenceRequest::default()
+    };
+    let ask = remote::Ask { sensor: sensor.clone(), request: Some(request) };
+    let wait = Duration::from_secs(config.query_timeout_s);
+    let failed =
+        |message| EvidenceError::Remote { sensor: sensor.clone(), flow: query.community_id, message };
+    let end = match remote::ask(socket, &ask, wait, out, &mut fetched.octets) {
+        Ok(end) => end,
+        Err(NotAnswered::Pass(error)) => return Err(error.into()),
+        Err(NotAnswered::Lost(why)) => return Err(failed(why)),
+        Err(NotAnswered::Absent(why)) => {
+            let command = shell(query, "evidence.pcapng");
+            return Err(EvidenceError::Elsewhere { sensor, why, command });
+        }
+    };
+    out.flush()?;
+    match EvidenceOutcome::try_from(end.outcome) {
+        Ok(EvidenceOutcome::Complete) => {}
+        Ok(EvidenceOutcome::Incomplete) => fetched.incomplete = true,
+        _ => return Err(failed(printable(&end.statement))),
+    }
+    fetched.flows += 1;
+    fetched.statements.extend(end.statement.trim().lines().last().map(printable));
+    Ok(())
+}
+
+/// What a sensor said, without what would disturb a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// What a program says, when it has said it.

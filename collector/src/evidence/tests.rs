@@ -120,8 +120,12 @@ fn packets_of_all_flows_follow_one_another() {
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path(), "echo \"$@\"; echo looking >&2; echo 'complete: 3 packets' >&2");
     let mut out = Vec::new();
-    let (fetched, failure) =
-        fetch(&alert(vec![flow(1, 0.0, "edge-1"), flow(2, 0.0, "edge-1")]), &config, &mut out);
+    let (fetched, failure) = fetch(
+        &alert(vec![flow(1, 0.0, "edge-1"), flow(2, 0.0, "edge-1")]),
+        &config,
+        Path::new("/nowhere"),
+        &mut out,
+    );
     assert!(failure.is_none(), "{failure:?}");
     assert_eq!((fetched.flows, fetched.octets, fetched.incomplete), (2, out.len() as u64, false));
     assert_eq!(fetched.statements, ["complete: 3 packets", "complete: 3 packets"]);
@@ -135,13 +139,17 @@ fn a_ring_elsewhere_gives_the_command_and_the_local_flows() {
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path(), "echo packets");
     let mut out = Vec::new();
-    let (fetched, failure) =
-        fetch(&alert(vec![flow(1, 0.0, "far"), flow(2, 0.0, "edge-1")]), &config, &mut out);
+    let (fetched, failure) = fetch(
+        &alert(vec![flow(1, 0.0, "far"), flow(2, 0.0, "edge-1")]),
+        &config,
+        Path::new("/nowhere"),
+        &mut out,
+    );
     assert_eq!((fetched.flows, out.as_slice()), (1, b"packets\n".as_slice()));
     let failure = failure.unwrap().to_string();
     assert!(
         failure.starts_with(
-            "the ring of sensor `far` is not on this machine; run there: weir-sensor query --flow 1:"
+            "the ring of sensor `far` is not on this machine, and no collector runs here to ask it through (/nowhere: No such file or directory (os error 2)); run there: weir-sensor query --flow 1:"
         ),
         "{failure}"
     );
@@ -152,15 +160,18 @@ fn a_query_that_fails_says_so_in_its_own_words() {
     let directory = tempfile::tempdir().unwrap();
     let one = || alert(vec![flow(1, 0.0, "edge-1")]);
     let failing = config(directory.path(), "echo 'ring /ring: no such directory' >&2; exit 2");
-    let failure = fetch(&one(), &failing, &mut Vec::new()).1.unwrap().to_string();
+    let failure = fetch(&one(), &failing, Path::new("/nowhere"), &mut Vec::new()).1.unwrap().to_string();
     assert!(
         failure.contains("exit status: 2") && failure.ends_with("ring /ring: no such directory"),
         "{failure}"
     );
     let absent = EvidenceConfig { query_command: "/nonexistent/weir-sensor".into(), ..failing };
-    let failure = fetch(&one(), &absent, &mut Vec::new()).1.unwrap().to_string();
+    let failure = fetch(&one(), &absent, Path::new("/nowhere"), &mut Vec::new()).1.unwrap().to_string();
     assert!(failure.starts_with("cannot start `/nonexistent/weir-sensor`"), "{failure}");
-    assert!(matches!(fetch(&alert(vec![]), &absent, &mut Vec::new()).1, Some(EvidenceError::NoFlows)));
+    assert!(matches!(
+        fetch(&alert(vec![]), &absent, Path::new("/nowhere"), &mut Vec::new()).1,
+        Some(EvidenceError::NoFlows)
+    ));
 }
 
 #[test]
@@ -168,7 +179,7 @@ fn what_is_incomplete_and_what_hangs_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let one = || alert(vec![flow(1, 0.0, "edge-1")]);
     let lost = config(directory.path(), "echo packets; echo 'incomplete: 1 block expired' >&2; exit 3");
-    let (fetched, failure) = fetch(&one(), &lost, &mut Vec::new());
+    let (fetched, failure) = fetch(&one(), &lost, Path::new("/nowhere"), &mut Vec::new());
     assert!(fetched.incomplete && failure.is_none() && fetched.statements == ["incomplete: 1 block expired"]);
     // The last one leaves a child behind that holds its standard error open.
     for script in
@@ -177,7 +188,7 @@ fn what_is_incomplete_and_what_hangs_is_told() {
         let hangs = config(directory.path(), script);
         let begun = Instant::now();
         assert!(matches!(
-            fetch(&one(), &hangs, &mut Vec::new()).1,
+            fetch(&one(), &hangs, Path::new("/nowhere"), &mut Vec::new()).1,
             Some(EvidenceError::Timeout { seconds: 1, .. })
         ));
         assert!(begun.elapsed() < Duration::from_secs(10), "{script}");
@@ -190,12 +201,12 @@ fn behind_packets_that_were_cut_come_no_others() {
     let two = || alert(vec![flow(1, 0.0, "edge-1"), flow(2, 0.0, "edge-1")]);
     let mut out = Vec::new();
     let cut = config(directory.path(), "echo packets; exit 2");
-    let (fetched, failure) = fetch(&two(), &cut, &mut out);
+    let (fetched, failure) = fetch(&two(), &cut, Path::new("/nowhere"), &mut out);
     assert_eq!((fetched.flows, fetched.octets, out.as_slice()), (0, 8, b"packets\n".as_slice()));
     assert!(matches!(failure, Some(EvidenceError::Query { .. })));
     let asked = directory.path().join("asked");
     let silent = config(directory.path(), &format!("echo x >> {}; exit 2", asked.display()));
-    assert_eq!(fetch(&two(), &silent, &mut out).0.octets, 0);
+    assert_eq!(fetch(&two(), &silent, Path::new("/nowhere"), &mut out).0.octets, 0);
     assert_eq!(
         std::fs::read_to_string(asked).unwrap().lines().count(),
         2,

@@ -5,6 +5,7 @@
 //! | `weir-ingest` | 2 | bytes from sockets | batches, to `worker` (`ingest.queue_batches_max`) | waits: TCP exporters wait, UDP stays in the kernel's buffer |
 //! | `worker` | 1 | batches | records, to `store` ([`STORE_QUEUE_BATCHES`]); alerts, to the log and the outboxes | waits `store.wait_ms`, then counts the records and goes on |
 //! | `store` | 1 | batches | files | – |
+//! | `weir-control` | 1 | sensors' control connections, local questions | acknowledgements, rules; packets to who asked | each session is its own: bounded, then ended |
 //! | main | 1 | signals, the second | status, what was learned | – |
 //!
 //! An import has no `weir-ingest`: the main thread reads files and is the worker, and waits for the store.
@@ -18,6 +19,7 @@ mod store_thread;
 mod worker;
 
 use crate::config::CollectorConfig;
+use crate::control::{Control, ControlError, Identified};
 use crate::enrich::EnrichError;
 use crate::forward::{DestinationStatus, ForwardError, Forwarder};
 use crate::identity::{self, Authority, IdentityError};
@@ -68,6 +70,9 @@ pub enum PipelineError {
     /// The collector's identity.
     #[error("identity: {0}")]
     Identity(#[from] IdentityError),
+    /// The control connection.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -99,6 +104,7 @@ impl PipelineError {
                 | PipelineError::Ingest(
                     IngestError::Admit(_) | IngestError::Address { .. } | IngestError::Authorities(_)
                 )
+                | PipelineError::Control(ControlError::Address(_))
                 | PipelineError::Store(StoreError::Config { .. })
                 | PipelineError::Forward(ForwardError::Config(_))
         )
@@ -141,6 +147,7 @@ pub struct Collector {
     begun: Timestamp,
     listeners: Listeners,
     authority: Authority,
+    control: Control,
     waiting: WeakSender<Batch>,
     worker: JoinHandle<()>,
     store: StoreThread,
@@ -165,6 +172,10 @@ impl Collector {
         let waiting = sender.downgrade();
         let authority = identity::directory(&config.identity, &state);
         let authority = Authority::open(&authority, &config.identity, clock())?;
+        let identified = Arc::new(Identified::new(&authority)?);
+        let acknowledgements = counters.ingest.deliveries.positions();
+        let control =
+            Control::start(&config.control, &state, identified.clone(), identified, acknowledgements)?;
         let listeners = Listeners::start(&config.ingest, Some(&authority), counters.ingest.clone(), sender)?;
         let worker = spawn("worker", move || inspect(worker, batches))?;
         let begun = clock();
@@ -174,6 +185,7 @@ impl Collector {
             begun,
             listeners,
             authority,
+            control,
             waiting,
             worker,
             store,
@@ -224,7 +236,8 @@ impl Collector {
         let waiting = self.waiting.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity());
         let status = Status::of(&self.counters, self.begun, clock(), waiting)
             .with_destinations(self.forwarder.status())
-            .with_identity(self.authority.counters());
+            .with_identity(self.authority.counters())
+            .with_control(&self.control);
         match status.write(&self.state) {
             Ok(()) => self.status_failed = false,
             Err(error) => {
@@ -237,7 +250,9 @@ impl Collector {
 
     /// Takes what has arrived, stores and gives out everything, and ends.
     pub fn stop(self) -> Arc<Counters> {
-        let Collector { state, counters, begun, listeners, authority, worker, store, forwarder, .. } = self;
+        let Collector {
+            state, counters, begun, listeners, authority, control, worker, store, forwarder, ..
+        } = self;
         let lock = self._lock;
         listeners.stop();
         // A panic has told itself by its own message; the store is completed either way.
@@ -246,10 +261,11 @@ impl Collector {
         let destinations = deliver_rest(forwarder, DELIVERY_AT_STOP);
         counters.deliveries_lost.store(lost(&destinations), Ordering::Relaxed);
         let last = Status::of(&counters, begun, clock(), 0).with_destinations(destinations);
-        let last = last.with_identity(authority.counters()).ended();
+        let last = last.with_identity(authority.counters()).with_control(&control).ended();
         if let Err(error) = last.write(&state) {
             tracing::error!("{}: {error}; the status is not up to date", state.display());
         }
+        drop(control);
         // Only now may another collector have the state directory.
         drop(lock);
         counters

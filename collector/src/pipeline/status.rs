@@ -1,6 +1,8 @@
 //! What `status` shows: a snapshot of every counter, in a file that is replaced each second.
 
 use super::Counters;
+use crate::control::Control;
+use crate::control::sensors::SensorStatus;
 use crate::files::replace_without_sync;
 use crate::forward::DestinationStatus;
 use crate::ingest::counters::ExporterStatus;
@@ -40,6 +42,10 @@ pub struct Status {
     pub store: BTreeMap<String, u64>,
     #[allow(missing_docs)]
     pub identity: BTreeMap<String, u64>,
+    /// Counters of the control connection.
+    pub control: BTreeMap<String, u64>,
+    /// One entry per sensor that is or was connected.
+    pub sensors: Vec<SensorStatus>,
     /// One entry per destination of alerts.
     pub destinations: Vec<serde_json::Value>,
     /// One entry per exporter.
@@ -88,6 +94,8 @@ impl Status {
                 ("alerts_lost", &store.alerts_lost),
             ]),
             identity: BTreeMap::new(),
+            control: BTreeMap::new(),
+            sensors: Vec::new(),
             destinations: Vec::new(),
             exporters: counters.ingest.exporters(),
         };
@@ -106,6 +114,11 @@ impl Status {
     /// The same with what was issued, renewed and refused.
     pub fn with_identity(self, counters: Vec<(String, u64)>) -> Status {
         Status { identity: counters.into_iter().collect(), ..self }
+    }
+
+    /// The same with the sensors' control connections.
+    pub fn with_control(self, control: &Control) -> Status {
+        Status { control: control.counters(), sensors: control.sensors(), ..self }
     }
 
     /// The same, as the last one of its process.

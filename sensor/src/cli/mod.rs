@@ -8,10 +8,12 @@ mod causes;
 mod flows;
 mod hunt;
 mod new_file;
+mod pair;
 mod pin;
 mod progress;
 mod query;
 mod reload;
+mod remote;
 mod replay;
 mod ring;
 mod rules;
@@ -24,12 +26,13 @@ use crate::config::SensorConfig;
 use crate::counters::Published;
 use crate::dpi::file::store::Store;
 use crate::dpi::{CutOff, Services};
-use crate::export::{self, ExportError, Exporting, Pace};
+use crate::export::{self, Acknowledged, ExportError, Exporting, Pace};
 use crate::query::reading::THREADS_MAX;
 use crate::ring::cipher::RingKey;
 use crate::ring::{Ring, RingError, RingMode};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use crossbeam::channel::Receiver;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,8 +92,8 @@ enum Command {
     Rules(RulesCommand),
     /// Flows by rate (not in this version)
     Top(Unavailable),
-    /// Enrol with a collector (not in this version)
-    Pair(Unavailable),
+    /// Pair this sensor with a collector, by a token of `weir-collector enroll`
+    Pair(PairArguments),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -126,6 +129,24 @@ struct OutputArguments {
     /// Only frames that match this pcap-filter(7) expression
     #[arg(long, value_name = "EXPR")]
     bpf: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example, with the line that `weir-collector enroll edge-1` printed:\n  weir-sensor pair collector.example:4741 --token 'weir1/edge-1/...'"
+)]
+struct PairArguments {
+    /// Where the collector is: HOST or HOST:PORT; without it, where the token says
+    #[arg(value_name = "COLLECTOR")]
+    collector: Option<String>,
+    /// The one-time token; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN")]
+    token: String,
+    /// The sensor's name, which the token must be for
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    config: ConfigArguments,
 }
 
 #[derive(Args, Debug)]
@@ -444,7 +465,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         Command::Rules(RulesCommand::Check(arguments)) => rules::check(&arguments),
         Command::Rules(RulesCommand::Top(arguments)) => rules_top::top(&arguments),
         Command::Top(_) => not_in_this_version("top"),
-        Command::Pair(_) => not_in_this_version("pair"),
+        Command::Pair(arguments) => pair::pair(&arguments),
     }
 }
 
@@ -569,11 +590,11 @@ fn open_export(
     interfaces: Vec<String>,
     published: &[Published],
     pace: Pace,
+    acknowledgements: Option<Receiver<Acknowledged>>,
 ) -> Result<Exporting, Failure> {
     let (sensor_name, workers) = (sensor_name(config), published.to_vec());
     let identity = config.identity.directory.clone();
-    let context =
-        export::Context { sensor_name, interfaces, workers, identity, pace, acknowledgements: None };
+    let context = export::Context { sensor_name, interfaces, workers, identity, pace, acknowledgements };
     export::start(&config.export, context).map_err(|error| match error {
         ExportError::Open { .. } | ExportError::Thread(_) => Failure::System(error.into()),
         _ => Failure::Input(error.into()),

@@ -28,7 +28,7 @@ pub(in crate::cli) fn config(work: &Path) -> SensorConfig {
 /// What `replay` does; gives the record lines.
 pub(in crate::cli) fn replay(config: &SensorConfig, source: Box<dyn FrameSource>) -> Vec<Value> {
     let published = vec![Default::default()];
-    let exporting = open_export(config, Vec::new(), &published, Pace::Replay).ok().unwrap();
+    let exporting = open_export(config, Vec::new(), &published, Pace::Replay, None).ok().unwrap();
     let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN).ok().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let running = pipeline::start(

@@ -8,6 +8,7 @@ use super::rules::{self, Loaded};
 use super::{Failure, RunArguments, run};
 use crate::config::SensorConfig;
 use crate::pipeline::Running;
+use crate::remote::{Candidate, Verdict};
 use crate::ring::config::RingConfig;
 use crate::signatures::{RuleNames, Rules};
 use serde_json::Value;
@@ -60,6 +61,58 @@ pub(super) fn reload(
     }
     tracing::info!(applied = live.join(", "), "SIGHUP: the configuration was read again");
     loaded
+}
+
+/// Loads rules that the collector sent, and tells it what became of them. Those before stay in force where they
+/// cannot be loaded.
+pub(super) fn take(
+    candidate: Candidate,
+    arguments: &RunArguments,
+    config: &mut SensorConfig,
+    running: &mut Running,
+    (names, rules): (&mut RuleNames, &Arc<Rules>),
+) -> Option<Loaded> {
+    let loaded = load_candidate(&candidate, arguments, names, rules);
+    let (verdict, loaded) = match loaded {
+        Ok((wanted, loaded, why)) if !rules.is_empty() => {
+            running.set_rules(&loaded.rules);
+            config.signatures = wanted.signatures;
+            let (rules, refused) = (loaded.rules.len() as u64, loaded.not_run.rules_refused);
+            (Verdict::Loaded { rules, refused, why }, Some(loaded))
+        }
+        Ok(_) => {
+            let why = "a sensor that began without rules that can run takes none up before a restart";
+            (Verdict::AtRestart(why.into()), None)
+        }
+        Err(Failure::Input(error) | Failure::System(error)) => (Verdict::Refused(format!("{error:#}")), None),
+        Err(Failure::BrokenPipe) => (Verdict::Refused("standard error is gone".into()), None),
+    };
+    candidate.settle(verdict);
+    loaded
+}
+
+fn load_candidate(
+    candidate: &Candidate,
+    arguments: &RunArguments,
+    names: &mut RuleNames,
+    rules: &Arc<Rules>,
+) -> Result<(SensorConfig, Loaded, String), Failure> {
+    let wanted = run::configuration_with(arguments, Some(&candidate.directory))?;
+    if wanted.signatures.rules.is_empty() {
+        return Err(Failure::Input(anyhow::anyhow!("no file's name ends with .rules")));
+    }
+    // Rules of the sensor's own must not hide that the collector's are none.
+    let problems = rules::must_hold_rules(&wanted, &candidate.directory)?;
+    let why = problems.first().map(ToString::to_string).unwrap_or_default();
+    // Where none can be taken up it is still said whether these are good.
+    let loaded = match rules.is_empty() {
+        true => rules::load(&wanted, &mut RuleNames::default(), None)?,
+        false => rules::load(&wanted, names, Some(rules))?,
+    };
+    match loaded.rules.is_empty() {
+        true => Err(Failure::Input(anyhow::anyhow!("none of the rules can run"))),
+        false => Ok((wanted, loaded, why)),
+    }
 }
 
 /// Loads the rules anew; none where that cannot be, or there were none to begin with.

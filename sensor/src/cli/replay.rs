@@ -53,7 +53,7 @@ pub(super) fn replay_files(config: &SensorConfig, arguments: &[String]) -> Resul
     let store = open_store(config, true)?;
     let mut published = vec![Default::default()];
     published.extend(store.as_ref().map(|store| store.published()));
-    let exporting = open_export(config, Vec::new(), &published, Pace::Replay)?;
+    let exporting = open_export(config, Vec::new(), &published, Pace::Replay, None)?;
     let ring = open_ring(config, 1, RingMode::Replay, Timestamp::MIN)?;
     let outlets = Outlets { exporting, ring, store };
     let running = pipeline::start(config, vec![source], published, outlets, &rules, Mode::Replay, &stop)

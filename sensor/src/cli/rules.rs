@@ -162,6 +162,21 @@ pub(super) fn load(
     Ok(Loaded { rules: Arc::new(built.rules), not_run })
 }
 
+/// The problems of the rules in a directory, which are a failure where one of its files holds something and no rule.
+pub(super) fn must_hold_rules(config: &SensorConfig, directory: &Path) -> Result<Vec<Problem>, Failure> {
+    let mut variables = Variables::default();
+    for (name, text) in &config.signatures.variables {
+        variables.set(name, text).map_err(|error| Failure::Input(anyhow::anyhow!("{error}")))?;
+    }
+    let read = read_with(&[directory.to_owned()], variables)?;
+    let first = read.problems.first().map(ToString::to_string).unwrap_or_default();
+    match read.unreadable {
+        Some(file) => Err(Failure::Input(anyhow::anyhow!("{file} holds no rule that can be read: {first}"))),
+        None if read.rules.is_empty() => Err(Failure::Input(anyhow::anyhow!("its files hold no rule"))),
+        None => Ok(read.problems),
+    }
+}
+
 /// What the rules refer to beside themselves; a line of it that is wrong is said, and the others hold.
 fn surroundings(config: &SignaturesConfig, variables: &Variables) -> Result<Surroundings, Failure> {
     let read = |key: &str, path: &str| {

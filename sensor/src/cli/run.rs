@@ -1,5 +1,6 @@
 //! `weir-sensor run`: live capture until SIGTERM or SIGINT.
 
+use super::remote;
 use super::replay::conclude;
 use super::rules::Loaded;
 use super::{
@@ -15,11 +16,13 @@ use crate::dpi::file::store::Store;
 use crate::export::Pace;
 use crate::identity;
 use crate::pipeline::{self, Mode, Outlets};
+use crate::remote::Remote;
 use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
 use crate::signatures::{RuleNames, SignaturesStatus};
+use crossbeam::channel::bounded;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -28,6 +31,8 @@ use std::time::{Duration, Instant};
 
 /// How often the main thread looks for a signal and tells the watchdog that it lives.
 const MAIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Acknowledgements between the control connection and export; at the limit the newest of each spool waits there.
+const ACKNOWLEDGEMENTS_WAITING_MAX: usize = 64;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let mut config = configuration(arguments)?;
@@ -43,16 +48,20 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let name = sensor_name(&config);
     let socket = bind_socket(&config);
     let interfaces = config.capture.interfaces.clone();
-    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live)?;
+    let (acknowledged, acknowledgements) = bounded(ACKNOWLEDGEMENTS_WAITING_MAX);
+    let exporting = open_export(&config, interfaces.clone(), &published, Pace::Live, Some(acknowledgements))?;
     let ring = open_ring(&config, sources.len() as u16, RingMode::Live, now())?;
     if ring.is_some()
         && let Err(error) = interfaces::write(Path::new(&config.ring.directory), &interfaces)
     {
         tracing::warn!(%error, "the ring's interfaces stay without names");
     }
+    let joined = remote::open(&config)?;
     let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
+    writable.extend(config.export.spooled_in());
     writable.extend(identity::prepare(&config.identity.directory, config.export.wants_identity()));
+    writable.extend(joined.iter().flat_map(|joined| joined.writable()));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();
@@ -62,6 +71,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let signatures_status = Arc::new(Mutex::new(None::<SignaturesStatus>));
     let (counted, ring_shown) = (published.clone(), Arc::clone(&ring_status));
     let signatures_shown = Arc::clone(&signatures_status);
+    let remote_shown = joined.as_ref().map(|joined| joined.shown());
     let status = move || -> Value {
         let mut status = json!({
             "name": name,
@@ -78,9 +88,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
         merge(&mut status, json!({ "storage": ring, "cut_off": gain }));
         let signatures = signatures_shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         merge(&mut status, json!({ "signatures": signatures }));
+        merge(&mut status, json!({ "collector": remote_shown.as_ref().map(|shown| shown.get()) }));
         status
     };
-    let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(status).ok());
+    let status = Arc::new(status);
+    let asked = Arc::clone(&status);
+    let _server: Option<StatusServer> = socket.and_then(|socket| socket.serve(move || asked()).ok());
+    let remote = joined.and_then(|joined| joined.start(&config, move || status(), acknowledged));
     tracing::info!(interfaces = config.capture.interfaces.join(","), workers = sources.len(), "capturing");
     let outlets = Outlets { exporting, ring, store };
     let mut running = pipeline::start(&config, sources, published, outlets, &rules, Mode::Live, &stop)
@@ -95,18 +109,34 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
         {
             (rules, not_run) = (anew.rules, anew.not_run);
         }
+        if let Some(candidate) = remote.as_ref().and_then(Remote::candidate)
+            && let Some(anew) =
+                super::reload::take(candidate, arguments, &mut config, &mut running, (&mut names, &rules))
+        {
+            (rules, not_run) = (anew.rules, anew.not_run);
+        }
         *signatures_status.lock().unwrap_or_else(PoisonError::into_inner) =
             SignaturesStatus::with(running.signatures(), &not_run);
         *ring_status.lock().unwrap_or_else(PoisonError::into_inner) = running.ring_status();
         drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
     }
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    drop(remote);
     conclude(running.wait(), started)
 }
 
 /// The configuration with the arguments laid over it; read when the sensor starts, and again at SIGHUP.
 pub(super) fn configuration(arguments: &RunArguments) -> Result<SensorConfig, Failure> {
+    configuration_with(arguments, None)
+}
+
+/// The same with rules of the collector in place of those that are in force.
+pub(super) fn configuration_with(
+    arguments: &RunArguments,
+    rules: Option<&Path>,
+) -> Result<SensorConfig, Failure> {
     let mut config = with_output(load(&arguments.config)?, &arguments.output)?;
+    remote::lay_over(&mut config, rules);
     if !arguments.interfaces.is_empty() {
         config.capture.interfaces.clone_from(&arguments.interfaces);
     }

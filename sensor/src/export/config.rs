@@ -3,6 +3,7 @@
 use super::distribution::Distribution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Least octets of a UDP message: every template and description fits into it.
 pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
@@ -63,6 +64,7 @@ pub struct ExportConfig {
     /// cannot be written; the oldest messages are dropped at the limit, and counted.
     pub backlog_bytes_max: u64,
     /// Directory of the spools of `run`: what is made for a collector over TCP or TLS stays there until it has arrived.
+    /// A collector that is sent no enterprise elements has none, and what is made for it waits in memory.
     /// One that cannot be made or written is said, and messages are kept in memory instead.
     pub spool_directory: String,
     /// Most bytes of each destination's spool, at least 1 MiB; the oldest records are dropped at the limit, and counted.
@@ -90,6 +92,11 @@ impl ExportConfig {
     /// Whether a destination is the collector that the sensor is paired with.
     pub fn wants_identity(&self) -> bool {
         self.tls.ca.is_empty() && self.destinations.iter().any(|url| url.starts_with("tls://"))
+    }
+
+    /// The directory that spools are written to, when there is one.
+    pub fn spooled_in(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(&self.spool_directory)).filter(|directory| directory.is_dir())
     }
 
     /// Whether anyone listens to application events, so that inspection need not write them otherwise.

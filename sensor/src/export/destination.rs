@@ -251,7 +251,9 @@ impl Destination {
     /// Puts a spool between the records and the transport, where the transport can say what has arrived. A spool that
     /// cannot be opened is said; the destination goes without.
     pub(super) fn spool(&mut self, config: &ExportConfig) {
-        if config.spool_bytes_max == 0 || !matches!(self.transport, Transport::Tcp(_)) {
+        // Where in the spool a message's records stand is told in Weir's own elements.
+        let has_places = self.form.selected.as_ref().is_none_or(Selected::has_places);
+        if config.spool_bytes_max == 0 || !has_places || !matches!(self.transport, Transport::Tcp(_)) {
             return;
         }
         let directory = Path::new(&config.spool_directory).join(directory_name(&self.status.url));

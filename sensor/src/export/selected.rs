@@ -42,6 +42,11 @@ impl Selected {
         })
     }
 
+    /// Whether messages say where in the spool their records stand.
+    pub(super) fn has_places(&self) -> bool {
+        Selection::of_options(OptionsKind::Place, self.profile).is_some()
+    }
+
     /// The layout whose template a record of `layout` is sent with: a biflow that is split has that of a uniflow.
     pub(super) fn sent_layout(&self, layout: Layout) -> Layout {
         Layout { biflow: layout.biflow && self.profile.biflow, ..layout }
