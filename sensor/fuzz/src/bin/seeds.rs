@@ -52,6 +52,9 @@ fn main() {
         std::fs::create_dir_all(&directory).expect("the corpus can be made");
         std::fs::write(directory.join(format!("seed-{number}")), parts.concat()).expect("and written");
     };
+    for (number, parts) in ["edge-1/192.0.2.1:4741", "e/h:1,[2001:db8::1]:65535,collector.example:4741"].iter().enumerate() {
+        put("token", number, &[parts.as_bytes()]);
+    }
     let files = ring_files(&frames(60), 20);
     let ending = |wanted: &str| {
         let with = |name: &Path| name.extension().is_some_and(|ending| ending == wanted);
