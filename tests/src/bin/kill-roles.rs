@@ -97,6 +97,7 @@ fn sensor(spool: &str, port: u16, acks: u16, run: u64, rate: u64) -> anyhow::Res
     let (sender, acknowledgements) = bounded(64);
     std::thread::spawn(move || hear(acks, &sender));
     let context = Context {
+        identity: std::path::PathBuf::new(),
         sensor_name: "killed".into(),
         interfaces: Vec::new(),
         workers: Vec::new(),
