@@ -263,6 +263,7 @@ impl Destination {
         match Spool::open(&directory, Settings { bytes_max: config.spool_bytes_max, form }) {
             Ok(spool) => {
                 let arrival = match config.acknowledge {
+                    Acknowledge::Auto if config.is_paired(&self.status.url) => Arrival::Acknowledged,
                     Acknowledge::Auto => Arrival::Learned,
                     Acknowledge::Always => Arrival::Acknowledged,
                     Acknowledge::Never => Arrival::Tcp,
