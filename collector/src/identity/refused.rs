@@ -12,7 +12,9 @@ pub enum Refused {
     )]
     NoCertificate,
     /// The certificate is none, or not one for this use.
-    #[error("its certificate cannot be used: {0}; pair the sensor again with `weir-collector enroll NAME`")]
+    #[error(
+        "its certificate cannot be used: {0}; a sensor is paired again with `weir-collector enroll NAME`, another exporter needs an X.509 version 3 certificate for TLS clients"
+    )]
     Certificate(String),
     /// The certificate is of nobody whom this collector trusts.
     #[error(
@@ -68,6 +70,9 @@ pub enum Refused {
     #[error("the collector cannot issue a certificate now: {0}; see its log")]
     State(String),
 }
+
+/// How the verifier calls a certificate of another version than 3.
+const VERSION: &str = "UnsupportedCertVersion";
 
 impl Refused {
     /// Every cause's name, for counters; the order is that of [`Refused::cause`].
@@ -127,7 +132,10 @@ impl Refused {
             CertificateError::Revoked => Refused::Revoked,
             CertificateError::Other(other) => match other.0.downcast_ref::<Refused>() {
                 Some(refused) => refused.clone(),
-                None => Refused::Certificate(error.to_string()),
+                None if other.0.to_string() == VERSION => Refused::Certificate(
+                    "it is not X.509 version 3; `openssl x509 -req` makes that with -extfile".into(),
+                ),
+                None => Refused::Certificate(other.0.to_string()),
             },
             _ => Refused::Certificate(error.to_string()),
         }

@@ -36,7 +36,11 @@ impl TcpTransport {
 
     /// The same within TLS.
     pub(super) fn secured(host: &str, port: u16, client: TlsClient) -> TcpTransport {
-        let open = move |to| client.handshake(open(to)?).map(|tls| Wire::Tls(Box::new(tls)));
+        let open = move |to| {
+            // Without an identity there is nothing to connect for.
+            let config = client.config()?;
+            client.handshake(config, open(to)?).map(|tls| Wire::Tls(Box::new(tls)))
+        };
         TcpTransport::over(Link::new(host, port, open))
     }
 

@@ -8,7 +8,7 @@
 
 use super::ExportError;
 use super::config::TlsConfig;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, IdentityError};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
 use std::io::{self, Read, Write};
@@ -69,7 +69,8 @@ impl TlsClient {
         self.handshake_max = handshake_max;
     }
 
-    fn config(&self) -> io::Result<Arc<ClientConfig>> {
+    /// What is shown and trusted now.
+    pub(super) fn config(&self) -> io::Result<Arc<ClientConfig>> {
         match &self.credentials {
             Credentials::Paired(directory) => Identity::load(directory)
                 .and_then(|identity| identity.client_config())
@@ -81,9 +82,8 @@ impl TlsClient {
     }
 
     /// Makes the handshake on a connection that was just opened.
-    pub(super) fn handshake(&self, socket: TcpStream) -> io::Result<TlsStream> {
-        let connection =
-            ClientConnection::new(self.config()?, self.name.clone()).map_err(io::Error::other)?;
+    pub(super) fn handshake(&self, config: Arc<ClientConfig>, socket: TcpStream) -> io::Result<TlsStream> {
+        let connection = ClientConnection::new(config, self.name.clone()).map_err(io::Error::other)?;
         let mut stream = TlsStream { socket, connection, sent: 0 };
         let begun = Instant::now();
         stream.socket.set_nonblocking(false)?;
@@ -125,7 +125,12 @@ fn read_files(config: &TlsConfig) -> Result<Arc<ClientConfig>, ExportError> {
         }
         (certificate, key) => Some((Path::new(certificate), Path::new(key))),
     };
-    identity::foreign(Path::new(&config.ca), own).map_err(|error| ExportError::Tls(error.to_string()))
+    identity::foreign(Path::new(&config.ca), own).map_err(|error| {
+        ExportError::Tls(match &error {
+            IdentityError::Tls(error) => in_words(error),
+            other => other.to_string(),
+        })
+    })
 }
 
 /// A TLS session on a TCP connection.
@@ -280,6 +285,9 @@ impl AsFd for Wire {
     }
 }
 
+/// How the verifier calls a certificate of another version than 3.
+const VERSION: &str = "UnsupportedCertVersion";
+
 /// What went wrong, and what to do about it.
 fn in_words(error: &rustls::Error) -> String {
     use rustls::Error::{AlertReceived, InvalidCertificate};
@@ -297,6 +305,10 @@ fn in_words(error: &rustls::Error) -> String {
         InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
             format!("the collector's certificate is for another name: {error}")
         }
+        InvalidCertificate(CertificateError::Other(other)) => match other.0.to_string().as_str() {
+            VERSION => "the certificate is not X.509 version 3, which TLS 1.3 asks for; `openssl x509 -req` makes version 3 with -extfile".into(),
+            other => format!("the certificate cannot be used: {other}"),
+        },
         AlertReceived(AlertDescription::CertificateRevoked) => {
             format!("the collector says that this sensor's certificate was revoked; {again}")
         }

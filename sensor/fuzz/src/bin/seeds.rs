@@ -52,6 +52,9 @@ fn main() {
         std::fs::create_dir_all(&directory).expect("the corpus can be made");
         std::fs::write(directory.join(format!("seed-{number}")), parts.concat()).expect("and written");
     };
+    for (number, parts) in ["edge-1/192.0.2.1:4741", "e/h:1,[2001:db8::1]:65535,collector.example:4741"].iter().enumerate() {
+        put("token", number, &[parts.as_bytes()]);
+    }
     let files = ring_files(&frames(60), 20);
     let ending = |wanted: &str| {
         let with = |name: &Path| name.extension().is_some_and(|ending| ending == wanted);
@@ -81,6 +84,8 @@ fn main() {
     for mode in [0u8, 1] {
         put("journal", mode.into(), &[&[mode], &journal]);
     }
+    put("spool", 0, &[&[0], &weir_sensor::export::spool::fuzzing::segment(5)]);
+    put("spool", 1, &[&[5, 0, 40, 7, 0, 200, 9]]);
     for (number, summary) in summaries.iter().enumerate() {
         put("summary", number, &[summary]);
     }

@@ -167,7 +167,8 @@ fn a_listener_that_speaks_no_tls_or_nothing_is_given_up_in_bounded_time() {
     let mut client = TlsClient::new("127.0.0.1", &TlsConfig::default(), directory.path()).unwrap();
     client.give_up_after(Duration::from_millis(200));
     let begun = Instant::now();
-    let error = client.handshake(TcpStream::connect(address).unwrap()).err().unwrap();
+    let error =
+        client.handshake(client.config().unwrap(), TcpStream::connect(address).unwrap()).err().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
     slow.join().unwrap();
 }
@@ -202,7 +203,10 @@ fn every_cut_of_the_servers_handshake_is_an_error() {
         }
     });
     for cut in 0..60 {
-        assert!(client.handshake(TcpStream::connect(address).unwrap()).is_err(), "cut {cut}");
+        assert!(
+            client.handshake(client.config().unwrap(), TcpStream::connect(address).unwrap()).is_err(),
+            "cut {cut}"
+        );
     }
     server.join().unwrap();
 }

@@ -74,8 +74,9 @@ fn a_sensors_records_come_under_the_name_of_its_certificate() {
     let t = start_secured(|_| {});
     let mut exporting = Exporting::new(7);
     let mut stream = t.connect(Some(t.pair("edge-1")));
+    // So few that they fit the receiving kernel's buffer: what is still at the sender has not arrived.
     let mut bytes = [exporting.templates(), exporting.name("edge-2")].concat();
-    for number in 0..5000 {
+    for number in 0..200 {
         bytes.extend(exporting.records(&[record(number)]));
     }
     stream.write_all(&bytes).unwrap();
@@ -84,7 +85,7 @@ fn a_sensors_records_come_under_the_name_of_its_certificate() {
     until("the session", || get(&counters.sessions) == 1);
     let records = t.fixture.records();
     assert!(records.iter().enumerate().all(|(number, have)| *have == record(number as u64)), "in order");
-    assert_eq!(records.len(), 5000, "what has arrived when the listeners stop is taken");
+    assert_eq!(records.len(), 200, "what has arrived when the listeners stop is taken");
     let status = &counters.exporters()[0];
     assert_eq!(status.exporter, "edge-1@127.0.0.1/7");
     assert_eq!((status.name.as_str(), status.certificate.as_str()), ("edge-1", "sensor edge-1"));
@@ -146,11 +147,11 @@ fn a_sensor_that_is_revoked_while_it_is_connected_is_cut_off_within_a_second_and
     command_line.revoke(&name("edge-1"), clock()).unwrap();
     assert!(Secured::is_closed(&mut stream));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert_eq!(get(&t.counters().tls_sessions_revoked), 1);
+    until("the count", || get(&t.counters().tls_sessions_revoked) == 1);
     let mut refused = t.connect(Some(again));
     let _ = refused.write_all(&exporting.templates());
     assert!(Secured::is_closed(&mut refused));
-    assert_eq!(get(&t.counters().tls_refused_certificate), 1);
+    until("the refusal", || get(&t.counters().tls_refused_certificate) == 1);
     other.write_all(&exporting.records(&[record(1)])).unwrap();
     other.flush().unwrap();
     until("the other's record", || t.counters().exporters().iter().any(|exporter| exporter.records == 1));
