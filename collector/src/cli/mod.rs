@@ -140,7 +140,9 @@ fn run(config: &CollectorConfig) -> Result<(), Failure> {
     );
     let given_back = count(&counters.ingest.deliveries.counters.records_given_back);
     if given_back > 0 {
-        tracing::warn!("{given_back} records could not be stored and were left to their sensors to send again");
+        tracing::warn!(
+            "{given_back} records could not be stored and were left to their sensors to send again"
+        );
     }
     lost(&counters, &[])
 }

@@ -124,6 +124,8 @@ pub struct IngestCounters {
     pub datagrams_refused_address: AtomicU64,
     /// UDP exporters forgotten in favour of others.
     pub exporters_forgotten: AtomicU64,
+    /// Templates of UDP exporters used and not kept for a restart, because of the limits of what is kept.
+    pub templates_not_kept: AtomicU64,
     /// Lines of EVE JSON that are no event.
     pub lines_malformed: AtomicU64,
     /// Flows of EVE JSON whose earlier events were forgotten at the limit.
@@ -238,6 +240,7 @@ impl IngestCounters {
             ("accept_errors", get(&self.accept_errors)),
             ("datagrams_refused_address", get(&self.datagrams_refused_address)),
             ("exporters_forgotten", get(&self.exporters_forgotten)),
+            ("templates_not_kept", get(&self.templates_not_kept)),
             ("lines_malformed", get(&self.lines_malformed)),
             ("eve_flows_forgotten", get(&self.eve_flows_forgotten)),
         ]

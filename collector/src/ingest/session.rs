@@ -197,6 +197,11 @@ impl Session {
         }
     }
 
+    /// Learns templates that an earlier session of the exporter had.
+    pub(super) fn learn(&mut self, message: &[u8]) {
+        self.decoder.learn_from(message);
+    }
+
     /// The same, minding the places of records in the sensor's spool. `sensor` is the name that the peer has proven;
     /// without one, it is what its records say.
     pub fn delivering(mut self, sensor: Option<Arc<str>>) -> Session {

@@ -154,7 +154,7 @@ impl Collector {
         worker.deliver(forwarder.clone());
         let (sender, batches) = queue(config.ingest.queue_batches_max).map_err(IngestError::System)?;
         let waiting = sender.downgrade();
-        let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender)?;
+        let listeners = Listeners::start(&config.ingest, counters.ingest.clone(), sender, Some(&state))?;
         let worker = spawn("worker", move || inspect(worker, batches))?;
         let begun = clock();
         Ok(Collector {

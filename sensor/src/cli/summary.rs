@@ -114,7 +114,8 @@ mod tests {
         let mut status = SpoolStatus { waits_for_acknowledgement: true, ..SpoolStatus::default() };
         assert_eq!(spool(&status), "everything is acknowledged");
         (status.records, status.records_dropped) = (1234, 5);
-        let said = "1,234 records are in the spool for the next start; 5 records dropped because the spool was full";
+        let said =
+            "1,234 records are in the spool for the next start; 5 records dropped because the spool was full";
         assert_eq!(spool(&status), said);
     }
 

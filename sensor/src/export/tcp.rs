@@ -19,11 +19,13 @@ pub(super) struct TcpTransport {
     link: Link<TcpStream>,
     /// Octets given to this connection.
     written: u64,
+    /// The collector ended this connection, having read what it had acknowledged: unread octets make a reset.
+    ended_in_order: bool,
 }
 
 impl TcpTransport {
     pub(super) fn new(host: &str, port: u16) -> TcpTransport {
-        TcpTransport { link: Link::new(host, port, open), written: 0 }
+        TcpTransport { link: Link::new(host, port, open), written: 0, ended_in_order: false }
     }
 
     pub(super) fn is_open(&mut self) -> bool {
@@ -36,12 +38,15 @@ impl TcpTransport {
 
     pub(super) fn poll(&mut self, at: Instant) -> Change {
         let Some(stream) = self.link.socket() else {
-            self.written = 0;
+            (self.written, self.ended_in_order) = (0, false);
             return self.link.poll(at);
         };
         // A collector sends nothing; what can be read is the end of the connection, or is ignored.
         match stream.read(&mut [0; 512]) {
-            Ok(0) => Change::Failed("the collector closed the connection".into()),
+            Ok(0) => {
+                self.ended_in_order = true;
+                Change::Failed("the collector closed the connection".into())
+            }
             Err(error)
                 if error.kind() == io::ErrorKind::WouldBlock
                     || error.kind() == io::ErrorKind::Interrupted =>
@@ -74,6 +79,11 @@ impl TcpTransport {
         let written = self.written;
         let waiting = self.link.socket().and_then(|stream| unacknowledged(stream.as_fd()).ok());
         waiting.map_or(0, |waiting| written.saturating_sub(waiting))
+    }
+
+    /// Whether the collector ended the connection in order.
+    pub(super) fn ended_in_order(&self) -> bool {
+        self.ended_in_order
     }
 
     /// Octets that wait in the kernel and have not been sent even once.

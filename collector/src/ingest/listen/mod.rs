@@ -12,6 +12,7 @@ use super::config::IngestConfig;
 use super::counters::IngestCounters;
 use crate::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -93,6 +94,8 @@ struct Shared {
     counters: Arc<IngestCounters>,
     out: mpsc::Sender<Batch>,
     stop: watch::Receiver<bool>,
+    /// Where templates are kept; nowhere without it.
+    state: Option<PathBuf>,
 }
 
 /// The running listeners.
@@ -109,11 +112,12 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Opens every configured address and begins.
+    /// Opens every configured address and begins. `state` is where templates of UDP exporters are kept over a restart.
     pub fn start(
         config: &IngestConfig,
         counters: Arc<IngestCounters>,
         out: mpsc::Sender<Batch>,
+        state: Option<&Path>,
     ) -> Result<Listeners, IngestError> {
         if let Some(wrong) = check(config).into_iter().next() {
             return Err(wrong);
@@ -127,7 +131,9 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         // Every task holds a sender; the receiver learns when the last one has ended.
         let (alive, ended) = mpsc::channel(1);
-        let shared = Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped });
+        let state = state.map(Path::to_owned);
+        let shared =
+            Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, state });
         let guard = runtime.enter();
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for address in &config.ipfix_tcp {
@@ -140,7 +146,7 @@ impl Listeners {
             let failed = listen_failed("ipfix_udp", address);
             let socket = udp::socket(address, config.udp_buffer_kib).map_err(failed)?;
             udp.push(socket.local_addr()?);
-            tokio::spawn(udp::datagrams(socket, shared.clone(), alive.clone()));
+            tokio::spawn(udp::datagrams(address.clone(), socket, shared.clone(), alive.clone()));
         }
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(guard);

@@ -24,7 +24,11 @@ fn start(adjust: impl FnOnce(&mut IngestConfig)) -> Fixture {
     adjust(&mut config);
     let counters = Arc::new(IngestCounters::default());
     let (sender, batches) = mpsc::channel(config.queue_batches_max as usize);
-    Fixture { listeners: Listeners::start(&config, counters.clone(), sender).unwrap(), counters, batches }
+    Fixture {
+        listeners: Listeners::start(&config, counters.clone(), sender, None).unwrap(),
+        counters,
+        batches,
+    }
 }
 
 impl Fixture {
@@ -175,7 +179,7 @@ fn every_wrong_address_is_named_without_opening_one() {
         assert!(problem.starts_with(part), "{problem}");
     }
     assert_eq!(told.len(), 4, "{told:?}");
-    assert!(Listeners::start(&config, Default::default(), mpsc::channel(1).0).is_err());
+    assert!(Listeners::start(&config, Default::default(), mpsc::channel(1).0, None).is_err());
 }
 
 #[test]
@@ -230,6 +234,6 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let config =
         IngestConfig { ipfix_tcp: vec![taken.clone()], ipfix_udp: vec![], ..IngestConfig::default() };
     let (sender, _receiver) = mpsc::channel(1);
-    let error = Listeners::start(&config, t.counters.clone(), sender).err().unwrap().to_string();
+    let error = Listeners::start(&config, t.counters.clone(), sender, None).err().unwrap().to_string();
     assert!(error.contains(&taken) && error.contains("ingest.ipfix_tcp"), "{error}");
 }
