@@ -15,7 +15,7 @@ use super::counters::IngestCounters;
 use crate::identity::{Authority, Clients, IdentityError, read_roots};
 use crate::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::TlsShared;
@@ -115,6 +115,8 @@ struct Shared {
     stop: watch::Receiver<bool>,
     /// Of the TLS listeners, where there are any.
     tls: Option<Arc<TlsShared>>,
+    /// Where templates are kept; nowhere without it.
+    state: Option<PathBuf>,
 }
 
 /// The running listeners.
@@ -134,11 +136,13 @@ pub struct Listeners {
 
 impl Listeners {
     /// Opens every configured address and begins. Without an authority there is no TLS.
+    /// `state` is where templates of UDP exporters are kept over a restart.
     pub fn start(
         config: &IngestConfig,
         authority: Option<&Authority>,
         counters: Arc<IngestCounters>,
         out: mpsc::Sender<Batch>,
+        state: Option<&Path>,
     ) -> Result<Listeners, IngestError> {
         if let Some(wrong) = check(config).into_iter().next() {
             return Err(wrong);
@@ -159,8 +163,9 @@ impl Listeners {
             }
             _ => None,
         };
+        let (config_kept, state) = (config.clone(), state.map(Path::to_owned));
         let shared =
-            Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, tls });
+            Arc::new(Shared { config: config_kept, admission, counters, out, stop: stopped, tls, state });
         let guard = runtime.enter();
         if let Some(authority) = authority {
             // Others than the listeners may rely on it: it is kept up to date without a TLS address, too.
@@ -183,7 +188,7 @@ impl Listeners {
             let failed = listen_failed("ipfix_udp", address);
             let socket = udp::socket(address, config.udp_buffer_kib).map_err(failed)?;
             udp.push(socket.local_addr()?);
-            tokio::spawn(udp::datagrams(socket, shared.clone(), alive.clone()));
+            tokio::spawn(udp::datagrams(address.clone(), socket, shared.clone(), alive.clone()));
         }
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(guard);
