@@ -391,6 +391,11 @@ impl Authority {
         done.ok_or_else(|| IdentityError::NoSensor(name.clone()))
     }
 
+    /// Whether nobody was ever enrolled: there is nobody to open a door for.
+    pub fn is_empty(&self) -> bool {
+        self.0.register.look(|list| list.sensors.is_empty() && list.tokens.is_empty())
+    }
+
     /// Every sensor that was ever paired, by name.
     pub fn sensors(&self) -> Vec<(String, Sensor)> {
         self.0

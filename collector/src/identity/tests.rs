@@ -369,7 +369,7 @@ fn foreign_exporters_come_in_by_an_authority_that_was_named() {
         let seen = seen.map_err(|error| Refused::of_handshake(&error).unwrap())?;
         door.peer(&seen, clock())
     };
-    assert_eq!(enter(own), Ok(Peer::Foreign("router-1".into())));
+    assert_eq!(enter(own), Ok(Peer::Foreign("CN=router-1".into())));
     assert_eq!(enter(stranger), Err(Refused::Authority));
     assert_eq!(enter(pair(&authority, "edge-1", clock())), Ok(Peer::Sensor(name("edge-1"))));
     let revoked = pair(&authority, "edge-2", clock());

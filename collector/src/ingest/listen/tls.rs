@@ -4,9 +4,9 @@
 //! handshake and is told why by TLS's alert; the log says it once per address and cause. What is let in is looked at
 //! again whenever the register changes, so that a revoked sensor's session ends at once.
 
-use super::tcp::{Place, TcpSession};
+use super::tcp::{self, Place, TcpSession};
 use super::{Over, Shared};
-use crate::identity::{Door, Peer, Refused};
+use crate::identity::{Authority, Door, Peer, Refused};
 use crate::ingest::clock;
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
@@ -25,6 +25,8 @@ use weir_common::time::Timestamp;
 
 /// A handshake that is not done within this time is given up; tests need not wait as long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+/// Pause between attempts to open an address that could not be opened.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// Most handshakes under way at once; a further connection is refused and counted. Sessions are not concerned.
 const HANDSHAKES_MAX: usize = 512;
 /// Most of them from one address.
@@ -95,6 +97,40 @@ impl Drop for Handshake {
             if *count == 0 {
                 handshakes.remove(&self.ip);
             }
+        }
+    }
+}
+
+/// Opens an address when the first sensor is enrolled, and takes connections there: a collector that has no sensors
+/// opens no port to the network.
+pub(super) async fn accept_once_enrolled(
+    address: String,
+    authority: Authority,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
+    let (mut stop, mut changes) = (shared.stop.clone(), authority.changes());
+    tracing::info!("IPFIX over TLS on {address} is opened when the first sensor is enrolled");
+    let mut is_told = false;
+    loop {
+        if !authority.is_empty() {
+            match tcp::listener(&address) {
+                Ok(listener) => {
+                    tracing::info!("taking IPFIX over TLS on {address}");
+                    return tcp::accept(listener, admit, shared, alive).await;
+                }
+                Err(error) if !std::mem::replace(&mut is_told, true) => {
+                    tracing::error!(
+                        "ingest.ipfix_tls: cannot listen on {address}: {error}; it is tried again"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::select! {
+            changed = changes.changed(), if !is_told => if changed.is_err() { return },
+            () = tokio::time::sleep(LISTEN_RETRY), if is_told => {}
+            _ = stop.changed() => return,
         }
     }
 }
