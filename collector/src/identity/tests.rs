@@ -267,9 +267,21 @@ fn wrong_tokens_of_one_address_are_looked_at_ten_times_a_minute() {
     assert_eq!((counters["refused_token_unknown"], counters["refused_too_many_attempts"]), (11, 2));
     // However many addresses try, only so many are remembered.
     for number in 0..2 * ATTEMPTS_ADDRESSES_MAX as u128 {
-        let _ = authority.redeem(IpAddr::V6(Ipv6Addr::from_bits(number)), &wrong, &csr, now);
+        let _ = authority.redeem(IpAddr::V6(Ipv6Addr::from_bits(number << 64)), &wrong, &csr, now);
     }
     assert_eq!(authority.0.attempts.lock().unwrap().len(), ATTEMPTS_ADDRESSES_MAX);
+}
+
+#[test]
+fn limits_count_an_ipv4_address_or_a_64_of_ipv6() {
+    for (ip, site) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::1", "::"),
+    ] {
+        assert_eq!(site_of(ip.parse().unwrap()), site.parse::<IpAddr>().unwrap(), "{ip}");
+    }
 }
 
 #[test]

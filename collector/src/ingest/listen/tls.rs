@@ -6,7 +6,7 @@
 
 use super::tcp::{self, Place, TcpSession};
 use super::{Over, Shared};
-use crate::identity::{Authority, Door, Peer, Refused};
+use crate::identity::{Authority, Door, Peer, Refused, site_of};
 use crate::ingest::clock;
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -29,10 +29,13 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 1
 const LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// Most handshakes under way at once; a further connection is refused and counted. Sessions are not concerned.
 const HANDSHAKES_MAX: usize = 512;
-/// Most of them from one address.
+/// Most of them from one address, or one /64 of IPv6.
 pub(super) const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
-/// Most addresses and causes of refusal that are remembered as told; past them refusals are only counted.
+/// Most addresses and causes of refusal that are remembered as told, and so are logged within [`TOLD_PERIOD`]; past
+/// them refusals are only counted.
 const TOLD_MAX: usize = 1024;
+/// What [`TOLD_MAX`] counts within.
+const TOLD_PERIOD: Duration = Duration::from_secs(3600);
 /// The place of what is no certificate's fault among the causes told.
 const CAUSE_HANDSHAKE: usize = Refused::CAUSES.len();
 
@@ -40,18 +43,28 @@ const CAUSE_HANDSHAKE: usize = Refused::CAUSES.len();
 pub(super) struct TlsShared {
     door: Door,
     handshakes: Mutex<HashMap<IpAddr, usize>>,
-    told: Mutex<HashSet<(IpAddr, usize)>>,
+    told: Mutex<Told>,
+}
+
+/// Which refusals were told, and since when they are remembered.
+struct Told {
+    refusals: HashSet<(IpAddr, usize)>,
+    since: Instant,
 }
 
 impl TlsShared {
     pub(super) fn new(door: Door) -> TlsShared {
-        TlsShared { door, handshakes: Mutex::default(), told: Mutex::default() }
+        let told = Told { refusals: HashSet::new(), since: Instant::now() };
+        TlsShared { door, handshakes: Mutex::default(), told: Mutex::new(told) }
     }
 
     /// Logs a refusal, once per address and cause.
     fn tell(&self, ip: IpAddr, cause: usize, why: &dyn std::fmt::Display) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && told.insert((ip, cause)) {
+        if told.refusals.len() >= TOLD_MAX && told.since.elapsed() >= TOLD_PERIOD {
+            *told = Told { refusals: HashSet::new(), since: Instant::now() };
+        }
+        if told.refusals.len() < TOLD_MAX && told.refusals.insert((ip, cause)) {
             tracing::warn!("{ip} is refused over TLS: {why}; further refusals for this are only counted");
         }
     }
@@ -59,9 +72,9 @@ impl TlsShared {
     /// Logs that an address that was refused is let in.
     fn recovered(&self, ip: IpAddr, peer: &Peer) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.len();
-        told.retain(|(refused, _)| *refused != ip);
-        if told.len() < before {
+        let before = told.refusals.len();
+        told.refusals.retain(|(refused, _)| *refused != ip);
+        if told.refusals.len() < before {
             tracing::info!("{ip} is let in over TLS as {}", peer.name());
         }
     }
@@ -75,6 +88,7 @@ struct Handshake {
 
 impl Handshake {
     fn begin(shared: &Arc<TlsShared>, ip: IpAddr) -> Option<Handshake> {
+        let ip = site_of(ip);
         let mut handshakes = shared.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = handshakes.values().sum();
         let of_address = handshakes.entry(ip).or_default();
