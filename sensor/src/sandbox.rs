@@ -27,7 +27,7 @@ pub struct SandboxConfig {
     /// is replaced by `nobody`. Only CAP_NET_RAW is kept, to open an interface that comes back.
     pub user: String,
     /// Confine file access with Landlock: reading as the user may, writing below the directories of the ring,
-    /// the outputs and stored files only. A kernel without Landlock is logged.
+    /// the spool, the outputs and stored files only. A kernel without Landlock is logged.
     pub landlock: bool,
 }
 

@@ -143,6 +143,12 @@ fn run(config: &CollectorConfig) -> Result<(), Failure> {
         count(&store.records_stored),
         count(&counters.alerts)
     );
+    let given_back = count(&counters.ingest.deliveries.counters.records_given_back);
+    if given_back > 0 {
+        tracing::warn!(
+            "{given_back} records could not be stored and were left to their sensors to send again"
+        );
+    }
     lost(&counters, &[])
 }
 

@@ -97,6 +97,8 @@ pub(super) fn status(status: &Status, live: bool, out: &mut dyn Write) -> io::Re
             ("unknown templates", exporter.unknown_templates),
             ("templates refused", exporter.templates_refused),
             ("without addresses", exporter.without_addresses),
+            ("sent again", exporter.replays),
+            ("lost at the sensor", exporter.gaps),
         ] {
             if count > 0 {
                 write!(out, ", {name} {count}")?;

@@ -35,9 +35,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 pub use tls::Identified;
 use tokio::sync::watch;
+use weir_common::control::SILENT_MAX_S;
 
 /// How often the directory of rules is looked at.
 const RULES_PERIOD: Duration = Duration::from_secs(2);
+/// Longest that a sensor may not read while something waits for it.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// How long sessions have to tell their sensors that the collector stops.
 const STOP_WAIT: Duration = Duration::from_millis(300);
 
@@ -50,7 +53,23 @@ struct Shared {
     acknowledgements: watch::Receiver<Positions>,
     rules: watch::Sender<Option<Arc<Bundle>>>,
     address: watch::Sender<Option<SocketAddr>>,
+    patience: Patience,
     stop: watch::Receiver<bool>,
+}
+
+/// How long a session waits for its sensor; shorter in tests.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For anything that it says.
+    silent: Duration,
+    /// For it to read what waits for it.
+    unread: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { silent: Duration::from_secs(SILENT_MAX_S), unread: UNREAD_MAX }
+    }
 }
 
 /// Why the control connection cannot be served.
@@ -94,6 +113,17 @@ impl Control {
         door: Arc<dyn Door>,
         acknowledgements: watch::Receiver<Positions>,
     ) -> Result<Control, ControlError> {
+        Control::start_with(config, state, authority, door, acknowledgements, Patience::default())
+    }
+
+    fn start_with(
+        config: &ControlConfig,
+        state: &Path,
+        authority: Arc<dyn Authority>,
+        door: Arc<dyn Door>,
+        acknowledgements: watch::Receiver<Positions>,
+        patience: Patience,
+    ) -> Result<Control, ControlError> {
         if let Some(wrong) = check(config) {
             return Err(wrong);
         }
@@ -106,6 +136,7 @@ impl Control {
             acknowledgements,
             rules: watch::Sender::new(None),
             address: watch::Sender::new(None),
+            patience,
             stop: stopped.clone(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -25,13 +25,11 @@ use weir_common::control::messages::{
     FromCollector, FromCollectorMessage as Say, FromSensor, FromSensorMessage as Said, Hello, RenewRequest,
     Renewed, RulesOutcome, RulesPart, RulesResult, Welcome,
 };
-use weir_common::control::{PART_BYTES, SILENT_MAX_S, capability, clock_ahead_ms};
+use weir_common::control::{PART_BYTES, capability, clock_ahead_ms};
 use weir_common::delivery::Position;
 
 /// Most messages that wait to be sent, besides acknowledgements and rules, which wait as themselves.
 const OUTBOX_MAX: usize = 256;
-/// Longest that a sensor may not read while something waits for it.
-const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// How often the session looks at the clock and at whether the sensor is still trusted.
 const TICK: Duration = Duration::from_secs(1);
 /// Most renewals of one session; a certificate lasts longer than any session needs more.
@@ -56,8 +54,8 @@ impl End {
         match self {
             End::Closed => "the sensor ended the connection".into(),
             End::Lost(why) => format!("the connection was lost: {why}"),
-            End::Silent => format!("nothing was heard of the sensor for {SILENT_MAX_S} s"),
-            End::Unread => format!("the sensor read nothing for {} s", UNREAD_MAX.as_secs()),
+            End::Silent => "nothing was heard of the sensor for too long".into(),
+            End::Unread => "the sensor read nothing of what waits for it".into(),
             End::Broken(what) => format!("the sensor broke the protocol: {what}"),
             End::Revoked(why) => format!("the sensor's certificate is not taken any more: {why}"),
             End::Displaced => "the same sensor connected again".into(),
@@ -241,10 +239,10 @@ impl Session {
     }
 
     fn tick(&mut self) -> Result<(), End> {
-        if self.heard.elapsed() > Duration::from_secs(SILENT_MAX_S) {
+        if self.heard.elapsed() > self.shared.patience.silent {
             return Err(End::Silent);
         }
-        if self.unread.is_some_and(|since| since.elapsed() > UNREAD_MAX) {
+        if self.unread.is_some_and(|since| since.elapsed() > self.shared.patience.unread) {
             return Err(End::Unread);
         }
         if !self.seat.holds() {

@@ -44,6 +44,10 @@ impl Place {
     }
 
     fn with(change: impl FnOnce(&mut ControlConfig), strangers: bool) -> Place {
+        Place::waiting(change, strangers, Patience::default())
+    }
+
+    fn waiting(change: impl FnOnce(&mut ControlConfig), strangers: bool, patience: Patience) -> Place {
         let work = tempfile::tempdir().unwrap();
         let mut config = ControlConfig { listen: "127.0.0.1:0".into(), ..ControlConfig::default() };
         change(&mut config);
@@ -55,8 +59,15 @@ impl Place {
         let revoked = Arc::<AtomicBool>::default();
         let door = Arc::new(Open { strangers, revoked: Arc::clone(&revoked) });
         let authority = Arc::new(Trusting::default());
-        let control =
-            Control::start(&config, work.path(), authority, door, acknowledgements.subscribe()).unwrap();
+        let control = Control::start_with(
+            &config,
+            work.path(),
+            authority,
+            door,
+            acknowledgements.subscribe(),
+            patience,
+        )
+        .unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Place { work, control, acknowledgements, revoked, runtime }
@@ -504,6 +515,31 @@ fn a_revoked_sensor_is_let_go_within_seconds_and_told_why() {
     let status = sensor.end();
     assert_eq!((status.code(), place.count("sessions_revoked")), (Code::PermissionDenied, 1));
     assert!(status.message().contains("revoked"), "{status}");
+}
+
+#[test]
+fn a_sensor_that_says_nothing_is_let_go() {
+    let patience = Patience { silent: Duration::from_millis(100), ..Patience::default() };
+    let place = Place::waiting(|_| {}, false, patience);
+    assert_eq!(place.mute().end().code(), Code::DeadlineExceeded);
+    assert_eq!((place.count("sessions_silent"), place.count("sensors_connected")), (1, 0));
+}
+
+#[test]
+fn a_sensor_that_does_not_read_is_let_go_though_it_goes_on_talking() {
+    let patience = Patience { unread: Duration::from_millis(100), ..Patience::default() };
+    let place = Place::waiting(|config| config.rules = "here".into(), false, patience);
+    // More than HTTP/2's windows and both kernels' buffers hold.
+    std::fs::write(place.work.path().join("rules/a.rules"), vec![b'r'; 48 << 20]).unwrap();
+    let sensor = place.sensor();
+    let say = sensor.say.clone();
+    place.runtime.spawn(async move {
+        while say.send(Say::Health(Health::default()).into()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    until("its end", || (place.count("sessions_unread") == 1).then_some(()));
+    until("its place is free", || (place.count("sensors_connected") == 0).then_some(()));
 }
 
 #[test]

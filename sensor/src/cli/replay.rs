@@ -113,6 +113,11 @@ pub(super) fn conclude(report: Report, started: Instant) -> Result<Outcome, Fail
             }
         }
     }
+    for destination in &report.export.destinations {
+        if let Some(spool) = &destination.spool {
+            eprintln!("{}: {}", destination.url, summary::spool(spool));
+        }
+    }
     lost |= report.export.lost() > 0;
     if let Some(signatures) = &report.signatures {
         eprintln!("{}", summary::signatures(signatures));

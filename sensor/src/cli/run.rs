@@ -59,7 +59,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let joined = remote::open(&config)?;
     let mut writable: Vec<PathBuf> = ring.iter().map(|_| PathBuf::from(&config.ring.directory)).collect();
     writable.extend(store.iter().map(|store| store.directory().to_path_buf()));
-    writable.extend(config.export.spooled_in());
+    if exporting.status().destinations.iter().any(|destination| destination.spool.is_some()) {
+        writable.push(PathBuf::from(&config.export.spool_directory));
+    }
     writable.extend(identity::prepare(&config.identity.directory, config.export.wants_identity()));
     writable.extend(joined.iter().flat_map(|joined| joined.writable()));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;

@@ -1,6 +1,7 @@
 //! The one summary that a replay or a capture ends with.
 
 use crate::counters::WorkerCounters;
+use crate::export::SpoolStatus;
 use crate::signatures::SignaturesStatus;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -57,6 +58,27 @@ fn grouped(number: u64) -> String {
     out
 }
 
+/// What a destination's spool still holds, and what went wrong with it.
+pub(super) fn spool(status: &SpoolStatus) -> String {
+    let mut text = match (status.records, status.waits_for_acknowledgement) {
+        (0, true) => "everything is acknowledged".to_owned(),
+        (0, false) => "everything was taken by the collector's host".to_owned(),
+        (records, _) => format!("{} records are in the spool for the next start", grouped(records)),
+    };
+    for (count, what) in [
+        (status.records_dropped, "records dropped because the spool was full"),
+        (status.records_damaged, "records lost because a file of the spool was cut or changed"),
+        (status.torn_bytes, "octets cut off that a crash had left unfinished"),
+        (status.write_errors, "failures to write"),
+        (status.acknowledgements_refused, "acknowledgements refused"),
+    ] {
+        if count > 0 {
+            text += &format!("; {} {what}", grouped(count));
+        }
+    }
+    text
+}
+
 /// What signatures found, and what they left out.
 pub(super) fn signatures(status: &SignaturesStatus) -> String {
     let counters = &status.counters;
@@ -86,6 +108,16 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_spool_still_holds_is_said_with_what_went_wrong() {
+        let mut status = SpoolStatus { waits_for_acknowledgement: true, ..SpoolStatus::default() };
+        assert_eq!(spool(&status), "everything is acknowledged");
+        (status.records, status.records_dropped) = (1234, 5);
+        let said =
+            "1,234 records are in the spool for the next start; 5 records dropped because the spool was full";
+        assert_eq!(spool(&status), said);
+    }
 
     #[test]
     fn losses_are_named_and_their_absence_is_said() {

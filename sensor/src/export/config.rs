@@ -3,7 +3,6 @@
 use super::distribution::Distribution;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// Least octets of a UDP message: every template and description fits into it.
 pub(super) const UDP_MESSAGE_BYTES_MIN: u16 = 512;
@@ -70,8 +69,9 @@ pub struct ExportConfig {
     /// Most bytes of each destination's spool, at least 1 MiB; the oldest records are dropped at the limit, and counted.
     /// 0: no spool.
     pub spool_bytes_max: u64,
-    /// When a record leaves the spool: `auto`: once the collector says that it has stored it, or, as long as it has never
-    /// said so, once its host's TCP has taken it; `always`: only the former; `never`: only the latter.
+    /// When a record leaves the spool: `auto`: once the collector says that it has stored it, or, where the sensor is not
+    /// paired with it and it has never said so, once its host's TCP has taken it; `always`: only the former; `never`:
+    /// only the latter.
     pub acknowledge: Acknowledge,
 }
 
@@ -79,7 +79,7 @@ pub struct ExportConfig {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Acknowledge {
-    /// The collector, once it ever has; TCP before.
+    /// The collector, if the sensor is paired with it or it ever has; otherwise TCP.
     #[default]
     Auto,
     /// The collector.
@@ -91,12 +91,12 @@ pub enum Acknowledge {
 impl ExportConfig {
     /// Whether a destination is the collector that the sensor is paired with.
     pub fn wants_identity(&self) -> bool {
-        self.tls.ca.is_empty() && self.destinations.iter().any(|url| url.starts_with("tls://"))
+        self.destinations.iter().any(|url| self.is_paired(url))
     }
 
-    /// The directory that spools are written to, when there is one.
-    pub fn spooled_in(&self) -> Option<PathBuf> {
-        Some(PathBuf::from(&self.spool_directory)).filter(|directory| directory.is_dir())
+    /// Whether this destination is.
+    pub fn is_paired(&self, url: &str) -> bool {
+        self.tls.ca.is_empty() && url.starts_with("tls://")
     }
 
     /// Whether anyone listens to application events, so that inspection need not write them otherwise.

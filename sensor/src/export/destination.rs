@@ -90,6 +90,8 @@ pub struct DestinationStatus {
 pub struct SpoolStatus {
     /// Its epoch, in hexadecimal digits.
     pub epoch: String,
+    /// Records put into it in this epoch.
+    pub numbered: u64,
     /// Records that have not arrived as far as is known.
     pub records: u64,
     /// Octets on disk, of records that have arrived too as long as their segment holds others.
@@ -261,6 +263,7 @@ impl Destination {
         match Spool::open(&directory, Settings { bytes_max: config.spool_bytes_max, form }) {
             Ok(spool) => {
                 let arrival = match config.acknowledge {
+                    Acknowledge::Auto if config.is_paired(&self.status.url) => Arrival::Acknowledged,
                     Acknowledge::Auto => Arrival::Learned,
                     Acknowledge::Always => Arrival::Acknowledged,
                     Acknowledge::Never => Arrival::Tcp,
@@ -279,6 +282,7 @@ impl Destination {
     pub(super) fn status(&self) -> DestinationStatus {
         let memory = self.outgoing.as_ref().map_or(self.data.finished_bytes(), Outgoing::memory_bytes);
         let spool = self.outgoing.as_ref().map(|outgoing| self.spool_status(outgoing));
+        let spool = spool.or_else(|| self.status.spool.clone());
         DestinationStatus { backlog_bytes: memory as u64, spool, ..self.status.clone() }
     }
 
@@ -287,6 +291,7 @@ impl Destination {
         let counters = spool.counters();
         SpoolStatus {
             epoch: format!("{:016x}", spool.next().epoch),
+            numbered: spool.next().sequence,
             records: spool.records(),
             bytes: spool.bytes(),
             segments: spool.segments() as u64,
@@ -724,6 +729,7 @@ impl Destination {
         self.data.finish();
         self.stage(Instant::now(), now);
         if let Some(outgoing) = self.outgoing.take() {
+            self.status.spool = Some(self.spool_status(&outgoing));
             let (lost, closed) = outgoing.close();
             if let Err(error) = closed {
                 tracing::error!(

@@ -27,7 +27,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use evidence::Evidence;
 use link::Link;
 use paired::Paired;
-use rules::Kept;
+use rules::{Kept, Turn};
 use serde::Serialize;
 use serde_json::Value;
 use session::{EVIDENCE_QUEUE, End, Session, outcome};
@@ -95,6 +95,7 @@ pub struct Candidate {
     /// Where they are.
     pub directory: PathBuf,
     kept: Kept,
+    _turn: Turn,
     outcomes: mpsc::Sender<RulesOutcome>,
 }
 

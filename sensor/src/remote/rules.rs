@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use weir_common::control::messages::{RulesManifest, RulesOffer, RulesPart};
 use weir_common::control::{RULES_BYTES_MAX, RULES_FILES_MAX, is_rules_name, signed_manifest};
 
@@ -102,17 +104,38 @@ impl Receiving {
 
 /// Where the rules are kept.
 #[derive(Clone, Debug)]
-pub struct Kept(PathBuf);
+pub struct Kept {
+    directory: PathBuf,
+    /// Whether rules are being written or loaded.
+    busy: Arc<AtomicBool>,
+}
+
+/// That rules are being written or loaded; dropped, others may be. Removing what is not in force could take away
+/// what another is about to load.
+#[derive(Debug)]
+pub(super) struct Turn(Arc<AtomicBool>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 impl Kept {
     /// In this directory.
     pub fn at(directory: &Path) -> Kept {
-        Kept(directory.to_owned())
+        Kept { directory: directory.to_owned(), busy: Arc::default() }
+    }
+
+    /// The turn to write and load rules; none: it is taken.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let taken = self.busy.swap(true, Ordering::Acquire);
+        (!taken).then(|| Turn(Arc::clone(&self.busy)))
     }
 
     /// The version in force; 0: none.
     pub fn version(&self) -> u64 {
-        let text = fs::read_to_string(self.0.join(CURRENT)).unwrap_or_default();
+        let text = fs::read_to_string(self.directory.join(CURRENT)).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
@@ -123,7 +146,7 @@ impl Kept {
     }
 
     fn of(&self, version: u64) -> PathBuf {
-        self.0.join(version.to_string())
+        self.directory.join(version.to_string())
     }
 
     /// Writes the files of an offer that is whole; the directory has its name when all are on the disk.
@@ -143,18 +166,18 @@ impl Kept {
         }
         remove(&path)?;
         fs::rename(&part, &path)?;
-        File::open(&self.0)?.sync_all()?;
+        File::open(&self.directory)?.sync_all()?;
         Ok(path)
     }
 
     /// Makes a version that was written the one in force, and removes all others.
     pub fn put_in_force(&self, version: u64) -> io::Result<()> {
-        let part = self.0.join("current.part");
+        let part = self.directory.join("current.part");
         let mut new = File::create(&part)?;
         new.write_all(format!("{version}\n").as_bytes())?;
         new.sync_data()?;
-        fs::rename(&part, self.0.join(CURRENT))?;
-        File::open(&self.0)?.sync_all()?;
+        fs::rename(&part, self.directory.join(CURRENT))?;
+        File::open(&self.directory)?.sync_all()?;
         self.tidy();
         Ok(())
     }
@@ -162,7 +185,7 @@ impl Kept {
     /// Removes what is not in force: versions before, those refused, and what a crash left half written.
     pub fn tidy(&self) {
         let keep = self.version().to_string();
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_version = name.trim_end_matches(".part").parse::<u64>().is_ok();
             if is_version && name != keep {

@@ -80,6 +80,8 @@ pub(super) struct Session<'a> {
     /// Of these, what export has not taken yet.
     untold: BTreeMap<u64, u64>,
     receiving: Option<Receiving>,
+    /// Rules that wait until those before them are loaded or refused; newer ones take their place.
+    waiting: Option<Receiving>,
     outcomes: mpsc::Sender<RulesOutcome>,
     candidates: &'a Sender<Candidate>,
     requested: bool,
@@ -107,6 +109,7 @@ impl<'a> Session<'a> {
             acknowledged: BTreeMap::new(),
             untold: BTreeMap::new(),
             receiving: None,
+            waiting: None,
             outcomes,
             candidates,
             requested: false,
@@ -214,6 +217,7 @@ impl<'a> Session<'a> {
         }
         self.jobs.tick(std::time::Instant::now());
         self.tell_export();
+        self.hand_over();
         if self.greeted && !self.requested && Instant::now() >= self.renew_after {
             if let Some(csr_pem) = self.seams.paired.renewal((self.seams.now)()) {
                 self.requested = true;
@@ -321,8 +325,8 @@ impl<'a> Session<'a> {
         match receiving.take(part) {
             Ok(false) => {}
             Ok(true) => {
-                let Some(received) = self.receiving.take() else { return };
-                self.hand_over(received, version);
+                self.waiting = self.receiving.take();
+                self.hand_over();
             }
             Err(why) => {
                 self.receiving = None;
@@ -332,8 +336,18 @@ impl<'a> Session<'a> {
     }
 
     /// Writes the files in a thread, which then gives them to the main thread to load.
-    fn hand_over(&mut self, received: Receiving, version: u64) {
+    fn hand_over(&mut self) {
         let Some(kept) = self.seams.rules.clone() else { return };
+        if self.waiting.is_none() {
+            return;
+        }
+        let Some(turn) = kept.turn() else { return };
+        let Some(received) = self.waiting.take() else { return };
+        let version = received.manifest.version;
+        let in_force = kept.version();
+        if version <= in_force {
+            return self.refuse(version, &Refused::Stale { offered: version, in_force });
+        }
         let (outcomes, candidates) = (self.outcomes.clone(), self.candidates.clone());
         tracing::info!(version, "the collector sent rules");
         tokio::task::spawn_blocking(move || {
@@ -344,13 +358,10 @@ impl<'a> Session<'a> {
             };
             match kept.write(&received) {
                 Ok(directory) => {
-                    let candidate = Candidate { version, directory, kept, outcomes: outcomes.clone() };
-                    if candidates.try_send(candidate).is_err() {
-                        refuse(
-                            "rules sent before are being loaded; these are taken with the next connection"
-                                .into(),
-                        );
-                    }
+                    let outcomes = outcomes.clone();
+                    let candidate = Candidate { version, directory, kept, _turn: turn, outcomes };
+                    // One turn, one candidate: there is room unless the sensor stops.
+                    let _ = candidates.try_send(candidate);
                 }
                 Err(error) => refuse(format!("they cannot be written: {error}; see control.rules_directory")),
             }

@@ -84,6 +84,8 @@ fn main() {
     for mode in [0u8, 1] {
         put("journal", mode.into(), &[&[mode], &journal]);
     }
+    put("spool", 0, &[&[0], &weir_sensor::export::spool::fuzzing::segment(5)]);
+    put("spool", 1, &[&[5, 0, 40, 7, 0, 200, 9]]);
     for (number, summary) in summaries.iter().enumerate() {
         put("summary", number, &[summary]);
     }
