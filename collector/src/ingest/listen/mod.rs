@@ -130,7 +130,7 @@ pub struct Listeners {
     pub tcp: Vec<SocketAddr>,
     /// What each UDP address became.
     pub udp: Vec<SocketAddr>,
-    /// What each TLS address became.
+    /// What each TLS address became that is open; others wait for the first sensor to be enrolled.
     pub tls: Vec<SocketAddr>,
 }
 
@@ -156,6 +156,8 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         // Every task holds a sender; the receiver learns when the last one has ended.
         let (alive, ended) = mpsc::channel(1);
+        // Whether there is nobody whom TLS could be for, as long as no sensor is enrolled.
+        let nobody = config.tls_client_ca.is_empty();
         let tls = match authority {
             Some(authority) if !config.ipfix_tls.is_empty() => {
                 let door = authority.door(foreign_authorities(config)?).map_err(IngestError::Authorities)?;
@@ -179,6 +181,16 @@ impl Listeners {
             tokio::spawn(tcp::accept(listener, tcp::admit, shared.clone(), alive.clone()));
         }
         for address in config.ipfix_tls.iter().filter(|_| shared.tls.is_some()) {
+            if let Some(authority) = authority.filter(|authority| nobody && authority.is_empty()) {
+                let later = tls::accept_once_enrolled(
+                    address.clone(),
+                    authority.clone(),
+                    shared.clone(),
+                    alive.clone(),
+                );
+                tokio::spawn(later);
+                continue;
+            }
             let failed = listen_failed("ipfix_tls", address);
             let listener = tcp::listener(address).map_err(failed)?;
             tls.push(listener.local_addr()?);
