@@ -26,7 +26,8 @@ counters! {
     connections,
     /// Failures to take one, as when the process is out of file descriptors.
     accept_errors,
-    /// Refused because [`super::server::STRANGERS_MAX`] connections were not yet known to be a sensor's.
+    /// Refused because [`super::server::STRANGERS_MAX`] connections, or
+    /// [`super::server::STRANGERS_PER_ADDRESS_MAX`] of their own, were not yet known to be a sensor's.
     refused_strangers_full,
     /// Refused because `control.sensors_max` sensors were connected.
     refused_full,

@@ -14,16 +14,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -38,6 +39,8 @@ use weir_common::time::Timestamp;
 
 /// Most connections that are not yet known to be a sensor's: handshakes and pairings.
 pub const STRANGERS_MAX: usize = 64;
+/// Most of them from one address, so that one peer cannot keep all others out.
+pub const STRANGERS_PER_ADDRESS_MAX: usize = 16;
 /// Longest that a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Longest that a peer without a certificate stays.
@@ -136,10 +139,41 @@ impl Peer {
     }
 }
 
+/// Who is not yet known to be a sensor, by address.
+type Strangers = Mutex<HashMap<IpAddr, usize>>;
+
+/// One of them; dropped, another may come.
+struct Stranger {
+    strangers: Arc<Strangers>,
+    ip: IpAddr,
+}
+
+impl Stranger {
+    fn enter(strangers: &Arc<Strangers>, ip: IpAddr) -> Option<Stranger> {
+        let mut here = strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = here.get(&ip).copied().unwrap_or(0);
+        if here.values().sum::<usize>() >= STRANGERS_MAX || of_address >= STRANGERS_PER_ADDRESS_MAX {
+            return None;
+        }
+        here.insert(ip, of_address + 1);
+        Some(Stranger { strangers: Arc::clone(strangers), ip })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut here = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        match here.get_mut(&self.ip) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(here.remove(&self.ip)),
+        }
+    }
+}
+
 /// Listens and serves until told to stop.
 pub(super) async fn listen(shared: Arc<Shared>, door: Arc<dyn Door>) {
     let mut stop = shared.stop.clone();
-    let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+    let strangers = Arc::<Strangers>::default();
     let sensors = Arc::new(Semaphore::new(shared.config.sensors_max as usize));
     tokio::select! {
         () = async {
@@ -185,17 +219,17 @@ async fn accept(
     listener: &TcpListener,
     shared: &Arc<Shared>,
     door: &Arc<dyn Door>,
-    strangers: &Arc<Semaphore>,
+    strangers: &Arc<Strangers>,
     sensors: &Arc<Semaphore>,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
                 count(&shared.counters.connections);
-                let Ok(permit) = Arc::clone(strangers).try_acquire_owned() else {
+                let Some(permit) = Stranger::enter(strangers, address.ip().to_canonical()) else {
                     if shared.counters.refused_strangers_full.fetch_add(1, Ordering::Relaxed) == 0 {
                         tracing::warn!(
-                            "{address} is refused: {STRANGERS_MAX} connections are in their handshake; further ones are only counted"
+                            "{address} is refused: {STRANGERS_MAX} connections, or {STRANGERS_PER_ADDRESS_MAX} of its own, are not yet known to be a sensor's; further ones are only counted"
                         );
                     }
                     continue;
@@ -220,7 +254,7 @@ async fn enter(
     entering: Entering,
     address: SocketAddr,
     shared: Arc<Shared>,
-    stranger: OwnedSemaphorePermit,
+    stranger: Stranger,
     sensors: &Arc<Semaphore>,
 ) {
     let ip = address.ip().to_canonical();

@@ -567,6 +567,28 @@ fn sensors_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn strangers_beyond_the_limit_of_their_address_are_refused_and_leave_room_again() {
+    let place = Place::with(|_| {}, true);
+    let address = place.address();
+    let connect = || std::net::TcpStream::connect(address).unwrap();
+    let held: Vec<_> = (0..server::STRANGERS_PER_ADDRESS_MAX).map(|_| connect()).collect();
+    let refused = until("a refusal", || {
+        let _one_more = connect();
+        (place.count("refused_strangers_full") > 0).then(|| place.count("refused_strangers_full"))
+    });
+    assert!(refused >= 1);
+    drop(held);
+    until("room", || {
+        let before = place.count("refused_strangers_full");
+        let mut stream = connect();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // HTTP/2's first frame comes to whoever is let in.
+        let read = io::Read::read(&mut stream, &mut [0; 9]).unwrap_or(0);
+        (read > 0 && place.count("refused_strangers_full") == before).then_some(())
+    });
+}
+
+#[test]
 fn a_collector_that_stops_says_so() {
     let Place { control, runtime, work, .. } = {
         let place = Place::new();

@@ -99,9 +99,9 @@ impl Evidence {
         request: EvidenceRequest,
         jobs: &mut Jobs,
         out: mpsc::Sender<FromSensor>,
-    ) -> Result<(), FromSensor> {
+    ) -> Result<(), EvidenceEnd> {
         let id = request.id;
-        let refused = |why: String| Say::EvidenceEnd(end(id, EvidenceOutcome::Refused, why)).into();
+        let refused = |why: String| end(id, EvidenceOutcome::Refused, why);
         if jobs.0.contains_key(&id) {
             return Err(refused("an answer of this number is under way".into()));
         }
@@ -154,9 +154,9 @@ fn end(id: u64, outcome: EvidenceOutcome, statement: String) -> EvidenceEnd {
 }
 
 /// The answer of a sensor that gives no packets.
-pub(super) fn not_served(id: u64) -> FromSensor {
+pub(super) fn not_served(id: u64) -> EvidenceEnd {
     let why = "the sensor keeps no packets, or its `control.evidence` is false";
-    Say::EvidenceEnd(end(id, EvidenceOutcome::Refused, why.into())).into()
+    end(id, EvidenceOutcome::Refused, why.into())
 }
 
 /// A place among the answers at once.

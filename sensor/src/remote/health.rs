@@ -20,7 +20,7 @@ pub(super) fn health(status: &Value, now: Timestamp, rules_version: u64) -> Heal
     let destinations = status.pointer("/outputs/destinations").and_then(Value::as_array);
     let over_all = |name: &str| -> u64 {
         let each = destinations.into_iter().flatten();
-        each.filter_map(|destination| destination.get(name)?.as_u64()).fold(0, u64::saturating_add)
+        each.filter_map(|destination| destination.pointer(name)?.as_u64()).fold(0, u64::saturating_add)
     };
     let costly = status.pointer("/signatures/too_costly").and_then(Value::as_array).map_or(0, Vec::len);
     Health {
@@ -30,8 +30,11 @@ pub(super) fn health(status: &Value, now: Timestamp, rules_version: u64) -> Heal
         bytes: count("/capture/bytes"),
         dropped: LOST.iter().map(|(name, path)| ((*name).to_owned(), count(path))).collect(),
         records: count("/flow/records"),
-        records_lost: over_all("records_dropped").saturating_add(count("/export/records_dropped_queue_full")),
-        spool_bytes: over_all("backlog_bytes").saturating_add(over_all("spool_bytes")),
+        records_lost: ["/records_dropped", "/spool/records_dropped", "/spool/records_damaged"]
+            .into_iter()
+            .map(over_all)
+            .fold(count("/export/records_dropped_queue_full"), u64::saturating_add),
+        spool_bytes: over_all("/backlog_bytes").saturating_add(over_all("/spool/bytes")),
         rules: count("/signatures/rules"),
         rules_refused: count("/signatures/rules_refused"),
         rules_set_aside: costly as u64,
@@ -51,13 +54,13 @@ mod tests {
     fn a_status_is_summed_up_and_what_is_not_there_is_nothing() {
         let status = json!({
             "uptime_s": 9, "capture": {"frames": 5, "kernel_dropped": 2}, "flow": {"records": 3},
-            "outputs": {"destinations": [{"records_dropped": 1, "backlog_bytes": 10}, {"records_dropped": u64::MAX}]},
+            "outputs": {"destinations": [{"records_dropped": 1, "backlog_bytes": 10, "spool": {"bytes": 5}}, {"records_dropped": u64::MAX, "spool": null}]},
             "storage": {"used_bytes": 7, "keeps_s": null}, "signatures": {"rules": 4, "too_costly": [{}]},
         });
         let health = health(&status, Timestamp(8), 6);
         assert_eq!((health.uptime_s, health.frames, health.records), (9, 5, 3));
         assert_eq!((health.dropped["kernel"], health.dropped["ring_disk"]), (2, 0));
-        assert_eq!((health.records_lost, health.spool_bytes), (u64::MAX, 10));
+        assert_eq!((health.records_lost, health.spool_bytes), (u64::MAX, 15));
         assert_eq!((health.rules, health.rules_set_aside, health.ring_used_bytes), (4, 1, 7));
         assert_eq!((health.ring_keeps_s, health.rules_version, health.clock_ns), (0, 6, 8));
         assert_eq!(super::health(&Value::Null, Timestamp(0), 0).frames, 0);

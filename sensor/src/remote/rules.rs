@@ -41,6 +41,9 @@ pub(super) fn offered_version(offer: &RulesOffer) -> u64 {
     RulesManifest::decode(offer.manifest.as_slice()).map_or(0, |manifest| manifest.version)
 }
 
+/// Whether the collector signed bytes; why not in words.
+type Verify<'a> = dyn Fn(&[u8], &[u8]) -> Result<(), String> + 'a;
+
 /// An offer whose contents are on their way.
 #[derive(Debug)]
 pub(super) struct Receiving {
@@ -54,7 +57,7 @@ impl Receiving {
     pub(super) fn begin(
         offer: &RulesOffer,
         in_force: u64,
-        verify: &dyn Fn(&[u8], &[u8]) -> Result<(), String>,
+        verify: &Verify<'_>,
     ) -> Result<Receiving, Refused> {
         verify(&signed_manifest(&offer.manifest), &offer.signature).map_err(Refused::Signature)?;
         let manifest = RulesManifest::decode(offer.manifest.as_slice())

@@ -218,11 +218,13 @@ impl<'a> Session<'a> {
         self.jobs.tick(std::time::Instant::now());
         self.tell_export();
         self.hand_over();
-        if self.greeted && !self.requested && Instant::now() >= self.renew_after {
-            if let Some(csr_pem) = self.seams.paired.renewal((self.seams.now)()) {
-                self.requested = true;
-                self.say(Say::Renew(RenewRequest { csr_pem }));
-            }
+        if self.greeted
+            && !self.requested
+            && Instant::now() >= self.renew_after
+            && let Some(csr_pem) = self.seams.paired.renewal((self.seams.now)())
+        {
+            self.requested = true;
+            self.say(Say::Renew(RenewRequest { csr_pem }));
         }
         Ok(())
     }
@@ -244,7 +246,7 @@ impl<'a> Session<'a> {
                     Some(evidence) => evidence.begin(request, &mut self.jobs, self.parts.clone()).err(),
                     None => Some(super::evidence::not_served(request.id)),
                 };
-                self.outbox.extend(refused);
+                self.outbox.extend(refused.map(|end| Say::EvidenceEnd(end).into()));
             }
             Said::EvidenceMore(more) => self.jobs.more(more.id, more.parts),
             Said::EvidenceCancel(cancel) => self.jobs.end(cancel.id),
