@@ -6,13 +6,11 @@ use crate::identity::{self, Authority, IdentityError, Refused};
 use crate::ingest::clock;
 use crate::pipeline::status::Status;
 use std::io::{self, BufWriter, Write as _};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use weir_common::enrolment::SensorName;
+use weir_common::control::PORT;
+use weir_common::enrolment::{ADDRESSES_MAX, SensorName};
 use weir_common::time::Timestamp;
-
-/// Where sensors reach the control connection unless the configuration says otherwise.
-const CONTROL_PORT: u16 = 4741;
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Failure {
@@ -43,7 +41,7 @@ pub(super) fn enroll(config: &CollectorConfig, name: &str, addresses: Vec<String
     let addresses = match (addresses.is_empty(), config.identity.addresses.is_empty()) {
         (false, _) => addresses,
         (true, false) => config.identity.addresses.clone(),
-        (true, true) => vec![own_address()?],
+        (true, true) => own_addresses(control_port(config))?,
     };
     // Before anything is made: a wrong address is the command line's fault alone.
     weir_common::enrolment::check_addresses(&addresses).map_err(|error| Failure::Input(error.to_string()))?;
@@ -62,25 +60,46 @@ pub(super) fn enroll(config: &CollectorConfig, name: &str, addresses: Vec<String
     Ok(())
 }
 
-/// The address by which this machine reaches others, or its name without one. No packet is sent for it.
-fn own_address() -> Result<String, Failure> {
+/// The port that the control connection is taken on.
+fn control_port(config: &CollectorConfig) -> u16 {
+    let port = config.control.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.filter(|port| *port != 0).unwrap_or(PORT)
+}
+
+/// The addresses to be tried when none is named: that by which this machine reaches others, else those of its
+/// interfaces, else its name. No packet is sent for it.
+fn own_addresses(port: u16) -> Result<Vec<String>, Failure> {
     // An address for documentation (RFC 5737): only the way to it is asked.
     const ANYWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
     let local = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
         socket.connect(ANYWHERE)?;
         socket.local_addr()
     });
-    if let Ok(local) = local
-        && !local.ip().is_loopback()
-        && !local.ip().is_unspecified()
-    {
-        return Ok(format!("{}:{CONTROL_PORT}", local.ip()));
+    let is_reached = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_unspecified() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unspecified() && !ip.is_unicast_link_local(),
+    };
+    let mut addresses: Vec<IpAddr> =
+        local.map(|local| local.ip()).ok().filter(is_reached).into_iter().collect();
+    if addresses.is_empty() {
+        let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+        let of_interface = |storage: nix::sys::socket::SockaddrStorage| {
+            let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        };
+        addresses.extend(
+            interfaces.filter_map(|interface| interface.address.and_then(of_interface)).filter(is_reached),
+        );
+        addresses.truncate(ADDRESSES_MAX);
+    }
+    if !addresses.is_empty() {
+        return Ok(addresses.iter().map(|ip| SocketAddr::new(*ip, port).to_string()).collect());
     }
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     let host = host.ok_or_else(|| {
         Failure::Input("this machine's address is not known: say it with --address HOST:PORT".into())
     })?;
-    Ok(format!("{host}:{CONTROL_PORT}"))
+    Ok(vec![format!("{host}:{port}")])
 }
 
 /// Lists sensors and the tokens that wait.

@@ -147,12 +147,14 @@ pub(super) fn sensor_and_enrolment(certificate: &[u8]) -> Result<(SensorName, St
     Ok((name, enrolment.ok_or_else(|| wrong("it names no pairing"))?.to_owned()))
 }
 
-/// How a foreign exporter's certificate calls its owner: common name, else whole subject.
+/// The subject of a foreign exporter's certificate, as `CN=router-1, O=Example`: with its `=` never a sensor's name.
 pub(super) fn subject(certificate: &[u8]) -> Result<String, Refused> {
     let (_, read) = x509_parser::parse_x509_certificate(certificate)
         .map_err(|_| Refused::Certificate("it is not X.509".into()))?;
-    let common = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    let text = common.map_or_else(|| read.subject().to_string(), str::to_owned);
+    let text = match read.subject().to_string() {
+        empty if empty.is_empty() => format!("serial={}", read.raw_serial_as_string()),
+        text => text,
+    };
     // It is shown in status and logs: nothing in it may be more than text.
     Ok(text.chars().filter(|character| !character.is_control()).take(SUBJECT_CHARACTERS_MAX).collect())
 }

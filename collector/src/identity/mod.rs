@@ -40,7 +40,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -56,7 +56,7 @@ use weir_common::time::Timestamp;
 const AUTHORITY_FILE: &str = "authority.pem";
 /// The authority's certificate, to be given to others.
 const CERTIFICATE_FILE: &str = "authority.crt";
-/// Most wrong tokens of one address within [`ATTEMPTS_PERIOD`]; further ones are not looked at.
+/// Most wrong tokens of one address, or one /64 of IPv6, within [`ATTEMPTS_PERIOD`]; further ones are not looked at.
 pub const ATTEMPTS_MAX: u32 = 10;
 /// What [`ATTEMPTS_MAX`] counts within.
 pub const ATTEMPTS_PERIOD: Duration = Duration::from_secs(60);
@@ -204,6 +204,14 @@ impl std::fmt::Debug for Inner {
 #[derive(Clone, Debug)]
 pub struct Authority(Arc<Inner>);
 
+/// What limits count as one peer: an IPv4 address, or the /64 of IPv6, of which a host has every address.
+pub fn site_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        ip => ip,
+    }
+}
+
 /// The directory that a configuration names.
 pub fn directory(config: &IdentityConfig, state: &Path) -> PathBuf {
     if config.directory.is_empty() { state.join("identity") } else { PathBuf::from(&config.directory) }
@@ -300,6 +308,7 @@ impl Authority {
         csr_pem: &str,
         now: Timestamp,
     ) -> Result<Issued, Refused> {
+        let peer = site_of(peer);
         let outcome = self.attempt(peer, now).and_then(|()| self.redeem_once(secret, csr_pem, now));
         match &outcome {
             Ok(_) => self.0.issued.fetch_add(1, Ordering::Relaxed),
@@ -389,6 +398,11 @@ impl Authority {
             Ok((was_enrolled || had_token).then_some(was_enrolled))
         })?;
         done.ok_or_else(|| IdentityError::NoSensor(name.clone()))
+    }
+
+    /// Whether nobody was ever enrolled: there is nobody to open a door for.
+    pub fn is_empty(&self) -> bool {
+        self.0.register.look(|list| list.sensors.is_empty() && list.tokens.is_empty())
     }
 
     /// Every sensor that was ever paired, by name.

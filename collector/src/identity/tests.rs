@@ -267,9 +267,21 @@ fn wrong_tokens_of_one_address_are_looked_at_ten_times_a_minute() {
     assert_eq!((counters["refused_token_unknown"], counters["refused_too_many_attempts"]), (11, 2));
     // However many addresses try, only so many are remembered.
     for number in 0..2 * ATTEMPTS_ADDRESSES_MAX as u128 {
-        let _ = authority.redeem(IpAddr::V6(Ipv6Addr::from_bits(number)), &wrong, &csr, now);
+        let _ = authority.redeem(IpAddr::V6(Ipv6Addr::from_bits(number << 64)), &wrong, &csr, now);
     }
     assert_eq!(authority.0.attempts.lock().unwrap().len(), ATTEMPTS_ADDRESSES_MAX);
+}
+
+#[test]
+fn limits_count_an_ipv4_address_or_a_64_of_ipv6() {
+    for (ip, site) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::1", "::"),
+    ] {
+        assert_eq!(site_of(ip.parse().unwrap()), site.parse::<IpAddr>().unwrap(), "{ip}");
+    }
 }
 
 #[test]
@@ -369,7 +381,7 @@ fn foreign_exporters_come_in_by_an_authority_that_was_named() {
         let seen = seen.map_err(|error| Refused::of_handshake(&error).unwrap())?;
         door.peer(&seen, clock())
     };
-    assert_eq!(enter(own), Ok(Peer::Foreign("router-1".into())));
+    assert_eq!(enter(own), Ok(Peer::Foreign("CN=router-1".into())));
     assert_eq!(enter(stranger), Err(Refused::Authority));
     assert_eq!(enter(pair(&authority, "edge-1", clock())), Ok(Peer::Sensor(name("edge-1"))));
     let revoked = pair(&authority, "edge-2", clock());

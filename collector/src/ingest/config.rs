@@ -12,9 +12,10 @@ pub struct IngestConfig {
     pub ipfix_tcp: Vec<String>,
     /// Addresses that take IPFIX over UDP.
     pub ipfix_udp: Vec<String>,
-    /// Addresses that take IPFIX over TLS 1.3. Open to every address of the machine, because whoever has no
-    /// certificate of this collector's authority (`weir-collector enroll`) or of `tls_client_ca` is refused before
-    /// an octet of IPFIX is read; `[]` closes it.
+    /// Addresses that take IPFIX over TLS 1.3. They are opened when the first sensor is enrolled, or at once with
+    /// `tls_client_ca`. The default is every address of the machine, because whoever has no certificate of this
+    /// collector's authority (`weir-collector enroll`) or of `tls_client_ca` is refused before an octet of IPFIX is
+    /// read; `[]`: none.
     pub ipfix_tls: Vec<String>,
     /// Files of further certificate authorities, in PEM: exporters with a certificate of one of them are admitted
     /// over TLS from any address.

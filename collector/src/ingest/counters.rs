@@ -179,6 +179,8 @@ pub struct IngestCounters {
     pub datagrams_refused_address: AtomicU64,
     /// UDP exporters forgotten in favour of others.
     pub exporters_forgotten: AtomicU64,
+    /// Templates of UDP exporters used and not kept for a restart, because of the limits of what is kept.
+    pub templates_not_kept: AtomicU64,
     /// Lines of EVE JSON that are no event.
     pub lines_malformed: AtomicU64,
     /// Flows of EVE JSON whose earlier events were forgotten at the limit.
@@ -305,6 +307,7 @@ impl IngestCounters {
             ("tls_sessions_broken", get(&self.tls_sessions_broken)),
             ("datagrams_refused_address", get(&self.datagrams_refused_address)),
             ("exporters_forgotten", get(&self.exporters_forgotten)),
+            ("templates_not_kept", get(&self.templates_not_kept)),
             ("lines_malformed", get(&self.lines_malformed)),
             ("eve_flows_forgotten", get(&self.eve_flows_forgotten)),
         ]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod counters;
 pub mod delivery;
 pub mod session;
+mod templates;
 pub mod queue;
 pub mod listen;
 pub mod file;

@@ -198,6 +198,11 @@ impl Session {
         }
     }
 
+    /// Learns templates that an earlier session of the exporter had.
+    pub(super) fn learn(&mut self, message: &[u8]) {
+        self.decoder.learn_from(message);
+    }
+
     /// The same session, of whom a certificate says who it is.
     pub fn authenticated(self, peer: Peer) -> Session {
         Session { peer: Some(peer), ..self }

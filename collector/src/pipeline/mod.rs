@@ -176,7 +176,8 @@ impl Collector {
         let acknowledgements = counters.ingest.deliveries.positions();
         let control =
             Control::start(&config.control, &state, identified.clone(), identified, acknowledgements)?;
-        let listeners = Listeners::start(&config.ingest, Some(&authority), counters.ingest.clone(), sender)?;
+        let (ingest, to) = (counters.ingest.clone(), sender);
+        let listeners = Listeners::start(&config.ingest, Some(&authority), ingest, to, Some(&state))?;
         let worker = spawn("worker", move || inspect(worker, batches))?;
         let begun = clock();
         Ok(Collector {

@@ -215,6 +215,25 @@ impl Decoder {
         Ok(summary)
     }
 
+    /// Learns the templates of a message of an earlier session, whose sequence numbers mean nothing in this one. What is
+    /// malformed is left out.
+    pub fn learn_from(&mut self, bytes: &[u8]) {
+        let Some(message) = message_length(bytes).ok().and_then(|length| bytes.get(..length)) else { return };
+        let domain = number(message.get(12..MESSAGE_HEADER_BYTES).unwrap_or_default()) as u32;
+        let mut summary = Summary { domain, ..Summary::default() };
+        let mut offset = MESSAGE_HEADER_BYTES;
+        while let Some(&[id_high, id_low, ..]) = message.get(offset..) {
+            let id = u16::from_be_bytes([id_high, id_low]);
+            if id != TEMPLATE_SET && id != OPTIONS_TEMPLATE_SET {
+                return;
+            }
+            match self.set(message, offset, &mut summary, &mut Vec::new()) {
+                Ok(next) => offset = next,
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Compares the sequence number with what it should be; false when the domain is not remembered.
     fn check_sequence(&mut self, summary: &mut Summary) -> bool {
         if self.domains.len() >= DOMAINS_MAX && !self.domains.contains_key(&summary.domain) {

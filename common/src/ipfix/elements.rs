@@ -199,7 +199,13 @@ elements! {
     iana INITIATOR_PACKETS 298 "initiatorPackets" Unsigned64 DeltaCounter Packets;
     iana RESPONDER_PACKETS 299 "responderPackets" Unsigned64 DeltaCounter Packets;
     iana OBSERVATION_DOMAIN_NAME 300 "observationDomainName" Text Default None;
+    iana SELECTOR_ID 302 "selectorId" Unsigned64 Identifier None;
     iana INFORMATION_ELEMENT_ID 303 "informationElementId" Unsigned16 Identifier None;
+    iana SELECTOR_ALGORITHM 304 "selectorAlgorithm" Unsigned16 Identifier None;
+    iana SAMPLING_PACKET_INTERVAL 305 "samplingPacketInterval" Unsigned32 Quantity Packets;
+    iana SAMPLING_PACKET_SPACE 306 "samplingPacketSpace" Unsigned32 Quantity Packets;
+    iana SELECTOR_ID_TOTAL_PACKETS_OBSERVED 318 "selectorIdTotalPktsObserved" Unsigned64 TotalCounter Packets;
+    iana SELECTOR_ID_TOTAL_PACKETS_SELECTED 319 "selectorIdTotalPktsSelected" Unsigned64 TotalCounter Packets;
     iana OBSERVATION_TIME_MILLISECONDS 323 "observationTimeMilliseconds" DateTimeMilliseconds Default Milliseconds;
     iana OBSERVATION_TIME_NANOSECONDS 325 "observationTimeNanoseconds" DateTimeNanoseconds Default Nanoseconds;
     iana INFORMATION_ELEMENT_DATA_TYPE 339 "informationElementDataType" Unsigned8 Default None;

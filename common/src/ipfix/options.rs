@@ -33,11 +33,13 @@ pub enum OptionsKind {
     Alert = 6,
     /// Where the message's records stand in the exporter's spool.
     Place = 7,
+    /// Which packets are measured, and how many those were (RFC 5477 section 6).
+    Selector = 8,
 }
 
 impl OptionsKind {
     /// Every kind.
-    pub const ALL: [OptionsKind; 8] = [
+    pub const ALL: [OptionsKind; 9] = [
         OptionsKind::Element,
         OptionsKind::Metering,
         OptionsKind::MeteringReliability,
@@ -46,6 +48,7 @@ impl OptionsKind {
         OptionsKind::Sensor,
         OptionsKind::Alert,
         OptionsKind::Place,
+        OptionsKind::Selector,
     ];
 
     /// The template's identifier.
@@ -109,6 +112,14 @@ impl OptionsKind {
                 ie::QUEUE_DROPPED_FLOWS,
                 ie::EARLY_ENDED_FLOWS,
                 ie::RING_DROPPED_FRAMES,
+            ],
+            OptionsKind::Selector => &[
+                ie::SELECTOR_ID,
+                ie::SELECTOR_ALGORITHM,
+                ie::SAMPLING_PACKET_INTERVAL,
+                ie::SAMPLING_PACKET_SPACE,
+                ie::SELECTOR_ID_TOTAL_PACKETS_OBSERVED,
+                ie::SELECTOR_ID_TOTAL_PACKETS_SELECTED,
             ],
             OptionsKind::Alert => &super::alert::FIELDS,
             OptionsKind::Place => {
@@ -185,6 +196,22 @@ pub fn write_exporting_reliability(process: u32, not_sent: &Lost, out: &mut Vec<
     out.extend_from_slice(&process.to_be_bytes());
     write_numbers(&[not_sent.flows, not_sent.packets, not_sent.octets], out);
     write_times(not_sent, out);
+}
+
+/// The only selector there is.
+const SELECTOR: u64 = 1;
+/// Systematic count-based sampling (RFC 5477 section 8.2.1).
+const SYSTEMATIC_COUNT_BASED: u16 = 1;
+
+/// Appends which packets are measured: every one of those that reach the sensor.
+pub fn write_selector(observed: u64, selected: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&SELECTOR.to_be_bytes());
+    out.extend_from_slice(&SYSTEMATIC_COUNT_BASED.to_be_bytes());
+    // Of each interval of one packet, one is taken and none left out.
+    for number in [1u32, 0] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    write_numbers(&[observed, selected], out);
 }
 
 /// Appends which of a template's fields are the flow's key.

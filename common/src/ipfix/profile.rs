@@ -449,6 +449,7 @@ mod tests {
                 OptionsKind::ExportingReliability,
                 OptionsKind::FlowKeys,
                 OptionsKind::Sensor,
+                OptionsKind::Selector,
             ]
         );
         let sensor = Selection::of_options(OptionsKind::Sensor, Profile::PLAIN).unwrap();

@@ -597,12 +597,13 @@ fn options_records_have_the_octets_that_their_templates_say() {
         options::write_exporting_reliability(1, &lost, out);
     });
     builder.push(OptionsKind::FlowKeys.id(), |out| options::write_flow_keys(256, 31, out));
+    builder.push(OptionsKind::Selector.id(), |out| options::write_selector(11, 10, out));
     builder.push(OptionsKind::Sensor.id(), |out| sensor.write(5, out));
     let mut decoder = decoder();
     let mut read = Options::default();
     let summary = decoder.message(&builder.finish(Vec::new()), &mut read).unwrap();
-    assert_eq!((summary.fault, summary.templates), (None, 8));
-    assert_eq!(summary.options as usize, ie::own().count() + 5);
+    assert_eq!((summary.fault, summary.templates), (None, 9));
+    assert_eq!(summary.options as usize, ie::own().count() + 6);
     assert_eq!(decoder.name(5), Some("tap-1"));
     let value = |record: usize, element: Element| {
         let (domain, scope_fields, values) = &read.0[record];
@@ -614,7 +615,8 @@ fn options_records_have_the_octets_that_their_templates_say() {
     assert_eq!(value(0, ie::INFORMATION_ELEMENT_NAME).1.as_deref(), Some("weirCommunityId"));
     let last = read.0.len() - 1;
     assert_eq!(value(last, ie::RING_DROPPED_FRAMES).0, Some(9));
-    assert_eq!(value(last - 2, ie::OBSERVATION_TIME_MILLISECONDS).0, Some(4));
+    assert_eq!(value(last - 1, ie::SELECTOR_ID_TOTAL_PACKETS_OBSERVED).0, Some(11));
+    assert_eq!(value(last - 3, ie::OBSERVATION_TIME_MILLISECONDS).0, Some(4));
     assert_eq!(read.0[last].2.iter().filter(|(element, _)| element.enterprise == WEIR_PEN).count(), 7);
 }
 

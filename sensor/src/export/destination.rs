@@ -550,6 +550,9 @@ impl Destination {
         self.status.last_error = Some(why.to_owned());
         match &mut self.transport {
             Transport::Tcp(tcp) => {
+                if let Some(outgoing) = self.outgoing.as_mut().filter(|_| tcp.ended_in_order()) {
+                    outgoing.tcp_acknowledged(tcp.acknowledged());
+                }
                 if tcp.is_open() {
                     tcp.close(at);
                 }

@@ -311,7 +311,11 @@ impl Form {
         push(OptionsKind::ExportingReliability, &|out| {
             options::write_exporting_reliability(EXPORTING_PROCESS, not_sent, out);
         });
-        push(OptionsKind::Sensor, &|out| metering.sensor.write(domain, out));
+        let sensor = &metering.sensor;
+        let observed =
+            sensor.captured_frames + sensor.kernel_dropped_frames + sensor.interface_dropped_frames;
+        push(OptionsKind::Selector, &|out| options::write_selector(observed, sensor.captured_frames, out));
+        push(OptionsKind::Sensor, &|out| sensor.write(domain, out));
     }
 
     /// Appends what a session begins with: options templates, descriptions of Weir's own elements, and

@@ -27,6 +27,8 @@ pub(super) struct TcpTransport {
     arrived: u64,
     /// Octets given, and octets that these were in the kernel: more within TLS.
     marks: VecDeque<(u64, u64)>,
+    /// The collector ended this connection, having read what it had acknowledged: unread octets make a reset.
+    ended_in_order: bool,
 }
 
 impl TcpTransport {
@@ -45,7 +47,14 @@ impl TcpTransport {
     }
 
     fn over(link: Link<Wire>) -> TcpTransport {
-        TcpTransport { link, holds: false, written: 0, arrived: 0, marks: VecDeque::new() }
+        TcpTransport {
+            link,
+            holds: false,
+            written: 0,
+            arrived: 0,
+            marks: VecDeque::new(),
+            ended_in_order: false,
+        }
     }
 
     /// Whether octets that were taken are still here and not in the kernel.
@@ -63,7 +72,7 @@ impl TcpTransport {
 
     pub(super) fn poll(&mut self, at: Instant) -> Change {
         let Some(stream) = self.link.socket() else {
-            (self.holds, self.written, self.arrived) = (false, 0, 0);
+            (self.holds, self.written, self.arrived, self.ended_in_order) = (false, 0, 0, false);
             self.marks.clear();
             return self.link.poll(at);
         };
@@ -71,7 +80,10 @@ impl TcpTransport {
         self.holds = stream.holds();
         // A collector sends nothing; what can be read is the end of the connection, or is ignored.
         match stream.read(&mut [0; 512]).and_then(|read| flushed.map(|()| read)) {
-            Ok(0) => Change::Failed("the collector closed the connection".into()),
+            Ok(0) => {
+                self.ended_in_order = true;
+                Change::Failed("the collector closed the connection".into())
+            }
             Err(error)
                 if error.kind() == io::ErrorKind::WouldBlock
                     || error.kind() == io::ErrorKind::Interrupted =>
@@ -120,6 +132,11 @@ impl TcpTransport {
             }
         }
         self.arrived
+    }
+
+    /// Whether the collector ended the connection in order.
+    pub(super) fn ended_in_order(&self) -> bool {
+        self.ended_in_order
     }
 
     /// Octets that wait in the kernel and have not been sent even once.

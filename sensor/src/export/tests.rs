@@ -768,3 +768,26 @@ fn live_records_do_not_wait_behind_what_is_sent_again() {
     assert!(flows.iter().copied().eq((0..waiting).chain([1 << 40])));
     exporting.join();
 }
+
+#[test]
+fn what_a_sensor_of_another_form_wrote_is_sent_first_with_its_own_templates() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    // Another observation domain is another form, as other templates would be.
+    let old = ExportConfig { observation_domain: 7, ..spooled(directory.path(), port) };
+    let exporting = start(&old, context(Pace::Live)).unwrap();
+    send(&exporting, 0..100);
+    exporting.join();
+    let exporting = start(&spooled(directory.path(), port), context(Pace::Live)).unwrap();
+    send(&exporting, 100..200);
+    wait_for("the new records", || spool_of(&exporting).records == 200);
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let first = collect(&listener, |collected| collected.flows.len() == 100);
+    assert_eq!(first.flows, (0..100).collect::<Vec<_>>());
+    let second = collect(&listener, |collected| collected.flows.len() == 100);
+    assert_eq!(second.flows, (100..200).collect::<Vec<_>>());
+    wait_for("TCP's acknowledgement", || spool_of(&exporting).records == 0);
+    exporting.join();
+}

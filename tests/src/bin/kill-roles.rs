@@ -4,7 +4,8 @@
 //! `kill-roles sensor SPOOL PORT ACKS RUN RATE`: the sensor's export thread with RATE records per second, whose flow
 //! identifiers count from RUN << 32; ends when standard input does and everything is acknowledged, and says how many
 //! records were put into the spool. `kill-roles check STATE COUNT`: whether the store holds COUNT records, each once, and
-//! of each run all up to some point.
+//! of each run all up to some point. `kill-roles rows STATE`: how many records of real programs the store holds, and how
+//! many of them it holds twice, which are those with the same flow, start and end.
 //!
 //! Acknowledgements travel as lines of text here, in the place of the control connection. `scripts/kill-test` drives it.
 
@@ -13,7 +14,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::UInt64Type;
 use crossbeam::channel::{Sender, bounded};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -46,8 +47,9 @@ fn main() -> anyhow::Result<()> {
             sensor(spool, port.parse()?, acks.parse()?, run.parse()?, rate.parse()?)
         }
         ["check", state, count] => check(Path::new(state), count.parse()?),
+        ["rows", state] => rows(Path::new(state)),
         _ => bail!(
-            "expected `collector STATE PORT ACKS`, `sensor SPOOL PORT ACKS RUN RATE` or `check STATE COUNT`"
+            "expected `collector STATE PORT ACKS`, `sensor SPOOL PORT ACKS RUN RATE`, `check STATE COUNT` or `rows STATE`"
         ),
     }
 }
@@ -186,6 +188,37 @@ fn record(number: u64) -> FlowRecord {
         evidence: None,
         features: Features::default(),
     }
+}
+
+/// Counts the rows of the store, and those that are there twice.
+fn rows(state: &Path) -> anyhow::Result<()> {
+    let mut seen: HashSet<(String, u64, u64, u64)> = HashSet::new();
+    let mut rows = 0u64;
+    for file in files_of(&state.join("store/flows"), ".parquet")? {
+        for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(&file.path)?)?.build()? {
+            let batch = batch?;
+            let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no {name}"));
+            let nanoseconds = |name: &str| -> anyhow::Result<Vec<u64>> {
+                let cast = arrow::compute::cast(column(name)?, &arrow::datatypes::DataType::Int64)?;
+                Ok(cast
+                    .as_primitive::<arrow::datatypes::Int64Type>()
+                    .values()
+                    .iter()
+                    .map(|time| *time as u64)
+                    .collect())
+            };
+            let (starts, ends) = (nanoseconds("start_time")?, nanoseconds("end_time")?);
+            let ids = column("flow_id")?.as_primitive::<UInt64Type>().values().clone();
+            let communities = column("community_id")?.as_string::<i32>().clone();
+            for row in 0..batch.num_rows() {
+                rows += 1;
+                seen.insert((communities.value(row).to_owned(), ids[row], starts[row], ends[row]));
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::json!({ "rows": rows, "double": rows - seen.len() as u64 }))?;
+    Ok(())
 }
 
 /// Reads every flow identifier of the store; the error says what is missing or double.

@@ -15,7 +15,7 @@ use super::counters::IngestCounters;
 use crate::identity::{Authority, Clients, IdentityError, read_roots};
 use crate::prefix::Networks;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tls::TlsShared;
@@ -115,6 +115,8 @@ struct Shared {
     stop: watch::Receiver<bool>,
     /// Of the TLS listeners, where there are any.
     tls: Option<Arc<TlsShared>>,
+    /// Where templates are kept; nowhere without it.
+    state: Option<PathBuf>,
 }
 
 /// The running listeners.
@@ -128,17 +130,19 @@ pub struct Listeners {
     pub tcp: Vec<SocketAddr>,
     /// What each UDP address became.
     pub udp: Vec<SocketAddr>,
-    /// What each TLS address became.
+    /// What each TLS address became that is open; others wait for the first sensor to be enrolled.
     pub tls: Vec<SocketAddr>,
 }
 
 impl Listeners {
     /// Opens every configured address and begins. Without an authority there is no TLS.
+    /// `state` is where templates of UDP exporters are kept over a restart.
     pub fn start(
         config: &IngestConfig,
         authority: Option<&Authority>,
         counters: Arc<IngestCounters>,
         out: mpsc::Sender<Batch>,
+        state: Option<&Path>,
     ) -> Result<Listeners, IngestError> {
         if let Some(wrong) = check(config).into_iter().next() {
             return Err(wrong);
@@ -152,6 +156,8 @@ impl Listeners {
         let (stop, stopped) = watch::channel(false);
         // Every task holds a sender; the receiver learns when the last one has ended.
         let (alive, ended) = mpsc::channel(1);
+        // Whether there is nobody whom TLS could be for, as long as no sensor is enrolled.
+        let nobody = config.tls_client_ca.is_empty();
         let tls = match authority {
             Some(authority) if !config.ipfix_tls.is_empty() => {
                 let door = authority.door(foreign_authorities(config)?).map_err(IngestError::Authorities)?;
@@ -159,8 +165,9 @@ impl Listeners {
             }
             _ => None,
         };
+        let (config_kept, state) = (config.clone(), state.map(Path::to_owned));
         let shared =
-            Arc::new(Shared { config: config.clone(), admission, counters, out, stop: stopped, tls });
+            Arc::new(Shared { config: config_kept, admission, counters, out, stop: stopped, tls, state });
         let guard = runtime.enter();
         if let Some(authority) = authority {
             // Others than the listeners may rely on it: it is kept up to date without a TLS address, too.
@@ -174,6 +181,16 @@ impl Listeners {
             tokio::spawn(tcp::accept(listener, tcp::admit, shared.clone(), alive.clone()));
         }
         for address in config.ipfix_tls.iter().filter(|_| shared.tls.is_some()) {
+            if let Some(authority) = authority.filter(|authority| nobody && authority.is_empty()) {
+                let later = tls::accept_once_enrolled(
+                    address.clone(),
+                    authority.clone(),
+                    shared.clone(),
+                    alive.clone(),
+                );
+                tokio::spawn(later);
+                continue;
+            }
             let failed = listen_failed("ipfix_tls", address);
             let listener = tcp::listener(address).map_err(failed)?;
             tls.push(listener.local_addr()?);
@@ -183,7 +200,7 @@ impl Listeners {
             let failed = listen_failed("ipfix_udp", address);
             let socket = udp::socket(address, config.udp_buffer_kib).map_err(failed)?;
             udp.push(socket.local_addr()?);
-            tokio::spawn(udp::datagrams(socket, shared.clone(), alive.clone()));
+            tokio::spawn(udp::datagrams(address.clone(), socket, shared.clone(), alive.clone()));
         }
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         drop(guard);

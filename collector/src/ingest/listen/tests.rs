@@ -31,7 +31,7 @@ fn start_with(authority: Option<&Authority>, adjust: impl FnOnce(&mut IngestConf
     adjust(&mut config);
     let counters = Arc::new(IngestCounters::default());
     let (sender, batches) = mpsc::channel(config.queue_batches_max as usize);
-    let listeners = Listeners::start(&config, authority, counters.clone(), sender).unwrap();
+    let listeners = Listeners::start(&config, authority, counters.clone(), sender, None).unwrap();
     Fixture { listeners, counters, batches }
 }
 
@@ -183,7 +183,7 @@ fn every_wrong_address_is_named_without_opening_one() {
         assert!(problem.starts_with(part), "{problem}");
     }
     assert_eq!(told.len(), 4, "{told:?}");
-    assert!(Listeners::start(&config, None, Default::default(), mpsc::channel(1).0).is_err());
+    assert!(Listeners::start(&config, None, Default::default(), mpsc::channel(1).0, None).is_err());
 }
 
 #[test]
@@ -238,6 +238,6 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let config =
         IngestConfig { ipfix_tcp: vec![taken.clone()], ipfix_udp: vec![], ..IngestConfig::default() };
     let (sender, _receiver) = mpsc::channel(1);
-    let error = Listeners::start(&config, None, t.counters.clone(), sender).err().unwrap().to_string();
+    let error = Listeners::start(&config, None, t.counters.clone(), sender, None).err().unwrap().to_string();
     assert!(error.contains(&taken) && error.contains("ingest.ipfix_tcp"), "{error}");
 }

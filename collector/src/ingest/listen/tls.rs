@@ -4,9 +4,9 @@
 //! handshake and is told why by TLS's alert; the log says it once per address and cause. What is let in is looked at
 //! again whenever the register changes, so that a revoked sensor's session ends at once.
 
-use super::tcp::{Place, TcpSession};
+use super::tcp::{self, Place, TcpSession};
 use super::{Over, Shared};
-use crate::identity::{Door, Peer, Refused};
+use crate::identity::{Authority, Door, Peer, Refused, site_of};
 use crate::ingest::clock;
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -25,12 +25,17 @@ use weir_common::time::Timestamp;
 
 /// A handshake that is not done within this time is given up; tests need not wait as long.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+/// Pause between attempts to open an address that could not be opened.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// Most handshakes under way at once; a further connection is refused and counted. Sessions are not concerned.
 const HANDSHAKES_MAX: usize = 512;
-/// Most of them from one address.
+/// Most of them from one address, or one /64 of IPv6.
 pub(super) const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
-/// Most addresses and causes of refusal that are remembered as told; past them refusals are only counted.
+/// Most addresses and causes of refusal that are remembered as told, and so are logged within [`TOLD_PERIOD`]; past
+/// them refusals are only counted.
 const TOLD_MAX: usize = 1024;
+/// What [`TOLD_MAX`] counts within.
+const TOLD_PERIOD: Duration = Duration::from_secs(3600);
 /// The place of what is no certificate's fault among the causes told.
 const CAUSE_HANDSHAKE: usize = Refused::CAUSES.len();
 
@@ -38,18 +43,28 @@ const CAUSE_HANDSHAKE: usize = Refused::CAUSES.len();
 pub(super) struct TlsShared {
     door: Door,
     handshakes: Mutex<HashMap<IpAddr, usize>>,
-    told: Mutex<HashSet<(IpAddr, usize)>>,
+    told: Mutex<Told>,
+}
+
+/// Which refusals were told, and since when they are remembered.
+struct Told {
+    refusals: HashSet<(IpAddr, usize)>,
+    since: Instant,
 }
 
 impl TlsShared {
     pub(super) fn new(door: Door) -> TlsShared {
-        TlsShared { door, handshakes: Mutex::default(), told: Mutex::default() }
+        let told = Told { refusals: HashSet::new(), since: Instant::now() };
+        TlsShared { door, handshakes: Mutex::default(), told: Mutex::new(told) }
     }
 
     /// Logs a refusal, once per address and cause.
     fn tell(&self, ip: IpAddr, cause: usize, why: &dyn std::fmt::Display) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && told.insert((ip, cause)) {
+        if told.refusals.len() >= TOLD_MAX && told.since.elapsed() >= TOLD_PERIOD {
+            *told = Told { refusals: HashSet::new(), since: Instant::now() };
+        }
+        if told.refusals.len() < TOLD_MAX && told.refusals.insert((ip, cause)) {
             tracing::warn!("{ip} is refused over TLS: {why}; further refusals for this are only counted");
         }
     }
@@ -57,9 +72,9 @@ impl TlsShared {
     /// Logs that an address that was refused is let in.
     fn recovered(&self, ip: IpAddr, peer: &Peer) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.len();
-        told.retain(|(refused, _)| *refused != ip);
-        if told.len() < before {
+        let before = told.refusals.len();
+        told.refusals.retain(|(refused, _)| *refused != ip);
+        if told.refusals.len() < before {
             tracing::info!("{ip} is let in over TLS as {}", peer.name());
         }
     }
@@ -73,6 +88,7 @@ struct Handshake {
 
 impl Handshake {
     fn begin(shared: &Arc<TlsShared>, ip: IpAddr) -> Option<Handshake> {
+        let ip = site_of(ip);
         let mut handshakes = shared.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = handshakes.values().sum();
         let of_address = handshakes.entry(ip).or_default();
@@ -95,6 +111,40 @@ impl Drop for Handshake {
             if *count == 0 {
                 handshakes.remove(&self.ip);
             }
+        }
+    }
+}
+
+/// Opens an address when the first sensor is enrolled, and takes connections there: a collector that has no sensors
+/// opens no port to the network.
+pub(super) async fn accept_once_enrolled(
+    address: String,
+    authority: Authority,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
+    let (mut stop, mut changes) = (shared.stop.clone(), authority.changes());
+    tracing::info!("IPFIX over TLS on {address} is opened when the first sensor is enrolled");
+    let mut is_told = false;
+    loop {
+        if !authority.is_empty() {
+            match tcp::listener(&address) {
+                Ok(listener) => {
+                    tracing::info!("taking IPFIX over TLS on {address}");
+                    return tcp::accept(listener, admit, shared, alive).await;
+                }
+                Err(error) if !std::mem::replace(&mut is_told, true) => {
+                    tracing::error!(
+                        "ingest.ipfix_tls: cannot listen on {address}: {error}; it is tried again"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+        tokio::select! {
+            changed = changes.changed(), if !is_told => if changed.is_err() { return },
+            () = tokio::time::sleep(LISTEN_RETRY), if is_told => {}
+            _ = stop.changed() => return,
         }
     }
 }

@@ -6,10 +6,12 @@ use super::{DRAIN_BYTES_MAX, Over, Shared, send};
 use crate::bounded::Bounded;
 use crate::ingest::counters::add;
 use crate::ingest::session::Session;
+use crate::ingest::templates::{self, Templates};
 use crate::ingest::{BATCH_RECORDS, clock};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use weir_common::net::Address;
@@ -17,6 +19,9 @@ use weir_common::time::Timestamp;
 
 /// Most datagrams taken before their batches are handed on and other tasks get their turn.
 const DATAGRAMS_PER_TURN: usize = 256;
+
+/// How often new templates are written for the next start.
+const TEMPLATES_PERIOD: Duration = Duration::from_secs(5);
 
 /// Opens an address with the buffer that is asked for, as far as the kernel grants it.
 pub(super) fn socket(address: &str, buffer_kib: u32) -> std::io::Result<UdpSocket> {
@@ -46,17 +51,26 @@ struct UdpExporter {
 }
 
 /// Takes datagrams until the listeners stop.
-pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
+pub(super) async fn datagrams(
+    address: String,
+    socket: UdpSocket,
+    shared: Arc<Shared>,
+    alive: mpsc::Sender<()>,
+) {
+    let kept = shared.state.as_ref().map(|state| Templates::open(templates::file_of(state, &address)));
     let mut state = Datagrams {
         shared: &shared,
+        kept,
         exporters: Bounded::new(shared.config.sessions_max as usize),
         heard: Vec::new(),
         buffer: vec![0; usize::from(u16::MAX)],
         turn: 0,
     };
     let mut stop = shared.stop.clone();
+    let mut saving = tokio::time::interval(TEMPLATES_PERIOD);
     loop {
         tokio::select! {
+            _ = saving.tick() => state.save().await,
             ready = socket.readable() => {
                 if let Err(error) = ready {
                     tracing::error!("a UDP socket failed and is closed: {error}");
@@ -81,6 +95,7 @@ pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mps
                     Ok((length, peer))
                 };
                 while matches!(state.take_turn(&mut receive).await, Ok(true)) {}
+                state.save().await;
                 break;
             }
         }
@@ -91,6 +106,8 @@ pub(super) async fn datagrams(socket: UdpSocket, shared: Arc<Shared>, alive: mps
 /// The exporters of one UDP socket.
 struct Datagrams<'a> {
     shared: &'a Shared,
+    /// Templates for the next start; none where there is no place for them, and while they are written.
+    kept: Option<Templates>,
     /// By mapped address.
     exporters: Bounded<u128, UdpExporter>,
     /// Exporters that were heard in this turn.
@@ -100,6 +117,18 @@ struct Datagrams<'a> {
 }
 
 impl Datagrams<'_> {
+    /// Writes the templates if there are new ones, in a thread that may wait for the disk.
+    async fn save(&mut self) {
+        if let Some(mut kept) = self.kept.take_if(|kept| kept.is_changed()) {
+            let saved = tokio::task::spawn_blocking(move || {
+                kept.save();
+                kept
+            });
+            // A runtime that ends has no threads any more; the templates are sent again in time.
+            self.kept = saved.await.ok();
+        }
+    }
+
     /// Takes one turn's datagrams and hands their batches on; whether there may be more.
     async fn take_turn(
         &mut self,
@@ -139,9 +168,11 @@ impl Datagrams<'_> {
             return Ok(());
         }
         let key = u128::from_be_bytes(Address::from(ip).0);
-        let (exporter, forgotten) = self.exporters.entry(key, || UdpExporter {
-            session: Session::new(ip.to_string(), &shared.config, shared.counters.clone()),
-            turn: 0,
+        let kept = &mut self.kept;
+        let (exporter, forgotten) = self.exporters.entry(key, || {
+            let mut session = Session::new(ip.to_string(), &shared.config, shared.counters.clone());
+            kept.iter().flat_map(|kept| kept.messages_of(key)).for_each(|message| session.learn(&message));
+            UdpExporter { session, turn: 0 }
         });
         if let Some((_, mut forgotten)) = forgotten {
             add(&shared.counters.exporters_forgotten, 1u64);
@@ -152,9 +183,14 @@ impl Datagrams<'_> {
             self.heard.push(key);
         }
         // A malformed datagram is counted by the session and costs no other.
-        let datagram = self.buffer.get(..length).unwrap_or_default();
-        let closed = exporter.session.message(datagram, now);
-        exporter.session.clock(datagram, now);
+        let message = self.buffer.get(..length).unwrap_or_default();
+        let closed = exporter.session.message(message, now);
+        exporter.session.clock(message, now);
+        if closed.is_ok()
+            && let Some(kept) = kept
+        {
+            kept.note(key, message, &shared.counters.templates_not_kept);
+        }
         send(shared, closed.unwrap_or_default()).await?;
         if exporter.session.pending() >= BATCH_RECORDS {
             send(shared, exporter.session.take()).await?;

@@ -164,6 +164,8 @@ pub(super) struct Spool {
     epochs: Vec<Epoch>,
     losses: Vec<Loss>,
     counters: SpoolCounters,
+    /// Damage before this place is counted.
+    damage_seen: Spot,
     /// Set while writing fails: when to try again.
     failing_until: Option<Instant>,
     scratch: Vec<u8>,
@@ -224,6 +226,7 @@ impl Spool {
             epochs,
             losses: Vec::new(),
             counters,
+            damage_seen: Spot::default(),
             failing_until: None,
             scratch: Vec::new(),
             syncer: Syncer::start()?,

@@ -75,10 +75,17 @@ impl Spool {
                 continue;
             }
             let at = cursor.spot.offset;
-            let found = self.open_segment(cursor, index).and_then(|()| match &cursor.file {
+            let read = |cursor: &mut Cursor, body: &mut Vec<u8>| match &cursor.file {
                 Some((_, file)) => read_entry(file, name, at, end, body),
                 None => Err(io::ErrorKind::NotFound.into()),
-            });
+            };
+            let found = match at >= end {
+                // A file that cannot be opened ends too.
+                true => Ok(Found::End),
+                false => self.open_segment(cursor, index).and_then(|()| read(cursor, body)),
+            };
+            // What is damaged is met in every session, and counted once.
+            let is_new = cursor.spot >= self.damage_seen;
             match found {
                 Ok(Found::Entry { head, to }) => {
                     cursor.spot.offset = to;
@@ -96,8 +103,9 @@ impl Spool {
                     }
                 }
                 Ok(Found::Damaged { to }) => {
-                    self.counters.damaged_bytes += to - at;
+                    self.counters.damaged_bytes += if is_new { to - at } else { 0 };
                     cursor.spot.offset = to;
+                    self.damage_seen = self.damage_seen.max(cursor.spot);
                 }
                 Ok(Found::End) => {
                     if !self.leave_segment(cursor, index) {
@@ -105,14 +113,18 @@ impl Spool {
                     }
                 }
                 Ok(Found::Torn) => {
-                    self.counters.torn_bytes += end - at;
+                    self.counters.torn_bytes += if is_new { end - at } else { 0 };
                     cursor.spot.offset = end;
+                    self.damage_seen = self.damage_seen.max(cursor.spot);
                 }
                 Err(error) => {
                     let path = self.directory.join(name.file_name());
-                    tracing::error!("{}: {error}; what it held is lost", path.display());
-                    self.counters.damaged_bytes += end.saturating_sub(at);
+                    if is_new {
+                        tracing::error!("{}: {error}; what it held is lost", path.display());
+                        self.counters.damaged_bytes += end.saturating_sub(at);
+                    }
                     cursor.spot.offset = end;
+                    self.damage_seen = self.damage_seen.max(cursor.spot);
                 }
             }
         }

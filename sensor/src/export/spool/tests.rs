@@ -285,6 +285,30 @@ fn what_a_flow_s_text_holds_never_passes_for_an_entry() {
     assert_eq!(read_bytes(&bytes), whole[1..]);
 }
 
+#[test]
+fn what_cannot_be_written_has_no_number_and_writing_goes_on_in_a_fresh_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = open(directory.path(), SETTINGS);
+    append(&mut spool, 3, 100).unwrap();
+    // The next segment finds no directory, as it would find no room.
+    fs::remove_dir_all(directory.path()).unwrap();
+    spool.writer = None;
+    let (mut bytes, tally) = message(2, 100);
+    let begun = Instant::now();
+    let templates = |_: &[u16]| MessageBuilder::new(1, 1400).finish(Vec::new());
+    assert_eq!(spool.append(&mut bytes, &tally, templates, begun, NOW), None);
+    assert_eq!(format::place_of(&bytes).unwrap().count, 0, "its records have no numbers");
+    assert_eq!((spool.next().sequence, spool.counters().write_errors, spool.is_failing()), (3, 1, true));
+    fs::create_dir_all(directory.path()).unwrap();
+    assert_eq!(spool.append(&mut bytes, &tally, templates, begun, NOW), None, "not before its time");
+    let later = begun + RETRY_AFTER;
+    assert_eq!(spool.append(&mut bytes, &tally, templates, later, NOW).unwrap().place.range(), 3..5);
+    assert_eq!((spool.counters().write_errors, spool.is_failing()), (1, false));
+    assert_eq!(read(&mut spool), [3..5]);
+    let lost: Vec<_> = spool.take_losses().iter().map(|loss| loss.place.range()).collect();
+    assert_eq!(lost, [0..3], "the segment that somebody removed is lost");
+}
+
 proptest! {
     #[test]
     fn any_changes_to_a_segment_leave_entries_that_were_written(

@@ -32,8 +32,8 @@ fn a_plain_collector_gets_a_record_for_each_direction_and_no_enterprise_bit() {
         assert_eq!(pair[0].start.millis(), whole.start.millis());
         assert_eq!(pair[0].metadata, None, "what inspection saw is in Weir's own elements");
     }
-    // Uniflows of TCP have one template; four options templates have something to say.
-    assert_eq!(summaries.iter().map(|summary| summary.templates).sum::<u32>(), 2 + 5);
+    // Uniflows of TCP have one template; six options templates have something to say.
+    assert_eq!(summaries.iter().map(|summary| summary.templates).sum::<u32>(), 2 + 6);
 }
 
 #[test]

@@ -23,6 +23,8 @@ struct Secured {
 fn start_secured(adjust: impl FnOnce(&mut IngestConfig)) -> Secured {
     let directory = tempfile::tempdir().unwrap();
     let authority = authority(&directory);
+    // Without a sensor no address is opened.
+    pair(&authority, "edge-0", clock());
     let fixture = start_with(Some(&authority), adjust);
     Secured { fixture, authority, directory }
 }
@@ -175,7 +177,7 @@ fn a_foreign_exporter_comes_in_by_an_authority_of_the_configuration() {
     stream.write_all(&exporting.records(&[record(1)])).unwrap();
     stream.flush().unwrap();
     until("its record", || t.counters().exporters().first().is_some_and(|exporter| exporter.records == 1));
-    assert_eq!(t.exporter().certificate, "foreign router-1");
+    assert_eq!(t.exporter().certificate, "foreign CN=router-1");
     let mut stranger = t.connect(Some(foreign("router-2").1));
     let _ = stranger.write_all(&exporting.templates());
     assert!(Secured::is_closed(&mut stranger));
@@ -254,6 +256,21 @@ fn silent_peers_hold_bounded_handshakes_for_a_bounded_time_and_no_session() {
     let _ = third.write_all(&exporting.templates());
     assert!(Secured::is_closed(&mut third));
     assert_eq!((get(&t.counters().sessions_refused_full), get(&t.counters().sessions_open)), (1, 2));
+}
+
+#[test]
+fn no_port_is_open_before_the_first_sensor_is_enrolled() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = authority(&directory);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let fixture = start_with(Some(&authority), |config| config.ipfix_tls = vec![port.to_string()]);
+    assert!(fixture.listeners.tls.is_empty());
+    assert!(TcpStream::connect(port).is_err());
+    let command_line =
+        Authority::open(&directory.path().join("identity"), &IdentityConfig::default(), clock()).unwrap();
+    command_line.enroll(&name("edge-1"), &["192.0.2.1:4741".into()], clock()).unwrap();
+    until("the address to be opened", || TcpStream::connect(port).is_ok());
+    fixture.records();
 }
 
 #[test]
