@@ -124,7 +124,7 @@ impl Ranges {
             self.0.get(from).filter(|_| from < to).map_or(range.start, |have| have.start.min(range.start));
         let end = to.checked_sub(1).filter(|_| from < to).and_then(|last| self.0.get(last));
         let end = end.map_or(range.end, |have| have.end.max(range.end));
-        self.0.splice(from..to, [start..end]);
+        self.0.splice(from..to, std::iter::once(start..end));
         new
     }
 

@@ -231,9 +231,7 @@ pub struct ExporterStatus {
 impl IngestCounters {
     /// Counters beside books that an earlier run began.
     pub fn with(deliveries: Arc<Deliveries>) -> IngestCounters {
-        let mut counters = IngestCounters::default();
-        counters.deliveries = deliveries;
-        counters
+        IngestCounters { deliveries, ..IngestCounters::default() }
     }
 
     /// The counters of an exporter, by address and domain.

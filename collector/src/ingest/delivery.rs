@@ -275,6 +275,8 @@ impl BatchPlaces {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges that happens to have one")]
+
     use super::*;
 
     fn spool(epoch: u64) -> SpoolId {

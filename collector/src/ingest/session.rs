@@ -374,6 +374,8 @@ fn domain_of(message: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges that happens to have one")]
+
     use super::*;
     use crate::ingest::testing::Exporting;
     use crate::ingest::testing::{NOON, record};

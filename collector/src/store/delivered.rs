@@ -65,7 +65,7 @@ pub fn read(directory: &Path) -> Result<Vec<Held>, StoreError> {
         match numbers_of(&file.path) {
             Ok(numbers) => held.extend(numbers),
             Err(error) => {
-                tracing::warn!("{}: {error}; which records it holds is not known", file.path.display())
+                tracing::warn!("{}: {error}; which records it holds is not known", file.path.display());
             }
         }
     }

@@ -414,6 +414,8 @@ fn remove_unfinished(directory: &Path, counters: &StoreCounters, now: Timestamp)
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges that happens to have one")]
+
     use super::*;
     use crate::store::tests::{NOON, record};
     use arrow::array::RecordBatch;

@@ -1,5 +1,7 @@
 //! What was written is what is read, whatever happened to the files in between.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of ranges that happens to have one")]
+
 use super::fuzzing::{read as read_bytes, segment};
 use super::*;
 use proptest::prelude::*;
