@@ -119,7 +119,9 @@ fn replay(name: &str, bytes: &[u8], lengths: &[usize]) -> anyhow::Result<WorkerC
         sensor_name: "cuts".into(),
         interfaces: Vec::new(),
         workers: published.clone(),
+        identity: Default::default(),
         pace: Pace::Replay,
+        acknowledgements: None,
     };
     let exporting = start_export(&config.export, context)?;
     let outlets = Outlets { exporting, ring: None, store: None };

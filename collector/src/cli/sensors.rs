@@ -39,7 +39,7 @@ fn name_of(text: &str) -> Result<SensorName, Failure> {
 pub(super) fn enroll(config: &CollectorConfig, name: &str, addresses: Vec<String>) -> Result<(), Failure> {
     let name = name_of(name)?;
     let addresses = match (addresses.is_empty(), config.identity.addresses.is_empty()) {
-        (false, _) => addresses,
+        (false, _) => addresses.into_iter().map(|address| with_port(address, control_port(config))).collect(),
         (true, false) => config.identity.addresses.clone(),
         (true, true) => own_addresses(control_port(config))?,
     };
@@ -64,6 +64,15 @@ pub(super) fn enroll(config: &CollectorConfig, name: &str, addresses: Vec<String
 fn control_port(config: &CollectorConfig) -> u16 {
     let port = config.control.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     port.filter(|port| *port != 0).unwrap_or(PORT)
+}
+
+/// The same address, with this port where it names none.
+fn with_port(address: String, port: u16) -> String {
+    match address.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port).to_string(),
+        Err(_) if address.contains(':') => address,
+        Err(_) => format!("{address}:{port}"),
+    }
 }
 
 /// The addresses to be tried when none is named: that by which this machine reaches others, else those of its

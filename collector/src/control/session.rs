@@ -297,7 +297,8 @@ impl Session {
 
     fn acknowledge(&mut self, said: Vec<Position>) {
         for Position { epoch, sequence } in said {
-            if self.acknowledged.get(&epoch).is_none_or(|before| *before < sequence) {
+            // Zero says nothing, and a sensor that knows better would take it for a step back.
+            if self.acknowledged.get(&epoch).copied().unwrap_or(0) < sequence {
                 self.positions.insert(epoch, sequence);
             }
         }

@@ -25,6 +25,8 @@ use weir_common::time::Timestamp;
 
 /// The observation domain under which an address's domains past [`DOMAINS_MAX`] are counted.
 const DOMAIN_OTHERS: u32 = u32::MAX;
+/// What the name of a sensor that has proven none ends in where spools are told apart: no enrolled one's can.
+const UNPROVEN: &str = " (unproven)";
 /// Fields per template that the limit of fields is made from.
 const FIELDS_PER_TEMPLATE: usize = 32;
 
@@ -293,7 +295,10 @@ impl Session {
     fn name_sensor(&mut self, domain: u32) {
         let key = self.domain_key(domain);
         let (Some(places), Some(known)) = (&mut self.pending.places, self.domains.get(&key)) else { return };
-        let name = self.peer.as_ref().map_or(&*known.exporter.name, Peer::name);
+        // Who has no certificate may say any name: it must not speak for the sensor that has one.
+        let unproven = |name: &str| format!("{name}{UNPROVEN}");
+        let name =
+            self.peer.as_ref().map_or_else(|| unproven(&known.exporter.name), |peer| peer.name().to_owned());
         if *places.sensor != *name {
             places.sensor = name.into();
         }
@@ -508,10 +513,10 @@ mod tests {
         session.message(&exporting.placed(place(9, 0, 2), &[record(1), record(2)]), NOON).unwrap();
         let batch = session.take().unwrap();
         assert_eq!(numbers(&batch), (vec![Some(0), Some(1)], vec![]));
-        assert_eq!(*batch.places.unwrap().spool.sensor, *"edge-1");
+        assert_eq!(*batch.places.unwrap().spool.sensor, *"edge-1 (unproven)");
         let again = Session::new("192.0.2.1".into(), &IngestConfig::default(), counters.clone());
-        let (mut again, mut exporting) = (again.authenticated(edge_1()).delivering(), Exporting::new(7));
-        for message in [exporting.templates(), exporting.place_template()] {
+        let (mut again, mut exporting) = (again.delivering(), Exporting::new(7));
+        for message in [exporting.templates(), exporting.name("edge-1"), exporting.place_template()] {
             again.message(&message, NOON).unwrap();
         }
         again.message(&exporting.placed(place(9, 0, 2), &[record(1), record(2)]), NOON).unwrap();
@@ -521,6 +526,22 @@ mod tests {
         assert_eq!((numbers(&batch).0, batch.records), (vec![Some(2)], vec![record(3)]));
         let replays: u64 = counters.exporters().iter().map(|exporter| exporter.replays).sum();
         assert_eq!(replays, 3);
+    }
+
+    #[test]
+    fn who_has_no_certificate_does_not_speak_for_the_sensor_that_has_one() {
+        let (mut liar, counters, mut exporting) = delivering();
+        liar.message(&exporting.placed(place(9, 0, 2), &[record(7), record(8)]), NOON).unwrap();
+        assert_eq!(liar.take().unwrap().records.len(), 2);
+        let edge = Session::new("192.0.2.2".into(), &IngestConfig::default(), counters.clone());
+        let (mut edge, mut exporting) = (edge.authenticated(edge_1()).delivering(), Exporting::new(7));
+        for message in [exporting.templates(), exporting.name("edge-1"), exporting.place_template()] {
+            edge.message(&message, NOON).unwrap();
+        }
+        edge.message(&exporting.placed(place(9, 0, 2), &[record(1), record(2)]), NOON).unwrap();
+        let batch = edge.take().unwrap();
+        assert_eq!(numbers(&batch).0, [Some(0), Some(1)]);
+        assert_eq!(batch.records, [record(1), record(2)]);
     }
 
     #[test]

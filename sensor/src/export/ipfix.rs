@@ -340,7 +340,7 @@ impl Form {
             });
         }
         self.option(OptionsKind::Sensor, Tally::OPTION, 0, control, &|out| {
-            metering.sensor.write(domain, out)
+            metering.sensor.write(domain, out);
         });
     }
 

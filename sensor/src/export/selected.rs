@@ -95,13 +95,16 @@ impl Selected {
                 return data
                     .push(set, Tally::of(record), templates, |out| out.extend_from_slice(&room.forward));
             }
+            // A direction without packets is no flow; which way the first went is still what the other says.
             let one = |stats: &DirectionStats| Tally {
                 packets: stats.packets,
                 octets: stats.octets,
                 ..Tally::of(record)
             };
-            data.push(set, one(&record.forward), templates, |out| out.extend_from_slice(&room.forward))
-                && data.push(set, one(&record.reverse), templates, |out| out.extend_from_slice(&room.reverse))
+            let directions = [(&record.forward, &room.forward), (&record.reverse, &room.reverse)];
+            directions.into_iter().filter(|(stats, _)| stats.packets > 0).all(|(stats, octets)| {
+                data.push(set, one(stats), templates, |out| out.extend_from_slice(octets))
+            })
         });
         self.room = room;
         step
