@@ -123,8 +123,7 @@ impl Evidence {
         let window = request.window_parts;
         let started = std::thread::Builder::new().name("evidence".into()).spawn(move || {
             priority::step_back();
-            answer(&query, &request, &ring, parts);
-            drop(place);
+            answer(&query, &request, &ring, parts, place);
         });
         if let Err(error) = started {
             return Err(refused(format!("no thread is to be had: {error}")));
@@ -176,7 +175,7 @@ impl Drop for Place {
     }
 }
 
-fn answer(query: &Query, request: &EvidenceRequest, ring: &Ring, mut parts: Parts) {
+fn answer(query: &Query, request: &EvidenceRequest, ring: &Ring, mut parts: Parts, place: Place) {
     let id = request.id;
     let now = (ring.now)();
     let written = query.write_pcapng(now, &*ring.flows, &mut parts).and_then(|answer| {
@@ -210,6 +209,8 @@ fn answer(query: &Query, request: &EvidenceRequest, ring: &Ring, mut parts: Part
         "the collector asked for packets: {}",
         told.statement.lines().next().unwrap_or_default()
     );
+    // Who hears that it is done may ask again at once.
+    drop(place);
     // A session that is gone has nobody to tell.
     let _ = parts.out.blocking_send(Say::EvidenceEnd(told).into());
 }
