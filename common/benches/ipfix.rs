@@ -4,13 +4,13 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use std::hint::black_box;
 use weir_common::app::App;
 use weir_common::evidence::{Evidence, Extents};
-use weir_common::features::Features;
+use weir_common::features::{Features, PacketBrief};
 use weir_common::ipfix::TEMPLATE_SET;
 use weir_common::ipfix::decode::{Decoder, Limits};
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow, stamp};
 use weir_common::ipfix::template::{Layout, write_template};
 use weir_common::metadata::{Field, Metadata, WEIR_PEN};
-use weir_common::net::{Address, CommunityId, FlowKey};
+use weir_common::net::{Address, CommunityId, Direction, FlowKey};
 use weir_common::record::{DirectionStats, EndReason, FlowRecord, FlowState};
 use weir_common::time::Timestamp;
 
@@ -86,6 +86,20 @@ fn in_ring(record: &mut FlowRecord) {
     record.evidence = Some(Box::new(Evidence { extents, frames_kept: 22, frames_missed: 0, expires }));
 }
 
+/// With sizes and gaps, what TCP had to repair, and as many first packets as a record takes by default.
+fn detailed(record: &mut FlowRecord) {
+    let packet = |number: u32| PacketBrief {
+        time_us: number * 1000,
+        payload: 1400,
+        tcp_flags: 0x18,
+        direction: if number.is_multiple_of(3) { Direction::Forward } else { Direction::Reverse },
+    };
+    record.features.has_statistics = true;
+    record.features.first_packets = (0..50).map(packet).collect();
+    record.features.forward.trouble.retransmitted = 1;
+    record.features.server_rtt_us = Some(20_000);
+}
+
 /// As many of the records as one message holds, and that message, with the template in front.
 fn message(records: &[FlowRecord]) -> (usize, Vec<u8>) {
     let mut builder = MessageBuilder::new(1, 32 << 10);
@@ -105,11 +119,15 @@ fn message(records: &[FlowRecord]) -> (usize, Vec<u8>) {
 }
 
 fn ipfix(criterion: &mut Criterion) {
-    for (name, metadata, ring) in
-        [("plain", None, false), ("tls", Some(tls()), false), ("plain with ring", None, true)]
-    {
+    for (name, metadata, ring) in [
+        ("plain", None, false),
+        ("tls", Some(tls()), false),
+        ("plain with ring", None, true),
+        ("everything", Some(tls()), true),
+    ] {
         let mut records: Vec<_> = (0..300).map(|number| record(number, metadata.clone())).collect();
         records.iter_mut().filter(|_| ring).for_each(in_ring);
+        records.iter_mut().filter(|_| name == "everything").for_each(detailed);
         let (count, bytes) = message(&records);
         let mut group = criterion.benchmark_group(format!("ipfix/{name}"));
         group.throughput(Throughput::Elements(count as u64));

@@ -272,8 +272,16 @@ fn write_numbers<const N: usize>(
 }
 
 fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
+    // Where each field's value is, plus one: looked for field by field, they would be compared each with each.
+    let mut places = [0u16; Field::ALL.len()];
+    for ((field, _), place) in metadata.iter().zip(1..=u16::MAX) {
+        if let Some(known) = places.get_mut(field as usize) {
+            *known = place;
+        }
+    }
     for field in Field::of(layout.app) {
-        let value = metadata.get(field);
+        let place = places.get(field as usize).copied().unwrap_or(0);
+        let value = usize::from(place).checked_sub(1).and_then(|at| metadata.at(at));
         match field.shape() {
             Shape::Text => {
                 let text = if let Some(Value::Text(text)) = value { text } else { "" };
@@ -288,7 +296,10 @@ fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterpr
                     out.extend_from_slice(&number.unwrap_or(NUMBER_NOT_SEEN).to_be_bytes());
                 }
             }
-            Shape::TextList => write_list(metadata.list(field), limits, enterprise, out),
+            Shape::TextList => {
+                let list = if let Some(Value::TextList(list)) = value { &list[..] } else { &[] };
+                write_list(list, limits, enterprise, out);
+            }
         }
     }
 }
