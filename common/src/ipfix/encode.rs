@@ -231,24 +231,38 @@ fn write_features(
     if layout.detail == LayoutDetail::Packets {
         let packets = &features.first_packets;
         let packets = packets.get(..limits.list_values_max).unwrap_or(packets);
-        let own = |element: ie::Element| (element.id.number | 0x8000, enterprise);
-        write_numbers(own(ie::PACKET_PAYLOAD), packets, |packet| packet.payload.to_be_bytes(), out);
-        write_numbers(own(ie::PACKET_TIME), packets, |packet| packet.time_us.to_be_bytes(), out);
-        write_numbers((ie::TCP_CONTROL_BITS.id.number, 0), packets, |packet| [packet.tcp_flags], out);
-        let direction = |packet: &PacketBrief| [packet.direction.index() as u8 + 1];
-        write_numbers(own(ie::PACKET_DIRECTION), packets, direction, out);
+        write_packets(packets, enterprise, out);
     }
 }
 
-/// A basicList (RFC 6313 section 4.5.1) of one number of each packet.
-fn write_numbers<const N: usize>(
-    (number, enterprise): (u16, u32),
-    packets: &[PacketBrief],
-    value: impl Fn(&PacketBrief) -> [u8; N],
-    out: &mut Vec<u8>,
-) {
+/// Four basicLists (RFC 6313 section 4.5.1), each of one number of each packet; filled in one walk over the packets.
+fn write_packets(packets: &[PacketBrief], enterprise: u32, out: &mut Vec<u8>) {
+    let own = |element: ie::Element| (element.id.number | 0x8000, enterprise);
+    let payloads = begin_numbers(own(ie::PACKET_PAYLOAD), 2, packets.len(), out);
+    let times = begin_numbers(own(ie::PACKET_TIME), 4, packets.len(), out);
+    let flags = begin_numbers((ie::TCP_CONTROL_BITS.id.number, 0), 1, packets.len(), out);
+    let directions = begin_numbers(own(ie::PACKET_DIRECTION), 1, packets.len(), out);
+    // Each list's values, the last ones first, are cut off the end of what was written.
+    let (rest, directions) = out.split_at_mut(directions);
+    let (rest, flags) = rest.split_at_mut(flags);
+    let (rest, times) = rest.split_at_mut(times);
+    let (_, payloads) = rest.split_at_mut(payloads);
+    let numbers = payloads.as_chunks_mut::<2>().0.iter_mut().zip(times.as_chunks_mut::<4>().0);
+    for (((payload, time), (flags, direction)), packet) in
+        numbers.zip(flags.iter_mut().zip(directions)).zip(packets)
+    {
+        *payload = packet.payload.to_be_bytes();
+        *time = packet.time_us.to_be_bytes();
+        *flags = packet.tcp_flags;
+        *direction = packet.direction.index() as u8 + 1;
+    }
+}
+
+/// Begins a basicList of `count` numbers of `size` octets, which are zero, and gives where they are.
+fn begin_numbers((number, enterprise): (u16, u32), size: u16, count: usize, out: &mut Vec<u8>) -> usize {
     let header = if enterprise == 0 { 5 } else { LIST_HEADER_BYTES };
-    let length = u16::try_from(header + N * packets.len()).unwrap_or(u16::MAX);
+    let octets = usize::from(size) * count;
+    let length = u16::try_from(header + octets).unwrap_or(u16::MAX);
     match u8::try_from(length) {
         Ok(short) if short < 255 => out.push(short),
         _ => {
@@ -258,17 +272,13 @@ fn write_numbers<const N: usize>(
     }
     out.push(LIST_ORDERED);
     out.extend_from_slice(&number.to_be_bytes());
-    out.extend_from_slice(&(N as u16).to_be_bytes());
+    out.extend_from_slice(&size.to_be_bytes());
     if enterprise != 0 {
         out.extend_from_slice(&enterprise.to_be_bytes());
     }
     let from = out.len();
-    out.resize(from + N * packets.len(), 0);
-    if let Some(values) = out.get_mut(from..) {
-        for (place, packet) in values.as_chunks_mut::<N>().0.iter_mut().zip(packets) {
-            *place = value(packet);
-        }
-    }
+    out.resize(from + octets, 0);
+    from
 }
 
 fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
