@@ -57,7 +57,10 @@ fn a_sensor_is_enrolled_listed_and_revoked_from_the_command_line() -> anyhow::Re
     ensure!(error.contains("edge-1") && error.contains("weir-collector sensors"), "{error}");
     let error = exits(&run(&["enroll", "no/name"])?, 1)?;
     ensure!(error.contains("no/name"), "{error}");
-    let error = exits(&run(&["enroll", "edge-1", "--address", "collector.example"])?, 1)?;
+    let enrolled = run(&["enroll", "edge-1", "--address", "collector.example"])?;
+    let token = process::stdout(&enrolled);
+    ensure!(token.starts_with("weir1/edge-1/collector.example:4741/"), "the control port is meant: {token}");
+    let error = exits(&run(&["enroll", "edge-1", "--address", "collector.example:0"])?, 1)?;
     ensure!(error.contains("HOST:PORT"), "{error}");
     std::fs::write(state.path().join("identity/authority.pem"), "damaged")?;
     exits(&run(&["enroll", "edge-1"])?, 2)?;

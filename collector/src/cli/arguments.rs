@@ -109,7 +109,7 @@ pub(super) enum Command {
         /// The sensor's name: letters, digits, dots, dashes, underscores.
         name: String,
         /// Where the sensor reaches this collector, instead of identity.addresses; may be repeated.
-        #[arg(long, value_name = "HOST:PORT")]
+        #[arg(long, value_name = "HOST[:PORT]")]
         address: Vec<String>,
         #[command(flatten)]
         settings: Settings,
