@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Octets of a token's secret: 128 bits cannot be guessed, however many are tried.
 pub const SECRET_BYTES: usize = 16;
@@ -32,6 +33,9 @@ pub const COLLECTOR_SERVER_NAME: &str = "weir-collector";
 /// What a signature of the collector begins with before the signed octets, so that it can be taken for no
 /// certificate, which the same key signs.
 pub const SIGNATURE_CONTEXT: &[u8] = b"Weir collector's signature, version 1\0";
+/// How far the clocks of both ends may be apart: a certificate that has expired, or is not valid yet, by at most
+/// this is taken.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What every token begins with: that it is one, and its version.
 const PREFIX: &str = "weir1";
 /// Octets of the checksum.

@@ -23,7 +23,6 @@ mod verifier;
 pub use certificates::BACKDATED;
 pub use refused::Refused;
 pub use register::{SENSORS_MAX, Sensor, TOKENS_MAX};
-pub use verifier::CLOCK_SKEW_MAX;
 
 use crate::files;
 use config::IdentityConfig;

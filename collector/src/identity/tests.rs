@@ -9,6 +9,7 @@ use rustls_pki_types::ServerName;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use weir_common::enrolment::CLOCK_SKEW_MAX;
 use weir_common::enrolment::COLLECTOR_SERVER_NAME;
 
 const HOUR: Duration = Duration::from_secs(3600);

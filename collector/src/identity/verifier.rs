@@ -14,11 +14,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-
-/// How far the clocks of both ends may be apart: a certificate that has expired, or is not valid yet, by at most
-/// this is taken.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
+use weir_common::enrolment::CLOCK_SKEW_MAX;
 
 /// The nearest time at which the certificate would be valid, if that is within the tolerance.
 fn nearest(error: &Error) -> Option<UnixTime> {

@@ -295,12 +295,13 @@ impl Session {
     fn name_sensor(&mut self, domain: u32) {
         let key = self.domain_key(domain);
         let (Some(places), Some(known)) = (&mut self.pending.places, self.domains.get(&key)) else { return };
-        // Who has no certificate may say any name: it must not speak for the sensor that has one.
-        let unproven = |name: &str| format!("{name}{UNPROVEN}");
-        let name =
-            self.peer.as_ref().map_or_else(|| unproven(&known.exporter.name), |peer| peer.name().to_owned());
-        if *places.sensor != *name {
-            places.sensor = name.into();
+        match &self.peer {
+            Some(peer) if *places.sensor != *peer.name() => places.sensor = peer.name().into(),
+            // Who has no certificate may say any name: it must not speak for the sensor that has one.
+            None if places.sensor.strip_suffix(UNPROVEN) != Some(&*known.exporter.name) => {
+                places.sensor = format!("{}{UNPROVEN}", known.exporter.name).into();
+            }
+            _ => {}
         }
     }
 

@@ -111,7 +111,7 @@ impl StoreThread {
                 let now = clock();
                 let kept = retention::apply(directory, config, &counters, now).and_then(|()| store.tidy(now));
                 if let Err(error) = kept {
-                    tracing::error!("{error}; what is past its limits stays for now");
+                    tracing::error!("{error}; what is past its limits stays until it can be removed");
                 }
             });
         })?;

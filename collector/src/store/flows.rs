@@ -174,7 +174,7 @@ impl FlowStore {
         add(&self.counters.records_lost, (records - from) as u64 - numbered.count());
     }
 
-    /// Whether writing fails for now.
+    /// Whether the last write failed and the next attempt is still to come.
     pub fn is_failing(&self) -> bool {
         self.failing_until.is_some()
     }

@@ -364,7 +364,7 @@ pub struct RulesOutcome {
     /// Why not, or what was left out.
     #[prost(string, tag = "3")]
     pub reason: String,
-    /// That are looked for now.
+    /// Rules that are in force.
     #[prost(uint64, tag = "4")]
     pub rules: u64,
     /// Of the files, that cannot be loaded.

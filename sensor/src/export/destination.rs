@@ -572,7 +572,7 @@ impl Destination {
         }
     }
 
-    /// Sends (more of) one message; false when there is none or the transport takes no more for now.
+    /// Sends (more of) one message; false when there is none or the transport would have to be waited for.
     fn send_one(&mut self, at: Instant, now: Timestamp, progress: &mut bool) -> bool {
         let Some((queue, from)) = self.sending.or_else(|| self.begin_message(now)) else { return false };
         let Some(message) = self.front_of(queue) else {

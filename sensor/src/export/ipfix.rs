@@ -10,7 +10,7 @@ use weir_common::ipfix::alert::{SHORTENED, write_alert};
 use weir_common::ipfix::elements;
 use weir_common::ipfix::encode::{MessageBuilder, Pushed, TextLimits, encode_flow};
 use weir_common::ipfix::options::{self, Lost, OptionsKind, Place, Sensor};
-use weir_common::ipfix::template::{Layout, write_template};
+use weir_common::ipfix::template::{FieldSpec, Layout, write_template};
 use weir_common::ipfix::{
     MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, OPTIONS_TEMPLATE_SET, SET_HEADER_BYTES, TEMPLATE_SET,
 };
@@ -322,11 +322,7 @@ impl Form {
     /// the sensor's name.
     pub(super) fn opening(&mut self, metering: &Metering, control: &mut Assembler) {
         for kind in OptionsKind::ALL {
-            let fields = match &mut self.selected {
-                None => Some(kind.fields()),
-                Some(selected) => selected.options_fields(kind),
-            };
-            let Some(fields) = fields else { continue };
+            let Some(fields) = self.options_fields(kind) else { continue };
             control.push(OPTIONS_TEMPLATE_SET, Tally::NOTHING, 0, |out| {
                 write_template(kind.id(), Some(kind.scope_fields()), &fields, self.enterprise, out);
             });
@@ -344,18 +340,29 @@ impl Form {
         });
     }
 
+    /// The fields of a template, as this collector is told them.
+    fn fields(&self, layout: Layout) -> Vec<FieldSpec> {
+        self.selected.as_ref().map_or_else(|| layout.fields(), |selected| selected.fields(layout))
+    }
+
+    /// The same of an options template; `None` when this collector is not sent it.
+    fn options_fields(&self, kind: OptionsKind) -> Option<Vec<FieldSpec>> {
+        self.selected.as_ref().map_or_else(|| Some(kind.fields()), |selected| selected.options_fields(kind))
+    }
+
     /// A message of the templates and options templates with these identifiers.
     pub(super) fn templates_of(&self, ids: &[u16]) -> Vec<u8> {
         let mut builder = MessageBuilder::new(self.domain, usize::MAX);
         for id in ids {
             if let Some(layout) = Layout::from_id(*id) {
                 builder.push(TEMPLATE_SET, |out| {
-                    write_template(*id, None, &layout.fields(), self.enterprise, out);
+                    write_template(*id, None, &self.fields(layout), self.enterprise, out);
                 });
             }
-            if let Some(kind) = OptionsKind::ALL.into_iter().find(|kind| kind.id() == *id) {
+            let kind = OptionsKind::ALL.into_iter().find(|kind| kind.id() == *id);
+            if let Some((kind, fields)) = kind.and_then(|kind| Some((kind, self.options_fields(kind)?))) {
                 builder.push(OPTIONS_TEMPLATE_SET, |out| {
-                    write_template(*id, Some(kind.scope_fields()), &kind.fields(), self.enterprise, out);
+                    write_template(*id, Some(kind.scope_fields()), &fields, self.enterprise, out);
                 });
             }
         }
@@ -367,6 +374,9 @@ impl Form {
     pub(super) fn number(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&self.domain.to_be_bytes());
+        if let Some(selected) = &self.selected {
+            hasher.update(format!("{:?}", selected.profile()).as_bytes());
+        }
         let mut template = Vec::new();
         for layout in Layout::all() {
             template.clear();
@@ -398,10 +408,7 @@ impl Form {
     pub(super) fn announce(&mut self, templates: &Templates, from: usize, control: &mut Assembler) {
         let fresh = templates.used.get(from..).unwrap_or_default();
         for layout in fresh {
-            let fields = match &mut self.selected {
-                None => layout.fields(),
-                Some(selected) => selected.fields(*layout),
-            };
+            let fields = self.fields(*layout);
             control.push(TEMPLATE_SET, Tally::NOTHING, 0, |out| {
                 write_template(layout.id(), None, &fields, self.enterprise, out);
             });
@@ -437,6 +444,7 @@ const EXPORTING_PROCESS: u32 = 1;
 mod tests {
     use super::*;
     use weir_common::evidence::Evidence;
+    use weir_common::ipfix::profile::{Profile, Selection};
     use weir_common::net::Direction;
 
     #[test]
@@ -470,5 +478,26 @@ mod tests {
             assert_eq!((message.tally.alerts, message.tally.records, message.tally.flows), (1, 1, 0));
         }
         assert!(!form.alert(&alert, &templates, &mut Assembler::new(1, 100)));
+    }
+
+    #[test]
+    fn what_a_spool_keeps_of_templates_is_what_its_collector_was_told() {
+        let enterprise = elements::COMMUNITY_ID.id.enterprise;
+        let form = |profile| Form { domain: 1, enterprise, selected: Selected::new(profile) };
+        let one_way = Profile { biflow: false, ..Profile::FULL };
+        assert_ne!(form(Profile::FULL).number(), form(one_way).number());
+        let layout = Layout::of(&FlowRecord::EMPTY);
+        for profile in [Profile::FULL, one_way, Profile::PLAIN] {
+            let mut template = Vec::new();
+            write_template(
+                layout.id(),
+                None,
+                Selection::of(layout, profile).fields(),
+                enterprise,
+                &mut template,
+            );
+            let message = form(profile).templates_of(&[layout.id()]);
+            assert_eq!(message[MESSAGE_HEADER_BYTES + SET_HEADER_BYTES..], template, "{profile:?}");
+        }
     }
 }

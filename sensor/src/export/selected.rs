@@ -53,13 +53,17 @@ impl Selected {
     }
 
     /// The fields of a template, by the layout it is sent with.
-    pub(super) fn fields(&mut self, layout: Layout) -> Vec<FieldSpec> {
-        self.selection(layout).fields().to_vec()
+    pub(super) fn fields(&self, layout: Layout) -> Vec<FieldSpec> {
+        Selection::of(layout, self.profile).fields().to_vec()
     }
 
     /// The same of an options template; `None` when this collector is not sent it.
-    pub(super) fn options_fields(&mut self, kind: OptionsKind) -> Option<Vec<FieldSpec>> {
-        self.options_selection(kind).as_ref().map(|selection| selection.fields().to_vec())
+    pub(super) fn options_fields(&self, kind: OptionsKind) -> Option<Vec<FieldSpec>> {
+        Selection::of_options(kind, self.profile).map(|selection| selection.fields().to_vec())
+    }
+
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
     }
 
     fn selection(&mut self, layout: Layout) -> &Selection {

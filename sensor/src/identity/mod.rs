@@ -16,8 +16,6 @@ pub(crate) mod testing;
 mod tests;
 mod verifier;
 
-pub use verifier::CLOCK_SKEW_MAX;
-
 use crypto::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::ClientConfig;

@@ -11,12 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
-use std::time::Duration;
-use weir_common::enrolment::Fingerprint;
-
-/// How far the clocks of both ends may be apart: a certificate that has expired, or is not valid yet, by at most
-/// this is taken.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
+use weir_common::enrolment::{CLOCK_SKEW_MAX, Fingerprint};
 
 /// The nearest time at which the certificate would be valid, if that is within the tolerance.
 fn nearest(error: &Error) -> Option<UnixTime> {

@@ -257,7 +257,7 @@ impl Spool {
         self.acknowledges
     }
 
-    /// Whether messages cannot be written for now.
+    /// Whether the last write failed; it is tried again after [`RETRY_AFTER`].
     pub(super) fn is_failing(&self) -> bool {
         self.failing_until.is_some()
     }
