@@ -28,7 +28,7 @@ use crate::ring::gaps::LossKind;
 use crate::ring::summary::NO_FLOW;
 use crate::ring::{Lane, Places, Ring, RingError, RingStatus, cut_off};
 use crate::signatures::{self, FlowMarks, Rules, SignaturesStatus};
-use alerts::{Alerts, Inbox};
+use alerts::{Alerts, Inbox, Terms};
 use carriers::{Around, Carriers};
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use outbox::Outbox;
@@ -36,7 +36,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tell::Audience;
 use weir_common::app::App;
 use weir_common::evidence::Evidence;
 use weir_common::net::Direction;
@@ -151,6 +150,7 @@ pub fn start(
             ends_by: None,
             tells_events: !config.export.eve.is_empty(),
         };
+        let terms = Terms::new(config, inbox.shown.clone());
         let worker = Worker {
             decoder: Decoder::new(
                 config.flow.fragment_bytes_max,
@@ -165,12 +165,9 @@ pub fn start(
                 inspector.set_wanted(Some(rules.wanted()));
                 inspector
             }),
-            alerts: Alerts::new(
-                &config.signatures,
-                (&config.dpi, Audience::of(&config.export)),
-                rules,
-                inbox,
-            ),
+            alerts: Alerts::new(&terms, rules),
+            terms,
+            inbox: Arc::clone(inbox),
             sessions: Sessions::new(
                 config.dpi.stream_events && !config.export.eve.is_empty(),
                 config.dpi.midstream,
@@ -213,10 +210,10 @@ impl Running {
     /// What signatures did so far, when there are any.
     pub fn signatures(&self) -> Option<SignaturesStatus> {
         let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
-        (status.rules > 0).then_some(status)
+        has_told(&status).then_some(status)
     }
 
-    /// Gives the workers rules that were loaded anew. A sensor that began without any takes none up.
+    /// Gives the workers rules that were loaded anew; none: those before are looked for no longer.
     pub fn set_rules(&self, rules: &Arc<Rules>) {
         self.inboxes.iter().for_each(|inbox| inbox.put(Arc::clone(rules)));
     }
@@ -250,9 +247,14 @@ impl Running {
         let ring = self.ring.map(Ring::close);
         let export = self.exporting.join();
         let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
-        let signatures = (status.rules > 0).then_some(status);
+        let signatures = has_told(&status).then_some(status);
         Report { counters, export, ring, signatures, workers_failed }
     }
+}
+
+/// Whether there are rules, or were.
+fn has_told(status: &SignaturesStatus) -> bool {
+    status.rules > 0 || status.reloads > 0
 }
 
 /// One thread's share of the sensor.
@@ -260,7 +262,10 @@ struct Worker {
     decoder: Decoder,
     flows: FlowTable<Attachment>,
     inspector: Option<Inspector>,
+    /// None as long as there never were rules.
     alerts: Option<Alerts>,
+    terms: Terms,
+    inbox: Arc<Inbox>,
     lane: Option<Lane>,
     outbox: Outbox,
     /// Events of the packet at hand; `None` when neither export nor signatures listen.
@@ -632,14 +637,14 @@ impl Worker {
 
     /// Takes up rules that were loaded anew.
     fn renew_rules(&mut self) {
-        if let Some(alerts) = &mut self.alerts
-            && alerts.renew()
-        {
-            if let Some(inspector) = &mut self.inspector {
-                inspector.set_wanted(Some(alerts.wanted()));
-            }
-            self.sessions = self.sessions.with_rules(alerts.asks_for_stream_events());
+        let Some(rules) = self.inbox.take() else { return };
+        Alerts::renew(&mut self.alerts, &self.terms, rules);
+        let Some(alerts) = &self.alerts else { return };
+        if let Some(inspector) = &mut self.inspector {
+            inspector.set_wanted(Some(alerts.wanted()));
         }
+        self.sessions = self.sessions.with_rules(alerts.asks_for_stream_events());
+        self.events.get_or_insert_default();
     }
 
     /// Tells others what was counted, and the ring what was lost before it.

@@ -74,15 +74,11 @@ pub(super) fn take(
 ) -> Option<Loaded> {
     let loaded = load_candidate(&candidate, arguments, names, rules);
     let (verdict, loaded) = match loaded {
-        Ok((wanted, loaded, why)) if !rules.is_empty() => {
+        Ok((wanted, loaded, why)) => {
             running.set_rules(&loaded.rules);
             config.signatures = wanted.signatures;
             let (rules, refused) = (loaded.rules.len() as u64, loaded.not_run.rules_refused);
             (Verdict::Loaded { rules, refused, why }, Some(loaded))
-        }
-        Ok(_) => {
-            let why = "a sensor that began without rules that can run takes none up before a restart";
-            (Verdict::AtRestart(why.into()), None)
         }
         Err(Failure::Input(error) | Failure::System(error)) => (Verdict::Refused(format!("{error:#}")), None),
         Err(Failure::BrokenPipe) => (Verdict::Refused("standard error is gone".into()), None),
@@ -98,32 +94,28 @@ fn load_candidate(
     rules: &Arc<Rules>,
 ) -> Result<(SensorConfig, Loaded, String), Failure> {
     let wanted = run::configuration_with(arguments, Some(&candidate.directory))?;
+    if candidate.is_empty {
+        // The collector has taken its own away: what is left are the sensor's, which may be none.
+        let loaded = rules::load(&wanted, names, Some(rules));
+        let loaded = loaded.or_else(|_| rules::load(&wanted, names, None))?;
+        return Ok((wanted, loaded, String::new()));
+    }
     if wanted.signatures.rules.is_empty() {
         return Err(Failure::Input(anyhow::anyhow!("no file's name ends with .rules")));
     }
     // Rules of the sensor's own must not hide that the collector's are none.
     let problems = rules::must_hold_rules(&wanted, &candidate.directory)?;
     let why = problems.first().map(ToString::to_string).unwrap_or_default();
-    // Where none can be taken up it is still said whether these are good.
-    let loaded = match rules.is_empty() {
-        true => rules::load(&wanted, &mut RuleNames::default(), None)?,
-        false => rules::load(&wanted, names, Some(rules))?,
-    };
+    let loaded = rules::load(&wanted, names, Some(rules))?;
     match loaded.rules.is_empty() {
         true => Err(Failure::Input(anyhow::anyhow!("none of the rules can run"))),
         false => Ok((wanted, loaded, why)),
     }
 }
 
-/// Loads the rules anew; none where that cannot be, or there were none to begin with.
+/// Loads the rules anew; none where that cannot be.
 fn load_rules(wanted: &SensorConfig, names: &mut RuleNames, rules: &Arc<Rules>) -> Option<Loaded> {
-    if wanted.signatures.rules.is_empty() {
-        return None;
-    }
-    if rules.is_empty() {
-        tracing::warn!(
-            "SIGHUP: a sensor that began without rules that can run takes none up before a restart"
-        );
+    if wanted.signatures.rules.is_empty() && rules.is_empty() {
         return None;
     }
     match rules::load(wanted, names, Some(rules)) {

@@ -21,7 +21,7 @@ use crate::ring::cut_off::Gain;
 use crate::ring::interfaces;
 use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
-use crate::signatures::{RuleNames, SignaturesStatus};
+use crate::signatures::{RuleNames, SignaturesStatus, load_matcher};
 use crossbeam::channel::bounded;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     let stop = control::stop_on_signals().map_err(|error| Failure::System(error.into()))?;
     let reload = control::reload_on_hangup().map_err(|error| Failure::System(error.into()))?;
     let mut names = RuleNames::default();
+    // Rules may come later, when no library can be opened any more.
+    load_matcher();
     let Loaded { mut rules, mut not_run } = rules::load(&config, &mut names, None)?;
     let sources = open_sources(&config)?;
     let store = open_store(&config, false)?;

@@ -6,9 +6,9 @@
 use super::Attachment;
 use super::tell::{Audience, Scene, Teller};
 use crate::capture::Frame;
+use crate::config::SensorConfig;
 use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
-use crate::dpi::config::DpiConfig;
 use crate::dpi::{Event, Inspection, StreamEvents};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
@@ -36,12 +36,43 @@ impl Inbox {
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules);
         self.is_full.store(true, Ordering::Release);
     }
+
+    /// Takes what was given since the last look.
+    pub(super) fn take(&self) -> Option<Arc<Rules>> {
+        let is_full = self.is_full.swap(false, Ordering::Acquire);
+        is_full.then(|| self.rules.lock().unwrap_or_else(PoisonError::into_inner).take()).flatten()
+    }
+}
+
+/// What a worker's signatures go by, whichever rules there are.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) config: SignaturesConfig,
+    pub(super) audience: Audience,
+    pub(super) shown: Shown,
+    /// `dpi.wait_for_acknowledgement`.
+    pub(super) waits: bool,
+    /// `dpi.midstream`.
+    pub(super) midstream: bool,
+}
+
+impl Terms {
+    /// As configured.
+    pub(super) fn new(config: &SensorConfig, shown: Shown) -> Terms {
+        Terms {
+            config: config.signatures.clone(),
+            audience: Audience::of(&config.export),
+            shown,
+            waits: config.dpi.wait_for_acknowledgement,
+            midstream: config.dpi.midstream,
+        }
+    }
 }
 
 /// A worker's signatures.
 #[derive(Debug)]
 pub(super) struct Alerts {
-    inbox: Arc<Inbox>,
+    shown: Shown,
     reloads: u64,
     engine: Engine,
     found: Vec<Found>,
@@ -58,14 +89,10 @@ pub(super) struct Alerts {
 
 impl Alerts {
     /// None where there are no rules.
-    pub(super) fn new(
-        config: &SignaturesConfig,
-        (&DpiConfig { wait_for_acknowledgement: waits, midstream, .. }, audience): (&DpiConfig, Audience),
-        rules: &Arc<Rules>,
-        inbox: &Arc<Inbox>,
-    ) -> Option<Alerts> {
+    pub(super) fn new(terms: &Terms, rules: &Arc<Rules>) -> Option<Alerts> {
+        let Terms { config, audience, shown, waits, midstream } = terms;
         (!rules.is_empty()).then(|| Alerts {
-            inbox: Arc::clone(inbox),
+            shown: shown.clone(),
             reloads: 0,
             engine: Engine::new(Arc::clone(rules))
                 .with_stream_depth(config.stream_depth_bytes)
@@ -73,9 +100,9 @@ impl Alerts {
             found: Vec::new(),
             faults: Vec::new(),
             odd: Vec::new(),
-            waits,
-            midstream,
-            teller: Teller::new(config, waits, audience),
+            waits: *waits,
+            midstream: *midstream,
+            teller: Teller::new(config, *waits, *audience),
         })
     }
 
@@ -84,16 +111,16 @@ impl Alerts {
         self.engine.rules().wanted()
     }
 
-    /// Takes up rules that were loaded anew; whether there were any.
-    pub(super) fn renew(&mut self) -> bool {
-        if !self.inbox.is_full.swap(false, Ordering::Acquire) {
-            return false;
+    /// Takes up rules that were loaded anew, which may be none. `alerts` is none where there were none to begin with: a
+    /// worker that never had rules has nothing that looks for them.
+    pub(super) fn renew(alerts: &mut Option<Alerts>, terms: &Terms, rules: Arc<Rules>) {
+        match alerts {
+            Some(alerts) => alerts.engine.set_rules(rules),
+            None => *alerts = Alerts::new(terms, &rules),
         }
-        let rules = self.inbox.rules.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(rules) = rules else { return false };
-        self.engine.set_rules(rules);
-        self.reloads += 1;
-        true
+        if let Some(alerts) = alerts {
+            alerts.reloads += 1;
+        }
     }
 
     /// Sets rules aside that cost so much that packets were lost since the last look.
@@ -112,7 +139,7 @@ impl Alerts {
 
     /// Shows what was done so far.
     pub(super) fn show(&self) {
-        self.inbox.shown.set(&self.engine, self.reloads);
+        self.shown.set(&self.engine, self.reloads);
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:

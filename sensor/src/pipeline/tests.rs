@@ -1,9 +1,10 @@
 //! The sensor as a whole, where only the whole shows it.
 
+use super::tell::Audience;
 use super::*;
 use crate::capture::{CaptureError, LinkType};
 use crate::export::{self, Context, Pace};
-use crate::signatures::{RuleNames, Surroundings};
+use crate::signatures::{RuleNames, Shown, Surroundings};
 use weir_common::net::CommunityId;
 use weir_common::rule::{RuleReader, Variables};
 
@@ -76,7 +77,7 @@ fn collectors_are_told_of_frames_that_hold_no_packet() {
     let file = RuleReader::new(Variables::default()).read("x", rule);
     let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
     assert!(built.problems.is_empty(), "{:?}", built.problems);
-    let (rules, inbox) = (Arc::new(built.rules), Arc::default());
+    let rules = Arc::new(built.rules);
     let config = SensorConfig::default();
     // An IPv4 packet of 100 octets, of which there are 20.
     let mut bytes = vec![2; 12];
@@ -92,7 +93,8 @@ fn collectors_are_told_of_frames_that_hold_no_packet() {
     decode::events(&frame, &mut |fault| faults.push(fault));
     for (is_exported, want) in [(true, 1), (false, 0)] {
         let audience = Audience { events: true, collectors: is_exported };
-        let mut alerts = Alerts::new(&config.signatures, (&config.dpi, audience), &rules, &inbox).unwrap();
+        let terms = Terms { audience, ..Terms::new(&config, Shown::default()) };
+        let mut alerts = Alerts::new(&terms, &rules).unwrap();
         let mut told = 0;
         alerts.frame(&frame, false, &faults, 0, &mut |_, _| told += 1);
         let records: Vec<SignatureAlert> = alerts.take().collect();
@@ -131,12 +133,26 @@ fn eve(frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
     eve_with(SensorConfig::default(), frames, rules)
 }
 
-fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
-    let work = tempfile::tempdir().unwrap();
-    config.export.eve = work.path().join("eve.json").display().to_string();
+fn eve_with(config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<serde_json::Value> {
+    eve_of(config, Box::new(Frames(frames)), &built(rules), |_| ())
+}
+
+fn built(rules: &str) -> Arc<Rules> {
     let file = RuleReader::new(Variables::default()).read("x", rules.as_bytes());
     let built = Rules::build(file.rules, &mut RuleNames::default(), &Surroundings::default(), None);
     assert!(file.problems.is_empty() && built.problems.is_empty(), "{:?}", built.problems);
+    Arc::new(built.rules)
+}
+
+/// The EVE lines of a sensor to which something is done while it runs.
+fn eve_of(
+    mut config: SensorConfig,
+    source: Box<dyn FrameSource>,
+    rules: &Arc<Rules>,
+    meanwhile: impl FnOnce(&Running),
+) -> Vec<serde_json::Value> {
+    let work = tempfile::tempdir().unwrap();
+    config.export.eve = work.path().join("eve.json").display().to_string();
     let published = vec![Published::default()];
     let (sensor_name, interfaces) = (String::new(), Vec::new());
     let context = Context {
@@ -150,13 +166,74 @@ fn eve_with(mut config: SensorConfig, frames: Vec<Vec<u8>>, rules: &str) -> Vec<
     let exporting = export::start(&config.export, context).unwrap();
     let outlets = Outlets { exporting, ring: None, store: None };
     let stop = Arc::new(AtomicBool::new(false));
-    let source = Box::new(Frames(frames));
-    let running =
-        start(&config, vec![source], published, outlets, &Arc::new(built.rules), Mode::Replay, &stop)
-            .unwrap();
+    let running = start(&config, vec![source], published, outlets, rules, Mode::Replay, &stop).unwrap();
+    meanwhile(&running);
     running.wait();
     let lines = std::fs::read_to_string(&config.export.eve).unwrap();
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Frames one at a time, each when it is sent; the source is quiet in between.
+struct Sent(std::sync::mpsc::Receiver<Vec<u8>>);
+
+impl FrameSource for Sent {
+    fn read_batch(&mut self, each: &mut dyn FnMut(&[Frame<'_>])) -> Result<BatchEnd, CaptureError> {
+        use std::sync::mpsc::RecvTimeoutError;
+        let now = Timestamp(1_700_000_000_000_000_000);
+        match self.0.recv_timeout(Duration::from_millis(1)) {
+            Ok(data) => {
+                let wire_len = data.len() as u32;
+                each(&[Frame { time: now, link: LinkType::ETHERNET, interface: 0, wire_len, data: &data }]);
+                Ok(BatchEnd::More)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(BatchEnd::Quiet { now }),
+            Err(RecvTimeoutError::Disconnected) => Ok(BatchEnd::End),
+        }
+    }
+
+    fn loss(&mut self) -> SourceLoss {
+        SourceLoss::default()
+    }
+
+    fn name(&self) -> &str {
+        "made"
+    }
+}
+
+#[test]
+fn a_sensor_that_began_without_rules_takes_them_up_and_gives_them_back() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // Packets of one flow, the first of which nobody looks for; the last comes when the rules are gone again.
+    let packet = |text: &[u8]| {
+        let header = [0, 7, 0, 9, 0, 8 + text.len() as u8, 0, 0];
+        ethernet([8, 0], &v4(17, 1, &[&header, text].concat()))
+    };
+    let looks_for = |running: &Running, rules: u64| {
+        let begun = Instant::now();
+        while running.signatures().map_or(0, |status| status.rules) != rules {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the worker took nothing up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let lines = eve_of(SensorConfig::default(), Box::new(Sent(receiver)), &built(""), |running| {
+        let send = |text: &[u8]| sender.send(packet(text)).unwrap();
+        send(b"needle 1");
+        running.set_rules(&built("alert udp any any -> any any (content:\"needle\"; sid:1;)"));
+        looks_for(running, 1);
+        send(b"needle 2");
+        send(b"nothing");
+        // What was sent is read before the next rules are, one frame a batch.
+        while running.signatures().map_or(0, |status| status.counters.alerts) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running.set_rules(&built(""));
+        looks_for(running, 0);
+        send(b"needle 3");
+        drop(sender);
+    });
+    let alerts: Vec<_> = lines.iter().filter(|line| line["event_type"] == "alert").collect();
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!(alerts[0]["alert"]["signature_id"], 1);
 }
 
 /// An IPv4 packet between 10.0.0.`from` and 10.0.0.9.

@@ -94,6 +94,8 @@ pub struct Candidate {
     pub version: u64,
     /// Where they are.
     pub directory: PathBuf,
+    /// Whether it holds nothing, which takes away what was in force.
+    pub is_empty: bool,
     kept: Kept,
     _turn: Turn,
     outcomes: mpsc::Sender<RulesOutcome>,
@@ -111,8 +113,6 @@ pub enum Verdict {
         /// The first of those, and why.
         why: String,
     },
-    /// They are good, and need a restart, for this reason.
-    AtRestart(String),
     /// Those before stay in force, for this reason.
     Refused(String),
 }
@@ -125,7 +125,6 @@ impl Candidate {
             Verdict::Loaded { rules, refused, why } => {
                 RulesOutcome { rules, rules_refused: refused, ..outcome(version, RulesResult::Loaded, why) }
             }
-            Verdict::AtRestart(why) => outcome(version, RulesResult::AtRestart, why),
             Verdict::Refused(why) => outcome(version, RulesResult::Refused, why),
         };
         if told.result == RulesResult::Refused as i32 {

@@ -361,7 +361,8 @@ impl<'a> Session<'a> {
             match kept.write(&received) {
                 Ok(directory) => {
                     let outcomes = outcomes.clone();
-                    let candidate = Candidate { version, directory, kept, _turn: turn, outcomes };
+                    let is_empty = received.manifest.files.is_empty();
+                    let candidate = Candidate { version, directory, is_empty, kept, _turn: turn, outcomes };
                     // One turn, one candidate: there is room unless the sensor stops.
                     let _ = candidates.try_send(candidate);
                 }

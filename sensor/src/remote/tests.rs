@@ -234,8 +234,7 @@ impl Place {
 
     /// Offers rules of one file and sends them whole.
     fn offer(&self, session: &Session, version: u64, text: &[u8]) {
-        let offer = offer(version, text);
-        self.say(session, Say::RulesOffer(offer));
+        self.say(session, Say::RulesOffer(offer(version, text)));
         for contents in text.chunks(10) {
             self.say(session, Say::RulesPart(RulesPart { version, contents: contents.to_vec() }));
         }
@@ -267,7 +266,10 @@ impl Place {
 }
 
 fn offer(version: u64, text: &[u8]) -> RulesOffer {
-    let files = vec![RulesFile { name: "a.rules".into(), bytes: text.len() as u64 }];
+    offer_of(version, vec![RulesFile { name: "a.rules".into(), bytes: text.len() as u64 }], text)
+}
+
+fn offer_of(version: u64, files: Vec<RulesFile>, text: &[u8]) -> RulesOffer {
     let manifest = RulesManifest { version, files, sha256: Sha256::digest(text).to_vec(), made_ns: 0 };
     let manifest = manifest.encode_to_vec();
     RulesOffer { signature: signature(&signed_manifest(&manifest)), manifest }
@@ -410,8 +412,8 @@ fn rules_that_cannot_be_loaded_leave_those_before_in_force() {
     let (mut session, _) = place.greeted();
     let kept = Kept::at(&place.work.path().join("rules"));
     place.offer(&session, 7, b"good");
-    place.candidate().settle(Verdict::AtRestart("it began without".into()));
-    assert_eq!(place.outcome(&mut session).1, RulesResult::AtRestart);
+    place.candidate().settle(Verdict::Loaded { rules: 1, refused: 0, why: String::new() });
+    assert_eq!(place.outcome(&mut session).1, RulesResult::Loaded);
     let before = kept.in_force().unwrap();
     place.offer(&session, 8, b"bad");
     place.candidate().settle(Verdict::Refused("line 1".into()));
@@ -419,6 +421,25 @@ fn rules_that_cannot_be_loaded_leave_those_before_in_force() {
     assert_eq!(kept.in_force(), Some(before.clone()));
     assert_eq!(std::fs::read(before.join("a.rules")).unwrap(), b"good");
     assert!(!place.work.path().join("rules/8").exists());
+}
+
+#[test]
+fn an_offer_of_nothing_takes_away_what_was_in_force() {
+    let mut place = Place::new();
+    let (mut session, _) = place.greeted();
+    let kept = Kept::at(&place.work.path().join("rules"));
+    place.offer(&session, 7, b"good");
+    let candidate = place.candidate();
+    assert!(!candidate.is_empty);
+    candidate.settle(Verdict::Loaded { rules: 1, refused: 0, why: String::new() });
+    place.outcome(&mut session);
+    assert!(kept.in_force().is_some());
+    place.say(&session, Say::RulesOffer(offer_of(8, Vec::new(), b"")));
+    let candidate = place.candidate();
+    assert!(candidate.is_empty);
+    candidate.settle(Verdict::Loaded { rules: 0, refused: 0, why: String::new() });
+    assert_eq!(place.outcome(&mut session), (8, RulesResult::Loaded, String::new()));
+    assert_eq!((kept.version(), kept.in_force()), (8, None));
 }
 
 #[test]
