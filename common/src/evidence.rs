@@ -155,7 +155,11 @@ impl Extents {
 
     /// Appends the text form.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.parts(&mut |part| out.extend_from_slice(part.as_bytes()));
+        self.parts(&mut |part| match part.as_bytes() {
+            // One character is a store, where more are a call.
+            [one] => out.push(*one),
+            more => out.extend_from_slice(more),
+        });
     }
 
     fn parts(&self, put: &mut impl FnMut(&str)) {

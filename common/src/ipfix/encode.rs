@@ -6,14 +6,17 @@
 //! Nothing is allocated per record: bytes go to the end of the message's buffer.
 
 use super::elements::{self as ie, NUMBER_NOT_SEEN};
+use super::packets::write_packets;
 use super::template::{Layout, LayoutDetail, LayoutTransport};
 use super::time::to_ntp;
 use super::{MESSAGE_BYTES_MAX, MESSAGE_HEADER_BYTES, SET_HEADER_BYTES, VARIABLE_LENGTH, VERSION};
+use crate::app::App;
 use crate::evidence::{Evidence, Extents};
-use crate::features::{DirectionFeatures, MPLS_LABELS_MAX, PacketBrief};
+use crate::features::{DirectionFeatures, MPLS_LABELS_MAX};
 use crate::metadata::{Field, Metadata, Shape, Value};
 use crate::record::{DirectionStats, FlowRecord};
 use crate::time::Timestamp;
+use std::sync::LazyLock;
 
 /// How much of a record's texts is written; for messages that must stay small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +82,9 @@ pub fn encode_flow(
         write_direction_features(layout, &features.reverse, out);
     }
     write_features(layout, record, limits, enterprise, out);
-    let name = if record.app == crate::app::App::Unknown { "" } else { record.app.name() };
+    let name = if record.app == App::Unknown { "" } else { record.app.name() };
     write_variable(name.as_bytes(), out);
-    if layout.app != crate::app::App::Unknown {
+    if layout.app != App::Unknown {
         write_fields(layout, record.metadata(), limits, enterprise, out);
     }
     if layout.ring
@@ -165,16 +168,31 @@ impl Octets {
     }
 }
 
-/// What follows a direction's counts.
+/// What follows a direction's counts. Each form is a function of its own, in which every place is known beforehand.
 fn write_direction_features(layout: Layout, features: &DirectionFeatures, out: &mut Vec<u8>) {
+    let has_statistics = layout.detail != LayoutDetail::None;
+    match (layout.is_tcp(), layout.transport == LayoutTransport::TcpWithTrouble, has_statistics) {
+        (false, _, false) => write_direction_form::<false, false, false>(features, out),
+        (false, _, true) => write_direction_form::<false, false, true>(features, out),
+        (true, false, false) => write_direction_form::<true, false, false>(features, out),
+        (true, false, true) => write_direction_form::<true, false, true>(features, out),
+        (true, true, false) => write_direction_form::<true, true, false>(features, out),
+        (true, true, true) => write_direction_form::<true, true, true>(features, out),
+    }
+}
+
+fn write_direction_form<const TCP: bool, const TROUBLE: bool, const STATISTICS: bool>(
+    features: &DirectionFeatures,
+    out: &mut Vec<u8>,
+) {
     let mut octets = Octets { bytes: [0; DIRECTION_BYTES_MAX], len: 0 };
     octets.put(features.source_mac);
     octets.put(features.destination_mac);
     octets.put([features.entropy.unwrap_or(0)]);
-    if layout.is_tcp() {
+    if TCP {
         octets.put(features.initial_window.to_be_bytes());
     }
-    if layout.transport == LayoutTransport::TcpWithTrouble {
+    if TROUBLE {
         let trouble = &features.trouble;
         octets.put(trouble.retransmitted.to_be_bytes());
         octets.put(trouble.out_of_order.to_be_bytes());
@@ -182,7 +200,7 @@ fn write_direction_features(layout: Layout, features: &DirectionFeatures, out: &
         octets.put(trouble.zero_windows.to_be_bytes());
         octets.put(trouble.missed_octets.to_be_bytes());
     }
-    if layout.detail != LayoutDetail::None {
+    if STATISTICS {
         octets.put(features.octets_min.to_be_bytes());
         octets.put(features.octets_max.to_be_bytes());
         octets.put(features.octets_squared.to_be_bytes());
@@ -235,81 +253,92 @@ fn write_features(
     }
 }
 
-/// Four basicLists (RFC 6313 section 4.5.1), each of one number of each packet; filled in one walk over the packets.
-fn write_packets(packets: &[PacketBrief], enterprise: u32, out: &mut Vec<u8>) {
-    let own = |element: ie::Element| (element.id.number | 0x8000, enterprise);
-    let payloads = begin_numbers(own(ie::PACKET_PAYLOAD), 2, packets.len(), out);
-    let times = begin_numbers(own(ie::PACKET_TIME), 4, packets.len(), out);
-    let flags = begin_numbers((ie::TCP_CONTROL_BITS.id.number, 0), 1, packets.len(), out);
-    let directions = begin_numbers(own(ie::PACKET_DIRECTION), 1, packets.len(), out);
-    // Each list's values, the last ones first, are cut off the end of what was written.
-    let (rest, directions) = out.split_at_mut(directions);
-    let (rest, flags) = rest.split_at_mut(flags);
-    let (rest, times) = rest.split_at_mut(times);
-    let (_, payloads) = rest.split_at_mut(payloads);
-    let numbers = payloads.as_chunks_mut::<2>().0.iter_mut().zip(times.as_chunks_mut::<4>().0);
-    for (((payload, time), (flags, direction)), packet) in
-        numbers.zip(flags.iter_mut().zip(directions)).zip(packets)
-    {
-        *payload = packet.payload.to_be_bytes();
-        *time = packet.time_us.to_be_bytes();
-        *flags = packet.tcp_flags;
-        *direction = packet.direction.index() as u8 + 1;
-    }
+/// The fields of an application's records as they are where nothing was learned; most of a record's are.
+struct Blank {
+    /// Without lists, which name the enterprise.
+    octets: Box<[u8]>,
+    fields: Box<[Place]>,
 }
 
-/// Begins a basicList of `count` numbers of `size` octets, which are zero, and gives where they are.
-fn begin_numbers((number, enterprise): (u16, u32), size: u16, count: usize, out: &mut Vec<u8>) -> usize {
-    let header = if enterprise == 0 { 5 } else { LIST_HEADER_BYTES };
-    let octets = usize::from(size) * count;
-    let length = u16::try_from(header + octets).unwrap_or(u16::MAX);
-    match u8::try_from(length) {
-        Ok(short) if short < 255 => out.push(short),
-        _ => {
-            let [high, low] = length.to_be_bytes();
-            out.extend_from_slice(&[255, high, low]);
+/// Where a field is in that; a list has no octets there.
+struct Place {
+    field: Field,
+    shape: Shape,
+    begin: usize,
+    end: usize,
+}
+
+static BLANKS: LazyLock<Vec<Blank>> = LazyLock::new(|| {
+    let last = App::ALL.iter().map(|app| *app as usize).max().unwrap_or(0);
+    let mut blanks: Vec<Blank> =
+        (0..=last).map(|_| Blank { octets: Box::default(), fields: Box::default() }).collect();
+    for app in App::ALL {
+        let (mut octets, mut fields) = (Vec::new(), Vec::new());
+        for field in Field::of(*app) {
+            let (begin, shape) = (octets.len(), field.shape());
+            if shape != Shape::TextList {
+                write_field((field, shape), None, TextLimits::ALL, 0, &mut octets);
+            }
+            fields.push(Place { field, shape, begin, end: octets.len() });
+        }
+        if let Some(blank) = blanks.get_mut(*app as usize) {
+            *blank = Blank { octets: octets.into(), fields: fields.into() };
         }
     }
-    out.push(LIST_ORDERED);
-    out.extend_from_slice(&number.to_be_bytes());
-    out.extend_from_slice(&size.to_be_bytes());
-    if enterprise != 0 {
-        out.extend_from_slice(&enterprise.to_be_bytes());
-    }
-    let from = out.len();
-    out.resize(from + octets, 0);
-    from
-}
+    blanks
+});
 
+/// What was learned of the application; what was not is written in one piece up to the next that was.
 fn write_fields(layout: Layout, metadata: &Metadata, limits: TextLimits, enterprise: u32, out: &mut Vec<u8>) {
+    let Some(blank) = BLANKS.get(layout.app as usize) else { return };
     // Where each field's value is, plus one: looked for field by field, they would be compared each with each.
-    let mut places = [0u16; Field::ALL.len()];
-    for ((field, _), place) in metadata.iter().zip(1..=u16::MAX) {
-        if let Some(known) = places.get_mut(field as usize) {
-            *known = place;
+    let mut values = [0u16; Field::ALL.len()];
+    for ((field, _), value) in metadata.iter().zip(1..=u16::MAX) {
+        if let Some(known) = values.get_mut(field as usize) {
+            *known = value;
         }
     }
-    for field in Field::of(layout.app) {
-        let place = places.get(field as usize).copied().unwrap_or(0);
-        let value = usize::from(place).checked_sub(1).and_then(|at| metadata.at(at));
-        match field.shape() {
-            Shape::Text => {
-                let text = if let Some(Value::Text(text)) = value { text } else { "" };
-                write_variable(cut(text, limits.text_bytes_max).as_bytes(), out);
+    let mut from = 0;
+    for place in &blank.fields {
+        let value = values.get(place.field as usize).copied().unwrap_or(0);
+        if value == 0 && place.begin < place.end {
+            continue;
+        }
+        if from < place.begin {
+            out.extend_from_slice(blank.octets.get(from..place.begin).unwrap_or_default());
+        }
+        from = place.end;
+        let value = usize::from(value).checked_sub(1).and_then(|at| metadata.at(at));
+        write_field((place.field, place.shape), value, limits, enterprise, out);
+    }
+    out.extend_from_slice(blank.octets.get(from..).unwrap_or_default());
+}
+
+#[inline]
+fn write_field(
+    (field, shape): (Field, Shape),
+    value: Option<&Value>,
+    limits: TextLimits,
+    enterprise: u32,
+    out: &mut Vec<u8>,
+) {
+    match shape {
+        Shape::Text => {
+            let text = if let Some(Value::Text(text)) = value { text } else { "" };
+            write_variable(cut(text, limits.text_bytes_max).as_bytes(), out);
+        }
+        Shape::Number => {
+            let number = if let Some(Value::Number(number)) = value { Some(*number) } else { None };
+            if field.element().enterprise == 0 {
+                let number = number.map_or(0, |number| u16::try_from(number).unwrap_or(u16::MAX));
+                out.extend_from_slice(&number.to_be_bytes());
+            } else {
+                out.extend_from_slice(&number.unwrap_or(NUMBER_NOT_SEEN).to_be_bytes());
             }
-            Shape::Number => {
-                let number = if let Some(Value::Number(number)) = value { Some(*number) } else { None };
-                if field.element().enterprise == 0 {
-                    let number = number.map_or(0, |number| u16::try_from(number).unwrap_or(u16::MAX));
-                    out.extend_from_slice(&number.to_be_bytes());
-                } else {
-                    out.extend_from_slice(&number.unwrap_or(NUMBER_NOT_SEEN).to_be_bytes());
-                }
-            }
-            Shape::TextList => {
-                let list = if let Some(Value::TextList(list)) = value { &list[..] } else { &[] };
-                write_list(list, limits, enterprise, out);
-            }
+        }
+        Shape::TextList => {
+            let list = if let Some(Value::TextList(list)) = value { &list[..] } else { &[] };
+            write_list(list, limits, enterprise, out);
         }
     }
 }
@@ -339,9 +368,9 @@ fn write_list(values: &[Box<str>], limits: TextLimits, enterprise: u32, out: &mu
 }
 
 /// A list's order is that of its values (RFC 6313 section 4.4.5).
-const LIST_ORDERED: u8 = 4;
+pub(super) const LIST_ORDERED: u8 = 4;
 /// Octets of a basicList of enterprise elements without values.
-const LIST_HEADER_BYTES: usize = 9;
+pub(super) const LIST_HEADER_BYTES: usize = 9;
 
 /// A variable-length value with its length in front (RFC 7011 section 7), cut at what a length can say.
 pub fn write_variable(value: &[u8], out: &mut Vec<u8>) {

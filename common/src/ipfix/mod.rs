@@ -17,6 +17,7 @@ pub mod profile;
 pub mod alert;
 pub mod error;
 mod ops;
+mod packets;
 mod plan;
 pub mod decode;
 pub mod file;
