@@ -112,7 +112,7 @@ mod tests {
             time_us: 0x0102_0300 + u32::from(number),
             payload: 0x0a00 + u16::from(number),
             tcp_flags: number.wrapping_add(0x10),
-            direction: if number % 2 == 0 { Direction::Forward } else { Direction::Reverse },
+            direction: if number.is_multiple_of(2) { Direction::Forward } else { Direction::Reverse },
         }
     }
 
