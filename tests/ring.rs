@@ -1,8 +1,9 @@
 //! The ring under kill -9 and on a disk that fills: what was there stays, what is missing is told.
 
 use anyhow::{Context, ensure};
+use e2e::capture;
+use e2e::disk::SmallDisk;
 use e2e::process::{self, stderr, stdout};
-use e2e::{capture, skip};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -261,29 +262,6 @@ fn a_sensor_killed_at_any_moment_keeps_what_was_sealed_and_goes_on() -> anyhow::
     Ok(())
 }
 
-/// A file system in memory of so many MiB, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` where this user may not mount, with the reason said.
-    fn mount(mib: u64) -> anyhow::Result<Option<SmallDisk>> {
-        let place = tempfile::tempdir()?;
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "weir-test"]).arg(place.path());
-        if !mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-            skip("mounting a small tmpfs needs root");
-            return Ok(None);
-        }
-        Ok(Some(SmallDisk(place)))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
-    }
-}
-
 /// A capture of packets that do not compress.
 fn noise(file: &Path, begin_s: u64, count: u64) -> anyhow::Result<()> {
     let mut state = begin_s | 1;
@@ -305,10 +283,10 @@ fn noise(file: &Path, begin_s: u64, count: u64) -> anyhow::Result<()> {
 #[test]
 fn on_a_disk_that_others_fill_every_packet_is_kept_or_told() -> anyhow::Result<()> {
     const PACKETS: u64 = 24_000;
-    let Some(disk) = SmallDisk::mount(24)? else { return Ok(()) };
+    let Some(disk) = SmallDisk::mount(24 << 10)? else { return Ok(()) };
     let work = tempfile::tempdir()?;
-    let ring = disk.0.path().join("ring");
-    let hog = disk.0.path().join("hog");
+    let ring = disk.path().join("ring");
+    let hog = disk.path().join("hog");
     std::fs::write(&hog, vec![1; 12 << 20])?;
     let replay = |name: &str, begin_s: u64, count: u64| -> anyhow::Result<Output> {
         let file = work.path().join(name);

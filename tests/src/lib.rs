@@ -3,6 +3,7 @@
 //! Tests know the programs from outside only: their command lines, files and sockets. Traffic is sent
 //! in network namespaces that a test makes and removes; only processes that a test started are ended.
 
+pub mod disk;
 pub mod json;
 pub mod netns;
 pub mod process;
