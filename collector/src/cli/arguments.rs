@@ -164,6 +164,20 @@ pub(super) enum Intel {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<String>,
     },
+    /// Write indicator lists as rules and data sets for sensors that are not paired.
+    ///
+    /// Paired sensors have the same from the collector with control.indicators = true.
+    #[command(
+        after_help = "Example: weir-collector intel rules feeds/*.csv --output rules/ && weir-sensor run -i eth0 --rules rules/weir-indicators.rules\n\nThey are in the Suricata language, numbers 1990000 to 1999999. Suricata itself needs `match subdomain` for its\ndata sets, and reads no line of more than 8 KiB, which many networks make."
+    )]
+    Rules {
+        /// Indicator lists (CSV).
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        /// Directory for weir-indicators.rules and the lists beside it; files of these names are replaced.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
