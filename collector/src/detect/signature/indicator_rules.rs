@@ -61,16 +61,28 @@ const JA4_PLACES: [Place; 2] = [
 ];
 const CERTIFICATE_PLACES: [Place; 1] =
     [place(8, "tls", "tls.cert_fingerprint;", "TLS server with a listed certificate")];
-/// The first: whoever opened the flow opened it to what is listed, also when nothing came back. The second: who is listed
-/// opened it, and was answered; a listed scanner's knocking in vain is no news.
-const ADDRESS_PLACES: [Place; 2] = [
+/// The first: whoever opened the flow opened it to what is listed, also when nothing came back. The others: who is listed
+/// opened it, and was answered by more than SYN and RST; a listed scanner's knocking in vain is no news.
+const ADDRESS_PLACES: [Place; 3] = [
     place(9, "ip", "flow:to_server; ip.dst;", "connection to a listed address"),
-    place(10, "ip", "flow:established,to_client; ip.dst;", "answer to a listed address"),
+    place(
+        10,
+        "tcp",
+        "flow:established,to_client; tcp.flags:A,FPUCE; ip.dst;",
+        "connection of a listed address was answered",
+    ),
+    place(11, "udp", "flow:established,to_client; ip.dst;", "datagram of a listed address was answered"),
 ];
-/// The first numbers of the rules about networks, which are several for many networks.
-const NETWORK_PLACES: [Place; 2] = [
+/// The same of networks, which are several rules when they are many: a hundred numbers for each severity.
+const NETWORK_PLACES: [Place; 3] = [
     place(100, "ip", "flow:to_server;", "connection to a listed network"),
-    place(140, "ip", "flow:established,to_client;", "answer to a listed network"),
+    place(
+        140,
+        "tcp",
+        "flow:established,to_client; tcp.flags:A,FPUCE;",
+        "connection of a listed network was answered",
+    ),
+    place(180, "udp", "flow:established,to_client;", "datagram of a listed network was answered"),
 ];
 
 /// From the worst: what is less severe is left out first.
