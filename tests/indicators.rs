@@ -32,16 +32,15 @@ fn rules(work: &Path, more: &str) -> anyhow::Result<String> {
     Ok(output)
 }
 
-/// Alerts of a capture by rule: its priority, the flows, how many alerts.
-fn alerts(
-    work: &Path,
-    capture_name: &str,
-    rules: &str,
-) -> anyhow::Result<BTreeMap<u64, (u64, BTreeSet<u64>, usize)>> {
+/// What a rule told: its priority, the flows, how many alerts.
+type Told = (u64, BTreeSet<u64>, usize);
+
+/// Alerts of a capture by rule.
+fn alerts(work: &Path, capture_name: &str, rules: &str) -> anyhow::Result<BTreeMap<u64, Told>> {
     let (input, eve) = (capture(capture_name).display().to_string(), work.join("eve.json"));
     let replay = ["replay", &input, "--rules", rules, "--eve", &eve.display().to_string()];
     exits(&program("weir-sensor", &replay)?, 0)?;
-    let mut told = BTreeMap::<u64, (u64, BTreeSet<u64>, usize)>::new();
+    let mut told = BTreeMap::<u64, Told>::new();
     for line in std::fs::read_to_string(&eve)?.lines() {
         let event: Value = serde_json::from_str(line)?;
         if event["event_type"] != "alert" {

@@ -168,7 +168,7 @@ pub(super) enum Intel {
     ///
     /// Paired sensors have the same from the collector with control.indicators = true.
     #[command(
-        after_help = "Example: weir-collector intel rules feeds/*.csv --output rules/ && weir-sensor run -i eth0 --rules rules/weir-indicators.rules\n\nThey are in the Suricata language, numbers 1990000 to 1999999. Suricata itself needs `match subdomain` for its\ndata sets, and reads no line of more than 8 KiB, which many networks make."
+        after_help = "Example: weir-collector intel rules feeds/*.csv --output rules/ && weir-sensor run -i eth0 --rules rules/\n\nThe rules have the numbers 1990000 to 1999999. They are in the Suricata language; Suricata itself has to know `match subdomain` of data sets, and reads no line of more than 8 KiB, which some 400 networks fill."
     )]
     Rules {
         /// Indicator lists (CSV).

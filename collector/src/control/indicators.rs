@@ -9,7 +9,7 @@ use super::rules::{Look, RulesError, looks_like};
 use crate::detect::config::DetectConfig;
 use crate::detect::load::read_indicators;
 use crate::detect::signature::indicator_rules::IndicatorRules;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 
 /// The lists, looked at again and again.
@@ -31,10 +31,9 @@ impl Lists {
             .files
             .iter()
             .map(|file| {
-                // Opened, because one that may not be read is as good as missing.
-                let metadata = File::open(file).and_then(|file| file.metadata());
-                let metadata = metadata.and_then(|metadata| match metadata.is_file() {
-                    true => Ok(metadata),
+                // Opened, because one that may not be read is as good as missing; but no pipe, which would wait.
+                let metadata = fs::metadata(file).and_then(|metadata| match metadata.is_file() {
+                    true => File::open(file)?.metadata(),
                     false => Err(io::Error::other("is not a file")),
                 });
                 let metadata = metadata.map_err(|source| RulesError::List { path: file.clone(), source })?;

@@ -173,11 +173,7 @@ impl IndicatorRules {
 const HEAD: &str =
     "# Made by weir-collector from indicator lists; what is changed here is lost with the next list.\n";
 
-fn unit<'a>(
-    kind: IndicatorKind,
-    severity: Severity,
-    values: &mut dyn Iterator<Item = &'a str>,
-) -> Option<Unit> {
+fn unit(kind: IndicatorKind, severity: Severity, values: &mut dyn Iterator<Item = &str>) -> Option<Unit> {
     let (places, word) = match kind {
         IndicatorKind::Address => (&ADDRESS_PLACES[..], "address"),
         IndicatorKind::Network => return networks(severity, values),
@@ -224,7 +220,7 @@ fn unit<'a>(
 }
 
 /// Networks stand in the header, as sets hold none.
-fn networks<'a>(severity: Severity, values: &mut dyn Iterator<Item = &'a str>) -> Option<Unit> {
+fn networks(severity: Severity, values: &mut dyn Iterator<Item = &str>) -> Option<Unit> {
     let mut groups: Vec<String> = Vec::new();
     let mut count = 0;
     for value in values {
