@@ -231,13 +231,13 @@ fn a_list_that_cannot_be_read_leaves_its_indicators_and_holds_up_no_rules() {
 fn what_the_rules_leave_no_room_for_is_left_out_and_counted() {
     let place = Place::with_lists(&[("a.csv", "domain,evil.example\nip,192.0.2.9\n")]);
     let large = fs::File::create(place.rules.join("a.rules")).unwrap();
-    large.set_len(RULES_BYTES_MAX - 700).unwrap();
+    large.set_len(RULES_BYTES_MAX - 900).unwrap();
     let bundle = settled(&mut place.directory(), NOW).unwrap();
     assert_eq!(
         (names(&bundle), bundle.indicators, bundle.indicators_left_out),
         (vec!["a.rules".to_owned()], 0, 2)
     );
-    large.set_len(RULES_BYTES_MAX - 1100).unwrap();
+    large.set_len(RULES_BYTES_MAX - 1400).unwrap();
     let bundle = settled(&mut place.directory(), NOW).unwrap();
     assert_eq!((bundle.indicators, bundle.indicators_left_out), (1, 1));
 }
