@@ -38,6 +38,7 @@ impl Place {
         for directory in ["rules", "ring"] {
             std::fs::create_dir(place.path(directory))?;
         }
+        std::fs::write(place.path("indicators.csv"), "")?;
         std::fs::write(place.path("own.rules"), "alert udp any any -> any 9 (msg:\"own\"; sid:1; rev:1;)\n")?;
         Ok(Some(place))
     }
@@ -56,7 +57,9 @@ impl Place {
         process::command("weir-collector")?;
         let mut command = self.pair.inside(&self.pair.a(), &process::program("weir-collector"));
         command.args(arguments).args(["--set", &self.set("state_directory", "state")]);
-        command.args(["--set", &self.set("control.rules", "rules")]);
+        command.args(["--set", &self.set("control.rules", "rules"), "--set", "control.indicators=true"]);
+        let lists = format!("detect.indicators=[\"{}\"]", self.path("indicators.csv").display());
+        command.args(["--set", &lists]);
         Ok(command)
     }
 
@@ -169,6 +172,15 @@ fn a_sensor_is_paired_and_its_collector_has_rules_records_and_packets_until_it_i
     wait_until("the rules are in force", PATIENCE, || version() > 0).with_context(|| sensor.log())?;
     place.send(7777, "what-is-to-be-found")?;
     wait_until("an alert", PATIENCE, || place.alert("1000001").is_some()).with_context(|| collector.log())?;
+
+    // What is put into a list of indicators comes the same way, beside the rules.
+    let before = version();
+    std::fs::write(place.path("indicators.csv"), format!("ip,{SENSOR},critical\n"))?;
+    wait_until("the indicators are in force", PATIENCE, || version() > before)
+        .with_context(|| sensor.log())?;
+    place.send(7778, "to-a-listed-address")?;
+    wait_until("its alert", PATIENCE, || place.alert("1990093").is_some())
+        .with_context(|| collector.log())?;
 
     // Packets of the sensor's ring, by way of the collector.
     let id = place.alert("1000001").context("the alert")?;

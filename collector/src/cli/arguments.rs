@@ -164,6 +164,20 @@ pub(super) enum Intel {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<String>,
     },
+    /// Write indicator lists as rules and data sets for sensors that are not paired.
+    ///
+    /// Paired sensors have the same from the collector with control.indicators = true.
+    #[command(
+        after_help = "Example: weir-collector intel rules feeds/*.csv --output rules/ && weir-sensor run -i eth0 --rules rules/\n\nThe rules have the numbers 1990000 to 1999999. They are in the Suricata language; Suricata itself has to know `match subdomain` of data sets, and reads no line of more than 8 KiB, which some 400 networks fill."
+    )]
+    Rules {
+        /// Indicator lists (CSV).
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        /// Directory for weir-indicators.rules and the lists beside it; files of these names are replaced.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod evidence;
+mod intel;
 mod sensors;
 mod show;
 
@@ -100,7 +101,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Evidence { id, write, settings } => evidence::evidence(&settings.load()?, &id, &write),
         Command::Check { settings } => check(&settings),
         Command::Status { json, settings } => status(&settings.load()?, json),
-        Command::Intel { command: Intel::Check { files } } => check_intel(&files),
+        Command::Intel { command: Intel::Check { files } } => intel::check(&files),
+        Command::Intel { command: Intel::Rules { files, output } } => intel::rules(&files, &output),
         Command::Verdict { id: _, verdict: _, note: _ } => Err(not_in_this_version("verdict")),
         Command::Enroll { name, address, settings } => sensors::enroll(&settings.load()?, &name, address),
         Command::Sensors { json, settings } => sensors::sensors(&settings.load()?, json),
@@ -297,13 +299,6 @@ fn list_alerts(config: &CollectorConfig, since: Option<&str>, json: bool) -> Res
         0 => Ok(()),
         lines => Err(Failure::Lost(format!("{lines} stored lines are no alert"))),
     }
-}
-
-fn check_intel(files: &[String]) -> Result<(), Failure> {
-    let limit = crate::detect::config::DetectConfig::default().indicators_max as usize;
-    let (indicators, repeated, problems) = crate::detect::load::check_indicators(files, limit);
-    eprintln!("{indicators} indicators, {repeated} repeated");
-    tell(&problems.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 fn status(config: &CollectorConfig, json: bool) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The control connection: what paired sensors open, and what is said over it.
 //!
-//! In: connections of sensors, acknowledgements of the store, rules of a directory, requests for packets from the
+//! In: connections of sensors, acknowledgements of the store, rules of a directory and indicator lists, requests for packets from the
 //! command line. Out: certificates to sensors that pair, acknowledgements, signed rules, packets, and the state of each
 //! sensor for `status`. One thread with a runtime of its own, so that nothing here delays the records.
 //! Deliberately absent: records (they come by IPFIX) and every decision about them; how certificates are made.
@@ -10,6 +10,7 @@ pub mod config;
 pub mod counters;
 pub mod sensors;
 pub mod server;
+mod indicators;
 mod local;
 mod rules;
 mod session;
@@ -19,6 +20,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use crate::detect::config::DetectConfig;
 use crate::ingest::delivery::Positions;
 use authority::Authority;
 use config::ControlConfig;
@@ -37,7 +39,7 @@ pub use tls::Identified;
 use tokio::sync::watch;
 use weir_common::control::SILENT_MAX_S;
 
-/// How often the directory of rules is looked at.
+/// How often the directory of rules and the indicator lists are looked at.
 const RULES_PERIOD: Duration = Duration::from_secs(2);
 /// Longest that a sensor may not read while something waits for it.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
@@ -104,20 +106,21 @@ pub struct Control {
 }
 
 impl Control {
-    /// Begins to serve. `state` is the collector's directory; `acknowledgements` are what sensors are told of their
-    /// spools.
+    /// Begins to serve. `detect` names the indicators; `state` is the collector's directory; `acknowledgements` are
+    /// what sensors are told of their spools.
     pub fn start(
         config: &ControlConfig,
+        detect: &DetectConfig,
         state: &Path,
         authority: Arc<dyn Authority>,
         door: Arc<dyn Door>,
         acknowledgements: watch::Receiver<Positions>,
     ) -> Result<Control, ControlError> {
-        Control::start_with(config, state, authority, door, acknowledgements, Patience::default())
+        Control::start_with((config, detect), state, authority, door, acknowledgements, Patience::default())
     }
 
     fn start_with(
-        config: &ControlConfig,
+        (config, detect): (&ControlConfig, &DetectConfig),
         state: &Path,
         authority: Arc<dyn Authority>,
         door: Arc<dyn Door>,
@@ -144,8 +147,7 @@ impl Control {
             let _guard = runtime.enter();
             local::bind(&socket_path(state))
         };
-        let directory =
-            (!config.rules.is_empty()).then(|| Directory::new(Path::new(&config.rules), state, authority));
+        let directory = Directory::new(config, detect, state, authority);
         let served = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("weir-control".into()).spawn(move || {
             runtime.block_on(async {
@@ -183,10 +185,15 @@ impl Control {
         self.shared.sensors.status()
     }
 
-    /// Every count by its name, and how many sensors are connected.
+    /// Every count by its name, how many sensors are connected, and how many indicators the rules of now have, or have
+    /// no room for.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let mut named = self.shared.counters.named();
         named.insert("sensors_connected".into(), self.shared.sensors.connected() as u64);
+        if let Some(bundle) = self.shared.rules.borrow().as_deref() {
+            named.insert("indicators_offered".into(), bundle.indicators);
+            named.insert("indicators_left_out".into(), bundle.indicators_left_out);
+        }
         named
     }
 }
@@ -202,7 +209,7 @@ impl Drop for Control {
     }
 }
 
-/// Looks at the directory of rules again and again. Reading and signing may take a while, so a thread does it.
+/// Looks at the directory of rules and the indicator lists again and again. Reading and signing may take a while, so a thread does it.
 async fn watch_rules(mut directory: Directory, shared: Arc<Shared>) {
     loop {
         let looked = tokio::task::spawn_blocking(move || {

@@ -311,7 +311,9 @@ impl Session {
         {
             return;
         }
-        if hello.rules_version == bundle.version {
+        // Who never had any needs not be told that there are none.
+        let never_had_any = hello.rules_version == 0 && self.offered == 0;
+        if hello.rules_version == bundle.version || bundle.is_empty && never_had_any {
             return;
         }
         self.offered = bundle.version;

@@ -3,6 +3,7 @@
 use super::config::ControlConfig;
 use super::testing::{Open, SECRET, Trusting};
 use super::*;
+use crate::detect::config::DetectConfig;
 use crate::evidence::remote::{self, Ask, NotAnswered};
 use crate::ingest::delivery::Positions;
 use http::uri::PathAndQuery;
@@ -20,7 +21,7 @@ use tonic_prost::ProstCodec;
 use weir_common::control::messages::{
     EvidenceEnd, EvidenceOutcome, EvidencePart, EvidenceRequest, FromCollector,
     FromCollectorMessage as Heard, FromSensor, FromSensorMessage as Say, Health, Hello, RedeemReply,
-    RedeemRequest, RenewRequest, RulesManifest, RulesOutcome, RulesResult,
+    RedeemRequest, RenewRequest, RulesManifest, RulesOffer, RulesOutcome, RulesResult,
 };
 use weir_common::control::{
     CONNECT_PATH, MESSAGE_BYTES_MAX, PART_BYTES, REDEEM_PATH, capability, signed_manifest,
@@ -60,7 +61,7 @@ impl Place {
         let door = Arc::new(Open { strangers, revoked: Arc::clone(&revoked) });
         let authority = Arc::new(Trusting::default());
         let control = Control::start_with(
-            &config,
+            (&config, &DetectConfig::default()),
             work.path(),
             authority,
             door,
@@ -460,6 +461,41 @@ fn rules_are_offered_signed_and_whole_and_what_became_of_them_is_shown() {
     sensor.say(Say::Renew(RenewRequest { csr_pem: "next".into() }));
     let Some(Heard::Renewed(renewed)) = sensor.hear() else { panic!("offered again") };
     assert_eq!((renewed.chain_pem.as_str(), renewed.refused.as_str()), ("chain of next", ""));
+}
+
+#[test]
+fn that_there_are_no_rules_is_told_only_to_who_may_have_some() {
+    let place = Place::new();
+    let offered = |version: u64, text: &str| {
+        let offer = RulesOffer { manifest: version.to_be_bytes().to_vec(), ..RulesOffer::default() };
+        let (contents, is_empty) = (text.as_bytes().to_vec(), text.is_empty());
+        let bundle = Bundle { version, offer, contents, is_empty, indicators: 0, indicators_left_out: 0 };
+        place.control.shared.rules.send_replace(Some(Arc::new(bundle)));
+    };
+    let greeted = |rules_version| {
+        let mut sensor = place.mute();
+        let capabilities = vec![capability::RULES.to_owned()];
+        sensor.say(Say::Hello(Hello { rules_version, capabilities, ..Hello::default() }));
+        assert!(matches!(sensor.hear(), Some(Heard::Welcome(_))));
+        sensor
+    };
+    let told = |sensor: &mut Sensor<'_>| match sensor.hear() {
+        Some(Heard::RulesOffer(offer)) => u64::from_be_bytes(offer.manifest.try_into().unwrap()),
+        _ => panic!("no offer"),
+    };
+    offered(8, "");
+    let mut sensor = greeted(7);
+    assert_eq!(told(&mut sensor), 8);
+    drop(sensor);
+    let mut sensor = greeted(0);
+    sensor.say(Say::Renew(RenewRequest { csr_pem: "next".into() }));
+    assert!(matches!(sensor.hear(), Some(Heard::Renewed(_))), "it has none");
+    // Once it was offered some, it is told when there are none any more.
+    offered(9, "some");
+    assert_eq!(told(&mut sensor), 9);
+    assert!(matches!(sensor.hear(), Some(Heard::RulesPart(_))));
+    offered(10, "");
+    assert_eq!(told(&mut sensor), 10);
 }
 
 #[test]

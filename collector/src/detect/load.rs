@@ -114,6 +114,16 @@ pub fn check_indicators(files: &[String], limit: usize) -> (usize, usize, Vec<Pr
     (indicators.len(), indicators.repeated(), problems)
 }
 
+/// Reads indicator lists, with what cannot be used; none of it when one cannot be opened. What is made of the lists
+/// for others must not lack what a missing file holds.
+pub fn read_indicators(files: &[String], limit: usize) -> Result<(Indicators, Vec<Problem>), Problem> {
+    let (mut indicators, mut problems) = (Indicators::default(), Vec::new());
+    for file in files {
+        problems.extend(indicators.add_list(file, list::open(file)?, limit));
+    }
+    Ok((indicators, problems))
+}
+
 fn indicators(files: &[String], limit: usize, problems: &mut Vec<Problem>) -> Indicators {
     let mut indicators = Indicators::default();
     for file in files {

@@ -174,8 +174,14 @@ impl Collector {
         let authority = Authority::open(&authority, &config.identity, clock())?;
         let identified = Arc::new(Identified::new(&authority)?);
         let acknowledgements = counters.ingest.deliveries.positions();
-        let control =
-            Control::start(&config.control, &state, identified.clone(), identified, acknowledgements)?;
+        let control = Control::start(
+            &config.control,
+            &config.detect,
+            &state,
+            identified.clone(),
+            identified,
+            acknowledgements,
+        )?;
         let (ingest, to) = (counters.ingest.clone(), sender);
         let listeners = Listeners::start(&config.ingest, Some(&authority), ingest, to, Some(&state))?;
         let worker = spawn("worker", move || inspect(worker, batches))?;

@@ -31,6 +31,23 @@ const PREFIX_LENGTH_MIN: u32 = 8;
 const TYPES: &[&str] = &["ip", "cidr", "domain", "ja3", "ja4", "cert_sha1"];
 const COLUMNS: [&str; 5] = ["type", "value", "severity", "source", "note"];
 
+/// What indicators are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndicatorKind {
+    /// `ip`, and `cidr` of a single address.
+    Address,
+    /// `cidr`.
+    Network,
+    /// `domain`.
+    Domain,
+    /// `ja3`.
+    Ja3,
+    /// `ja4`.
+    Ja4,
+    /// `cert_sha1`.
+    Certificate,
+}
+
 /// What is told about a match.
 #[derive(Debug)]
 struct Indicator {
@@ -68,6 +85,31 @@ impl Indicators {
     /// How many lines repeated an indicator that was there; the worse severity was kept.
     pub fn repeated(&self) -> usize {
         self.repeated
+    }
+
+    /// All of a kind in the form they are looked up in, with their severities, in order.
+    pub fn listed(&self, kind: IndicatorKind) -> Vec<(Severity, String)> {
+        match kind {
+            IndicatorKind::Address => {
+                self.rows(&self.addresses, |address| Address(address.to_be_bytes()).to_string())
+            }
+            IndicatorKind::Network => self.rows(&self.networks, Prefix::to_string),
+            IndicatorKind::Domain => self.rows(&self.domains, |name| name.to_string()),
+            IndicatorKind::Ja3 => self.rows(&self.ja3, |hash| hash.to_string()),
+            IndicatorKind::Ja4 => self.rows(&self.ja4, |print| print.to_string()),
+            IndicatorKind::Certificate => self.rows(&self.certificates, |hash| hash.to_string()),
+        }
+    }
+
+    fn rows<K: Ord>(
+        &self,
+        map: &HashMap<K, u32, RandomState>,
+        write: impl Fn(&K) -> String,
+    ) -> Vec<(Severity, String)> {
+        let mut keys: Vec<_> = map.iter().collect();
+        keys.sort_unstable();
+        let row = |(key, at): (&K, &u32)| Some((self.entries.get(*at as usize)?.severity, write(key)));
+        keys.into_iter().filter_map(row).collect()
     }
 
     /// Adds a list, as [`crate::list`] reads it. Lines that cannot be used are left out and returned, with
