@@ -39,7 +39,6 @@ impl Place {
             std::fs::create_dir(place.path(directory))?;
         }
         std::fs::write(place.path("indicators.csv"), "")?;
-        std::fs::write(place.path("own.rules"), "alert udp any any -> any 9 (msg:\"own\"; sid:1; rev:1;)\n")?;
         Ok(Some(place))
     }
 
@@ -84,7 +83,7 @@ impl Place {
 
     fn start_sensor(&self) -> anyhow::Result<Running> {
         let mut command = self.sensor(&["run", "-i", "veth0", "--export", &format!("tls://{COLLECTOR}")])?;
-        command.arg("--ring").arg(self.path("ring")).arg("--rules").arg(self.path("own.rules"));
+        command.arg("--ring").arg(self.path("ring"));
         for setting in ["ring.budget_mib=256", "capture.workers_per_interface=1", "flow.idle_timeout_ms=1000"]
         {
             command.args(["--set", setting]);
@@ -215,6 +214,17 @@ fn a_sensor_is_paired_and_its_collector_has_rules_records_and_packets_until_it_i
     })
     .with_context(|| sensor.log())?;
     ensure!(version() == good, "{} is in force instead of {good}", version());
+
+    // What the collector takes away is looked for no longer, while the sensor runs.
+    let looked_for = || {
+        let status = place.status().unwrap_or_default();
+        json::at(&status, "signatures.rules").and_then(Value::as_u64)
+    };
+    ensure!(looked_for().is_some_and(|rules| rules > 1), "{:?} rules", looked_for());
+    std::fs::remove_file(place.path("rules/site.rules"))?;
+    std::fs::write(place.path("indicators.csv"), "")?;
+    wait_until("the rules are gone", PATIENCE, || looked_for() == Some(0)).with_context(|| sensor.log())?;
+    wait_until("the collector knows", PATIENCE, || version() > good).with_context(|| sensor.log())?;
 
     // A link that fails without a word is noticed by both, and heals.
     place.pair.set_link(&place.pair.b(), "down")?;
