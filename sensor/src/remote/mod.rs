@@ -31,6 +31,7 @@ use rules::{Kept, Turn};
 use serde::Serialize;
 use serde_json::Value;
 use session::{EVIDENCE_QUEUE, End, Session, outcome};
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -250,8 +251,16 @@ async fn connect(
         let (give_parts, mut parts) = mpsc::channel(EVIDENCE_QUEUE);
         let mut session =
             Session::new(&seams, shown, evidence.as_ref(), give_parts, give_outcome.clone(), candidates);
-        let over = attempt(&mut session, &seams, shown, &mut parts, &mut outcomes, &mut stop).await;
+        let mut over = attempt(&mut session, &seams, shown, &mut parts, &mut outcomes, &mut stop).await;
         drop(session);
+        if let End::Lost(words) = &mut over
+            && let Some(expired) = seams.paired.expired((seams.now)())
+        {
+            let _ = write!(
+                words,
+                "; this sensor's certificate expired at {expired}: if the clock here is right, pair it again with a new token of `weir-collector enroll`"
+            );
+        }
         if over == End::Stopping {
             break;
         }

@@ -22,6 +22,8 @@ pub trait Paired: Send + Sync {
     fn dial(&self) -> Dialing;
     /// Whether the collector signed these bytes; why not in words.
     fn verify(&self, bytes: &[u8], signature: &[u8]) -> Result<(), String>;
+    /// When the sensor's certificate expired, if it has: a collector that refuses it may be gone before it is heard.
+    fn expired(&self, now: Timestamp) -> Option<Timestamp>;
     /// A request for the next certificate, when it is time for one.
     fn renewal(&self, now: Timestamp) -> Option<String>;
     /// Keeps the certificate that was requested last.

@@ -60,12 +60,14 @@ struct Place {
 struct With {
     acknowledgements_held: usize,
     ring: bool,
+    expired: Option<Timestamp>,
     config: ControlConfig,
 }
 
 struct Known {
     address: SocketAddr,
     renewal: Arc<AtomicBool>,
+    expired: Option<Timestamp>,
 }
 
 fn signature(bytes: &[u8]) -> Vec<u8> {
@@ -87,6 +89,10 @@ impl Paired for Known {
 
     fn verify(&self, bytes: &[u8], signed: &[u8]) -> Result<(), String> {
         if signature(bytes) == signed { Ok(()) } else { Err("not signed".into()) }
+    }
+
+    fn expired(&self, _: Timestamp) -> Option<Timestamp> {
+        self.expired
     }
 
     fn renewal(&self, _: Timestamp) -> Option<String> {
@@ -168,7 +174,7 @@ impl Place {
             }
         });
         let seams = Seams {
-            paired: Box::new(Known { address, renewal: Arc::clone(&renewal) }),
+            paired: Box::new(Known { address, renewal: Arc::clone(&renewal), expired: with.expired }),
             name: "edge".into(),
             status: Box::new(|| json!({"capture": {"frames": 5}})),
             now: || NOW,
@@ -387,6 +393,16 @@ fn acknowledgements_of_spools_without_number_end_the_session() {
     }
     place.ended(session);
     until("its reason", || place.shown.get().last_error.filter(|why| why.contains("spools")));
+}
+
+#[test]
+fn a_certificate_that_expired_is_said_when_the_connection_is_lost() {
+    let expired = Some(NOW);
+    let mut place = Place::with(With { expired, ..With::default() });
+    let (session, _) = place.greeted();
+    drop(session);
+    let said = until("its reason", || place.shown.get().last_error);
+    assert!(said.contains(&format!("this sensor's certificate expired at {NOW}")), "{said}");
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl Paired for Identified {
         self.identity()?.verify(bytes, signature).map_err(|error| error.to_string())
     }
 
+    fn expired(&self, now: Timestamp) -> Option<Timestamp> {
+        self.identity().ok().map(|identity| identity.expires_at()).filter(|expires| *expires < now)
+    }
+
     fn renewal(&self, now: Timestamp) -> Option<String> {
         let identity = self.identity().ok()?;
         if now < identity.renew_at() {
