@@ -81,6 +81,14 @@ struct Attachment {
     marks: Option<Box<FlowMarks>>,
 }
 
+impl Attachment {
+    /// One word of each cache line behind it that the next packet needs, to load them.
+    #[inline]
+    fn touch(&self) -> u64 {
+        self.inspection.as_deref().map_or(0, Inspection::touch)
+    }
+}
+
 /// Where things go that leave the sensor.
 pub struct Outlets {
     /// Records and events.
@@ -350,7 +358,7 @@ impl Worker {
             if let [_, .., last] = frames
                 && self.flows.len() >= WARM_FLOWS_MIN
             {
-                self.flows.warm(&hashes[..frames.len()], last.time);
+                self.flows.warm(&hashes[..frames.len()], last.time, Attachment::touch);
             }
             for ((frame, parsed), hash) in frames.iter().zip(&parsed).zip(&hashes) {
                 let is_measured = self.process(frame, parsed, *hash);

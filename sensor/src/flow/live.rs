@@ -11,9 +11,10 @@ use weir_common::time::Timestamp;
 
 /// A live flow. `A` is what the worker attaches to it.
 ///
-/// With an attachment of sixteen bytes a flow takes five cache lines: the first is all that a look-up and a
-/// timeout read, the second all that counting writes, the third has the flow's names, the attachment, and what
-/// beginnings and ends need, and the last two are what its packets say beyond counts.
+/// A flow is whole cache lines: the first is all that a look-up and a timeout read, the second all that counting
+/// writes, the third has what TCP's beginnings and ends need and the attachment, the last two are what its packets say
+/// beyond counts. What lies between these two, where the attachment is longer than sixteen bytes, only a flow's first
+/// packet and its end need.
 #[repr(C, align(64))]
 pub struct Flow<A> {
     pub(super) key: CanonicalKey,
@@ -38,15 +39,17 @@ pub struct Flow<A> {
     pub(super) stats: [Stats; 2],
 
     pub(super) flow_id: u64,
-    pub(super) community_id: CommunityId,
-    pub(super) interface: u32,
-    /// The worker's own; the table only makes and drops it.
-    pub attachment: A,
-    pub(super) vlans: [u16; 2],
     /// Sequence number of the SYN that began the flow.
     pub(super) syn_sequence: u32,
     /// Sequence number after each direction's FIN.
     pub(super) fin_end: [u32; 2],
+    pub(super) interface: u32,
+    /// The worker's own; the table only makes and drops it.
+    pub attachment: A,
+
+    /// What only a flow's first packet and its end need.
+    pub(super) community_id: CommunityId,
+    pub(super) vlans: [u16; 2],
     pub(super) features: Live,
 }
 

@@ -19,8 +19,9 @@ const PACKETS_MAX: usize = 32;
 
 impl<A: Default> FlowTable<A> {
     /// Loads what [`FlowTable::observe`] will touch for packets with these hashes (the first 32 of them), all of
-    /// them at about the time `now`. It pays when the table has [`WARM_FLOWS_MIN`] flows.
-    pub fn warm(&self, hashes: &[FlowHash], now: Timestamp) {
+    /// them at about the time `now`. It pays when the table has [`WARM_FLOWS_MIN`] flows. `touch` reads a word of each
+    /// cache line that lies behind an attachment.
+    pub fn warm(&self, hashes: &[FlowHash], now: Timestamp, touch: impl Fn(&A) -> u64) {
         let hashes = &hashes[..hashes.len().min(PACKETS_MAX)];
         let mut sum = 0;
         for hash in hashes {
@@ -43,6 +44,7 @@ impl<A: Default> FlowTable<A> {
         let mut sum = 0;
         for slot in slots.iter().filter(|slot| **slot != NONE) {
             let flow = self.flows.at(*slot);
+            sum ^= touch(&flow.attachment);
             if ns_since(now, flow.queued_at) >= self.queue_granule_ns {
                 for neighbour in [flow.older, flow.newer].into_iter().filter(|neighbour| *neighbour != NONE) {
                     sum ^= self.flows.at(neighbour).queued_at.0;

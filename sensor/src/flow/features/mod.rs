@@ -142,7 +142,7 @@ mod briefs {
 
 /// What is noted of a flow while it lives. The first cache line is TCP's, the second that of all packets.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Live {
     ends: [End; 2],
     /// Letters of the history, five bits each: see [`segments`].
