@@ -85,7 +85,8 @@ impl Attachment {
     /// One word of each cache line behind it that the next packet needs, to load them.
     #[inline]
     fn touch(&self) -> u64 {
-        self.inspection.as_deref().map_or(0, Inspection::touch)
+        let inspection = self.inspection.as_deref().map_or(0, Inspection::touch);
+        inspection ^ self.marks.as_deref().map_or(0, FlowMarks::touch)
     }
 }
 
