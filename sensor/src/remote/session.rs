@@ -30,6 +30,8 @@ use weir_common::delivery::Position;
 const OUTBOX_MAX: usize = 64;
 /// Parts of evidence between its threads and the session.
 pub(super) const EVIDENCE_QUEUE: usize = 4;
+/// Longest wait for the collector to end its side when this one has ended its own.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// Longest that the collector may not read while something waits for it.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// How often times are looked at.
@@ -141,11 +143,30 @@ impl<'a> Session<'a> {
         self.seams.rules.as_ref().map_or(0, |kept| kept.version())
     }
 
-    /// Runs until either side ends it.
+    /// Runs until either side ends it. What this side ends by intention is ended in order, so that the collector does not
+    /// take it for a line that failed.
     pub(super) async fn run(
         &mut self,
         mut from: Streaming<FromCollector>,
         to: mpsc::Sender<FromSensor>,
+        parts: &mut mpsc::Receiver<FromSensor>,
+        outcomes: &mut mpsc::Receiver<RulesOutcome>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> End {
+        let end = self.turns(&mut from, &to, parts, outcomes, stop).await;
+        if matches!(end, End::Renewed | End::Stopping) {
+            drop(to);
+            let rest = async { while let Ok(Some(_)) = from.message().await {} };
+            // A collector that does not end its side is left.
+            let _ = tokio::time::timeout(CLOSE_MAX, rest).await;
+        }
+        end
+    }
+
+    async fn turns(
+        &mut self,
+        from: &mut Streaming<FromCollector>,
+        to: &mpsc::Sender<FromSensor>,
         parts: &mut mpsc::Receiver<FromSensor>,
         outcomes: &mut mpsc::Receiver<RulesOutcome>,
         stop: &mut watch::Receiver<bool>,

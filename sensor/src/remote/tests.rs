@@ -396,6 +396,26 @@ fn acknowledgements_of_spools_without_number_end_the_session() {
 }
 
 #[test]
+fn a_sensor_that_stops_ends_the_session_in_order() {
+    let mut place = Place::new();
+    let (mut session, _) = place.greeted();
+    until("it is connected", || place.shown.get().connected.then_some(()));
+    let remote = place.remote.take();
+    let stopping = std::thread::spawn(move || drop(remote));
+    loop {
+        let heard = &mut session.heard;
+        let next = place.runtime.block_on(async { tokio::time::timeout(PATIENCE, heard.message()).await });
+        match next.expect("nothing came") {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(status) => panic!("the line broke: {status}"),
+        }
+    }
+    drop(session);
+    stopping.join().unwrap();
+}
+
+#[test]
 fn a_certificate_that_expired_is_said_when_the_connection_is_lost() {
     let expired = Some(NOW);
     let mut place = Place::with(With { expired, ..With::default() });
