@@ -375,16 +375,21 @@ mod tests {
         ) {
             let mut extents = Extents::new(1, 2);
             let mut wanted = std::collections::BTreeSet::new();
+            // What was named to make room stays said to be inexact, even where all of it is added later.
+            let mut was_too_many = false;
             for (first, more) in ranges {
                 extents.add_range(BlockRange { first, last: first + more });
                 wanted.extend(first..=first + more);
+                let begins = |number: &&u64| !number.checked_sub(1).is_some_and(|before| wanted.contains(&before));
+                was_too_many |= wanted.iter().filter(begins).count() > RANGES_MAX;
                 prop_assert!(extents.ranges().len() <= RANGES_MAX);
             }
             prop_assert!(wanted.iter().all(|number| extents.names(1, 2, *number)));
             for pair in extents.ranges().windows(2) {
                 prop_assert!(pair[0].first <= pair[0].last && pair[0].last + 1 < pair[1].first);
             }
-            prop_assert_eq!(extents.is_exact(), extents.blocks() == wanted.len() as u64);
+            prop_assert_eq!(extents.is_exact(), !was_too_many);
+            prop_assert!(was_too_many || extents.blocks() == wanted.len() as u64);
             prop_assert_eq!(extents.to_string().parse::<Extents>(), Ok(extents));
         }
 

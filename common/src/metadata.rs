@@ -6,7 +6,6 @@
 
 use crate::app::App;
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 /// Most bytes kept of one text value; longer text is cut at a character border and marked with `…`.
 pub const TEXT_BYTES_MAX: usize = 512;
@@ -325,8 +324,7 @@ impl Field {
 
     /// The fields that records of an application carry, in table order.
     pub fn of(app: App) -> impl Iterator<Item = Field> {
-        let fields = FIELDS_OF.get(app as usize).map_or(&[][..], |fields| fields);
-        fields.iter().copied()
+        Field::ALL.iter().copied().filter(move |field| field.family().is_carried_by(app))
     }
 
     /// The field of a key, as [`Field::key`] gives it.
@@ -339,22 +337,6 @@ impl Field {
         Field::ALL.iter().copied().find(|field| field.element() == element)
     }
 }
-
-/// The fields of each application, by its number: asked for every record that is exported.
-static FIELDS_OF: LazyLock<Vec<Box<[Field]>>> = LazyLock::new(|| {
-    let mut fields_of: Vec<Box<[Field]>> = Vec::new();
-    for app in [App::Unknown].iter().chain(App::ALL) {
-        let carried = Field::ALL.iter().copied().filter(|field| field.family().is_carried_by(*app));
-        let place = *app as usize;
-        if fields_of.len() <= place {
-            fields_of.resize(place + 1, Box::default());
-        }
-        if let Some(fields) = fields_of.get_mut(place) {
-            *fields = carried.collect();
-        }
-    }
-    fields_of
-});
 
 /// A field's value; which variant a field has is its [`Shape`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -219,7 +219,7 @@ impl Running {
     /// What signatures did so far, when there are any.
     pub fn signatures(&self) -> Option<SignaturesStatus> {
         let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
-        has_told(&status).then_some(status)
+        has_signatures(&status).then_some(status)
     }
 
     /// Gives the workers rules that were loaded anew; none: those before are looked for no longer.
@@ -256,13 +256,13 @@ impl Running {
         let ring = self.ring.map(Ring::close);
         let export = self.exporting.join();
         let status = signatures::total(self.inboxes.iter().map(|inbox| &inbox.shown));
-        let signatures = has_told(&status).then_some(status);
+        let signatures = has_signatures(&status).then_some(status);
         Report { counters, export, ring, signatures, workers_failed }
     }
 }
 
 /// Whether there are rules, or were.
-fn has_told(status: &SignaturesStatus) -> bool {
+fn has_signatures(status: &SignaturesStatus) -> bool {
     status.rules > 0 || status.reloads > 0
 }
 

@@ -484,9 +484,6 @@ impl Session {
                     }
                 }
             }
-            Ok(RulesResult::AtRestart) => {
-                format!("accepted, in force once the sensor is restarted: {reason}")
-            }
             Ok(RulesResult::Refused) => {
                 count(&self.shared.counters.rules_refused);
                 tracing::warn!(sensor = name, version, "the rules were refused: {reason}");

@@ -378,12 +378,10 @@ pub struct RulesOutcome {
 pub enum RulesResult {
     /// Not said.
     Unspecified = 0,
-    /// Not said.
+    /// They are in force.
     Loaded = 1,
     /// Those before stay in force.
     Refused = 2,
-    /// Accepted; in force once the sensor was restarted.
-    AtRestart = 3,
 }
 
 /// A certificate to follow the present one.

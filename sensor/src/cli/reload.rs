@@ -95,7 +95,7 @@ fn load_candidate(
 ) -> Result<(SensorConfig, Loaded, String), Failure> {
     let wanted = run::configuration_with(arguments, Some(&candidate.directory))?;
     if candidate.is_empty {
-        // The collector has taken its own away: what is left are the sensor's, which may be none.
+        // The collector has taken its own away: what is left are the sensor's, which may be none, or none that can run.
         let loaded = rules::load(&wanted, names, Some(rules));
         let loaded = loaded.or_else(|_| rules::load(&wanted, names, None))?;
         return Ok((wanted, loaded, String::new()));

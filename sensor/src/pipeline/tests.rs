@@ -208,26 +208,25 @@ fn a_sensor_that_began_without_rules_takes_them_up_and_gives_them_back() {
         let header = [0, 7, 0, 9, 0, 8 + text.len() as u8, 0, 0];
         ethernet([8, 0], &v4(17, 1, &[&header, text].concat()))
     };
-    let looks_for = |running: &Running, rules: u64| {
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
         let begun = Instant::now();
-        while running.signatures().map_or(0, |status| status.rules) != rules {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the worker took nothing up");
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
             std::thread::sleep(Duration::from_millis(5));
         }
     };
     let lines = eve_of(SensorConfig::default(), Box::new(Sent(receiver)), &built(""), |running| {
         let send = |text: &[u8]| sender.send(packet(text)).unwrap();
+        let looked_for = || running.signatures().map_or(0, |status| status.rules);
         send(b"needle 1");
+        until("the first is read", &|| running.counters().capture.frames == 1);
         running.set_rules(&built("alert udp any any -> any any (content:\"needle\"; sid:1;)"));
-        looks_for(running, 1);
+        until("the rules are taken up", &|| looked_for() == 1);
         send(b"needle 2");
         send(b"nothing");
-        // What was sent is read before the next rules are, one frame a batch.
-        while running.signatures().map_or(0, |status| status.counters.alerts) == 0 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("both are read", &|| running.counters().capture.frames == 3);
         running.set_rules(&built(""));
-        looks_for(running, 0);
+        until("the rules are given back", &|| looked_for() == 0);
         send(b"needle 3");
         drop(sender);
     });
