@@ -9,6 +9,7 @@ use super::encode::{LIST_HEADER_BYTES, LIST_ORDERED};
 use crate::features::PacketBrief;
 
 /// Four basicLists (RFC 6313 section 4.5.1), each of one number of each packet; filled in one walk over the packets.
+#[inline]
 pub(super) fn write_packets(packets: &[PacketBrief], enterprise: u32, out: &mut Vec<u8>) {
     let own = |element: ie::Element| (element.id.number | 0x8000, enterprise);
     let payloads = Numbers { element: own(ie::PACKET_PAYLOAD), size: 2, count: packets.len() };
