@@ -618,6 +618,8 @@ pub struct Looked {
     pub stage: Stage,
     /// Values that were searched for patterns.
     pub values: usize,
+    /// Numbers that were looked at.
+    pub numbers: usize,
     /// Anomalies that were looked at.
     pub anomalies: usize,
     /// Signatures that may match when more is known.

@@ -2,8 +2,8 @@
 //!
 //! In: signatures with the ports of their headers. Out: one thing for the signatures that name no port, or too many of
 //! them, and one for each kind of port that the others name: ports of which the same signatures speak share theirs.
-//! Most rules about payloads are about a service at its port; without this each of them would be looked for in
-//! everything that goes over any other.
+//! Most rules about payloads are about a service at its port; without this what many of them look for, two or three bytes
+//! that are common elsewhere, would be found in everything that goes over any other.
 
 use foldhash::HashMap;
 use weir_common::rule::PortSet;
@@ -42,12 +42,12 @@ impl<E: Clone> PortIndexBuilder<E> {
         PortIndexBuilder { entries: Vec::new() }
     }
 
-    /// Adds what stands for a signature with these ports, by that of its ends which names fewer. `turns`: it means
-    /// packets the other way as well.
-    pub(super) fn add(&mut self, entry: E, ends: [&PortSet; 2], turns: bool) {
+    /// Adds what stands for a signature with these ports, by that of its ends which names fewer. `is_of_any`: it is asked
+    /// about every port all the same, as one is that means packets the other way as well.
+    pub(super) fn add(&mut self, entry: E, ends: [&PortSet; 2], is_of_any: bool) {
         let sizes = ends.map(size);
         let end = usize::from(sizes[1] <= sizes[0]);
-        let is_narrow = !turns && sizes[end] <= PORTS_MAX;
+        let is_narrow = !is_of_any && sizes[end] <= PORTS_MAX;
         self.entries.push((entry, is_narrow.then(|| (end, ends[end].clone()))));
     }
 

@@ -9,7 +9,7 @@ mod services;
 mod sessions;
 mod web;
 
-use crate::dpi::buffers::{Side, Stage, Wanted};
+use crate::dpi::buffers::{Number, Side, Stage, Wanted};
 use named::Named;
 use services::ServiceTest;
 use web::WebTest;
@@ -60,6 +60,16 @@ impl AppTest {
         }
     }
 
+    /// A number without which no side is what the rule asks for.
+    pub(super) fn needs(&self) -> Option<Number> {
+        match self {
+            AppTest::Service(test) => test.needs(),
+            AppTest::Named(test) => test.needs(),
+            AppTest::Web(test) => test.needs(),
+            AppTest::Session(_) => None,
+        }
+    }
+
     /// When it can be asked.
     pub(super) fn stage(&self) -> Stage {
         match self {
@@ -73,7 +83,7 @@ impl AppTest {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::dpi::buffers::{Buffer, Number, Sides};
+    use crate::dpi::buffers::{Buffer, Sides};
     use weir_common::app::App;
     use weir_common::net::Direction;
 

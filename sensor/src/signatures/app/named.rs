@@ -181,6 +181,15 @@ impl Named {
         wanted.want_number(*number);
     }
 
+    /// A number without which it does not hold.
+    pub(super) fn needs(&self) -> Option<Number> {
+        match self {
+            Named::One(number, _) => Some(*number),
+            // What is counted may be none.
+            Named::Several(..) => None,
+        }
+    }
+
     /// When it can be asked.
     pub(super) fn stage(&self) -> Stage {
         match self {

@@ -94,6 +94,11 @@ impl AtWork {
                     self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
                 }
             }
+            for (number, _) in side.numbers().skip(side.looked.numbers) {
+                let all = rules.with_number[number as usize].iter();
+                self.candidates.extend(all.map(|signature| Candidate { signature: *signature, subject }));
+            }
+            side.looked.numbers = side.numbers().count();
             let mut seen = None;
             for (buffer, bytes) in side.values().skip(side.looked.values) {
                 if seen != Some(buffer) {

@@ -134,6 +134,12 @@ impl Test {
     pub(super) fn wants(&self, wanted: &mut Wanted) {
         wanted.want_number(self.number);
     }
+
+    /// A number without which it does not hold.
+    pub(super) fn needs(&self) -> Option<Number> {
+        // What is counted may be none.
+        matches!(self.ask, Ask::One(_)).then_some(self.number)
+    }
 }
 
 const BOOLEANS: &[(&str, u64)] = &[("yes", 1), ("true", 1), ("1", 1), ("no", 0), ("false", 0), ("0", 0)];

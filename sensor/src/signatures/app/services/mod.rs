@@ -10,7 +10,7 @@ mod nfs;
 mod windows;
 
 use super::Refused;
-use crate::dpi::buffers::{Side, Wanted};
+use crate::dpi::buffers::{Number, Side, Wanted};
 use weir_common::rule::RuleOption;
 
 /// What a rule asks of one side of a service's transaction.
@@ -68,6 +68,14 @@ impl ServiceTest {
             ServiceTest::Industry(test) => test.wants(wanted),
         }
     }
+
+    /// A number without which it does not hold.
+    pub(super) fn needs(&self) -> Option<Number> {
+        match self {
+            ServiceTest::Integer(test) => test.needs(),
+            _ => None,
+        }
+    }
 }
 
 /// An option's value as text; empty where it has none.
@@ -84,7 +92,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::dpi::buffers::{Buffer, Number, Sides, Stage};
+    use crate::dpi::buffers::{Buffer, Sides, Stage};
     use weir_common::app::App;
     use weir_common::net::Direction;
     use weir_common::rule::Place;

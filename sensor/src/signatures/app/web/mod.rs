@@ -6,7 +6,7 @@ mod files;
 mod protocols;
 
 use super::Refused;
-use crate::dpi::buffers::{Side, Wanted};
+use crate::dpi::buffers::{Number, Side, Wanted};
 use weir_common::rule::RuleOption;
 
 /// What a rule asks of one side.
@@ -44,12 +44,20 @@ impl WebTest {
             WebTest::File(test) => test.wants(wanted),
         }
     }
+
+    /// A number without which it does not hold.
+    pub(super) fn needs(&self) -> Option<Number> {
+        match self {
+            WebTest::Protocol(test) => test.needs(),
+            WebTest::File(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crate::dpi::buffers::{Buffer, Number, Sides};
+    use crate::dpi::buffers::{Buffer, Sides};
     use weir_common::app::App;
     use weir_common::net::Direction;
     use weir_common::rule::Place;

@@ -162,6 +162,16 @@ impl Test {
             Test::Setting(..) => Number::Http2Setting,
         });
     }
+
+    /// A number without which it does not hold.
+    pub(super) fn needs(&self) -> Option<Number> {
+        match self {
+            Test::Any(number, _) => Some(*number),
+            Test::Setting(..) => Some(Number::Http2Setting),
+            // What is counted may be none.
+            Test::Several(..) => None,
+        }
+    }
 }
 
 #[cfg(test)]
