@@ -299,6 +299,23 @@ fn a_content_is_found_across_segments_in_order_and_nowhere_else() {
 }
 
 /// Sides of one transaction: who says which parts.
+#[test]
+fn what_stands_at_a_place_counts_twice_for_a_threshold_unless_it_is_of_packets_or_streams_alone() {
+    let alerting_segment = |header: &str, options: &str| {
+        let threshold = "threshold:type both,track by_src,count 4,seconds 60;";
+        let rule =
+            format!(r#"alert {header} any any -> any any (content:"ab"; {options} {threshold} sid:1;)"#);
+        let mut watched = Watched::new(sound(&[&rule]));
+        let mut told = (0u32..5).map(|number| watched.sids(&segment_at(2 * number, b"ab"), &THERE));
+        told.position(|sids| !sids.is_empty())
+    };
+    assert_eq!(alerting_segment("tcp", "depth:2;"), Some(1));
+    assert_eq!(alerting_segment("tcp", "offset:0;"), Some(1));
+    assert_eq!(alerting_segment("tcp", ""), Some(3));
+    assert_eq!(alerting_segment("tcp-pkt", "depth:2;"), Some(3));
+    assert_eq!(alerting_segment("tcp", "depth:2; flow:no_stream;"), Some(3));
+}
+
 fn sides(app: App, parts: &[(Direction, Buffer, &str)]) -> Sides {
     let mut sides = Sides::default();
     for (direction, buffer, text) in parts {

@@ -102,7 +102,12 @@ impl<'a> About<'a> {
             time: self.sight.time,
         };
         let rule = RuleId::new(signature.description.gid, signature.description.sid);
-        signature.limits.verdict(windows, rule, &matched)
+        let first = signature.limits.verdict(windows, rule, &matched);
+        if !signature.counts_twice(self.sight) {
+            return first;
+        }
+        let second = signature.limits.verdict(windows, rule, &matched);
+        if first == Verdict::NoAlert { second } else { first }
     }
 
     pub(super) fn found(&self, number: u32, signature: &Signature) -> Found {

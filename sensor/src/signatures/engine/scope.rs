@@ -3,7 +3,7 @@
 //! In: a signature and what is known of a packet. Out: whether what it does is done to the flow, and whether there is a
 //! flow to speak of, as Suricata has it.
 
-use super::super::compile::{Kind, PacketPart, Signature};
+use super::super::compile::{Kind, List, PacketPart, Signature};
 use super::super::packet::PacketTest;
 use super::Sight;
 use crate::decode::Transport;
@@ -45,6 +45,19 @@ impl Signature {
                 _ => false,
             },
         }
+    }
+
+    /// Whether a match counts twice for its threshold. What says at which place something stands (`offset`, `depth`) is
+    /// asked by Suricata about the segment and again about the stream, once that was acknowledged, and both find it: who
+    /// wrote the threshold has seen it reached after half as many.
+    pub(super) fn counts_twice(&self, sight: &Sight<'_>) -> bool {
+        let has_place =
+            |list: &List<PacketPart>| list.place == PacketPart::Payload && list.matches.has_place();
+        self.kind == Kind::Payload
+            && self.carrier.is_stream.is_none()
+            && self.flow.stream.is_none()
+            && self.acts_on_flow(sight)
+            && self.payload.iter().any(has_place)
     }
 
     /// Whether it is about single packets, not about the stream they make up.

@@ -363,6 +363,14 @@ impl MatchList {
         })
     }
 
+    /// Whether a content is to stand at a place counted from the beginning.
+    pub(super) fn has_place(&self) -> bool {
+        self.matches.iter().any(|one| match &one.kind {
+            Kind::Content(content) => content.offset.is_some() || content.depth.is_some(),
+            _ => false,
+        })
+    }
+
     /// Refuses contents that cannot be found in what the transforms leave.
     pub(super) fn check_transforms(&self, transforms: &Transforms) -> Result<(), Refused> {
         for one in &self.matches {
