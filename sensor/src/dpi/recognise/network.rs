@@ -6,7 +6,7 @@
 use super::*;
 
 pub(super) const TABLE: &[Recogniser] = &[
-    line(App::Bfd, Starts::datagram(&range::<0x20, 10>()), bfd),
+    line(App::Bfd, Starts::datagram(&range::<0x20, 10>()).or(Starts::datagram(b"\x01")), bfd),
     line(App::Bgp, Starts::stream(b"\xff"), bgp),
     line(App::Capwap, Starts::datagram(b"\x00\x01"), capwap),
     line(App::Dlep, Starts::datagram(b"D").or(Starts::stream(b"\x00")), dlep),
@@ -47,8 +47,15 @@ const fn range<const FROM: u8, const COUNT: usize>() -> [u8; COUNT] {
     bytes
 }
 
-/// RFC 5880 section 4.1: version 1, a diagnostic code, lengths that fit, a discriminator.
+/// RFC 5880 section 4.1: version 1, a diagnostic code, lengths that fit, a discriminator. What a router echoes to itself
+/// has a port of its own and content of its maker's choice (RFC 5881 section 4); FRR's is known (bfdd, `bfd_echo_pkt`):
+/// version, length, two reserved bytes, its discriminator.
 fn bfd(first: &First<'_>) -> Probe {
+    const ECHO_PORT: u16 = 3785;
+    if let [1, len, 0, 0, a, b, c, d, ..] = first.bytes {
+        let is_so = usize::from(*len) == first.bytes.len() && [a, b, c, d] != [&0; 4];
+        return certain(is_so && first.has_port(ECHO_PORT));
+    }
     let Some([version, state, multiplier, len, a, b, c, d]) = first.bytes.first_chunk::<8>() else {
         return Probe::NotForUs;
     };
@@ -102,7 +109,17 @@ fn capwap(first: &First<'_>) -> Probe {
                     && bytes.len() > header + 24
                     && be32(bytes, 4).is_some_and(|fragment| fragment & 0xffff == 0)
             };
-            (8..=64).contains(&header) && has_no_offset && (is_control() == Some(true) || is_data())
+            // The data channel begins with a frame that only keeps it open (section 4.4.1): a flag says so, and the one
+            // element is the session's number.
+            let is_keep_alive = || {
+                first.has_port(5247)
+                    && bytes.get(3).is_some_and(|flags| flags & 8 != 0)
+                    && be16(bytes, header).is_some_and(|len| usize::from(len) + header >= bytes.len() - 2)
+                    && bytes.get(header + 2..header + 6) == Some(&[0, 35, 0, 16])
+            };
+            (8..=64).contains(&header)
+                && has_no_offset
+                && (is_control() == Some(true) || is_data() || is_keep_alive())
         }
         _ => false,
     };
