@@ -29,7 +29,11 @@ pub(super) const TABLE: &[Recogniser] = &[
         l2tp,
     ),
     line(App::Rmcp, Starts::datagram(b"\x06"), rmcp),
-    line(App::Roughtime, Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"), roughtime),
+    line(
+        App::Roughtime,
+        Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c").or(Starts::stream(b"R")),
+        roughtime,
+    ),
     line(App::Tacacs, Starts::stream(b"\xc0\xc1"), tacacs),
     line(App::Collectd, Starts::datagram(b"\x00\x02"), collectd),
     line(App::Diameter, Starts::stream(b"\x01"), diameter),
@@ -527,9 +531,13 @@ fn rmcp(first: &First<'_>) -> Probe {
     certain_on(first, &[623, 664], is_so)
 }
 
-/// Roughtime's tagged message, framed or not (draft-ietf-ntp-roughtime).
+/// Roughtime's tagged message, framed or not (RFC 10049, and before it Google's); over TCP, as its drafts had it, the
+/// frame's mark stands for it.
 fn roughtime(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
+    if first.is_stream() {
+        return begins(first, b"ROUGHTIM");
+    }
     let message = match bytes.strip_prefix(b"ROUGHTIM") {
         Some(rest) => rest.get(4..).unwrap_or_default(),
         None => bytes,

@@ -50,7 +50,8 @@ fn ajp(first: &First<'_>) -> Probe {
     })
 }
 
-/// Elasticsearch's transport: a mark, a length, a request's number, a status, a version.
+/// Elasticsearch's transport: a mark, a length, a request's number, a status, a version, which OpenSearch marks as its own
+/// by a bit.
 fn elasticsearch(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     match begins(first, b"ES") {
@@ -66,7 +67,10 @@ fn elasticsearch(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     match (u8_at(bytes, 14), be32(bytes, 15)) {
-        (Some(status), Some(version)) => certain(status < 32 && (1_000..100_000_000).contains(&version)),
+        (Some(status), Some(version)) => {
+            const OPENSEARCH: u32 = 0x0800_0000;
+            certain(status < 32 && (1_000..100_000_000).contains(&(version & !OPENSEARCH)))
+        }
         (Some(status), None) if status >= 32 => Probe::NotForUs,
         _ => Probe::Unsure,
     }
