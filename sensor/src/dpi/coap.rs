@@ -1,10 +1,10 @@
-//! The Constrained Application Protocol over UDP (RFC 7252).
+//! The Constrained Application Protocol over UDP (RFC 7252) and TCP (RFC 8323).
 //!
-//! In: datagrams. Out: methods, hosts, paths and codes of the answers, and one event per message. Blocks are told
+//! In: datagrams, or both directions of a stream. Out: methods, hosts, paths and codes of the answers, and one event per message. Blocks are told
 //! one by one; payloads are not looked at.
 
-use crate::dpi::bytes::{be16, u8_at};
-use crate::dpi::{Context, Dissector, First, Probe, Progress, Starts};
+use crate::dpi::bytes::{be16, be32, u8_at};
+use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use weir_common::app::App;
 use weir_common::metadata::Field;
 
@@ -14,6 +14,13 @@ const HEADER_BYTES: usize = 4;
 const OPTIONS_MAX: usize = 64;
 /// Most bytes of a path or query that are put together.
 const PATH_BYTES_MAX: usize = 1024;
+
+/// Most bytes of a stream's message that are waited for and read, in which its options must be; what a longer one has
+/// behind them passes.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+/// Signaling (RFC 8323 section 5): the class of its codes, and the message that both ends of a stream begin with.
+const SIGNALING: u8 = 0xe0;
+const CAPABILITIES: u8 = 0xe1;
 
 const URI_HOST: u16 = 3;
 const URI_PATH: u16 = 11;
@@ -30,6 +37,38 @@ const STARTS: [u8; 36] = {
     }
     starts
 };
+
+/// First bytes of a stream: so many bytes of options, up to 268, and no token, in the message of capabilities.
+const STREAM_STARTS: [u8; 14] =
+    [0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x80, 0x90, 0xa0, 0xb0, 0xc0, 0xd0];
+
+/// How a message of a stream begins (RFC 8323 section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frame {
+    /// Where its code stands.
+    code_at: usize,
+    token_bytes: usize,
+    /// Of all.
+    bytes: usize,
+}
+
+/// The frame that the bytes begin with. `Err`: whether it may be one, of which too little is there.
+fn frame(bytes: &[u8]) -> Result<Frame, bool> {
+    let head = u8_at(bytes, 0).ok_or(true)?;
+    let token_bytes = usize::from(head & 15);
+    if token_bytes > 8 {
+        return Err(false);
+    }
+    let (more, length) = match head >> 4 {
+        13 => (1, u8_at(bytes, 1).map(|length| usize::from(length) + 13)),
+        14 => (2, be16(bytes, 1).map(|length| usize::from(length) + 269)),
+        15 => (4, be32(bytes, 1).map(|length| (length as usize).saturating_add(65_805))),
+        length => (0, Some(usize::from(length))),
+    };
+    let length = length.ok_or(true)?;
+    let code_at = 1 + more;
+    Ok(Frame { code_at, token_bytes, bytes: length.saturating_add(code_at + 1 + token_bytes) })
+}
 
 /// The dissector of one flow.
 #[derive(Debug, Default)]
@@ -59,19 +98,34 @@ impl<'a> Message<'a> {
         if head >> 6 != 1 || token_bytes > 8 {
             return None;
         }
-        let (token, mut rest) = bytes.get(HEADER_BYTES..)?.split_at_checked(token_bytes)?;
-        let mut message =
-            Message { kind: head >> 4 & 3, code, id: be16(bytes, 2)?, token, ..Message::default() };
+        let (token, rest) = bytes.get(HEADER_BYTES..)?.split_at_checked(token_bytes)?;
+        let message = Message { kind: head >> 4 & 3, code, id: be16(bytes, 2)?, token, ..Message::default() };
         code_name(code)?;
         // An empty message is only that.
         if code == 0 {
             return (bytes.len() == HEADER_BYTES).then_some(message);
         }
+        message.options(rest)
+    }
+
+    /// Reads a message of a stream, as far as its bytes are there.
+    fn read_framed(frame: Frame, bytes: &'a [u8]) -> Option<Message<'a>> {
+        let code = u8_at(bytes, frame.code_at)?;
+        let (token, rest) = bytes.get(frame.code_at + 1..)?.split_at_checked(frame.token_bytes)?;
+        code_name(code).or(signal_name(code))?;
+        let mut message = Message { code, token, ..Message::default() }.options(rest)?;
+        message.payload_bytes += frame.bytes.saturating_sub(bytes.len());
+        Some(message)
+    }
+
+    /// Reads the options and what follows them.
+    fn options(mut self, mut rest: &'a [u8]) -> Option<Message<'a>> {
+        let message = &mut self;
         let mut number = 0u16;
         while let Some((head, after)) = rest.split_first() {
             if *head == 0xff {
                 message.payload_bytes = after.len();
-                return (!after.is_empty()).then_some(message);
+                return (!after.is_empty()).then_some(self);
             }
             message.options += 1;
             if message.options > OPTIONS_MAX {
@@ -81,6 +135,11 @@ impl<'a> Message<'a> {
             let (length, after) = extended(head & 15, after)?;
             number = number.checked_add(delta)?;
             let (value, after) = after.split_at_checked(usize::from(length))?;
+            // The numbers of signaling are its messages' own.
+            if message.code & SIGNALING == SIGNALING {
+                rest = after;
+                continue;
+            }
             if !is_known(number, value.len()) {
                 return None;
             }
@@ -95,7 +154,7 @@ impl<'a> Message<'a> {
             }
             rest = after;
         }
-        Some(message)
+        Some(self)
     }
 
     fn is_request(&self) -> bool {
@@ -191,12 +250,54 @@ fn code_name(code: u8) -> Option<&'static str> {
     })
 }
 
+/// Names of signaling (RFC 8323 sections 5.3 to 5.6).
+fn signal_name(code: u8) -> Option<&'static str> {
+    Some(match code {
+        CAPABILITIES => "CSM",
+        0xe2 => "Ping",
+        0xe3 => "Pong",
+        0xe4 => "Release",
+        0xe5 => "Abort",
+        _ => return None,
+    })
+}
+
+/// Both ends of a stream begin with their capabilities (RFC 8323 section 5.3).
+fn probe_stream(first: &First<'_>) -> Probe {
+    let unsure = if first.bytes.len() < 8 { Probe::Unsure } else { Probe::NotForUs };
+    let frame = match frame(first.bytes) {
+        Ok(frame) if frame.bytes <= MESSAGE_BYTES_MAX && frame.token_bytes == 0 => frame,
+        Err(true) => return unsure,
+        _ => return Probe::NotForUs,
+    };
+    match u8_at(first.bytes, frame.code_at) {
+        None => return unsure,
+        Some(CAPABILITIES) => {}
+        Some(_) => return Probe::NotForUs,
+    }
+    let Some(message) = first.bytes.get(..frame.bytes) else { return Probe::Unsure };
+    match Message::read_framed(frame, message) {
+        Some(message) if message.payload_bytes == 0 => {
+            // Its settings may all be as they are by default, which says little.
+            match (first.has_port_of(&PORTS), message.options) {
+                (true, _) => Probe::Certain,
+                (false, 1..) => Probe::Likely,
+                (false, 0) => Probe::NotForUs,
+            }
+        }
+        _ => Probe::NotForUs,
+    }
+}
+
 impl Dissector for Coap {
     const APP: App = App::Coap;
 
-    const STARTS: Starts = Starts::datagram(&STARTS);
+    const STARTS: Starts = Starts::datagram(&STARTS).or(Starts::stream(&STREAM_STARTS));
 
     fn probe(first: &First<'_>) -> Probe {
+        if first.is_stream() {
+            return probe_stream(first);
+        }
         let Some(message) = Message::read(first.bytes).filter(Message::is_text) else {
             return Probe::NotForUs;
         };
@@ -226,16 +327,47 @@ impl Dissector for Coap {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        if context.carrier == Carrier::Datagram {
+            self.message(Message::read(bytes), context);
+            return Progress::Used(bytes.len());
+        }
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let frame = match frame(rest) {
+                Ok(frame) => frame,
+                Err(true) => break,
+                Err(false) => return Progress::Broken("malformed_message"),
+            };
+            let Some(message) = rest.get(..frame.bytes.min(MESSAGE_BYTES_MAX)) else { break };
+            // Empty messages keep a stream open (RFC 8323 section 3.4) and say nothing.
+            if u8_at(message, frame.code_at) != Some(0) {
+                self.message(Message::read_framed(frame, message), context);
+            }
+            used = used.saturating_add(frame.bytes);
+        }
+        Progress::Used(used)
+    }
+
+    fn gap(&mut self, _: u64, _: &mut Context<'_>) -> Progress {
+        Progress::Done
+    }
+
+    fn close(&mut self, _: &mut Context<'_>) {}
+}
+
+impl Coap {
+    /// Learns and tells what a message says; none where it could not be read.
+    fn message(&mut self, message: Option<Message<'_>>, context: &mut Context<'_>) {
         let transaction = self.messages;
         self.messages += 1;
-        let Some(message) = Message::read(bytes) else {
+        let Some(message) = message else {
             context.anomaly("malformed_message", Some(transaction));
-            return Progress::Used(bytes.len());
+            return;
         };
-        let name = code_name(message.code).unwrap_or("unknown");
+        let name = code_name(message.code).or(signal_name(message.code)).unwrap_or("unknown");
         if message.is_request() {
             context.metadata.add(Field::Command, name);
-        } else if message.code != 0 {
+        } else if message.code != 0 && message.code & SIGNALING != SIGNALING {
             context.metadata.add(Field::Status, name);
         }
         if !message.path.is_empty() {
@@ -244,11 +376,13 @@ impl Dissector for Coap {
         if let Some(host) = message.host {
             context.metadata.add(Field::EndpointName, &String::from_utf8_lossy(host));
         }
-        let direction = context.direction;
+        let (direction, carrier) = (context.direction, context.carrier);
         context.tell(direction, Some(transaction), |object| {
             const KINDS: [&str; 4] = ["confirmable", "non_confirmable", "acknowledgement", "reset"];
-            object.text("type", KINDS.get(usize::from(message.kind)).copied().unwrap_or_default());
-            object.number("message_id", message.id);
+            if carrier == Carrier::Datagram {
+                object.text("type", KINDS.get(usize::from(message.kind)).copied().unwrap_or_default());
+                object.number("message_id", message.id);
+            }
             if !message.token.is_empty() {
                 object.text("token", &super::bytes::hex(message.token, 8));
             }
@@ -268,21 +402,13 @@ impl Dissector for Coap {
             }
             object.number("payload_length", message.payload_bytes);
         });
-        Progress::Used(bytes.len())
     }
-
-    fn gap(&mut self, _: u64, _: &mut Context<'_>) -> Progress {
-        Progress::Done
-    }
-
-    fn close(&mut self, _: &mut Context<'_>) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dpi::Carrier;
-    use crate::dpi::trial::{Trial, survives_damaged_datagrams};
+    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage, survives_damaged_datagrams};
     use weir_common::net::Direction;
 
     const ASK: &[u8] = b"\x42\x01\x12\x34ab\xb4temp\x02in\x43q=1";
@@ -300,6 +426,25 @@ mod tests {
         assert_eq!(body(0), want);
         assert_eq!((&body(1)["code"], &body(1)["payload_length"]), (&"2.05".into(), &4.into()));
         survives_damaged_datagrams::<Coap>(&[(Direction::Forward, ASK), (Direction::Reverse, ANSWER)]);
+    }
+
+    #[test]
+    fn streams_begin_with_capabilities() {
+        // What libcoap 4.3.1's client and server say: CSM from both, GET /time, its answer with an option of observing.
+        const CLIENT: &[u8] = b"\x50\xe1\x23\x80\x01\0\x20\x51\x01\x01\xb4time";
+        const SERVER: &[u8] = b"\x50\xe1\x23\x80\x01\0\x20\xd1\x06\x45\x01\xd1\x01\x01\xffNov 30 15:31:55";
+        let probe = |bytes: &[u8], port| {
+            Coap::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(40_000, port))
+        };
+        assert_eq!((probe(CLIENT, 5683), probe(CLIENT, 40_001)), (Probe::Certain, Probe::Likely));
+        assert_eq!(probe(&CLIENT[..4], 5683), Probe::Unsure);
+        assert_eq!(probe(b"\0\xe1", 5683), Probe::Certain, "nothing but defaults");
+        assert_eq!(probe(b"\0\xe1", 40_001), Probe::NotForUs);
+        assert_eq!(probe(b"\x50\xe2\x23\x80\x01\0\x20", 5683), Probe::NotForUs);
+        let trial = Trial::<Coap>::new().client(CLIENT).server(SERVER).close();
+        assert_eq!((trial.text(Field::Object), trial.text(Field::Status)), ("/time", "Content"));
+        cuts_do_not_matter::<Coap>(CLIENT, SERVER);
+        survives_damage::<Coap>(CLIENT, SERVER);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(super) struct Memcached {
 impl Dissector for Memcached {
     const APP: App = App::Memcached;
 
-    const STARTS: Starts = Starts::stream(b"gsarpcdivqtftfmlVSEN\x80\x81").or(Starts::DATAGRAM);
+    const STARTS: Starts = Starts::stream(b"gsarpcdivqtfmlVSENHM\x80\x81").or(Starts::DATAGRAM);
 
     fn probe(first: &First<'_>) -> Probe {
         let mut bytes = first.bytes;
@@ -144,6 +144,11 @@ fn shape(text: &[u8]) -> Option<bool> {
         b"incr" | b"decr" => {
             (is_key(fields.next()) && fields.next().and_then(decimal).is_some()).then_some(false)
         }
+        // The meta commands (since 1.5.16) and what answers them.
+        b"mg" | b"md" | b"ma" | b"me" => is_key(fields.next()).then_some(false),
+        b"ms" => (is_key(fields.next()) && fields.next().and_then(decimal).is_some()).then_some(false),
+        b"VA" => fields.next().and_then(decimal).map(|_| false),
+        b"mn" | b"MN" | b"HD" | b"EN" | b"NF" | b"NS" | b"EX" => Some(false),
         b"version" | b"flush_all" | b"verbosity" | b"quit" | b"STORED" | b"END" | b"NOT_FOUND"
         | b"NOT_STORED" | b"VERSION" | b"ERROR" => Some(false),
         _ => None,
@@ -233,6 +238,9 @@ impl Memcached {
             |number: usize| fields.nth(number).and_then(decimal).and_then(|size| usize::try_from(size).ok());
         match name {
             b"VALUE" => return Some(used.saturating_add(size_of(1)?).saturating_add(2)),
+            b"VA" => {
+                return Some(used.saturating_add(usize::try_from(decimal(key)?).ok()?).saturating_add(2));
+            }
             b"STORED" | b"END" | b"STAT" | b"ERROR" | b"NOT_FOUND" | b"NOT_STORED" | b"EXISTS"
             | b"DELETED" | b"OK" | b"TOUCHED" | b"CLIENT_ERROR" | b"SERVER_ERROR" => {
                 return Some(used);
@@ -242,6 +250,9 @@ impl Memcached {
                 self.command(name, key, context);
                 if matches!(name, b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas") {
                     return Some(used.saturating_add(size_of(2)?).saturating_add(2));
+                }
+                if name == b"ms" {
+                    return Some(used.saturating_add(size_of(0)?).saturating_add(2));
                 }
             }
             // The value of an increment, or something else that is said in a line.
@@ -302,6 +313,22 @@ mod tests {
         };
         assert_eq!((probe(PORT), probe(9)), (Probe::Likely, Probe::NotForUs));
         survives_damaged_datagrams::<Memcached>(&[(Direction::Forward, datagram)]);
+    }
+
+    #[test]
+    fn meta_commands_are_told_and_their_values_pass() {
+        let client = b"ms k 2 T30\r\nxy\r\nmg k v t\r\nquit\r\n";
+        let server = b"HD\r\nVA 2 t30\r\nxy\r\n";
+        let learned = Trial::<Memcached>::new().client(client).server(server).close().learned();
+        assert!(learned.starts_with("command ms mg quit\n"), "{learned}");
+        // What memcached 1.6.18 answers to "mg a v t".
+        let probe = |bytes: &[u8], port| {
+            Memcached::probe(&First::of(Carrier::Stream, Direction::Reverse, bytes).between(port, 4000))
+        };
+        assert_eq!(probe(b"VA 3 t-1\r\nabc\r\n", PORT), Probe::Likely);
+        assert_eq!(probe(b"VA x\r\n", PORT), Probe::NotForUs);
+        assert_eq!(probe(b"HD\r\n", 9), Probe::NotForUs);
+        cuts_do_not_matter::<Memcached>(client, server);
     }
 
     #[test]

@@ -310,9 +310,15 @@ impl Mysql {
         if !std::mem::replace(&mut self.has_greeting, true) && number == 0 && body.first() == Some(&10) {
             let mut scan = Scan::new(body.get(1..).unwrap_or_default());
             if let Some(version) = scan.zero_ended() {
-                context
-                    .metadata
-                    .set_text(Field::ServerSoftware, &format!("MySQL {}", String::from_utf8_lossy(version)));
+                // MariaDB says who it is behind its version, and before that of 10 another's, since old replicas took two
+                // digits for an error (its knowledge base, "Connection", initial handshake packet).
+                let text = String::from_utf8_lossy(version);
+                let software = if text.contains("MariaDB") {
+                    format!("MariaDB {}", text.strip_prefix("5.5.5-").unwrap_or(&text))
+                } else {
+                    format!("MySQL {text}")
+                };
+                context.metadata.set_text(Field::ServerSoftware, &software);
             }
             context.metadata.set_text(Field::Version, "10");
             return;

@@ -1,18 +1,20 @@
 //! Simple Network Management Protocol, versions 1, 2c and 3 (RFC 1157, RFC 3416, RFC 3412, RFC 3414).
 //!
-//! In: datagrams. Out: version, kind of PDU, the variables named, the user of version 3, and one event per
+//! In: datagrams, and streams in which one message follows another (RFC 3430). Out: version, kind of PDU, the variables named, the user of version 3, and one event per
 //! message in EVE's form. Values of variables are not read; what version 3 encrypts cannot be.
 
 use super::buffers::{Buffer, Number, Stage};
-use super::der::{self, INTEGER, OCTETS, OID, SEQUENCE};
+use super::der::{self, Header, INTEGER, OCTETS, OID, SEQUENCE};
 use super::wire::hex;
-use super::{Context, Dissector, First, Probe, Progress, Starts};
+use super::{Carrier, Context, Dissector, First, Probe, Progress, Starts};
 use std::net::Ipv4Addr;
 use weir_common::app::App;
 use weir_common::metadata::Field;
 
 /// Most variables read of one message.
 const VARIABLES_MAX: usize = 64;
+/// Most bytes of a message of a stream that are waited for; a longer one passes unread and is counted as malformed.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const TRAP_V1: u8 = 0xa4;
 /// Whose port it never has.
 const DNS_PORT: u16 = 53;
@@ -130,9 +132,12 @@ impl<'a> Pdu<'a> {
 impl Dissector for Snmp {
     const APP: App = App::Snmp;
 
-    const STARTS: Starts = Starts::datagram(&[SEQUENCE]);
+    const STARTS: Starts = Starts::both(&[SEQUENCE]);
 
     fn probe(first: &First<'_>) -> Probe {
+        if first.is_stream() {
+            return probe_stream(first.bytes);
+        }
         // Scanners send it to servers of other protocols, which answer in their own.
         let is_elsewhere = first.has_port(DNS_PORT);
         if !is_elsewhere && Message::parse(first.bytes).is_some() { Probe::Certain } else { Probe::NotForUs }
@@ -143,9 +148,63 @@ impl Dissector for Snmp {
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
+        if context.carrier == Carrier::Datagram {
+            self.message(bytes, context);
+            return Progress::Used(bytes.len());
+        }
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let total = match der::header(rest) {
+                Header::Cut => break,
+                Header::Bad => return Progress::Broken("malformed_data"),
+                Header::Of(SEQUENCE, head, length) => head.saturating_add(length),
+                Header::Of(..) => return Progress::Broken("malformed_data"),
+            };
+            if total > MESSAGE_BYTES_MAX {
+                context.anomaly("malformed_data", None);
+            } else if let Some(message) = rest.get(..total) {
+                self.message(message, context);
+            } else {
+                break;
+            }
+            used = used.saturating_add(total);
+        }
+        Progress::Used(used)
+    }
+
+    fn gap(&mut self, _: u64, _: &mut Context<'_>) -> Progress {
+        // Where the next message of a stream begins is not known any more.
+        Progress::Done
+    }
+
+    fn close(&mut self, _: &mut Context<'_>) {}
+}
+
+/// Whether a stream begins with a whole message; no more is waited for than what begins as one.
+fn probe_stream(bytes: &[u8]) -> Probe {
+    let (head, length) = match der::header(bytes) {
+        Header::Of(SEQUENCE, head, length) if head + length <= MESSAGE_BYTES_MAX => (head, length),
+        Header::Cut => return Probe::Unsure,
+        _ => return Probe::NotForUs,
+    };
+    // A version, then a community's name or the header of version 3.
+    let is_message = match bytes.get(head..).unwrap_or_default() {
+        [2, 1, 0 | 1, OCTETS, ..] | [2, 1, 3, SEQUENCE, ..] => true,
+        rest => rest.len() < 4 && [2, 1].starts_with(rest.get(..2).unwrap_or(rest)),
+    };
+    match bytes.get(..head + length) {
+        _ if !is_message => Probe::NotForUs,
+        None => Probe::Unsure,
+        Some(message) if Message::parse(message).is_some() => Probe::Certain,
+        Some(_) => Probe::NotForUs,
+    }
+}
+
+impl Snmp {
+    fn message(&mut self, bytes: &[u8], context: &mut Context<'_>) {
         let Some(message) = Message::parse(bytes) else {
             context.anomaly("malformed_data", None);
-            return Progress::Used(bytes.len());
+            return;
         };
         learn(&message, context);
         let number = self.messages;
@@ -181,14 +240,7 @@ impl Dissector for Snmp {
         if context.wanted.is_some() {
             tell_parts(&message, number, context);
         }
-        Progress::Used(bytes.len())
     }
-
-    fn gap(&mut self, _: u64, _: &mut Context<'_>) -> Progress {
-        Progress::Used(0)
-    }
-
-    fn close(&mut self, _: &mut Context<'_>) {}
 }
 
 /// Tells signatures a message's parts.
@@ -282,8 +334,7 @@ fn trap_name(kind: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dpi::Carrier;
-    use crate::dpi::trial::{Trial, survives_damaged_datagrams};
+    use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage, survives_damaged_datagrams};
     use weir_common::net::Direction;
 
     fn tagged(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -334,6 +385,22 @@ mod tests {
         let (one, two, three) = (get(), trap(), version_3(&[4, 2, 1, 1]));
         let directions = [&one, &two, &three].map(|bytes| (Direction::Forward, &bytes[..]));
         survives_damaged_datagrams::<Snmp>(&directions);
+    }
+
+    #[test]
+    fn messages_of_a_stream_follow_one_another() {
+        // What net-snmp 5.9.3's snmpget sends to a tcp: address.
+        let get = b"\x30\x29\x02\x01\x01\x04\x06public\xa0\x1c\x02\x04aX\x14P\x02\x01\0\x02\x01\0\
+            \x30\x0e\x30\x0c\x06\x08\x2b\x06\x01\x02\x01\x01\x01\0\x05\0";
+        let probe = |bytes: &[u8]| Snmp::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        assert_eq!(probe(get), Probe::Certain);
+        assert_eq!(probe(&get[..20]), Probe::Unsure);
+        assert_eq!(probe(b"\x30\x0c\x02\x01\x01\x60\x07"), Probe::NotForUs, "LDAP's binding");
+        let two = [&get[..], &trap()].concat();
+        let trial = Trial::<Snmp>::new().client(&two).close();
+        assert!(trial.learned().contains("command get_request trap_v1\n"));
+        cuts_do_not_matter::<Snmp>(&two, get);
+        survives_damage::<Snmp>(&two, get);
     }
 
     #[test]

@@ -127,7 +127,10 @@ fn probe_message(bytes: &[u8], is_whole: bool, has_port: bool) -> Probe {
     if rest.strip_prefix("1 ").is_some_and(is_dated) || old_timestamp(rest).is_some() {
         return Probe::Certain;
     }
-    let is_plain = is_text(bytes.trim_ascii_end()) || bytes.get(..16).is_some_and(is_text);
+    // Python's handler and others end messages with a zero, over TCP too.
+    let plain =
+        bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | 0)).map_or(0, |at| at + 1);
+    let is_plain = bytes.get(..plain).is_some_and(is_text) || bytes.get(..16).is_some_and(is_text);
     match (has_port && is_plain, rest.is_empty()) {
         (_, true) => unsure,
         (true, false) if rest.len() >= 4 => Probe::Likely,
@@ -294,6 +297,20 @@ mod tests {
             syslog {\"facility\":\"kern\",\"severity\":\"emerg\",\"message\":\"plain\"}\n"
         );
         survives_damaged_datagrams::<Syslog>(&[(Direction::Forward, NEW), (Direction::Forward, OLD)]);
+    }
+
+    #[test]
+    fn messages_of_streams_may_end_with_a_zero() {
+        // What Python 3.11's SysLogHandler sends over TCP.
+        const PYTHON: &[u8] = b"<11>over tcp\0";
+        let probe = |bytes: &[u8], port| {
+            Syslog::probe(&First::of(Carrier::Stream, Direction::Forward, bytes).between(40_000, port))
+        };
+        assert_eq!(probe(PYTHON, 514), Probe::Likely);
+        assert_eq!(probe(PYTHON, 40_001), Probe::Unsure);
+        assert_eq!(probe(b"<11>over\0tcp\0", 514), Probe::Unsure, "what is within is no text");
+        let trial = Trial::<Syslog>::new().client(&[PYTHON, PYTHON].concat()).close();
+        assert_eq!(trial.events.len(), 2);
     }
 
     #[test]

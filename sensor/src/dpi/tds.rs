@@ -1,4 +1,5 @@
-//! Tabular Data Stream: Microsoft SQL Server and Sybase (MS-TDS, versions 7.0 to 8.0).
+//! Tabular Data Stream: Microsoft SQL Server (MS-TDS, versions 7.0 to 8.0), and the versions before, which Sybase and
+//! its successors speak to this day (4.2; 5.0 as Sybase's "TDS 5.0 Functional Specification" has it).
 //!
 //! In: both directions of a stream. Out: one event for the login and one per batch or procedure call; account,
 //! database, versions, host and program in metadata. Answers pass unseen, but for what they say about the login.
@@ -19,8 +20,12 @@ const PORT: u16 = 1433;
 
 mod kind {
     pub(super) const BATCH: u8 = 1;
+    /// A login before version 7.0.
+    pub(super) const LOGIN_RECORD: u8 = 2;
     pub(super) const RPC: u8 = 3;
     pub(super) const RESPONSE: u8 = 4;
+    /// What version 5.0 says after the login.
+    pub(super) const NORMAL: u8 = 15;
     pub(super) const LOGIN: u8 = 0x10;
     pub(super) const PRELOGIN: u8 = 0x12;
 }
@@ -31,6 +36,8 @@ pub(super) struct Tds {
     transactions: u64,
     /// A login was seen and its answer was not.
     is_login_open: bool,
+    /// The login was of a version before 7.0, whose text is of single bytes.
+    is_old: bool,
     /// The packet that follows goes on with a message.
     is_within: [bool; 2],
     is_lost: [bool; 2],
@@ -61,11 +68,46 @@ fn prelogin(body: &[u8], wanted: u8) -> Option<&[u8]> {
     None
 }
 
+/// A login record's text: so many bytes of room, zeros behind the text, and how much of it there is.
+fn record_text(body: &[u8], at: usize, room: usize) -> Option<&[u8]> {
+    let (text, length) = (body.get(at..at + room)?, usize::from(*body.get(at + room)?));
+    let (text, rest) = text.split_at_checked(length)?;
+    (super::scan::is_text(text) && rest.iter().all(|byte| *byte == 0)).then_some(text)
+}
+
+/// Where a login record's texts stand, each with 30 bytes of room and a length.
+mod record {
+    pub(super) const HOST: usize = 0;
+    pub(super) const USER: usize = 31;
+    pub(super) const PROCESS: usize = 93;
+    /// How the client lays out numbers: of two bytes, of four, characters, then floating point and dates.
+    pub(super) const NUMBERS: usize = 124;
+    pub(super) const PROGRAM: usize = 140;
+    pub(super) const SERVER: usize = 171;
+    /// Four bytes of version, then the library's name with 10 bytes of room.
+    pub(super) const VERSION: usize = 458;
+    pub(super) const LIBRARY: usize = 462;
+    pub(super) const BYTES_MIN: usize = 202;
+}
+
+/// Whether a body begins as a login record: numbers low or high first, ASCII or EBCDIC, and texts that fit.
+fn is_login_record(body: &[u8]) -> bool {
+    let is_layout = matches!(body.get(record::NUMBERS..record::NUMBERS + 3), Some([2 | 3, 0 | 1, 6 | 7]));
+    let texts = [record::HOST, record::USER, record::PROCESS, record::PROGRAM, record::SERVER];
+    is_layout && texts.iter().all(|at| record_text(body, *at, 30).is_some())
+}
+
 impl Dissector for Tds {
     const APP: App = App::Tds;
 
-    const STARTS: Starts =
-        Starts::stream(&[kind::BATCH, kind::RPC, kind::RESPONSE, kind::LOGIN, kind::PRELOGIN]);
+    const STARTS: Starts = Starts::stream(&[
+        kind::BATCH,
+        kind::LOGIN_RECORD,
+        kind::RPC,
+        kind::RESPONSE,
+        kind::LOGIN,
+        kind::PRELOGIN,
+    ]);
 
     fn probe(first: &First<'_>) -> Probe {
         let Some(header) = header(first.bytes) else { return Probe::Unsure };
@@ -104,6 +146,13 @@ impl Dissector for Tds {
                     && prelogin(body, 1).is_some_and(|value| value.len() == 1);
                 if is_right && body.first() == Some(&0) { Probe::Certain } else { by_port(first) }
             }
+            kind::LOGIN_RECORD if whole < record::BYTES_MIN => Probe::NotForUs,
+            kind::LOGIN_RECORD if body.len() < record::BYTES_MIN => {
+                // Host and user come first; whoever sends something else there is not waited for.
+                let is_open = body.len() < record::NUMBERS || is_login_record(body);
+                if is_open { Probe::Unsure } else { Probe::NotForUs }
+            }
+            kind::LOGIN_RECORD if is_login_record(body) => Probe::Certain,
             kind::BATCH | kind::RPC => by_port(first),
             _ => Probe::NotForUs,
         }
@@ -156,6 +205,9 @@ impl Tds {
     fn packet(&mut self, kind: u8, body: &[u8], context: &mut Context<'_>) {
         match (context.direction, kind) {
             (Direction::Forward, kind::LOGIN) => self.login(body, context),
+            (Direction::Forward, kind::LOGIN_RECORD) => self.login_record(body, context),
+            (Direction::Forward, kind::NORMAL) => self.language(body, context),
+            (Direction::Forward, kind::BATCH) if self.is_old => self.query(body, context),
             (Direction::Forward, kind::BATCH) => self.batch(body, context),
             (Direction::Forward, kind::RPC) => self.call(body, context),
             (Direction::Reverse, kind::RESPONSE | kind::PRELOGIN) if self.is_login_open => {
@@ -218,6 +270,62 @@ impl Tds {
             object.text_if("host", host.as_deref()).text_if("user", user.as_deref());
             object.text_if("program", program.as_deref()).text_if("server", server.as_deref());
             object.text_if("library", library.as_deref()).text_if("database", database.as_deref());
+        });
+    }
+
+    /// A login before version 7.0; answers to it are not read.
+    fn login_record(&mut self, body: &[u8], context: &mut Context<'_>) {
+        if !is_login_record(body) {
+            return;
+        }
+        self.is_old = true;
+        let text = |at, room| {
+            let text = record_text(body, at, room).filter(|text| !text.is_empty())?;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let (host, user, program) =
+            (text(record::HOST, 30), text(record::USER, 30), text(record::PROGRAM, 30));
+        let (server, library) = (text(record::SERVER, 30), text(record::LIBRARY, 10));
+        let version = match body.get(record::VERSION..record::VERSION + 2) {
+            Some([major @ 4..=5, minor]) => format!("{major}.{minor}"),
+            _ => String::new(),
+        };
+        let metadata = &mut *context.metadata;
+        if !version.is_empty() {
+            metadata.set_text(Field::Version, &version);
+        }
+        if let Some(host) = &host {
+            metadata.add(Field::EndpointName, host);
+        }
+        if let Some(user) = &user {
+            metadata.add(Field::User, user);
+        }
+        if let Some(program) = &program {
+            metadata.set_text(Field::ClientSoftware, program);
+        }
+        context.tell(Direction::Forward, self.number(), |object| {
+            object.text("command", "login");
+            object.text_if("version", Some(&*version).filter(|version| !version.is_empty()));
+            object.text_if("host", host.as_deref()).text_if("user", user.as_deref());
+            object.text_if("program", program.as_deref()).text_if("server", server.as_deref());
+            object.text_if("library", library.as_deref());
+        });
+    }
+
+    /// A command in text of version 5.0: a token, the length in the client's order of bytes, a status, the text.
+    fn language(&mut self, body: &[u8], context: &mut Context<'_>) {
+        const LANGUAGE: u8 = 0x21;
+        let [LANGUAGE, a, b, c, d, _, text @ ..] = body else { return };
+        let lengths = [u32::from_le_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*a, *b, *c, *d])];
+        // The status counts too. What does not fit goes on in the next packet.
+        let length = lengths.into_iter().min().unwrap_or(0).saturating_sub(1) as usize;
+        self.query(text.get(..length).unwrap_or(text), context);
+    }
+
+    fn query(&mut self, text: &[u8], context: &mut Context<'_>) {
+        learn_statement(text, context);
+        context.tell(Direction::Forward, self.number(), |object| {
+            object.text("command", "batch").bytes("query", text);
         });
     }
 
@@ -350,6 +458,38 @@ mod tests {
         assert!(!learned.contains("xx"));
         cuts_do_not_matter::<Tds>(&client, &[]);
         survives_damage::<Tds>(&client, &server);
+    }
+
+    /// A login record as FreeTDS 1.3.17 sends it, but for its texts.
+    fn login_record(version: [u8; 4]) -> Vec<u8> {
+        let mut body = vec![0; 504];
+        for (at, text) in
+            [(0, &b"vm"[..]), (31, b"u"), (62, b"p"), (93, b"22169"), (140, b"TSQL"), (171, b"10.77.0.1")]
+        {
+            body[at..at + text.len()].copy_from_slice(text);
+            body[at + 30] = text.len() as u8;
+        }
+        body[124..129].copy_from_slice(&[3, 1, 6, 10, 9]);
+        body[458..462].copy_from_slice(&version);
+        body[462..473].copy_from_slice(b"TDS-Library");
+        body[472] = 10;
+        [&[2, 0, 2, 0, 0, 0, 0, 0][..], &body, &[2, 1, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]].concat()
+    }
+
+    #[test]
+    fn logins_before_version_7_are_told() {
+        let language = b"\x0f\x01\0\x16\0\0\0\0\x21\x09\0\0\0\0select 1";
+        let client = [login_record([5, 0, 0, 0]), language.to_vec()].concat();
+        let learned = Trial::<Tds>::new().client(&client).learned();
+        assert!(learned.contains(r#"tds {"command":"login","version":"5.0","host":"vm","user":"u","program":"TSQL","server":"10.77.0.1","library":"TDS-Librar"}"#), "{learned}");
+        assert!(learned.contains(r#"tds {"command":"batch","query":"select 1"}"#), "{learned}");
+        let probe = |bytes: &[u8]| Tds::probe(&First::of(Carrier::Stream, Direction::Forward, bytes));
+        assert_eq!(probe(&client), Probe::Certain);
+        assert_eq!(probe(&client[..300]), Probe::Certain);
+        assert_eq!(probe(&client[..100]), Probe::Unsure);
+        assert_eq!(probe(&[&[2, 0, 2, 0, 0, 0, 0, 0][..], &[0; 504]].concat()), Probe::NotForUs);
+        cuts_do_not_matter::<Tds>(&client, &[]);
+        survives_damage::<Tds>(&client, &[]);
     }
 
     #[test]

@@ -487,9 +487,11 @@ pub(super) fn cip_io(first: &First<'_>) -> Probe {
     certain_if(is_addressed && is_fit)
 }
 
-/// Automatic tank gauges (Veeder-Root TLS): a function code of six characters.
+/// Automatic tank gauges (Veeder-Root, "Serial Interface Manual" of the TLS-300 and TLS-350): a function code of six
+/// characters, of which three say what (hexadecimal) and two which tank; six of a security code may stand before it.
 pub(super) fn tank_gauge(first: &First<'_>) -> Probe {
     const SOH: u8 = 1;
+    const CODE_BYTES: usize = 6;
     let mut bytes = first.bytes;
     if bytes.first() == Some(&SOH) {
         bytes = bytes.get(1..).unwrap_or_default();
@@ -498,17 +500,22 @@ pub(super) fn tank_gauge(first: &First<'_>) -> Probe {
     while let Some(after) = bytes.strip_prefix(b"\r").or_else(|| bytes.strip_prefix(b"\n")) {
         bytes = after;
     }
-    let Some((code, after)) = bytes.split_first_chunk::<6>() else {
-        let may_be = bytes.first().is_none_or(|first| matches!(first, b'I' | b'S' | b'i' | b's'));
-        return if may_be && first.bytes.first() == Some(&SOH) { Probe::Unsure } else { Probe::NotForUs };
+    let is_code = |code: &[u8; CODE_BYTES]| {
+        let [b'I' | b'S' | b'i' | b's', what @ .., ten, one] = code else { return false };
+        what.iter().all(u8::is_ascii_hexdigit) && ten.is_ascii_digit() && one.is_ascii_digit()
     };
-    let [kind, digits @ ..] = code;
-    let is_code = matches!(kind, b'I' | b'S' | b'i' | b's')
-        && digits.iter().all(u8::is_ascii_hexdigit)
-        && digits.iter().take(3).all(u8::is_ascii_digit);
+    let may_be_open = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_alphanumeric);
+    let is_marked = first.bytes.first() == Some(&SOH);
+    let unsure = if is_marked && may_be_open(bytes) { Probe::Unsure } else { Probe::NotForUs };
+    let Some((code, mut after)) = bytes.split_first_chunk::<CODE_BYTES>() else { return unsure };
+    let mut is_right = is_code(code);
+    if !is_right && is_marked && may_be_open(code) {
+        let Some((code, rest)) = after.split_first_chunk::<CODE_BYTES>() else { return unsure };
+        (is_right, after) = (is_code(code), rest);
+    }
     let ends =
         after.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n' | 1 | 3));
-    match (is_code && ends, first.bytes.first() == Some(&SOH), first.has_port(10_001)) {
+    match (is_right && ends, is_marked, first.has_port(10_001)) {
         (true, true, _) | (true, false, true) => Probe::Certain,
         _ => Probe::NotForUs,
     }
@@ -575,7 +582,16 @@ mod tests {
         assert_eq!(can(&udp(b"ISO11898\x01")), Probe::Certain);
         let cyclic = hex("020002800800787b3a00e8cb5e04b1000c000300fdffffffffffffff0000");
         assert_eq!(cip_io(&udp(&cyclic)), Probe::Certain);
-        assert_eq!(tank_gauge(&tcp(b"\x01I20100\n")), Probe::Certain);
+        for gauge in [
+            &b"\x01I20100\n"[..],
+            b"\x01IA5100\r\n",
+            b"\x01123456I20100\r",
+            b"\x01\r\nI20100\r\nNOV 30, 2026",
+        ] {
+            assert_eq!(tank_gauge(&tcp(gauge)), Probe::Certain, "{gauge:?}");
+            assert_eq!(tank_gauge(&tcp(&gauge[..6])), Probe::Unsure, "{gauge:?}");
+        }
+        assert_eq!(tank_gauge(&tcp(b"\x01login1 root99")), Probe::NotForUs);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::*;
 
 pub(super) const TABLE: &[Recogniser] = &[
-    line(App::Bfd, Starts::datagram(&range::<0x20, 10>()), bfd),
+    line(App::Bfd, Starts::datagram(&range::<0x20, 10>()).or(Starts::datagram(b"\x01")), bfd),
     line(App::Bgp, Starts::stream(b"\xff"), bgp),
     line(App::Capwap, Starts::datagram(b"\x00\x01"), capwap),
     line(App::Dlep, Starts::datagram(b"D").or(Starts::stream(b"\x00")), dlep),
@@ -29,7 +29,11 @@ pub(super) const TABLE: &[Recogniser] = &[
         l2tp,
     ),
     line(App::Rmcp, Starts::datagram(b"\x06"), rmcp),
-    line(App::Roughtime, Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"), roughtime),
+    line(
+        App::Roughtime,
+        Starts::datagram(b"R\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c").or(Starts::stream(b"R")),
+        roughtime,
+    ),
     line(App::Tacacs, Starts::stream(b"\xc0\xc1"), tacacs),
     line(App::Collectd, Starts::datagram(b"\x00\x02"), collectd),
     line(App::Diameter, Starts::stream(b"\x01"), diameter),
@@ -47,8 +51,15 @@ const fn range<const FROM: u8, const COUNT: usize>() -> [u8; COUNT] {
     bytes
 }
 
-/// RFC 5880 section 4.1: version 1, a diagnostic code, lengths that fit, a discriminator.
+/// RFC 5880 section 4.1: version 1, a diagnostic code, lengths that fit, a discriminator. What a router echoes to itself
+/// has a port of its own and content of its maker's choice (RFC 5881 section 4); FRR's is known (bfdd, `bfd_echo_pkt`):
+/// version, length, two reserved bytes, its discriminator.
 fn bfd(first: &First<'_>) -> Probe {
+    const ECHO_PORT: u16 = 3785;
+    if let [1, len, 0, 0, a, b, c, d, ..] = first.bytes {
+        let is_so = usize::from(*len) == first.bytes.len() && [a, b, c, d] != [&0; 4];
+        return certain(is_so && first.has_port(ECHO_PORT));
+    }
     let Some([version, state, multiplier, len, a, b, c, d]) = first.bytes.first_chunk::<8>() else {
         return Probe::NotForUs;
     };
@@ -102,7 +113,17 @@ fn capwap(first: &First<'_>) -> Probe {
                     && bytes.len() > header + 24
                     && be32(bytes, 4).is_some_and(|fragment| fragment & 0xffff == 0)
             };
-            (8..=64).contains(&header) && has_no_offset && (is_control() == Some(true) || is_data())
+            // The data channel begins with a frame that only keeps it open (section 4.4.1): a flag says so, and the one
+            // element is the session's number.
+            let is_keep_alive = || {
+                first.has_port(5247)
+                    && bytes.get(3).is_some_and(|flags| flags & 8 != 0)
+                    && be16(bytes, header).is_some_and(|len| usize::from(len) + header >= bytes.len() - 2)
+                    && bytes.get(header + 2..header + 6) == Some(&[0, 35, 0, 16])
+            };
+            (8..=64).contains(&header)
+                && has_no_offset
+                && (is_control() == Some(true) || is_data() || is_keep_alive())
         }
         _ => false,
     };
@@ -510,9 +531,13 @@ fn rmcp(first: &First<'_>) -> Probe {
     certain_on(first, &[623, 664], is_so)
 }
 
-/// Roughtime's tagged message, framed or not (draft-ietf-ntp-roughtime).
+/// Roughtime's tagged message, framed or not (RFC 10049, and before it Google's); over TCP, as its drafts had it, the
+/// frame's mark stands for it.
 fn roughtime(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
+    if first.is_stream() {
+        return begins(first, b"ROUGHTIM");
+    }
     let message = match bytes.strip_prefix(b"ROUGHTIM") {
         Some(rest) => rest.get(4..).unwrap_or_default(),
         None => bytes,

@@ -8,12 +8,12 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::Ajp, Starts::stream(b"\x12A"), ajp),
     line(App::Elasticsearch, Starts::stream(b"E"), elasticsearch),
     line(App::Fastcgi, Starts::stream(b"\x01"), fastcgi),
-    line(App::Gearman, Starts::stream(b"\x00"), gearman),
+    line(App::Gearman, Starts::stream(b"\x00cdgmsvw"), gearman),
     line(App::Giop, Starts::both(b"GMZ"), giop),
     line(App::JavaRmi, Starts::stream(b"JN"), java_rmi),
     line(App::Raft, Starts::stream(b"\x01"), raft),
     line(App::Syncthing, Starts::both(b"\x2e\x9e"), syncthing),
-    line(App::Thrift, Starts::both(b"\x80\x82\x00"), thrift),
+    line(App::Thrift, Starts::both(b"\x80\x82\x00["), thrift),
     line(App::Z3950, Starts::stream(b"\xb4\xb5"), z3950),
     line(App::Zeromq, Starts::stream(b"\xff"), zeromq),
     line(App::Zookeeper, Starts::stream(b"\x00cdeimrsw"), zookeeper),
@@ -50,7 +50,8 @@ fn ajp(first: &First<'_>) -> Probe {
     })
 }
 
-/// Elasticsearch's transport: a mark, a length, a request's number, a status, a version.
+/// Elasticsearch's transport: a mark, a length, a request's number, a status, a version, which OpenSearch marks as its own
+/// by a bit.
 fn elasticsearch(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     match begins(first, b"ES") {
@@ -66,7 +67,10 @@ fn elasticsearch(first: &First<'_>) -> Probe {
         return Probe::NotForUs;
     }
     match (u8_at(bytes, 14), be32(bytes, 15)) {
-        (Some(status), Some(version)) => certain(status < 32 && (1_000..100_000_000).contains(&version)),
+        (Some(status), Some(version)) => {
+            const OPENSEARCH: u32 = 0x0800_0000;
+            certain(status < 32 && (1_000..100_000_000).contains(&(version & !OPENSEARCH)))
+        }
         (Some(status), None) if status >= 32 => Probe::NotForUs,
         _ => Probe::Unsure,
     }
@@ -106,8 +110,33 @@ fn fastcgi(first: &First<'_>) -> Probe {
     }
 }
 
-/// Gearman's binary protocol: a mark, a type, a length.
+/// Gearman's binary protocol: a mark, a type, a length. Its administrators talk to the same port in lines of text
+/// (gearmand's PROTOCOL document, "Administrative Protocol"), of which the commands are few.
 fn gearman(first: &First<'_>) -> Probe {
+    const COMMANDS: [&[u8]; 10] = [
+        b"workers",
+        b"status",
+        b"maxqueue ",
+        b"shutdown",
+        b"version",
+        b"getpid",
+        b"show ",
+        b"cancel job ",
+        b"create function ",
+        b"drop function ",
+    ];
+    if first.bytes.first() != Some(&0) {
+        if !first.has_port(4730) {
+            return Probe::NotForUs;
+        }
+        return match line_of(first.bytes, 512) {
+            Some(line) => likely_on(first, &[4730], COMMANDS.iter().any(|command| line.starts_with(command))),
+            None => match begins_one(first, &COMMANDS) {
+                Probe::NotForUs => Probe::NotForUs,
+                _ => Probe::Unsure,
+            },
+        };
+    }
     match begins_one(first, &[b"\0REQ", b"\0RES"]) {
         Probe::Certain => match be32(first.bytes, 4) {
             Some(kind) => certain((1..=42).contains(&kind)),
@@ -183,44 +212,120 @@ fn syncthing(first: &First<'_>) -> Probe {
     begins_one(first, &[b"\x2e\xa7\xd9\x0b", b"\x9e\x79\xbc\x40"])
 }
 
-/// Thrift's strict binary protocol, framed or not, and its compact protocol: version, type, a name.
+/// Thrift's protocols (Apache Thrift, doc/specs): strict binary, compact and JSON, whole or behind the length of a
+/// frame; the binary protocol as it was before it had a version; and the header transport's frames.
 fn thrift(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
-    let is_name = |name: &[u8]| {
-        !name.is_empty()
-            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':'))
-    };
-    if let [0x82, rest @ ..] = bytes {
-        let [kind, rest @ ..] = rest else { return too_few(first) };
-        if kind & 0x1f != 1 || !(1..=4).contains(&(kind >> 5)) {
-            return Probe::NotForUs;
-        }
-        // The call's number has seven bits a byte.
-        let number = rest.iter().take(5).take_while(|byte| **byte >= 0x80).count() + 1;
-        let Some([len, name @ ..]) = rest.get(number..) else { return too_few(first) };
-        return match name.get(..usize::from(*len)) {
-            Some(name) => certain(name.len() >= 3 && name.len() <= 96 && is_name(name)),
-            None => too_few(first),
-        };
+    match bytes {
+        [0x80, ..] => thrift_strict(first, bytes),
+        [0x82, ..] => thrift_compact(first, bytes),
+        [b'[', ..] => thrift_json(first, bytes),
+        _ => thrift_framed(first),
     }
-    let message = match bytes {
-        [0x80, ..] => bytes,
-        [0, 0, ..] | [0] => match bytes.get(4..) {
-            Some(message) => message,
-            None => return too_few(first),
-        },
-        _ => return Probe::NotForUs,
-    };
+}
+
+/// Longest name of a method that is believed, in bytes.
+const THRIFT_NAME_BYTES_MAX: usize = 96;
+
+fn is_thrift_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= THRIFT_NAME_BYTES_MAX
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':'))
+}
+
+/// What stands behind the length of a frame, or a message that begins with the length of its method's name.
+fn thrift_framed(first: &First<'_>) -> Probe {
+    let Some((length, message)) = first.bytes.split_first_chunk::<4>() else { return too_few(first) };
+    let length = u32::from_be_bytes(*length) as usize;
+    let [start, ..] = message else { return too_few(first) };
+    // What frames hold is shorter than 16 MiB unless somebody says otherwise (TConfiguration).
+    let fits = (8..16 << 20).contains(&length) && (first.is_stream() || length == message.len());
+    match start {
+        _ if !fits && length > THRIFT_NAME_BYTES_MAX => Probe::NotForUs,
+        0x80 => thrift_strict(first, message),
+        0x82 if fits => thrift_compact(first, message),
+        b'[' if fits => thrift_json(first, message),
+        0x0f if fits => thrift_header(first, message, length),
+        0 if fits => thrift_old(first, message),
+        b'A'..=b'Z' | b'a'..=b'z' | b'_' => thrift_old(first, first.bytes),
+        _ => Probe::NotForUs,
+    }
+}
+
+/// Version, type, the length of a name, the name.
+fn thrift_strict(first: &First<'_>, message: &[u8]) -> Probe {
     if head(message, 3) != head(&[0x80, 1, 0], message.len()) {
         return Probe::NotForUs;
     }
     let (Some(kind), Some(len)) = (u8_at(message, 3), be32(message, 4)) else { return too_few(first) };
-    if !(1..=4).contains(&kind) || !(1..=96).contains(&len) {
+    if !(1..=4).contains(&kind) || !(1..=THRIFT_NAME_BYTES_MAX as u32).contains(&len) {
         return Probe::NotForUs;
     }
     match message.get(8..8 + len as usize) {
-        Some(name) => certain(is_name(name)),
+        Some(name) => certain(is_thrift_name(name)),
         None => too_few(first),
+    }
+}
+
+/// A mark, version and type, a number of seven bits a byte, the length of a name, the name.
+fn thrift_compact(first: &First<'_>, message: &[u8]) -> Probe {
+    let Some(kind) = u8_at(message, 1) else { return too_few(first) };
+    if kind & 0x1f != 1 || !(1..=4).contains(&(kind >> 5)) {
+        return Probe::NotForUs;
+    }
+    let rest = message.get(2..).unwrap_or_default();
+    let number = rest.iter().take(5).take_while(|byte| **byte >= 0x80).count() + 1;
+    let Some([len, name @ ..]) = rest.get(number..) else { return too_few(first) };
+    match name.get(..usize::from(*len)) {
+        Some(name) => certain(name.len() >= 3 && is_thrift_name(name)),
+        None => too_few(first),
+    }
+}
+
+/// An array of version 1, a name, a type, a number, an object.
+fn thrift_json(first: &First<'_>, message: &[u8]) -> Probe {
+    const MARK: &[u8] = b"[1,\"";
+    let Some(rest) = message.strip_prefix(MARK) else {
+        return if MARK.starts_with(message) { too_few(first) } else { Probe::NotForUs };
+    };
+    let Some(end) = head(rest, THRIFT_NAME_BYTES_MAX + 1).iter().position(|byte| *byte == b'"') else {
+        return if rest.is_empty() || is_thrift_name(rest) { too_few(first) } else { Probe::NotForUs };
+    };
+    match rest.get(end..end + 4) {
+        Some([_, b',', b'1'..=b'4', b',']) => certain(is_thrift_name(head(rest, end))),
+        Some(_) => Probe::NotForUs,
+        None => too_few(first),
+    }
+}
+
+/// The header transport (doc/specs/HeaderFormat.md): its magic, flags, a number, words of header, then the protocol.
+fn thrift_header(first: &First<'_>, message: &[u8], length: usize) -> Probe {
+    if head(message, 2) != head(&[0x0f, 0xff], message.len()) {
+        return Probe::NotForUs;
+    }
+    let (Some(words), Some(protocol)) = (be16(message, 8), u8_at(message, 10)) else { return too_few(first) };
+    certain(words > 0 && 10 + 4 * usize::from(words) <= length && protocol <= 3)
+}
+
+/// The binary protocol without a version: the length of a name, the name, a type, a number, a field's type.
+fn thrift_old(first: &First<'_>, message: &[u8]) -> Probe {
+    let Some(len) = be32(message, 0).map(|len| len as usize) else { return too_few(first) };
+    if !(2..=THRIFT_NAME_BYTES_MAX).contains(&len) {
+        return Probe::NotForUs;
+    }
+    let name = message.get(4..).unwrap_or_default();
+    if !name.is_empty() && !is_thrift_name(head(name, len)) {
+        return Probe::NotForUs;
+    }
+    let Some([kind, number @ ..]) = name.get(len..) else { return too_few(first) };
+    if !(1..=4).contains(kind) {
+        return Probe::NotForUs;
+    }
+    match (u8_at(number, 4), be16(number, 5)) {
+        (Some(0), _) => Probe::Likely,
+        (Some(2..=4 | 6 | 8 | 10..=16), Some(field)) if field < 256 => Probe::Likely,
+        (Some(2..=4 | 6 | 8 | 10..=16), None) | (None, _) => too_few(first),
+        _ => Probe::NotForUs,
     }
 }
 

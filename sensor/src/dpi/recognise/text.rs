@@ -159,12 +159,19 @@ fn mgcp(first: &First<'_>) -> Probe {
     likely_on(first, &[2427, 2727], is_response)
 }
 
-/// JSON-RPC 2.0 names itself in every message.
+/// JSON-RPC 2.0 names itself in every message; of version 1.0 (which OVSDB speaks, RFC 7047) requests and answers must
+/// have all of three members each.
 fn json_rpc(first: &First<'_>) -> Probe {
     /// Where the version stands, from the beginning of a request.
     const SEARCH_BYTES: usize = 256;
     let bytes = head(first.bytes, SEARCH_BYTES);
-    match holds(bytes, b"\"jsonrpc\"") {
+    let has_all = |members: [&[u8]; 3]| members.iter().all(|member| holds(bytes, member));
+    let is_first_version = || {
+        holds(bytes, b"\"id\"")
+            && (has_all([b"\"method\"", b"\"params\"", b"\"id\""])
+                || has_all([b"\"result\"", b"\"error\"", b"\"id\""]))
+    };
+    match holds(bytes, b"\"jsonrpc\"") || is_first_version() {
         true => Probe::Likely,
         false if first.is_stream() && bytes.len() < SEARCH_BYTES && is_json(bytes) => Probe::Unsure,
         false => Probe::NotForUs,
