@@ -172,9 +172,9 @@ buffers! {
     FileSha256 Body "file sha256";
     // Names.
     DnsQuery Head "dns.query" "dns_query";
-    DnsQueriesRrname Head "dns.queries.rrname";
+    DnsQueriesRrname Head "dns.queries.rrname" "dns.query.name";
     DnsResponseRrname Head "dns.response.rrname";
-    DnsAnswersRrname Head "dns.answers.rrname";
+    DnsAnswersRrname Head "dns.answers.rrname" "dns.answer.name";
     DnsAuthoritiesRrname Head "dns.authorities.rrname";
     DnsAdditionalsRrname Head "dns.additionals.rrname";
     MdnsQueriesRrname Head "mdns.queries.rrname";
@@ -256,7 +256,7 @@ buffers! {
     SnmpCommunity Head "snmp.community";
     SnmpUsm Head "snmp.usm";
     // Voice.
-    SdpMediaSessionInfo Head "sdp.media.session_info";
+    SdpMediaSessionInfo Head "sdp.media.session_info" "sdp.media_description.session_info";
     SipMethod Head "sip.method";
     SipUri Head "sip.uri";
     SipProtocol Head "sip.protocol";
@@ -283,10 +283,10 @@ buffers! {
     SdpTimezone Head "sdp.timezone";
     SdpEncryptionKey Head "sdp.encryption_key";
     SdpAttribute Head "sdp.attribute";
-    SdpMediaMedia Head "sdp.media.media";
+    SdpMediaMedia Head "sdp.media.media" "sdp.media_description.media";
     SdpMediaInfo Head "sdp.media.media_info";
-    SdpMediaConnectionData Head "sdp.media.connection_data";
-    SdpMediaEncryptionKey Head "sdp.media.encryption_key";
+    SdpMediaConnectionData Head "sdp.media.connection_data" "sdp.media_description.connection_data";
+    SdpMediaEncryptionKey Head "sdp.media.encryption_key" "sdp.media_description.encryption_key";
     // Data and messages.
     MqttConnectClientid Head "mqtt.connect.clientid";
     MqttConnectUsername Head "mqtt.connect.username";
