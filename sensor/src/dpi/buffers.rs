@@ -80,10 +80,10 @@ macro_rules! buffers {
             pub fn is_multiple(self) -> bool {
                 let keyword = self.keyword();
                 let families = ["dns.", "mdns.", "llmnr.", "file.", "email.", "ldap.", "mqtt.", "sdp.", "frame:", "http2."];
-                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer"];
+                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer", "email.command"];
                 let names = [
                     "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
-                    "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                    "smtp.rcpt_to", "imap.request", "imap.response", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
                     "sip.from", "sip.to", "sip.via", "sip.user_agent", "sip.content_type", "sip.content_length",
                 ];
                 !single.contains(&keyword)
@@ -234,6 +234,9 @@ buffers! {
     EmailUrl Body "email.url";
     EmailReceived Inner "email.received";
     EmailBodyMd5 Body "email.body_md5";
+    EmailCommand Head "email.command";
+    ImapRequest Head "imap.request";
+    ImapResponse Head "imap.response";
     FtpCommand Head "ftp.command";
     FtpCommandData Head "ftp.command_data";
     FtpReply Head "ftp.reply";

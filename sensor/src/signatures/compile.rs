@@ -174,14 +174,16 @@ pub(super) enum Compiled {
 }
 
 /// Keywords that Suricata has and that are refused for a reason of their own.
-const NOT_RUN: [(&str, &str); 6] = [
-    ("flow.elephant", "rates of flows are not measured"),
+const NOT_RUN: [(&str, &str); 7] = [
+    ("flowvar", NO_VARIABLES),
+    ("pktvar", NO_VARIABLES),
     ("lua", "this engine has no Lua"),
     ("luajit", "this engine has no Lua"),
     ("luaxform", "this engine has no Lua"),
     ("ndpi-protocol", NO_NDPI),
     ("ndpi-risk", NO_NDPI),
 ];
+const NO_VARIABLES: &str = "what expressions capture is told with alerts, and is not compared";
 const NO_NDPI: &str = "applications are recognised here by their own dissectors, without nDPI";
 
 /// Keywords that decide nothing about a match and ask for something that is not done here: their rules run without it.
@@ -378,6 +380,7 @@ impl Reader {
             return done.map(|()| Read::Done);
         }
         match option.name.as_str() {
+            "app-layer-state" => self.state(option)?,
             "bidir.toserver" => self.turn(option, Direction::Forward)?,
             "bidir.toclient" => self.turn(option, Direction::Reverse)?,
             "flow" => self.flow(option)?,
@@ -430,6 +433,11 @@ impl Reader {
             }
             if let Some(event) = test.silent_event() {
                 self.is_silent(option, "packet's", event);
+            }
+            if test == PacketTest::Elephant {
+                // As in Suricata, unless it is told how many octets in how long a flow needs for that.
+                let reason = "no flow counts as an elephant: rates of flows are not measured here";
+                self.silence.get_or_insert_with(|| (option.place, reason.into()));
             }
             self.packet.push(test);
         } else if let Some(test) = AppTest::option(option, &self.file) {
@@ -503,6 +511,26 @@ impl Reader {
             return Err((option.value_place, reason));
         }
         self.config = Some(true);
+        Ok(())
+    }
+
+    /// `app-layer-state:request_headers`, `app-layer-state:>request_body`: so much is known of a side, or more.
+    fn state(&mut self, option: &RuleOption) -> Result<(), Refused> {
+        let text = words(option);
+        let (is_more, name) = match text.strip_prefix('>') {
+            Some(name) => (true, name.trim_start()),
+            None => (false, text.as_str()),
+        };
+        let Some(Hook::Side(direction, stage)) = header::hook(name) else {
+            let reason =
+                format!("cannot run `app-layer-state:{text}`: expected a state, perhaps with `>` before it");
+            return Err((option.value_place, reason));
+        };
+        if self.hook.is_some() {
+            return Err((option.place, "the rule has a state of transactions already".into()));
+        }
+        // What is behind a state of the head is the body, of which no parts are told apart here.
+        self.hook = Some(Hook::Side(direction, if is_more { Stage::Body } else { stage }));
         Ok(())
     }
 

@@ -47,7 +47,7 @@ fn a_rule_for_another_version_is_set_aside_whatever_else_it_says() {
         "alert nothing any any -> any any (nosuch:1; requires:version >= 10; sid:2;)",
         "alert tcp any any -> any any (requires:keyword nosuch; sid:3;)",
         "alert tcp any any -> any any (requires:keyword luaxform; sid:4;)",
-        "alert tcp any any -> any any (requires:keyword flow.elephant; sid:5;)",
+        "alert tcp any any -> any any (requires:keyword flowvar; sid:5;)",
         "alert tcp any any -> any any (requires:feature geoip; sid:6;)",
         "alert tcp any any -> any any (requires:version; sid:7;)",
         "alert tcp any any -> any any (requires:version >= 8, feature ja3; sid:8;)",
@@ -183,6 +183,17 @@ fn what_stores_and_what_changes_the_program_is_refused_with_its_reason() {
     assert!(reasons[0].starts_with("cannot run `config:tracking disable"), "{reasons:?}");
     assert!(reasons[1].starts_with("cannot run `ndpi-protocol`: applications"), "{reasons:?}");
     assert!(reasons[2].starts_with("cannot run `config:logging disable`: only"), "{reasons:?}");
+}
+
+#[test]
+fn what_no_flow_is_here_loads_and_cannot_fire() {
+    for side in ["toserver", "toclient", "either", "both"] {
+        let built = built(&[&format!("alert tcp any any -> any any (flow.elephant:{side}; sid:1;)")]);
+        assert_eq!((built.rules.len(), built.problems.len(), built.silent.len()), (0, 0, 1), "{built:?}");
+        assert!(built.silent[0].reason.contains("rates of flows are not measured"), "{built:?}");
+    }
+    let built = built(&["alert tcp any any -> any any (flow.elephant:up; sid:1;)"]);
+    assert_eq!(built.problems.len(), 1);
 }
 
 #[test]

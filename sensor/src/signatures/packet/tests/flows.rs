@@ -52,7 +52,7 @@ fn counts_of_flows_are_compared_by_direction() {
         "flow.pkts:toserver,4294967296",
         "flow.bytes:toserver,<0",
         "flow.age:x",
-        "flow.elephant:toserver",
+        "flow.elephant:up",
         "flow.elephant",
         "stream_size:server,<",
         "stream_size:server,<>,5",
