@@ -16,7 +16,7 @@ use std::path::Path;
 struct Case {
     /// The capture, relative to the case's folder.
     capture: String,
-    /// Further arguments of `weir-sensor replay`.
+    /// Further arguments of `weir-sensor replay`; paths in them may begin with `{case}`.
     #[serde(default)]
     arguments: Vec<String>,
     /// The exit code that replay must have.
@@ -68,7 +68,9 @@ fn check(folder: &Path) -> anyhow::Result<()> {
     let (eve, records, flows) =
         (work.path().join("eve.json"), work.path().join("records.json"), work.path().join("flows.ipfix"));
     let mut sensor = process::command("weir-sensor")?;
-    sensor.arg("replay").arg(folder.join(&case.capture)).args(&case.arguments);
+    let place = folder.display().to_string();
+    sensor.arg("replay").arg(folder.join(&case.capture));
+    sensor.args(case.arguments.iter().map(|argument| argument.replace("{case}", &place)));
     sensor
         .arg("--eve")
         .arg(&eve)
@@ -94,7 +96,6 @@ fn check(folder: &Path) -> anyhow::Result<()> {
         let mut collector = process::command("weir-collector")?;
         collector.arg("import").arg(&flows).arg("--alerts").arg(&alerts);
         collector.arg("--set").arg(format!("state_directory={}", work.path().join("state").display()));
-        let place = folder.display().to_string();
         collector.args(case.collector.iter().map(|argument| argument.replace("{case}", &place)));
         let output = process::run(&mut collector)?;
         ensure!(

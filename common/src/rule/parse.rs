@@ -66,15 +66,7 @@ impl RuleReader {
         }
         let mut cursor = Cursor { bytes: &line.bytes, at: begin };
         let (word, at) = cursor.word("an action")?;
-        let action = Action::of(&word).ok_or_else(|| {
-            (
-                at,
-                format!(
-                    "`{}` is not an action: expected `alert`, `drop`, `reject`, `pass` or `config`",
-                    shown(&word)
-                ),
-            )
-        })?;
+        let action = Action::of(&word).ok_or_else(|| (at, no_action(&word)))?;
         let (protocol, protocol_at) = cursor.word("a protocol")?;
         let protocol = protocol.to_ascii_lowercase();
         if !is_protocol(&protocol) {
@@ -147,6 +139,30 @@ fn kept<T>(
         sets.insert(word.to_owned(), Arc::clone(&set));
     }
     Ok(set)
+}
+
+/// Why a word is no action. What Suricata's firewall mode has is known and is not for a sensor that is passed by.
+fn no_action(word: &str) -> String {
+    let (action, scope) = word.split_once(':').map_or((word, None), |(action, scope)| (action, Some(scope)));
+    // `accept:hook,alert` has several words behind its colon.
+    let is_scope = scope.is_none_or(|scope| {
+        let first = scope.split(',').next().unwrap_or_default();
+        matches!(first, "packet" | "flow" | "tx" | "hook")
+    });
+    match Action::of(action) {
+        None if action == "accept" && is_scope => {
+            format!("cannot run `{}`: it is for a firewall, and traffic is only looked at here", shown(word))
+        }
+        Some(_) if scope.is_some() && is_scope => format!(
+            "cannot run `{}`: what an action reaches is for a firewall, and traffic is only looked at here; `{}` alone runs",
+            shown(word),
+            shown(action)
+        ),
+        _ => format!(
+            "`{}` is not an action: expected `alert`, `drop`, `reject`, `pass` or `config`",
+            shown(word)
+        ),
+    }
 }
 
 /// Whether a comment holds a rule that somebody switched off.

@@ -80,6 +80,16 @@ fn comments_disabled_rules_empty_lines_and_continued_rules() {
 fn every_wrong_rule_is_reported_where_it_is_wrong() {
     for (rule, want) in [
         ("alarm tcp any any -> any any (sid:1;)", "x.rules:1:1: `alarm` is not an action"),
+        ("alert:all tcp any any -> any any (sid:1;)", "x.rules:1:1: `alert:all` is not an action"),
+        (
+            "accept:hook tcp:all any any -> any any (sid:1;)",
+            "x.rules:1:1: cannot run `accept:hook`: it is for a firewall",
+        ),
+        ("accept tcp any any -> any any (sid:1;)", "x.rules:1:1: cannot run `accept`: it is for a firewall"),
+        (
+            "drop:flow tcp any any -> any any (sid:1;)",
+            "x.rules:1:1: cannot run `drop:flow`: what an action reaches",
+        ),
         (
             "alert [tcp any any -> any any (sid:1;)",
             "x.rules:1:7: `[tcp any any -> any any ` is not a protocol",

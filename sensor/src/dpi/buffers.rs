@@ -80,10 +80,10 @@ macro_rules! buffers {
             pub fn is_multiple(self) -> bool {
                 let keyword = self.keyword();
                 let families = ["dns.", "mdns.", "llmnr.", "file.", "email.", "ldap.", "mqtt.", "sdp.", "frame:", "http2."];
-                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer"];
+                let single = ["email.from", "email.subject", "email.date", "email.message_id", "email.x_mailer", "email.command"];
                 let names = [
                     "tls.certs", "tls.alpn", "tls.subjectaltname", "http.request_header", "http.response_header",
-                    "smtp.rcpt_to", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
+                    "smtp.rcpt_to", "imap.request", "imap.response", "krb5.cname", "krb5.sname", "quic.cyu.hash", "quic.cyu.string", "ike.vendor",
                     "sip.from", "sip.to", "sip.via", "sip.user_agent", "sip.content_type", "sip.content_length",
                 ];
                 !single.contains(&keyword)
@@ -172,9 +172,9 @@ buffers! {
     FileSha256 Body "file sha256";
     // Names.
     DnsQuery Head "dns.query" "dns_query";
-    DnsQueriesRrname Head "dns.queries.rrname";
+    DnsQueriesRrname Head "dns.queries.rrname" "dns.query.name";
     DnsResponseRrname Head "dns.response.rrname";
-    DnsAnswersRrname Head "dns.answers.rrname";
+    DnsAnswersRrname Head "dns.answers.rrname" "dns.answer.name";
     DnsAuthoritiesRrname Head "dns.authorities.rrname";
     DnsAdditionalsRrname Head "dns.additionals.rrname";
     MdnsQueriesRrname Head "mdns.queries.rrname";
@@ -234,6 +234,9 @@ buffers! {
     EmailUrl Body "email.url";
     EmailReceived Inner "email.received";
     EmailBodyMd5 Body "email.body_md5";
+    EmailCommand Head "email.command";
+    ImapRequest Head "imap.request";
+    ImapResponse Head "imap.response";
     FtpCommand Head "ftp.command";
     FtpCommandData Head "ftp.command_data";
     FtpReply Head "ftp.reply";
@@ -256,7 +259,7 @@ buffers! {
     SnmpCommunity Head "snmp.community";
     SnmpUsm Head "snmp.usm";
     // Voice.
-    SdpMediaSessionInfo Head "sdp.media.session_info";
+    SdpMediaSessionInfo Head "sdp.media.session_info" "sdp.media_description.session_info";
     SipMethod Head "sip.method";
     SipUri Head "sip.uri";
     SipProtocol Head "sip.protocol";
@@ -283,10 +286,10 @@ buffers! {
     SdpTimezone Head "sdp.timezone";
     SdpEncryptionKey Head "sdp.encryption_key";
     SdpAttribute Head "sdp.attribute";
-    SdpMediaMedia Head "sdp.media.media";
+    SdpMediaMedia Head "sdp.media.media" "sdp.media_description.media";
     SdpMediaInfo Head "sdp.media.media_info";
-    SdpMediaConnectionData Head "sdp.media.connection_data";
-    SdpMediaEncryptionKey Head "sdp.media.encryption_key";
+    SdpMediaConnectionData Head "sdp.media.connection_data" "sdp.media_description.connection_data";
+    SdpMediaEncryptionKey Head "sdp.media.encryption_key" "sdp.media_description.encryption_key";
     // Data and messages.
     MqttConnectClientid Head "mqtt.connect.clientid";
     MqttConnectUsername Head "mqtt.connect.username";

@@ -1,9 +1,10 @@
 //! Internet Message Access Protocol (RFC 9051 and RFC 3501, RFC 2595 for STARTTLS).
 //!
 //! In: both directions of a stream. Out: one event per command with the lines of its answer in EVE's `imap` form,
-//! the account, the mails that FETCH brings and APPEND takes, with their attachments as files. Of an answer the
-//! first lines are kept. What follows STARTTLS is another protocol's; with COMPRESS nothing more is read.
+//! the account, the mails that FETCH brings and APPEND takes, with their attachments as files; and the lines, for
+//! signatures. Of an answer the first lines are kept. What follows STARTTLS is another protocol's; with COMPRESS nothing more is read.
 
+use super::buffers::{Buffer, Stage};
 use super::mail::Mail;
 use super::scan::{self, line, line_within, word};
 use super::smtp::learn_account;
@@ -310,6 +311,7 @@ impl Imap {
             // DONE after IDLE, an answer to a continuation.
             if let Some(transaction) = self.pending.back_mut() {
                 transaction.add(Direction::Forward, text);
+                context.put(Direction::Forward, transaction.id, Buffer::ImapRequest, text);
             }
             return;
         }
@@ -349,7 +351,18 @@ impl Imap {
             Transaction { id: self.transactions, tag: tag.to_vec(), ..Transaction::default() };
         self.transactions += 1;
         transaction.add(Direction::Forward, text);
+        context.put(Direction::Forward, transaction.id, Buffer::ImapRequest, text);
         let is_append = command == b"APPEND";
+        let has_email = is_append || scan::contains_ignoring_case(text, b"FETCH");
+        let teller = if is_append { Direction::Forward } else { Direction::Reverse };
+        if has_email {
+            context.put(teller, transaction.id, Buffer::EmailCommand, &name.to_ascii_lowercase());
+        }
+        // More lines follow some, and what is said of a mail is told behind it.
+        let goes_on = is_append || text.ends_with(b"}") || matches!(&command[..], b"AUTHENTICATE" | b"IDLE");
+        if !goes_on {
+            context.reached(Direction::Forward, transaction.id, Stage::Body);
+        }
         transaction.command = command;
         if self.pending.len() >= PENDING_MAX {
             context.anomaly("too_many_transactions", Some(transaction.id));
@@ -381,11 +394,16 @@ impl Imap {
                     && (asked.is_empty() || scan::contains_ignoring_case(&asked, b"user"));
             }
             match self.pending.front_mut() {
-                Some(transaction) => transaction.add(Direction::Reverse, text),
+                Some(transaction) => {
+                    transaction.add(Direction::Reverse, text);
+                    context.put(Direction::Reverse, transaction.id, Buffer::ImapResponse, text);
+                }
                 None => {
                     let mut alone = Transaction { id: self.transactions, ..Transaction::default() };
                     self.transactions += 1;
                     alone.add(Direction::Reverse, text);
+                    context.put(Direction::Reverse, alone.id, Buffer::ImapResponse, text);
+                    context.reached(Direction::Reverse, alone.id, Stage::Body);
                     alone.tell(context);
                 }
             }
@@ -403,6 +421,10 @@ impl Imap {
         };
         let Some(mut transaction) = self.pending.remove(at) else { return After::Nothing };
         transaction.add(Direction::Reverse, text);
+        context.put(Direction::Reverse, transaction.id, Buffer::ImapResponse, text);
+        for direction in [Direction::Forward, Direction::Reverse] {
+            context.reached(direction, transaction.id, Stage::Body);
+        }
         let (status, _) = word(rest);
         context.metadata.add(Field::Status, &String::from_utf8_lossy(status));
         transaction.tell(context);
@@ -502,6 +524,42 @@ mod tests {
         let learned = trial.learned();
         assert!(learned.contains("mail_subject x\n") && learned.contains("\"size\":3"), "{learned}");
         assert!(learned.contains("{\"line\":\"a2 OK done\"}") && trial.malformed == 0, "{learned}");
+    }
+
+    #[test]
+    fn signatures_are_told_the_lines_of_commands_and_answers() {
+        let mut trial = Trial::<Imap>::new()
+            .server(SERVER)
+            .client(b"a1 LOGIN joe secret\r\n")
+            .server(b"* CAPABILITY IMAP4rev1\r\na1 OK done\r\n")
+            .client(b"a2 IDLE\r\n")
+            .server(b"+ idling\r\n")
+            .client(b"DONE\r\n")
+            .server(b"a2 OK done\r\n")
+            .close();
+        let told = trial.told();
+        for line in [
+            "imap.request a1 LOGIN joe secret",
+            "imap.response * OK IMAP4rev1 ready",
+            "imap.response * CAPABILITY IMAP4rev1",
+            "imap.response a1 OK done",
+            "imap.request a2 IDLE",
+            "imap.request DONE",
+            "imap.response + idling",
+            "imap.response a2 OK done",
+        ] {
+            assert!(told.contains(line), "{line}\n{told}");
+        }
+        let mut trial = Trial::<Imap>::new()
+            .server(SERVER)
+            .client(b"a1 append box {13}\r\n")
+            .server(b"+ go\r\n")
+            .client(b"Subject: x\r\n\r\n\r\n")
+            .server(b"a1 OK done\r\n")
+            .close();
+        let told = trial.told();
+        assert!(told.contains("email.command append") && told.contains("email.subject x"), "{told}");
+        assert!(!told.contains("email.command fetch"), "{told}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod header;
 mod legacy;
 mod lists;
+mod towards;
 
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
@@ -66,6 +67,11 @@ pub(super) struct Signature {
     pub(super) stage: Stage,
     /// `bypass`: a match ends what is looked for in the flow.
     pub(super) bypasses: bool,
+    /// Of a rule about both sides of a transaction (`=>`): whose side this signature is about. The other signature is
+    /// about the other, and the rule matches when both have.
+    pub(super) half: Option<Direction>,
+    /// The signature about the other side, until signatures are numbered.
+    pub(super) other_half: Option<Box<Signature>>,
     pub(super) kind: Kind,
 }
 
@@ -112,6 +118,8 @@ pub(super) struct List<P> {
     pub(super) matches: MatchList,
     /// Sets that the bytes are looked up in.
     pub(super) data: Vec<DataTest>,
+    /// Who says what is looked into, where only one end can, or where the rule says it.
+    pub(super) towards: Option<Direction>,
 }
 
 /// What `flow` asks.
@@ -145,6 +153,8 @@ pub(super) struct Shared<'s> {
     pub(super) data: DataLoader<'s>,
     pub(super) reputations: &'s Reputations,
     pub(super) countries: Option<&'s Countries>,
+    /// What is odd about rules that can be run.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl Signature {
@@ -164,20 +174,33 @@ pub(super) enum Compiled {
 }
 
 /// Keywords that Suricata has and that are refused for a reason of their own.
-const NOT_RUN: [(&str, &str); 8] = [
-    ("asn1", "BER is not taken apart in payloads"),
-    ("flow.elephant", "rates of flows are not measured"),
+const NOT_RUN: [(&str, &str); 7] = [
+    ("flowvar", NO_VARIABLES),
+    ("pktvar", NO_VARIABLES),
     ("lua", "this engine has no Lua"),
     ("luajit", "this engine has no Lua"),
     ("luaxform", "this engine has no Lua"),
-    ("replace", "traffic is not changed here"),
+    ("ndpi-protocol", NO_NDPI),
+    ("ndpi-risk", NO_NDPI),
+];
+const NO_VARIABLES: &str = "what expressions capture is told with alerts, and is not compared";
+const NO_NDPI: &str = "applications are recognised here by their own dissectors, without nDPI";
+
+/// Keywords that decide nothing about a match and ask for something that is not done here: their rules run without it.
+const NOT_DONE: [(&str, &str); 4] = [
+    ("replace", "traffic is not changed here: the rule alerts where it would be"),
+    ("nfq_set_mark", "packets are not marked here"),
     ("tls.store", NO_TLS_STORE),
     ("tls_store", NO_TLS_STORE),
 ];
 const NO_TLS_STORE: &str = "certificates are not stored as files; the ring has the handshake's packets with them, as far as it is kept";
 
+fn reason_in(keywords: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    keywords.iter().find(|(keyword, _)| *keyword == name).map(|(_, reason)| *reason)
+}
+
 fn reason_not_to_run(name: &str) -> Option<&'static str> {
-    NOT_RUN.iter().find(|(keyword, _)| *keyword == name).map(|(_, reason)| *reason)
+    reason_in(&NOT_RUN, name)
 }
 
 /// Compiles a rule.
@@ -186,16 +209,24 @@ pub(super) fn compile(rule: Rule, shared: &mut Shared<'_>) -> Result<Compiled, P
     if let Some(unmet) = unmet(&rule, shared).map_err(problem)? {
         return Ok(Compiled::SetAside(problem(unmet)));
     }
-    let mut reader = Reader::begin(&rule).map_err(problem)?;
-    for option in &rule.options {
-        reader.option(option, shared).map_err(problem)?;
-    }
-    reader.finish().map_err(problem)?;
+    let (half, other_half) = match rule.direction {
+        RuleDirection::Transaction => (Some(Direction::Forward), Some(Direction::Reverse)),
+        RuleDirection::OneWay | RuleDirection::EitherWay => (None, None),
+    };
+    let reader = Reader::read_whole(&rule, half, shared).map_err(problem)?;
     if let Some((place, reason)) = &reader.silence {
         let reason = format!("sid {} loads and cannot fire: {reason}", rule.description.sid);
         return Ok(Compiled::CannotFire(rule.problem(*place, reason)));
     }
-    Ok(Compiled::Runs(Box::new(reader.signature(rule, shared.thresholds))))
+    let other_half = match other_half {
+        Some(half) => {
+            let reader = Reader::read_whole(&rule, Some(half), shared).map_err(problem)?;
+            Some(Box::new(reader.signature(rule.clone(), shared.thresholds)))
+        }
+        None => None,
+    };
+    let signature = reader.signature(rule, shared.thresholds);
+    Ok(Compiled::Runs(Box::new(Signature { other_half, ..signature })))
 }
 
 /// What the rule requires of this program that is not there; asked before anything else of it is read.
@@ -250,16 +281,32 @@ struct Reader {
     hook: Option<Hook>,
     /// What it asks for and never is.
     silence: Option<Refused>,
+    /// See [`Signature::half`].
+    half: Option<Direction>,
+    /// Who says what the numbers, and what the tests of applications, are about.
+    numbers_towards: Vec<Option<Direction>>,
+    app_towards: Vec<Option<Direction>>,
+    /// What of what the rule asks for is one application's alone, and where that stands.
+    families: Vec<(String, Place)>,
+    /// Where `dsize` stands.
+    size_at: Option<Place>,
 }
 
 impl Reader {
-    fn begin(rule: &Rule) -> Result<Reader, Refused> {
-        if rule.direction == RuleDirection::Transaction {
-            return Err((
-                rule.place,
-                "cannot run `=>`: the two sides of a transaction are looked at apart".into(),
-            ));
+    /// Reads a rule, or of one about both sides of a transaction what it asks of one.
+    fn read_whole(rule: &Rule, half: Option<Direction>, shared: &mut Shared<'_>) -> Result<Reader, Refused> {
+        let mut reader = Reader { half, ..Reader::begin(rule)? };
+        for option in &rule.options {
+            reader.option(option, shared)?;
         }
+        if let Some(half) = half {
+            reader.keep(half)?;
+        }
+        reader.finish()?;
+        Ok(reader)
+    }
+
+    fn begin(rule: &Rule) -> Result<Reader, Refused> {
         let (protocol, hook) = match rule.protocol.split_once(':') {
             Some((protocol, hook)) => (protocol, Some(hook)),
             None => (rule.protocol.as_str(), None),
@@ -300,10 +347,21 @@ impl Reader {
             config: (rule.description.action == Action::Config).then_some(false),
             hook: None,
             silence: None,
+            half: None,
+            numbers_towards: Vec::new(),
+            app_towards: Vec::new(),
+            families: Vec::new(),
+            size_at: None,
         }
     }
 
     fn option(&mut self, option: &RuleOption, shared: &mut Shared<'_>) -> Result<(), Refused> {
+        if let Some(reason) =
+            reason_in(&NOT_DONE, &option.name).filter(|_| self.half != Some(Direction::Reverse))
+        {
+            let reason = format!("`{}`: {reason}", option.name);
+            shared.warnings.push(Problem { file: Arc::clone(&self.file), place: option.place, reason });
+        }
         let reason = match reason_not_to_run(&option.name) {
             Some(reason) => reason,
             None => match self.read(option, shared)? {
@@ -322,6 +380,9 @@ impl Reader {
             return done.map(|()| Read::Done);
         }
         match option.name.as_str() {
+            "app-layer-state" => self.state(option)?,
+            "bidir.toserver" => self.turn(option, Direction::Forward)?,
+            "bidir.toclient" => self.turn(option, Direction::Reverse)?,
             "flow" => self.flow(option)?,
             "config" => self.config(option)?,
             "bypass" => {
@@ -339,7 +400,12 @@ impl Reader {
                 self.hosts.push(HostTest::Country(CountryTest::read(option, shared.countries)?));
             }
             "threshold" | "detection_filter" => {
-                if self.threshold.replace(Threshold::read(option)?).is_some() {
+                let threshold = Threshold::read(option)?;
+                if threshold.needs_ports() && !self.carrier.has_ports() {
+                    let reason = "`unique_on` counts ports: the rule has to be about TCP, UDP or SCTP";
+                    return Err((option.value_place, reason.into()));
+                }
+                if self.threshold.replace(threshold).is_some() {
                     return Err((option.place, "a rule has one threshold".into()));
                 }
             }
@@ -362,16 +428,28 @@ impl Reader {
             self.anomalies.push(event);
         } else if let Some(test) = PacketTest::option(option) {
             let test = test?;
+            if option.name == "dsize" {
+                self.size_at = Some(option.place);
+            }
             if let Some(event) = test.silent_event() {
                 self.is_silent(option, "packet's", event);
+            }
+            if test == PacketTest::Elephant {
+                // As in Suricata, unless it is told how many octets in how long a flow needs for that.
+                let reason = "no flow counts as an elephant: rates of flows are not measured here";
+                self.silence.get_or_insert_with(|| (option.place, reason.into()));
             }
             self.packet.push(test);
         } else if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
+            self.app_towards.push(self.lists.bidir.or_else(|| towards::towards(&option.name)));
+            self.families.push((option.name.clone(), option.place));
         } else if let Some(number) = Number::of(&option.name) {
             let text = words(option);
             let test = UintTest::parse(&text, Width::U64).map_err(|reason| (option.value_place, reason))?;
             self.numbers.push((number, test));
+            self.numbers_towards.push(self.lists.bidir.or_else(|| towards::towards(&option.name)));
+            self.families.push((option.name.clone(), option.place));
         } else {
             return Ok(Read::Unknown);
         }
@@ -436,18 +514,138 @@ impl Reader {
         Ok(())
     }
 
+    /// `app-layer-state:request_headers`, `app-layer-state:>request_body`: so much is known of a side, or more.
+    fn state(&mut self, option: &RuleOption) -> Result<(), Refused> {
+        let text = words(option);
+        let (is_more, name) = match text.strip_prefix('>') {
+            Some(name) => (true, name.trim_start()),
+            None => (false, text.as_str()),
+        };
+        let Some(Hook::Side(direction, stage)) = header::hook(name) else {
+            let reason =
+                format!("cannot run `app-layer-state:{text}`: expected a state, perhaps with `>` before it");
+            return Err((option.value_place, reason));
+        };
+        if self.hook.is_some() {
+            return Err((option.place, "the rule has a state of transactions already".into()));
+        }
+        // What is behind a state of the head is the body, of which no parts are told apart here.
+        self.hook = Some(Hook::Side(direction, if is_more { Stage::Body } else { stage }));
+        Ok(())
+    }
+
+    /// What stands behind is said by one end, in a rule about both sides of a transaction.
+    fn turn(&mut self, option: &RuleOption, direction: Direction) -> Result<(), Refused> {
+        lists::none(option)?;
+        if self.half.is_none() {
+            return Err((option.place, format!("`{}` is for rules with `=>`", option.name)));
+        }
+        self.lists.bidir = Some(direction);
+        Ok(())
+    }
+
+    /// Of a rule about both sides of a transaction, what is asked of one.
+    fn keep(&mut self, half: Direction) -> Result<(), Refused> {
+        let refused = |reason: &str| Err((self.place, reason.to_owned()));
+        if self.flow.direction.is_some() {
+            return refused("`flow` names a direction, and `=>` is about both");
+        }
+        if self.lists.packet.iter().any(|list| !list.is_empty())
+            || !self.anomalies.is_empty()
+            || self.hook.is_some()
+            || self.carrier.frames.is_some()
+        {
+            return refused("cannot run: of a rule with `=>` only what transactions hold is looked at");
+        }
+        let towards = self.lists.side.iter().map(|list| (list.towards, list.place.keyword()));
+        let names = self.families.iter().map(|(name, _)| name.as_str());
+        let tests = self.app_towards.iter().chain(&self.numbers_towards).copied().zip(names);
+        let mut has = [false; 2];
+        for (direction, keyword) in towards.chain(tests) {
+            let Some(direction) = direction else {
+                let reason = format!(
+                    "`{keyword}` may be either end's: `bidir.toserver` or `bidir.toclient` before it says whose"
+                );
+                return Err((self.place, reason));
+            };
+            has[direction.index()] = true;
+        }
+        if has != [true; 2] {
+            return refused("all that the rule asks for is one end's: `->` says that");
+        }
+        let answers = self.lists.side.iter().filter(|list| list.towards == Some(Direction::Reverse));
+        if answers.filter_map(|list| list.matches.fast_pattern()).any(|pattern| pattern.is_explicit) {
+            return refused("of a rule with `=>` the fast pattern is one of what clients say");
+        }
+        self.lists.side.retain(|list| list.towards == Some(half));
+        let mut towards = std::mem::take(&mut self.app_towards).into_iter();
+        self.app.retain(|_| towards.next() == Some(Some(half)));
+        let mut towards = std::mem::take(&mut self.numbers_towards).into_iter();
+        self.numbers.retain(|_| towards.next() == Some(Some(half)));
+        self.flow.direction = Some(half);
+        Ok(())
+    }
+
+    /// Refuses what no one side of one application's transaction can be.
+    fn check_sides(&self) -> Result<(), Refused> {
+        let lists = self.lists.side.iter().map(|list| (list.place.keyword(), list.towards));
+        let directed = lists.clone().filter_map(|(keyword, towards)| Some((keyword, towards?)));
+        let mut first: Option<(&str, Direction)> = None;
+        for (keyword, direction) in directed {
+            let says = towards::who(direction);
+            if self.flow.direction.is_some_and(|flow| flow != direction) {
+                let reason = format!("`{keyword}` is what {says} say, and the rule's direction is the other");
+                return Err((self.place, reason));
+            }
+            match first {
+                Some((other, towards)) if towards != direction => {
+                    let reason = format!(
+                        "`{keyword}` is what {says} say, `{other}` is not: a rule about both has `=>` between its ends"
+                    );
+                    return Err((self.place, reason));
+                }
+                _ => first = Some((keyword, direction)),
+            }
+        }
+        let families = self.families.iter().map(|(keyword, place)| (keyword.as_str(), *place));
+        for (keyword, place) in families.chain(lists.map(|(keyword, _)| (keyword, self.place))) {
+            let Some(apps) = towards::family(keyword) else { continue };
+            if !self.applications.is_any() && !apps.iter().any(|app| self.applications.has(*app)) {
+                return Err((
+                    place,
+                    format!("`{keyword}` is of another protocol than the rule's header names"),
+                ));
+            }
+        }
+        match self.size_at {
+            Some(place) if !self.lists.side.is_empty() => {
+                let reason =
+                    "`dsize` is a packet's, and the rule looks into transactions: `bsize` is a buffer's";
+                Err((place, reason.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What only the whole rule shows.
     fn finish(&mut self) -> Result<(), Refused> {
         self.lists.finish(self.place)?;
+        self.check_sides()?;
         let mut has_side = !self.lists.side.is_empty() || !self.numbers.is_empty() || !self.app.is_empty();
         match self.hook {
             Some(Hook::FlowStart) => self.flow.is_first = true,
+            Some(Hook::Packet) if has_side => {
+                return Err((
+                    self.place,
+                    "the rule is about packets, and asks for parts of transactions".into(),
+                ));
+            }
             Some(Hook::Side(direction, stage)) => {
                 has_side = true;
                 self.stage = stage;
                 self.flow.direction = self.flow.direction.or(direction);
             }
-            None => {}
+            Some(Hook::Packet) | None => {}
         }
         let has_payload = self.lists.packet.iter().any(|list| list.place == PacketPart::Payload);
         // As Suricata's rules about addresses alone: whatever else a rule asks is asked of every packet.
@@ -457,6 +655,7 @@ impl Reader {
             && self.lists.packet.is_empty()
             && self.state.tests.is_empty()
             && self.hosts.is_empty()
+            && self.hook != Some(Hook::Packet)
             && !self.flow.is_first;
         if self.carrier.frames.is_some() {
             self.check_frames(has_side)?;
@@ -529,6 +728,8 @@ impl Reader {
             limits: thresholds.limits(gid, sid, self.threshold),
             stage: self.stage,
             bypasses: self.bypasses,
+            half: self.half,
+            other_half: None,
             kind: self.kind,
         }
     }

@@ -22,7 +22,7 @@ use super::patterns::PatternScratch;
 use super::rules::{Rules, Traffic};
 use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::{NO_TRANSACTION, Sides};
+use crate::dpi::buffers::Sides;
 use about::About;
 use relief::Relief;
 use scope::has_flow;
@@ -200,7 +200,7 @@ impl Engine {
     /// An engine for one worker.
     pub fn new(rules: Arc<Rules>) -> Engine {
         let at_work = AtWork {
-            costs: vec![Cost::default(); rules.len()],
+            costs: vec![Cost::default(); rules.signatures.len()],
             scratch: Work::default(),
             candidates: Vec::new(),
             relief: Relief::default(),
@@ -278,7 +278,7 @@ impl Engine {
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
         self.at_work.relief.clear();
         self.at_work.costs.clear();
-        self.at_work.costs.resize(rules.len(), Cost::default());
+        self.at_work.costs.resize(rules.signatures.len(), Cost::default());
         self.at_work.epoch = self.at_work.epoch.wrapping_add(1);
         self.rules = rules;
     }
@@ -459,7 +459,8 @@ impl AtWork {
                 continue;
             }
             let ends = StateEnds { source: about.source, destination: about.destination, time: sight.time };
-            if !signature.state.passes(Some(&marks.bits), None, &self.shared, &ends) {
+            let transaction = marks.of_transaction(about.transaction());
+            if !signature.state.passes(Some(&marks.bits), transaction, &self.shared, &ends) {
                 continue;
             }
             let stream = &marks.streams[sight.direction.index()];
@@ -534,7 +535,24 @@ impl AtWork {
                 marks.once.push(once);
             }
             let state_counters = &mut self.scratch.state_counters;
-            signature.state.apply(Some(&mut marks.bits), None, &mut self.shared, &ends, state_counters);
+            if let Some(half) = signature.half {
+                let rule = RuleId::new(signature.description.gid, signature.description.sid);
+                let mut is_whole = |id| marks.completes(id, rule, half, state_counters);
+                if !about.transaction().is_some_and(&mut is_whole) {
+                    continue;
+                }
+            }
+            let transaction = about
+                .transaction()
+                .filter(|_| signature.state.is_about_transaction())
+                .map(|transaction| marks.rare.get_or_insert_default().marks_of(transaction, state_counters));
+            signature.state.apply(
+                Some(&mut marks.bits),
+                transaction,
+                &mut self.shared,
+                &ends,
+                state_counters,
+            );
             let verdict = match self.leaves_limits {
                 true => Verdict::Alert,
                 false => about.verdict(signature, &mut self.windows),
@@ -547,20 +565,23 @@ impl AtWork {
                 marks.keep(name, value, state_counters);
             }
             if signature.description.action == Action::Config {
-                if let Some((number, _)) = about.side.filter(|(number, _)| *number != NO_TRANSACTION) {
-                    marks.mute(about.app, number);
+                if let Some((app, number)) = about.transaction() {
+                    marks.mute(app, number);
                 }
-                continue;
+                if !signature.state.is_told {
+                    continue;
+                }
             }
             if signature.bypasses {
                 marks.is_passed = true;
                 marks.is_bypassed = true;
             }
-            if signature.description.action == Action::Pass {
-                if acts_on_flow {
-                    marks.is_passed = true;
-                    self.counters.passed_flows += 1;
-                }
+            let is_pass = signature.description.action == Action::Pass;
+            if is_pass && acts_on_flow {
+                marks.is_passed = true;
+                self.counters.passed_flows += 1;
+            }
+            if is_pass && (!signature.state.is_told || verdict == Verdict::NoAlert) {
                 break;
             }
             if signature.state.is_silent {
@@ -578,6 +599,9 @@ impl AtWork {
             marks.has_alerted = true;
             let frame = frame.and_then(FoundFrame::of).map(Arc::new);
             found.push(Found { frame, context, ..about.found(candidate.signature, signature) });
+            if is_pass {
+                break;
+            }
         }
         self.scratch.window = window;
         self.candidates = candidates;

@@ -9,7 +9,7 @@
 use super::excerpt::Excerpts;
 use super::late::{Late, event_name};
 use super::packet::{AppFacts, StreamSizes};
-use super::state::{FlowState, StateCounters};
+use super::state::{FlowState, RuleId, StateCounters, TransactionBits};
 use crate::decode::{Tcp, Transport};
 use crate::dpi::Event;
 use std::sync::Arc;
@@ -29,6 +29,12 @@ const WAITING_MAX: usize = 16;
 const FLOW_VARIABLES_MAX: usize = 64;
 /// Most transactions of one flow that are not told at a time; of more the oldest is told.
 const MUTED_MAX: usize = 256;
+/// Most transactions of one flow with marks of their own; of more the one that was marked first is forgotten, which is
+/// counted.
+const MARKED_MAX: usize = 64;
+/// Most rules about both sides of a transaction that wait for the other side, over all transactions of a flow; of more
+/// the first is forgotten, which is counted.
+const HALVES_MAX: usize = 256;
 
 /// What signatures remember of a flow; the beginning is what every packet needs.
 #[derive(Debug, Default)]
@@ -67,7 +73,14 @@ pub(super) struct Rare {
     pub(super) variables: Vec<(Arc<str>, Vec<u8>)>,
     /// Transactions that are not told, by kind of event.
     muted: Vec<(&'static str, u64)>,
+    /// Marks of transactions (`xbits` with `track tx`).
+    marked: Vec<(TransactionId, TransactionBits)>,
+    /// Rules about both sides of a transaction (`=>`) of which one side has matched: which rule, and which side.
+    halves: Vec<(TransactionId, RuleId, Direction)>,
 }
+
+/// A transaction of a flow: whose, and its number.
+pub(super) type TransactionId = (App, u64);
 
 /// What was known of a flow when signatures about headers were looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +149,8 @@ impl FlowMarks {
         self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
+        let halves = self.rare.iter_mut().flat_map(|rare| &mut rare.halves);
+        halves.for_each(|(.., direction)| *direction = direction.flip());
     }
 
     /// What a rule does to packets it would do to the whole flow. As in Suricata, to drop weighs more than to pass.
@@ -156,6 +171,40 @@ impl FlowMarks {
             None if is_full => counters.flow_variables_refused += 1,
             None => variables.push((name, value)),
         }
+    }
+
+    /// A transaction's marks, where it has any.
+    #[inline]
+    pub(super) fn of_transaction(&self, transaction: Option<TransactionId>) -> Option<&TransactionBits> {
+        let marked = &self.rare.as_ref()?.marked;
+        let transaction = transaction?;
+        marked.iter().find(|(known, _)| *known == transaction).map(|(_, bits)| bits)
+    }
+
+    /// One side of a transaction is what a rule about both asks for: whether the other was already, so that the rule
+    /// matches.
+    pub(super) fn completes(
+        &mut self,
+        transaction: TransactionId,
+        rule: RuleId,
+        side: Direction,
+        counters: &mut StateCounters,
+    ) -> bool {
+        let halves = &mut self.rare.get_or_insert_default().halves;
+        let other = (transaction, rule, side.flip());
+        if let Some(at) = halves.iter().position(|half| *half == other) {
+            halves.remove(at);
+            return true;
+        }
+        let own = (transaction, rule, side);
+        if !halves.contains(&own) {
+            if halves.len() >= HALVES_MAX {
+                halves.remove(0);
+                counters.transactions_forgotten += 1;
+            }
+            halves.push(own);
+        }
+        false
     }
 
     /// A `config` rule has said that a transaction is not to be told.
@@ -179,6 +228,28 @@ impl FlowMarks {
     /// Whether an alert was told of the flow.
     pub fn has_alerted(&self) -> bool {
         self.has_alerted
+    }
+}
+
+impl Rare {
+    /// A transaction's marks, to be changed.
+    pub(super) fn marks_of(
+        &mut self,
+        transaction: TransactionId,
+        counters: &mut StateCounters,
+    ) -> &mut TransactionBits {
+        let at = match self.marked.iter().position(|(known, _)| *known == transaction) {
+            Some(at) => at,
+            None => {
+                if self.marked.len() >= MARKED_MAX {
+                    self.marked.remove(0);
+                    counters.transactions_forgotten += 1;
+                }
+                self.marked.push((transaction, TransactionBits::default()));
+                self.marked.len() - 1
+            }
+        };
+        &mut self.marked[at].1
     }
 }
 

@@ -300,6 +300,7 @@ impl Rules {
             data: DataLoader::new(surroundings.data.clone(), previous.map(|rules| &*rules.data)),
             reputations: &surroundings.reputations,
             countries: surroundings.countries.as_deref(),
+            warnings: Vec::new(),
         };
         for rule in rules {
             let (file, place) = (Arc::clone(&rule.file), rule.place);
@@ -330,9 +331,16 @@ impl Rules {
         for (signature, file, place) in &signatures {
             census.add(file, *place, &signature.state.uses);
         }
-        let mut signatures: Vec<Signature> =
-            signatures.into_iter().map(|(signature, ..)| signature).collect();
-        let mut warnings = shared.data.warnings().to_vec();
+        // Of a rule about both sides of a transaction the two are signatures of their own.
+        let mut signatures: Vec<Signature> = signatures
+            .into_iter()
+            .flat_map(|(mut signature, ..)| {
+                [signature.other_half.take().map(|other| *other), Some(signature)]
+            })
+            .flatten()
+            .collect();
+        let mut warnings = shared.warnings;
+        warnings.extend_from_slice(shared.data.warnings());
         let data = Arc::new(shared.data.finish());
         signatures.sort_by_cached_key(|signature| {
             let order = signature.state.uses.order().map(std::cmp::Reverse);
@@ -418,9 +426,9 @@ impl Rules {
         self.needs
     }
 
-    /// How many signatures there are.
+    /// How many rules there are: one about both sides of a transaction is two signatures.
     pub fn len(&self) -> usize {
-        self.signatures.len()
+        self.signatures.iter().filter(|signature| signature.half != Some(Direction::Reverse)).count()
     }
 
     /// Whether there is none.

@@ -1,5 +1,6 @@
 //! The engine: rules, and what they find in packets, streams and transactions and what they do not.
 
+mod both_sides;
 mod loading;
 
 use super::*;
@@ -363,19 +364,17 @@ fn buffers_match_what_they_hold_and_nothing_else() {
         ("http any any -> any any", "http.uri; content:\"php\"; http.referer; absent;", there),
         ("tcp any any -> any any", "http.uri; content:\"php\";", there),
         ("udp any any -> any any", "http.uri; content:\"php\";", None),
-        ("tls any any -> any any", "http.uri; content:\"php\";", None),
         ("http 10.0.0.1 any -> 8.8.8.8 80", "http.uri; content:\"php\";", there),
         ("http 8.8.8.8 80 -> 10.0.0.1 any", "http.uri; content:\"php\";", None),
         ("http 8.8.8.8 80 -> 10.0.0.1 any", "http.stat_code; content:\"404\";", back),
         ("http any any -> any any", "flow:to_client; http.stat_code; content:\"404\";", back),
-        ("http any any -> any any", "flow:to_server; http.stat_code; content:\"404\";", None),
         (
             "http any any -> any any",
             "file_data; content:\"not here\"; http.stat_code; content:\"404\";",
             back,
         ),
         // What the two ends say is looked at apart.
-        ("http any any -> any any", "http.stat_code; content:\"404\"; http.method; content:\"GET\";", None),
+        ("http any any -> any any", "file.data; content:\"not here\"; http.method; content:\"GET\";", None),
     ] {
         let rule = format!("alert {header} ({options})");
         assert_eq!(told(&rule, App::Http, HTTP), want, "{rule}");
@@ -465,7 +464,31 @@ fn what_cannot_be_run_truthfully_is_given_back_with_its_place() {
     for (rule, column, reason) in [
         ("alert nothing any any -> any any (sid:1;)", 7, "`nothing` is not known"),
         ("config dns any any -> any any (sid:1;)", 1, "says what it configures"),
-        ("alert tcp any any => any any (sid:1;)", 1, "cannot run `=>`"),
+        ("alert tls any any -> any any (sid:1; http.uri; content:\"x\";)", 1, "of another protocol"),
+        ("alert tls any any -> any any (sid:1; snmp.version:1;)", 38, "of another protocol"),
+        (
+            "alert http any any -> any any (sid:1; flow:to_server; http.stat_code; content:\"4\";)",
+            1,
+            "servers say",
+        ),
+        (
+            "alert http any any -> any any (sid:1; http.uri; content:\"x\"; http.server; content:\"y\";)",
+            1,
+            "`=>`",
+        ),
+        ("alert http any any -> any any (sid:1; dsize:9; http.uri; content:\"x\";)", 39, "`bsize`"),
+        ("alert http any any -> any any (sid:1; http.host; content:\"ABC\";)", 50, "lower case"),
+        ("alert tls any any -> any any (sid:1; ja3.hash; content:\"xyz\";)", 48, "hexadecimal"),
+        ("alert tcp any any -> any any (sid:1; absent;)", 38, "behind no buffer"),
+        ("alert ip any any -> any any (sid:1; vlan.layers:4;)", 49, "at most 3"),
+        ("alert http:all any any -> any any (sid:1; http.uri; content:\"x\";)", 1, "about packets"),
+        (
+            "alert icmp any any -> any any (sid:1; \
+             detection_filter:track by_dst,count 9,seconds 9,unique_on dst_port;)",
+            56,
+            "counts ports",
+        ),
+        ("alert tcp any any -> any any (sid:1; content:\"abc\"; replace:\"d\";)", 53, "its length"),
         ("alert tcp any any -> any any (sid:1; flow:to_server,to_client;)", 38, "contradicts"),
         ("alert tcp any any -> any any (sid:1; made_up:1;)", 38, "not known"),
         ("alert http any any -> any any (sid:1; http.uri;)", 1, "nothing is looked for"),

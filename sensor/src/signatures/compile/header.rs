@@ -18,6 +18,14 @@ pub(in crate::signatures) struct Carrier {
     pub(in crate::signatures) is_stream: Option<bool>,
 }
 
+impl Carrier {
+    /// Whether all that the header means has ports.
+    pub(super) fn has_ports(&self) -> bool {
+        let with_ports = [protocol::TCP, protocol::UDP, protocol::SCTP];
+        !self.protocols.is_empty() && self.protocols.iter().all(|number| with_ports.contains(number))
+    }
+}
+
 /// Which frames a rule about the link means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::signatures) enum Frames {
@@ -95,6 +103,8 @@ pub(super) fn carrier(name: &str) -> Option<(Carrier, Applications)> {
 pub(super) enum Hook {
     /// At the first packet of a flow.
     FlowStart,
+    /// At every packet.
+    Packet,
     /// When so much is known of a side: whose, where the hook says it.
     Side(Option<Direction>, Stage),
 }
@@ -104,7 +114,9 @@ pub(super) fn hook(name: &str) -> Option<Hook> {
     let (client, server) = (Some(Direction::Forward), Some(Direction::Reverse));
     Some(match name {
         "flow_start" => Hook::FlowStart,
-        "all" => Hook::Side(None, Stage::Head),
+        // The others are before Suricata looks up the flow, or the stream: what is asked of a packet there is asked of it
+        // here.
+        "all" | "pre_flow" | "pre_stream" => Hook::Packet,
         "request_started" | "request_line" | "request_headers" => Hook::Side(client, Stage::Head),
         "request_body" | "request_trailer" | "request_complete" => Hook::Side(client, Stage::Body),
         "response_started" | "response_line" | "response_headers" => Hook::Side(server, Stage::Head),
@@ -115,6 +127,15 @@ pub(super) fn hook(name: &str) -> Option<Hook> {
         "server_cert_done" | "server_hello_done" | "server_handshake_done" | "server_finished" => {
             Hook::Side(server, Stage::Body)
         }
+        // Of SSH, whose banners are its requests and responses.
+        "request_in_progress" | "request_banner_wait_eol" | "request_banner_done" => {
+            Hook::Side(client, Stage::Head)
+        }
+        "request_finished" => Hook::Side(client, Stage::Body),
+        "response_in_progress" | "response_banner_wait_eol" | "response_banner_done" => {
+            Hook::Side(server, Stage::Head)
+        }
+        "response_finished" => Hook::Side(server, Stage::Body),
         _ => return None,
     })
 }

@@ -1,11 +1,13 @@
 //! The lists of a rule being read: what is looked for where, and which list an option goes to.
 
 use super::legacy;
+use super::towards::towards;
 use super::{List, PacketPart, Refused};
 use crate::dpi::buffers::Buffer;
 use crate::signatures::matches::{self, MatchList, Names, Transforms};
 use crate::signatures::packet::HeaderBuffer;
 use crate::signatures::state::DataTest;
+use weir_common::net::Direction;
 use weir_common::rule::RuleOption;
 
 /// Most lists of one rule.
@@ -30,6 +32,8 @@ pub(super) struct Lists {
     pub(super) names: Names,
     /// The rule's protocol, which frames are named by.
     protocol: Box<str>,
+    /// Who says what follows, where the rule says it (`bidir.toserver`).
+    pub(super) bidir: Option<Direction>,
 }
 
 impl Lists {
@@ -38,17 +42,19 @@ impl Lists {
         let payload = List::new(PacketPart::Payload);
         let (current, last) = (Place::Packet(0), Place::Packet(0));
         let names = Names::default();
-        Lists { packet: vec![payload], side: Vec::new(), current, last, names, protocol: protocol.into() }
+        let (side, protocol) = (Vec::new(), protocol.into());
+        Lists { packet: vec![payload], side, current, last, names, protocol, bidir: None }
     }
 }
 
 impl<P> List<P> {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.matches.is_empty() && self.data.is_empty()
     }
 
     fn new(place: P) -> List<P> {
-        List { place, transforms: Transforms::default(), matches: MatchList::default(), data: Vec::new() }
+        let (transforms, matches) = (Transforms::default(), MatchList::default());
+        List { place, transforms, matches, data: Vec::new(), towards: None }
     }
 }
 
@@ -75,6 +81,9 @@ impl Lists {
             return Some(self.move_last(buffer, option));
         }
         match name {
+            "absent" if self.current == Place::Packet(0) => {
+                Some(Err((option.place, "`absent` stands behind no buffer".into())))
+            }
             "pkt_data" => {
                 self.go_to(Place::Packet(0));
                 Some(none(option))
@@ -133,6 +142,9 @@ impl Lists {
             let keyword = empty.place.keyword();
             return Err((at, format!("`{keyword}` is named and nothing is looked for in it")));
         }
+        for list in self.side.iter().filter(|list| list.transforms.is_empty()) {
+            list.matches.check_letters(list.place.keyword())?;
+        }
         let digits =
             self.side.iter_mut().filter(|list| list.place.is_of_digits() && list.transforms.is_empty());
         digits.for_each(|list| list.matches.ignore_case());
@@ -182,7 +194,10 @@ impl Lists {
 
     /// The same buffer named again goes on in it, as long as nothing transforms it and it has but one value.
     fn sticky(&mut self, buffer: Buffer, option: &RuleOption) -> Result<(), Refused> {
-        let goes_on = |list: &List<Buffer>| list.place == buffer && list.transforms.is_empty();
+        let towards = self.towards(buffer);
+        let goes_on = |list: &List<Buffer>| {
+            list.place == buffer && list.transforms.is_empty() && list.towards == towards
+        };
         let at = match self.side.iter().position(goes_on).filter(|_| !buffer.is_multiple()) {
             Some(at) => at,
             None => self.begin(buffer),
@@ -195,8 +210,14 @@ impl Lists {
     }
 
     fn begin(&mut self, buffer: Buffer) -> usize {
-        self.side.push(List::new(buffer));
+        let towards = self.towards(buffer);
+        self.side.push(List { towards, ..List::new(buffer) });
         self.side.len() - 1
+    }
+
+    /// Who says what a buffer holds.
+    fn towards(&self, buffer: Buffer) -> Option<Direction> {
+        self.bidir.or_else(|| towards(buffer.keyword()))
     }
 
     /// Where the older keywords put what they are about.

@@ -4,6 +4,7 @@
 //! hosts mean it, whether its limits let a match be told, and what was found.
 
 use super::super::compile::{HostTest, Kind, Signature};
+use super::super::marks::TransactionId;
 use super::super::rules::Rules;
 use super::super::state::{Ends as StateEnds, Matched, RuleId, Verdict, Windows};
 use super::{Found, Sight};
@@ -47,6 +48,12 @@ impl<'a> About<'a> {
         About { sight, direction, app, source, destination, ports: [source_port, destination_port], side }
     }
 
+    /// The transaction, where it is one.
+    pub(super) fn transaction(&self) -> Option<TransactionId> {
+        let (number, _) = self.side.filter(|(number, _)| *number != NO_TRANSACTION)?;
+        Some((self.app, number))
+    }
+
     /// Whether the header and `flow` of a signature mean it.
     pub(super) fn meets(&self, signature: &Signature) -> bool {
         let flow = &signature.flow;
@@ -73,8 +80,10 @@ impl<'a> About<'a> {
                 && (there.addresses.is_all() || there.addresses.contains(ordinal(*destination)))
         };
         let [source_port, destination_port] = self.ports;
-        lies([&self.source, &self.destination], [source_port, destination_port])
-            || signature.is_bidirectional
+        // Of a rule about both sides the ends are those of what the client says.
+        let is_answer = signature.half == Some(Direction::Reverse);
+        !is_answer && lies([&self.source, &self.destination], [source_port, destination_port])
+            || (signature.is_bidirectional || is_answer)
                 && lies([&self.destination, &self.source], [destination_port, source_port])
     }
 

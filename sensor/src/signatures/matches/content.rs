@@ -163,8 +163,23 @@ impl Content {
             "fast_pattern" => self.fast_pattern(option),
             // In Suricata, too, a word without effect.
             "rawbytes" => no_value(option),
-            _ => Err(refused(option, "cannot run: traffic is not changed here")),
+            // As in Suricata where it only listens, a match is one all the same.
+            _ => self.replacement(option),
         }
+    }
+
+    /// What would be put in the content's place has to have its length.
+    fn replacement(&self, option: &RuleOption) -> Result<(), Refused> {
+        let value = option.value.as_deref().unwrap_or_default();
+        let read = content::content(value).map_err(|error| {
+            let mut place = option.value_place;
+            place.column = place.column.saturating_add(u32::try_from(error.at).unwrap_or(0));
+            (place, format!("`replace`: {}", error.reason))
+        })?;
+        if self.is_negated || read.is_negated || read.bytes.len() != self.bytes.len() {
+            return Err(refused(option, "what is put in a content's place has its length"));
+        }
+        Ok(())
     }
 
     /// A content longer than where it may lie is never found, which Suricata refuses as well.

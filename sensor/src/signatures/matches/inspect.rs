@@ -100,6 +100,7 @@ impl Inspection<'_, '_> {
                     && sizes.has(u64::from(u16::try_from(buffer.len()).unwrap_or(u16::MAX))),
             ),
             Kind::Entropy(entropy) => holds(entropy.has(buffer)),
+            Kind::Asn1(asn1) => holds(asn1.holds(buffer, at)),
             Kind::Absent(absence) => match absence {
                 Absence::Only => Step::End(Verdict::FailsForGood),
                 Absence::MustFail if self.view.has_failed => Step::End(Verdict::Holds),

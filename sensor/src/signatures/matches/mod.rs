@@ -5,10 +5,11 @@
 //! keyword means is Suricata's, to the borders and to the order in which things are tried.
 //!
 //! Deliberately absent: packets, flows, transactions, and which bytes a buffer holds. A rule with several buffers
-//! has a list for each; they share [`Names`] and, while it is evaluated, [`Scratch`]. `replace` is
-//! refused. Nothing here allocates once the reused memory has grown to what traffic needs, but for `gunzip` and
+//! has a list for each; they share [`Names`] and, while it is evaluated, [`Scratch`]. Of `replace` only
+//! the form is looked at. Nothing here allocates once the reused memory has grown to what traffic needs, but for `gunzip` and
 //! `zlib_deflate`.
 
+mod asn1;
 mod base64;
 mod bytes;
 mod content;
@@ -33,6 +34,7 @@ pub(super) use pcre::pcre_buffer;
 #[allow(unused_imports)]
 pub(super) use transforms::{Transformed, Transforms};
 
+use asn1::Asn1;
 use bytes::{ByteExtract, ByteJump, ByteMath, ByteTest};
 use content::{Content, Fast};
 use expression::Searcher;
@@ -189,6 +191,7 @@ enum Kind {
     Size(Sizes),
     UriLength(Sizes),
     Entropy(Entropy),
+    Asn1(Asn1),
     Absent(Absence),
     Decode(base64::Decode),
 }
@@ -265,6 +268,7 @@ impl MatchList {
                 let expected = "`value` with a comparison, and perhaps `bytes N` and `offset N`";
                 Entropy::parse(&text(option)).ok_or_else(|| wrong(option, expected)).map(Kind::Entropy)
             }
+            "asn1" => Asn1::parse(option).map(Kind::Asn1),
             "absent" => self.absent(option).map(Kind::Absent),
             "base64_decode" => self.decode(option).map(Kind::Decode),
             "base64_data" => return Some(self.begin_decoded(option)),
@@ -359,6 +363,7 @@ impl MatchList {
             Kind::ByteExtract(extract) => !extract.is_relative(),
             Kind::ByteMath(math) => !math.is_relative(),
             Kind::DataAt(data_at) => !data_at.is_relative,
+            Kind::Asn1(asn1) => !asn1.is_relative(),
             _ => false,
         })
     }
@@ -380,6 +385,25 @@ impl MatchList {
             {
                 return Err((one.place, format!("`content`: what `{name}` leaves never holds it")));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses contents whose letters a buffer never has: hosts are in lower case, JA3's hashes are hexadecimal.
+    pub(super) fn check_letters(&self, keyword: &str) -> Result<(), Refused> {
+        for one in &self.matches {
+            let Kind::Content(content) = &one.kind else { continue };
+            let has = |wrong: fn(&u8) -> bool| content.bytes.iter().any(wrong);
+            let reason = match keyword {
+                "http.host" if !content.is_nocase && has(u8::is_ascii_uppercase) => {
+                    "`content`: hosts are in lower case in `http.host`"
+                }
+                "ja3.hash" | "ja3s.hash" if has(|byte| !byte.is_ascii_hexdigit()) => {
+                    "`content`: hashes are hexadecimal"
+                }
+                _ => continue,
+            };
+            return Err((one.place, reason.into()));
         }
         Ok(())
     }
@@ -532,6 +556,7 @@ fn link(part: &mut [Match]) {
             Kind::ByteJump(jump) => (jump.is_relative(), true),
             Kind::ByteExtract(extract) => (extract.is_relative(), true),
             Kind::ByteMath(math) => (math.is_relative(), true),
+            Kind::Asn1(asn1) => (asn1.is_relative(), true),
             Kind::Decode(decode) => (decode.is_relative, false),
             _ => (false, false),
         };

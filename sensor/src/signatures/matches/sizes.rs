@@ -149,12 +149,16 @@ enum Compare {
     NotBetween(f64, f64),
 }
 
+/// Most bits that a byte can say.
+const ENTROPY_MAX: f64 = 8.0;
+
 impl Entropy {
-    /// Reads `bytes 64, offset 3, value >= 7.2`, of which only the value has to be.
+    /// Reads `bytes 64, offset 3, value >= 7.2`, of which only the value has to be, and `value` may be left out.
     pub(super) fn parse(text: &str) -> Option<Entropy> {
         let (mut bytes, mut offset, mut compare) = (None, None, None);
         for part in text.split(',') {
-            let (name, value) = part.trim().split_once(char::is_whitespace)?;
+            let part = part.trim();
+            let (name, value) = part.split_once(char::is_whitespace).unwrap_or((part, ""));
             let value = value.trim();
             let is_first = match name {
                 // What is below zero means the same as nothing, as in Suricata.
@@ -164,7 +168,7 @@ impl Entropy {
                     offset.replace(number.max(0).unsigned_abs()).is_none()
                 }
                 "value" => compare.replace(Compare::parse(value)?).is_none(),
-                _ => return None,
+                _ => compare.replace(Compare::parse(part)?).is_none(),
             };
             if !is_first {
                 return None;
@@ -198,7 +202,7 @@ impl Entropy {
 impl Compare {
     fn parse(text: &str) -> Option<Compare> {
         let text = text.trim();
-        let number = |word: &str| word.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+        let number = |word: &str| word.trim().parse().ok().filter(|bits| (0.0..=ENTROPY_MAX).contains(bits));
         let plain = text.strip_prefix('!').unwrap_or(text);
         let range =
             plain.split_once("<>").or_else(|| plain.split_once('-')).filter(|(low, _)| !low.is_empty());
@@ -290,6 +294,11 @@ mod tests {
             ("bytes 4, offset 4, value > 0", b"aaaabcd", false),
             ("offset 7, value 0", b"aaaabcd", true),
             ("offset 8, value 0", b"aaaabcd", false),
+            ("2", b"abcdabcd", true),
+            ("<2", b"abcdabcd", false),
+            (">= 2, bytes 4", b"abcdabcd", true),
+            ("value = 2, offset 0, bytes 0", b"abcdabcd", true),
+            ("value <=8", b"abcdabcd", true),
         ] {
             assert_eq!(Entropy::parse(text).unwrap().has(bytes), holds, "{text}");
         }
@@ -302,6 +311,10 @@ mod tests {
             "value 3-2",
             "offset 70000, value 1",
             "x 1",
+            "1, 2",
+            "value 8.1",
+            "value -0.1",
+            "value >9",
         ] {
             assert_eq!(Entropy::parse(wrong), None, "{wrong}");
         }

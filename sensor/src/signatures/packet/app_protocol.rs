@@ -1,8 +1,9 @@
 //! `app-layer-protocol`: which application a flow was recognised as.
 //!
-//! In: names with `!` before them or not, and behind them which of a flow's answers is meant; then the answers. Out:
-//! whether one of the names is the application, or with `!` none. Nothing holds with `!` while the application is unknown,
-//! because recognition is not ready. Deliberately absent: recognition.
+//! In: names with `|` between them and `!` before them or not, and behind them which of a flow's answers is meant and
+//! whether names stand for themselves alone (`exact`); then the answers. Out: whether one of the names is the application,
+//! or with `!` none. Nothing holds with `!` while the application is unknown, because recognition is not ready.
+//! Deliberately absent: recognition.
 
 use super::flow::FlowFacts;
 use super::number::shown;
@@ -61,13 +62,15 @@ impl AppProtocolTest {
             Some(text) => (true, text.trim().trim_matches('"')),
             None => (false, text),
         };
-        let mut names: Vec<&str> = text.split(',').map(str::trim).collect();
-        let mode = match names.last() {
-            Some(&last) if names.len() > 1 => Mode::of(last),
-            _ => None,
-        };
-        if mode.is_some() {
-            names.pop();
+        let (mut names, mut mode, mut is_exact) = (Vec::new(), None, false);
+        for (at, part) in text.split(',').map(str::trim).enumerate() {
+            match Mode::of(part).filter(|_| at > 0) {
+                Some(read) if mode.is_none() => mode = Some(read),
+                Some(_) => return Err(format!("`{part}` is a second answer to be meant")),
+                None if at > 0 && part == "exact" && !is_exact => is_exact = true,
+                // Before the names had `|` between them they had commas.
+                None => names.extend(part.split('|').map(str::trim)),
+            }
         }
         if names.len() > NAMES_MAX {
             return Err(format!("more than {NAMES_MAX} applications"));
@@ -78,16 +81,15 @@ impl AppProtocolTest {
                 "failed" => wanted.push(AppKnown::Failed),
                 "unknown" if is_negated => return Err("`unknown` cannot be negated".into()),
                 "unknown" => wanted.push(AppKnown::Unknown),
-                _ => match suricata_apps(name) {
-                    Some(apps) => wanted.extend(apps.into_iter().map(AppKnown::Known)),
-                    None => {
-                        return Err(format!(
-                            "`{}` is neither an application nor one of `final`, `original`, `either`, `to_server`, \
-                             `to_client` and `direction`",
-                            shown(name)
-                        ));
-                    }
-                },
+                "http" if is_exact => {
+                    return Err("no flow is exactly `http`: expected `http1` or `http2`".into());
+                }
+                _ => {
+                    let apps = suricata_apps(name).ok_or_else(|| unknown_name(name))?;
+                    // The first is what the name says, the others are what else it stands for.
+                    let count = if is_exact { 1 } else { apps.len() };
+                    wanted.extend(apps.into_iter().take(count).map(AppKnown::Known));
+                }
             }
         }
         Ok(AppProtocolTest { wanted, is_negated, mode: mode.unwrap_or(Mode::Own) })
@@ -119,6 +121,14 @@ impl AppProtocolTest {
     }
 }
 
+fn unknown_name(name: &str) -> String {
+    format!(
+        "`{}` is neither an application nor one of `final`, `original`, `either`, `to_server`, `to_client`, \
+         `direction` and `exact`",
+        shown(name)
+    )
+}
+
 impl Mode {
     fn of(word: &str) -> Option<Mode> {
         Some(match word {
@@ -133,7 +143,7 @@ impl Mode {
     }
 }
 
-/// The applications that Suricata means by a name: some stand for several.
+/// The applications that Suricata means by a name: some stand for several, of which the first has the name.
 pub(in crate::signatures) fn suricata_apps(name: &str) -> Option<Vec<App>> {
     Some(match name {
         "http" => vec![App::Http, App::Http2, App::Doh2],

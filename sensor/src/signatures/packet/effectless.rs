@@ -1,5 +1,5 @@
-//! Options that change nothing about whether a rule matches: `prefilter` says what to look for first, and `tag` which
-//! packets to log once it has matched.
+//! Options that change nothing about whether a rule matches: `prefilter` says what to look for first, `tag` which packets to
+//! log once it has matched, `tls.store` what to store then and `nfq_set_mark` how to mark the packet.
 //!
 //! In: an option. Out: whether it is one of them and sound.
 
@@ -14,8 +14,28 @@ pub(in crate::signatures) fn effectless(option: &RuleOption) -> Option<Result<()
             None => Ok(()),
             Some(_) => Err((option.value_place, "`prefilter` takes no value".into())),
         }),
+        "tls.store" | "tls_store" => Some(match option.value {
+            None => Ok(()),
+            Some(_) => Err((option.value_place, format!("`{}` takes no value", option.name))),
+        }),
+        "nfq_set_mark" => Some(words(option).and_then(|text| said(option, mark(&text)))),
         "tag" => Some(words(option).and_then(|text| said(option, tag(&text)))),
         _ => None,
+    }
+}
+
+/// `0x8/0xff`: a mark and which of its bits are set.
+fn mark(text: &str) -> Result<(), String> {
+    let is_number = |word: &str| {
+        let word = word.trim();
+        match word.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).is_ok(),
+            None => word.parse::<u32>().is_ok(),
+        }
+    };
+    match text.split_once('/') {
+        Some((mark, mask)) if is_number(mark) && is_number(mask) => Ok(()),
+        _ => Err("expected a mark, `/` and a mask".into()),
     }
 }
 

@@ -101,6 +101,14 @@ impl Field {
                 Some(hex) => UintTest::parse(&format!("0x{hex}"), Width::U8),
                 None => UintTest::parse(&text.replacen("!x", "!0x", 1), Width::U8),
             },
+            Field::VlanLayers => {
+                let test = UintTest::parse(text, self.width())?;
+                let layers = crate::decode::VLAN_LAYERS as u64;
+                match (0..=layers).any(|count| test.has(count)) {
+                    true => Ok(test),
+                    false => Err(format!("a packet has at most {layers} VLANs")),
+                }
+            }
             _ => UintTest::parse(text, self.width()),
         }
     }

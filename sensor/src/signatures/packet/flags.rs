@@ -23,7 +23,8 @@ const TCP_ALL: u64 = 0xff;
 const FRAGMENT: &[(char, u64)] = &[('R', 0x8000), ('D', 0x4000), ('M', 0x2000)];
 const FRAGMENT_ALL: u64 = 0xe000;
 
-/// Reads `S`, `+SA`, `*FR`, `!A`, `0`, `S,12`: behind a comma stand bits that do not matter.
+/// Reads `S`, `+SA`, `*FR`, `!A`, `0`, `S,12`: behind a comma stand bits that do not matter, which changes something where
+/// exactly the others are asked for.
 pub(super) fn tcp(text: &str) -> Result<UintTest, String> {
     if let Ok(test) = UintTest::parse(text, Width::U8) {
         return Ok(test);
@@ -32,14 +33,11 @@ pub(super) fn tcp(text: &str) -> Result<UintTest, String> {
         text.split_once(',').map_or((text, None), |(letters, rest)| (letters, Some(rest)));
     let (how, bits) = letters_of(letters.trim(), TCP)?;
     let Some(ignored) = ignored else { return test(how, bits, TCP_ALL) };
-    if how != '=' {
-        return Err("bits that do not matter stand only beside exact ones".into());
-    }
-    let (how, ignored) = letters_of(ignored.trim(), TCP)?;
-    if how != '=' || ignored & bits != 0 {
+    let (sign, ignored) = letters_of(ignored.trim(), TCP)?;
+    if sign != '=' || ignored & bits != 0 {
         return Err("expected other bits behind the comma".into());
     }
-    test('=', bits, TCP_ALL & !ignored)
+    test(how, bits, TCP_ALL & !ignored)
 }
 
 /// Reads `M`, `!D`, `+MD`, `*RD`.

@@ -70,6 +70,8 @@ pub(super) enum PacketTest {
     Vlans(Box<UintsTest>),
     Checksum(Checksum),
     FlowCount(Count, Side, UintTest),
+    /// The flow is an elephant, which none is here.
+    Elephant,
     StreamSize(Side, UintTest),
     /// A fault of the frame.
     DecodeEvent(&'static str),
@@ -142,6 +144,7 @@ impl PacketTest {
             PacketTest::FlowCount(count, side, test) => {
                 about.flow.is_some_and(|flow| side.holds(count.of(flow), test))
             }
+            PacketTest::Elephant => false,
             PacketTest::StreamSize(side, test) => about
                 .flow
                 .and_then(|flow| flow.stream_sizes)

@@ -58,6 +58,8 @@ pub(super) struct StateCounters {
     pub(super) flow_bits_refused: u64,
     /// Counters not set because their flow had its most.
     pub(super) flow_ints_refused: u64,
+    /// Transactions whose marks were forgotten because their flow had its most.
+    pub(super) transactions_forgotten: u64,
     /// Variables not kept because their flow had its most.
     pub(super) flow_variables_refused: u64,
     /// Marks of hosts and pairs not set because there were too many.

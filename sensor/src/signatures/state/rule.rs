@@ -46,6 +46,8 @@ pub(in super::super) struct RuleState {
     pub(in super::super) actions: Vec<StateAction>,
     /// `noalert`: a match is never told of.
     pub(in super::super) is_silent: bool,
+    /// `alert`: a match is told of, whatever the rule's action.
+    pub(in super::super) is_told: bool,
     /// Which marks it reads and writes.
     pub(in super::super) uses: BitUse,
 }
@@ -61,6 +63,10 @@ impl RuleState {
             "noalert" => {
                 none(option)?;
                 self.is_silent = true;
+            }
+            "alert" => {
+                none(option)?;
+                self.is_told = true;
             }
             "flowbits" => match flowbits(Value::of(option)?, names)? {
                 Flowbits::Test(test) => {
@@ -224,10 +230,10 @@ impl BitUse {
     }
 
     /// The rank for each kind, in the order in which Suricata compares rules after their actions and before
-    /// their priorities: marks of flows, counters of flows, `xbits` of hosts, of pairs. Rules compare by
-    /// these, highest first. `hostbits` do not count, as in Suricata.
-    pub(in super::super) fn order(&self) -> [Rank; 4] {
-        [Kind::FlowBit, Kind::FlowInt, Kind::HostBit, Kind::PairBit].map(|kind| {
+    /// their priorities: marks of flows, counters of flows, `xbits` of hosts, of pairs, of transactions. Rules compare
+    /// by these, highest first. `hostbits` do not count, as in Suricata.
+    pub(in super::super) fn order(&self) -> [Rank; KINDS] {
+        [Kind::FlowBit, Kind::FlowInt, Kind::HostBit, Kind::PairBit, Kind::TransactionBit].map(|kind| {
             let has = |kinds: &[bool; KINDS]| kinds.get(kind as usize).copied().unwrap_or(false);
             match (has(&self.reads_kind), has(&self.writes_kind)) {
                 (false, false) => Rank::None,

@@ -237,32 +237,39 @@ pub(super) fn xbits(value: Value<'_>, names: &mut Names) -> Result<Shared, Refus
     build(value, command, *name, track, seconds.unwrap_or(XBITS_SECONDS), names)
 }
 
-/// Reads `hostbits`: `command,name[,src|dst]`.
+/// Reads `hostbits`: `command,name[,src|dst[,seconds]]`.
 pub(super) fn hostbits(value: Value<'_>, names: &mut Names) -> Result<Shared, Refused> {
     let words = value.words();
     let [first, rest @ ..] = words.as_slice() else {
         return Err(value.refused(0, "expected a command"));
     };
     let command = Command::read(value, *first)?;
-    match (command, rest) {
-        (Command::NoAlert, []) => Ok(Shared::NoAlert),
-        (Command::NoAlert, [more, ..]) => Err(value.refused(more.at, "nothing follows `noalert`")),
-        (_, []) => Err(value.refused(first.at, "expected a name")),
-        (_, [name]) => build(value, command, *name, Track::Source, HOSTBITS_SECONDS, names),
-        (_, [name, side]) => {
-            let track = match side.text {
-                "src" => Track::Source,
-                "dst" => Track::Destination,
-                "both" => {
-                    let reason = "`both` has no meaning yet, in Suricata either: expected `src` or `dst`";
-                    return Err(value.refused(side.at, reason));
-                }
-                _ => return Err(value.refused(side.at, "expected `src` or `dst`")),
-            };
-            build(value, command, *name, track, HOSTBITS_SECONDS, names)
+    let (name, side, seconds) = match (command, rest) {
+        (Command::NoAlert, []) => return Ok(Shared::NoAlert),
+        (Command::NoAlert, [more, ..]) => return Err(value.refused(more.at, "nothing follows `noalert`")),
+        (_, []) => return Err(value.refused(first.at, "expected a name")),
+        (_, [name]) => (*name, None, None),
+        (_, [name, side]) => (*name, Some(*side), None),
+        (_, [name, side, seconds]) => (*name, Some(*side), Some(*seconds)),
+        (_, [_, _, _, more, ..]) => return Err(value.refused(more.at, "nothing follows the seconds")),
+    };
+    let track = match side.map(|side| (side.text, side.at)) {
+        None | Some(("src", _)) => Track::Source,
+        Some(("dst", _)) => Track::Destination,
+        Some(("both", at)) => {
+            let reason = "`both` has no meaning yet, in Suricata either: expected `src` or `dst`";
+            return Err(value.refused(at, reason));
         }
-        (_, [_, _, more, ..]) => Err(value.refused(more.at, "nothing follows the side")),
-    }
+        Some((_, at)) => return Err(value.refused(at, "expected `src` or `dst`")),
+    };
+    let seconds = match seconds {
+        None => HOSTBITS_SECONDS,
+        Some(word) => {
+            let read = word.text.parse::<u32>().ok().filter(|seconds| *seconds > 0);
+            read.ok_or_else(|| value.refused(word.at, "expected seconds above 0"))?
+        }
+    };
+    build(value, command, name, track, seconds, names)
 }
 
 fn build(

@@ -46,8 +46,8 @@ fn a_rule_for_another_version_is_set_aside_whatever_else_it_says() {
         "alert http any any => any any (requires:version >= 10; sid:1;)",
         "alert nothing any any -> any any (nosuch:1; requires:version >= 10; sid:2;)",
         "alert tcp any any -> any any (requires:keyword nosuch; sid:3;)",
-        "alert tcp any any -> any any (requires:keyword asn1; sid:4;)",
-        "alert tcp any any -> any any (requires:keyword tls.store; sid:5;)",
+        "alert tcp any any -> any any (requires:keyword luaxform; sid:4;)",
+        "alert tcp any any -> any any (requires:keyword flowvar; sid:5;)",
         "alert tcp any any -> any any (requires:feature geoip; sid:6;)",
         "alert tcp any any -> any any (requires:version; sid:7;)",
         "alert tcp any any -> any any (requires:version >= 8, feature ja3; sid:8;)",
@@ -175,12 +175,37 @@ fn every_keyword_that_rules_may_use_meets_requires() {
 #[test]
 fn what_stores_and_what_changes_the_program_is_refused_with_its_reason() {
     let built = built(&[
-        "alert tls any any -> any any (tls.store; sid:1;)",
-        "alert tcp any any -> any any (asn1:bitstring_overflow; sid:2;)",
+        "config tcp:pre_flow any any <> any 666 (config:tracking disable, type flow, scope packet; sid:1;)",
+        "alert tcp any any -> any any (ndpi-protocol:TLS; sid:2;)",
         "config dns any any -> any any (config:logging disable; sid:3;)",
     ]);
     let reasons: Vec<&str> = built.problems.iter().map(|problem| problem.reason.as_str()).collect();
-    assert!(reasons[0].starts_with("cannot run `tls.store`: certificates are not stored"), "{reasons:?}");
-    assert!(reasons[1].starts_with("cannot run `asn1`: BER"), "{reasons:?}");
+    assert!(reasons[0].starts_with("cannot run `config:tracking disable"), "{reasons:?}");
+    assert!(reasons[1].starts_with("cannot run `ndpi-protocol`: applications"), "{reasons:?}");
     assert!(reasons[2].starts_with("cannot run `config:logging disable`: only"), "{reasons:?}");
+}
+
+#[test]
+fn what_no_flow_is_here_loads_and_cannot_fire() {
+    for side in ["toserver", "toclient", "either", "both"] {
+        let built = built(&[&format!("alert tcp any any -> any any (flow.elephant:{side}; sid:1;)")]);
+        assert_eq!((built.rules.len(), built.problems.len(), built.silent.len()), (0, 0, 1), "{built:?}");
+        assert!(built.silent[0].reason.contains("rates of flows are not measured"), "{built:?}");
+    }
+    let built = built(&["alert tcp any any -> any any (flow.elephant:up; sid:1;)"]);
+    assert_eq!(built.problems.len(), 1);
+}
+
+#[test]
+fn what_asks_for_more_than_alerts_alerts_and_says_what_is_not_done() {
+    let built = built(&[
+        "alert tls any any -> any any (tls.sni; content:\"x\"; tls.store; sid:1;)",
+        "alert tcp any any -> any any (content:\"abc\"; replace:\"def\"; sid:2;)",
+        "alert tcp any any -> any any (nfq_set_mark:0x8/0xff; sid:3;)",
+    ]);
+    assert_eq!((built.rules.len(), built.problems.len()), (3, 0), "{built:?}");
+    let said: Vec<String> = built.warnings.iter().map(ToString::to_string).collect();
+    assert!(said[0].contains(":1:53: `tls.store`: certificates are not stored"), "{said:?}");
+    assert!(said[1].contains(":2:46: `replace`: traffic is not changed"), "{said:?}");
+    assert!(said[2].contains(":3:31: `nfq_set_mark`: packets are not marked"), "{said:?}");
 }

@@ -135,6 +135,9 @@ fn control_bits_are_exact_unless_told_otherwise() {
         ("s", &[S], &[A]),
         ("=S", &[S], &[S | A]),
         ("S,12", &[S, S | E, S | E | C], &[S | A, 0]),
+        ("*AS,12", &[S, S | A, A | E], &[E, 0]),
+        ("!A,12", &[S, E, 0], &[A, A | C]),
+        ("+SA,C", &[S | A, S | A | C], &[S, A | C]),
         ("S, CE", &[S | C], &[S | A]),
         ("SA", &[S | A], &[S, S | A | F]),
         ("+S", &[S, S | A], &[A, 0]),
@@ -155,7 +158,7 @@ fn control_bits_are_exact_unless_told_otherwise() {
         held.iter().for_each(|flags| assert!(held_of(*flags), "{text} {flags:#x}"));
         not_held.iter().for_each(|flags| assert!(!held_of(*flags), "{text} {flags:#x}"));
     }
-    for wrong in ["", "X", "+", "S,X", ",", "S,", "+S,A", "S,S", "SS", "+S*", "S,1,2", "S,+A", "256"] {
+    for wrong in ["", "X", "+", "S,X", ",", "S,", "S,S", "SS", "+S*", "S,1,2", "S,+A", "256"] {
         assert!(read(&format!("flags:{wrong}")).is_err(), "{wrong}");
     }
     for wrong in ["", "X", "G", "!", "+M*", "MM", "M,D", "65536"] {

@@ -52,7 +52,7 @@ fn counts_of_flows_are_compared_by_direction() {
         "flow.pkts:toserver,4294967296",
         "flow.bytes:toserver,<0",
         "flow.age:x",
-        "flow.elephant:toserver",
+        "flow.elephant:up",
         "flow.elephant",
         "stream_size:server,<",
         "stream_size:server,<>,5",
@@ -110,6 +110,7 @@ fn applications_are_asked_by_direction_and_time() {
     };
     let there = FlowFacts { apps, ..flow() };
     let back = FlowFacts { direction: Direction::Reverse, ..there };
+    let over_http = FlowFacts { apps: AppFacts { by_direction: [known(App::Doh2); 2], ..apps }, ..flow() };
     let fresh = flow();
     let failed = FlowFacts { apps: AppFacts { by_direction: [AppKnown::Failed; 2], ..apps }, ..flow() };
     for (text, flow, is_held) in [
@@ -136,6 +137,21 @@ fn applications_are_asked_by_direction_and_time() {
         ("tls,http", &there, true),
         ("tls,ssh,either", &there, true),
         ("!tls,ssh", &there, true),
+        ("tls|http", &there, true),
+        ("tls | ssh , either", &there, true),
+        ("unknown|http", &there, true),
+        ("unknown|tls", &there, false),
+        ("unknown|tls", &fresh, true),
+        ("!tls|http", &there, false),
+        ("!tls|dns", &there, true),
+        ("!tls|dns", &fresh, false),
+        ("http1,exact", &there, true),
+        ("dns|http1,either,exact", &there, true),
+        ("smtp,exact,original", &there, true),
+        // DoH is DNS, and is not exactly DNS.
+        ("dns", &over_http, true),
+        ("dns,exact", &over_http, false),
+        ("http2,exact", &over_http, false),
         ("failed", &there, false),
         ("failed", &failed, true),
         ("!tls", &failed, true),
@@ -148,7 +164,23 @@ fn applications_are_asked_by_direction_and_time() {
     ] {
         assert_eq!(holds_in(&format!("app-layer-protocol:{text}"), &frame, Some(flow)), is_held, "{text}");
     }
-    for wrong in ["", "!", "nothing", "tls,nothing", "tls,,final", "final", "!unknown", &"tls,".repeat(17)] {
+    for wrong in [
+        "",
+        "!",
+        "nothing",
+        "tls,nothing",
+        "tls,,final",
+        "final",
+        "!unknown",
+        "!unknown|tls",
+        "tls||http",
+        "http,exact",
+        "tls|http,exact",
+        "tls,exact,exact",
+        "tls,final,either",
+        &"tls,".repeat(17),
+        &"tls|".repeat(17),
+    ] {
         assert!(read(&format!("app-layer-protocol:{wrong}")).is_err(), "{wrong}");
     }
 }

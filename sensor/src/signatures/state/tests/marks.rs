@@ -193,6 +193,7 @@ fn marks_of_hosts_last_for_their_seconds_from_when_they_were_last_set() {
         ("xbits:set,a,track ip_src", "xbits:isset,a,track ip_src", 30),
         ("hostbits:set,a", "hostbits:isset,a", 300),
         ("hostbits:toggle,a", "hostbits:isset,a", 300),
+        ("hostbits:set,a,src,60", "hostbits:isset,a,src", 60),
     ] {
         let mut world = World::default();
         world.apply(set, &ends(1, 2, 100));
@@ -314,7 +315,9 @@ fn what_is_not_understood_is_refused_with_its_place() {
         ("hostbits:set", 0, "expected a name"),
         ("hostbits:set,a,both", 6, "no meaning"),
         ("hostbits:set,a,up", 6, "expected `src`"),
-        ("hostbits:set,a,src,60", 10, "nothing follows"),
+        ("hostbits:set,a,src,0", 10, "seconds above 0"),
+        ("hostbits:set,a,src,x", 10, "seconds above 0"),
+        ("hostbits:set,a,src,60,1", 13, "nothing follows"),
         ("noalert:1", 0, "takes no value"),
     ] {
         let option = option(text);
@@ -343,24 +346,26 @@ fn setters_come_before_those_that_do_both_and_those_before_readers() {
         "flowint:n,+,1",
         "xbits:set,x,track ip_pair",
         "hostbits:set,h",
+        "xbits:set,x,track tx",
     ];
-    let order: Vec<[Rank; 4]> = rules.iter().map(|text| world.rule(text).uses.order()).collect();
+    let order: Vec<[Rank; 5]> = rules.iter().map(|text| world.rule(text).uses.order()).collect();
     let none = Rank::None;
     assert_eq!(
         order,
         [
-            [Rank::Reads, none, none, none],
-            [Rank::Writes, none, none, none],
-            [Rank::ReadsAndWrites, none, none, none],
-            [none; 4],
-            [none, Rank::Writes, none, none],
-            [none, none, none, Rank::Writes],
-            [none; 4],
+            [Rank::Reads, none, none, none, none],
+            [Rank::Writes, none, none, none, none],
+            [Rank::ReadsAndWrites, none, none, none, none],
+            [none; 5],
+            [none, Rank::Writes, none, none, none],
+            [none, none, none, Rank::Writes, none],
+            [none; 5],
+            [none, none, none, none, Rank::Writes],
         ]
     );
     let mut sorted: Vec<usize> = (0..rules.len()).collect();
     sorted.sort_by_key(|number| std::cmp::Reverse(order[*number]));
-    assert_eq!(sorted, [1, 2, 0, 4, 5, 3, 6]);
+    assert_eq!(sorted, [1, 2, 0, 4, 5, 7, 3, 6]);
 }
 
 /// The rules of Suricata's own test of flowbits, in the order of one packet.
