@@ -33,7 +33,8 @@ const TOLD: &[Told] = &[
         "dhcpv6.rs" "ntp.rs" "radius.rs" "rdp/" "syslog.rs" "snmp.rs" "pptp.rs": "malformed_data"),
     told!([Dnp3] "dnp3/": "bad_link_crc" "bad_transport_crc" "len_too_small" "too_long_reassembly"
         "too_many_objects" "too_many_points" "unknown_object"),
-    told!([Dns Mdns Llmnr] "dns/": "invalid_additionals" "invalid_authorities" "malformed_data"),
+    told!([Dns Mdns Llmnr] "dns/": "infinite_loop" "invalid_additionals" "invalid_authorities" "malformed_data"
+        "name_too_long" "too_many_labels"),
     told!([Dns] "dns/": "invalid_opcode" "not_a_request" "not_a_response" "z_flag_set"),
     told!([Dtls] "dtls.rs": "invalid_handshake_message"),
     told!([Enip] "enip/": "invalid_pdu"),

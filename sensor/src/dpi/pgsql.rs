@@ -75,6 +75,8 @@ struct Transaction {
 enum Request {
     Encryption,
     Startup,
+    /// Rows for the table that the request before it named.
+    CopyIn,
     #[default]
     Other,
 }
@@ -295,6 +297,16 @@ impl Pgsql {
         }
     }
 
+    /// What the client copies in is a transaction of its own behind the request for it, as Suricata has it.
+    fn copy_in(&mut self, context: &mut Context<'_>) -> Option<&mut Transaction> {
+        if self.pending.back().is_none_or(|last| last.kind != Request::CopyIn) {
+            self.begin(Request::CopyIn, Vec::new(), context);
+        }
+        let copy = self.pending.back_mut().filter(|last| last.kind == Request::CopyIn)?;
+        copy.copied_in.get_or_insert_default();
+        Some(copy)
+    }
+
     fn client(&mut self, rest: &[u8], context: &mut Context<'_>) -> Step {
         if !self.has_started && rest.first() == Some(&0) {
             return match body(rest, 0) {
@@ -350,14 +362,27 @@ impl Pgsql {
                 return Step::Used(size);
             }
             b'd' => {
-                if let Some(transaction) = self.pending.back_mut() {
-                    let (count, bytes) = transaction.copied_in.get_or_insert_default();
+                let copied = self.copy_in(context).and_then(|copy| copy.copied_in.as_mut());
+                if let Some((count, bytes)) = copied {
                     *count += 1;
-                    *bytes += (size - 5) as u64;
+                    *bytes += size.saturating_sub(5) as u64;
                 }
                 return Step::Used(size);
             }
-            b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'S' | b'c' | b'f' => return Step::Used(size),
+            b'c' | b'f' => {
+                if let Some(copy) = self.copy_in(context) {
+                    match kind {
+                        b'c' => member(&mut copy.request, "message", "copy_done"),
+                        _ => member(
+                            &mut copy.request,
+                            "copy_fail",
+                            &escaped(body.strip_suffix(b"\0").unwrap_or(body)),
+                        ),
+                    }
+                }
+                return Step::Used(size);
+            }
+            b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'S' => return Step::Used(size),
             _ => return Step::Lost,
         }
         let number = self.begin(Request::Other, request, context).saturating_sub(1);
@@ -559,6 +584,15 @@ impl Pgsql {
                 member(out, "channel_name", &escaped(scan.zero_ended().unwrap_or_default()));
                 member(out, "payload", &escaped(scan.zero_ended().unwrap_or_default()));
             }
+            b'G' | b'H' => {
+                let key = if kind == b'G' { "copy_in_response" } else { "copy_out_response" };
+                // One byte of format stands before the number of columns.
+                let columns = scan.u8().and_then(|_| scan.be16()).unwrap_or_default();
+                raw_member(out, key, &format!("{{\"columns\":{columns}}}"));
+                // What the client copies then is answered on its own.
+                return kind == b'G';
+            }
+            b'c' => member(out, "message", "copy_done"),
             b'd' => {
                 let (rows, bytes) = front.copied_out.get_or_insert_default();
                 *rows += 1;
@@ -634,11 +668,15 @@ impl Transaction {
 
     fn write(&self, object: &mut Object<'_>) {
         object.number("tx_id", self.id);
-        if !self.request.is_empty() {
-            object.object("request").members(&self.request);
+        if !self.request.is_empty() || self.copied_in.is_some() {
+            let mut request = object.object("request");
+            if let Some((messages, bytes)) = self.copied_in.filter(|(messages, _)| *messages > 0) {
+                request.object("copy_data_in").number("msg_count", messages).number("data_size", bytes);
+            }
+            request.members(&self.request);
         }
         let has_response = !self.response.is_empty() || !self.parameters.is_empty() || self.rows.is_some();
-        if has_response || self.copied_out.is_some() || self.copied_in.is_some() {
+        if has_response || self.copied_out.is_some() {
             let mut response = object.object("response");
             response.members(&self.response);
             if !self.parameters.is_empty() {
@@ -647,10 +685,8 @@ impl Transaction {
             if let Some((rows, bytes)) = self.rows {
                 response.number("data_rows", rows).number("data_size", bytes);
             }
-            for (key, copied) in [("copy_data_out", self.copied_out), ("copy_data_in", self.copied_in)] {
-                if let Some((rows, bytes)) = copied {
-                    response.object(key).number("row_count", rows).number("data_size", bytes);
-                }
+            if let Some((rows, bytes)) = self.copied_out {
+                response.object("copy_data_out").number("row_count", rows).number("data_size", bytes);
             }
         }
     }

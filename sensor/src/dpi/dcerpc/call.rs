@@ -99,10 +99,11 @@ impl Call {
                     }
                     request.number("frag_cnt", part.fragments).number("stub_data_size", part.stub_bytes);
                 }
-                bound.write(object, |interface| interface.context == self.context, Some(self.operation));
+                let is_meant = |interface: &Interface| interface.context == self.context;
+                bound.write(object, is_meant, Some(self.operation), false);
             }
             Some(part) if matches!(part.kind, pdu::BIND) => {
-                bound.write(object, |interface| interface.call == self.id, None);
+                bound.write(object, |interface| interface.call == self.id, None, is_in_smb);
             }
             _ => {}
         }
@@ -222,7 +223,13 @@ impl Bound {
         self.0.iter().find(|interface| interface.context == context)
     }
 
-    fn write(&self, object: &mut Object<'_>, is_meant: impl Fn(&Interface) -> bool, operation: Option<u16>) {
+    fn write(
+        &self,
+        object: &mut Object<'_>,
+        is_meant: impl Fn(&Interface) -> bool,
+        operation: Option<u16>,
+        has_reason: bool,
+    ) {
         if !self.0.iter().any(&is_meant) {
             return;
         }
@@ -231,8 +238,11 @@ impl Bound {
             let mut item = list.object();
             let (major, minor) = interface.version;
             item.text("uuid", &interface.uuid).display("version", format_args!("{major}.{minor}"));
-            if let Some((result, _)) = interface.result {
+            if let Some((result, reason)) = interface.result {
                 item.number("ack_result", result);
+                if has_reason {
+                    item.number("ack_reason", reason);
+                }
             }
             item.text_if("service", service(&interface.uuid));
             item.text_if("procedure", operation.and_then(|operation| procedure(&interface.uuid, operation)));

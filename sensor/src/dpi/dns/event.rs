@@ -3,7 +3,7 @@
 //! In: a message. Out: a JSON object with Suricata's field names and value formats. Records beyond
 //! [`RECORDS_MAX`] are left out.
 
-use super::message::{Message, NameBuffer, Record, name_offset, options, rdata_name, texts};
+use super::message::{Message, Name, NameBuffer, Record, name_offset, options, rdata_name, texts};
 use super::types::{hex, push_hex, rcode_name, rr, rr_name, text};
 use std::net::Ipv4Addr;
 use weir_common::json::{List, Object};
@@ -14,8 +14,8 @@ pub(super) const RECORDS_MAX: usize = 256;
 const OPTION_BYTES_MAX: usize = 256;
 
 /// Types whose values EVE also gives grouped by type.
-const GROUPED: [u16; 10] =
-    [rr::A, rr::AAAA, rr::CNAME, rr::NS, rr::PTR, rr::MX, rr::TXT, rr::NULL, rr::SRV, rr::SSHFP];
+const GROUPED: [u16; 11] =
+    [rr::A, rr::AAAA, rr::CNAME, rr::NS, rr::PTR, rr::MX, rr::TXT, rr::NULL, rr::SRV, rr::SSHFP, rr::SOA];
 
 /// Fills the object.
 pub(super) fn write(
@@ -45,7 +45,9 @@ pub(super) fn write(
         message.questions(names, |name, rtype| {
             if left > 0 {
                 left -= 1;
-                list.object().text("rrname", &text(name)).text("rrtype", &rr_name(rtype));
+                let mut question = list.object();
+                write_name(["rrname", "rrname_truncated"], name, &mut question);
+                question.text("rrtype", &rr_name(rtype));
             }
         });
     }
@@ -89,6 +91,7 @@ fn group_key(rtype: u16) -> &'static str {
         rr::TXT => "TXT",
         rr::NULL => "NULL",
         rr::SRV => "SRV",
+        rr::SOA => "SOA",
         _ => "SSHFP",
     }
 }
@@ -110,8 +113,17 @@ fn write_record(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuff
 }
 
 fn write_owner(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, object: &mut Object<'_>) {
-    let name = message.name(record.name_at, names).map_or(&[][..], |(name, _)| name);
-    object.text("rrname", &text(name)).text("rrtype", &rr_name(record.rtype)).number("ttl", record.ttl);
+    let name = message.name(record.name_at, names).map_or(Name::default(), |(name, _)| name);
+    write_name(["rrname", "rrname_truncated"], name, object);
+    object.text("rrtype", &rr_name(record.rtype)).number("ttl", record.ttl);
+}
+
+/// A name, and whether it goes on.
+pub(super) fn write_name(keys: [&'static str; 2], name: Name<'_>, object: &mut Object<'_>) {
+    object.text(keys[0], &text(name.text));
+    if name.is_cut {
+        object.bool(keys[1], true);
+    }
 }
 
 fn write_data(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, object: &mut Object<'_>) {
@@ -125,10 +137,12 @@ fn write_data(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer
         rr::A | rr::AAAA | rr::NULL => with_value(message, record, names, |value| {
             object.text("rdata", value);
         }),
-        rtype if name_offset(rtype).is_some() => with_value(message, record, names, |value| {
-            object.text("rdata", value);
-        }),
-        _ => {}
+        rtype => {
+            let name = name_offset(rtype).and_then(|offset| rdata_name(message, record, offset, names));
+            if let Some(name) = name {
+                write_name(["rdata", "rdata_truncated"], name, object);
+            }
+        }
     }
 }
 
@@ -137,6 +151,7 @@ fn write_grouped(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuf
         rr::TXT => texts(record.data).take(RECORDS_MAX).for_each(|value| list.bytes(text(value).as_bytes())),
         rr::SRV => write_srv(message, record, names, &mut list.object()),
         rr::SSHFP => write_sshfp(record.data, &mut list.object()),
+        rr::SOA => write_soa(message, record, names, &mut list.object()),
         _ => with_value(message, record, names, |value| list.bytes(value.as_bytes())),
     }
 }
@@ -158,7 +173,7 @@ fn with_value(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer
         rtype => {
             let offset = name_offset(rtype).unwrap_or(0);
             if let Some(name) = rdata_name(message, record, offset, names) {
-                write(&text(name));
+                write(&text(name.text));
             }
         }
     }
@@ -171,9 +186,9 @@ pub(super) fn write_soa(
     soa: &mut Object<'_>,
 ) {
     let Some((name, next)) = message.name(record.data_at, names) else { return };
-    soa.text("mname", &text(name));
+    write_name(["mname", "mname_truncated"], name, soa);
     let Some((name, next)) = message.name(next, names) else { return };
-    soa.text("rname", &text(name));
+    write_name(["rname", "rname_truncated"], name, soa);
     let Some(numbers) = next.checked_sub(record.data_at).and_then(|from| record.data.get(from..)) else {
         return;
     };
@@ -194,7 +209,7 @@ pub(super) fn write_srv(
         srv.number(key, number.try_into().map_or(0, u16::from_be_bytes));
     }
     if let Some(name) = rdata_name(message, record, 6, names) {
-        srv.text("name", &text(name));
+        write_name(["name", "name_truncated"], name, srv);
     }
 }
 

@@ -3,8 +3,8 @@
 //! In: a message. Out: a JSON object with Suricata's field names: types in lower case, a record's data under
 //! its type's name, the header's flags as a list. Records beyond [`RECORDS_MAX`] are left out.
 
-use super::event::{RECORDS_MAX, full_ipv6, write_options, write_soa, write_srv, write_sshfp};
-use super::message::{Message, NameBuffer, Record, name_offset, options, rdata_name, texts};
+use super::event::{RECORDS_MAX, full_ipv6, write_name, write_options, write_soa, write_srv, write_sshfp};
+use super::message::{Message, Name, NameBuffer, Record, name_offset, options, rdata_name, texts};
 use super::types::{rr, rr_key, text};
 use std::net::Ipv4Addr;
 use weir_common::app::App;
@@ -45,7 +45,9 @@ pub(super) fn write(message: &Message<'_>, app: App, names: &mut NameBuffer, obj
         message.questions(names, |name, rtype| {
             if left > 0 {
                 left -= 1;
-                list.object().text("rrname", &text(name)).text("rrtype", &rr_key(rtype));
+                let mut question = list.object();
+                write_name(["rrname", "rrname_truncated"], name, &mut question);
+                question.text("rrtype", &rr_key(rtype));
             }
         });
     }
@@ -64,8 +66,8 @@ pub(super) fn write(message: &Message<'_>, app: App, names: &mut NameBuffer, obj
 }
 
 fn write_record(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuffer, object: &mut Object<'_>) {
-    let name = message.name(record.name_at, names).map_or(&[][..], |(name, _)| name);
-    object.text("rrname", &text(name));
+    let name = message.name(record.name_at, names).map_or(Name::default(), |(name, _)| name);
+    write_name(["rrname", "rrname_truncated"], name, object);
     let key = rr_key(record.rtype);
     match record.rtype {
         rr::A => {
@@ -87,7 +89,11 @@ fn write_record(message: &Message<'_>, record: &Record<'_>, names: &mut NameBuff
         rr::OPT => write_options(record.data, &mut object.list("opt")),
         rtype if name_offset(rtype).is_some() => {
             let name = rdata_name(message, record, name_offset(rtype).unwrap_or(0), names);
-            object.text_at(&key, &text(name.unwrap_or_default()));
+            let name = name.unwrap_or_default();
+            object.text_at(&key, &text(name.text));
+            if name.is_cut {
+                object.bool("rdata_truncated", true);
+            }
         }
         _ => {
             let data = record.data.get(..DATA_BYTES_MAX).unwrap_or(record.data);

@@ -1,17 +1,20 @@
 //! Borrowed views of a DNS message and the walk over its names (RFC 1035 section 4).
 //!
 //! In: a message's bytes. Out: header values, questions, records, names; `None` where the bytes end or
-//! contradict themselves. A name's pointers may only lead backwards, and a name has at most 255 octets,
-//! so every walk ends.
+//! contradict themselves. Names are read as leniently as Suricata reads them, so that the same are told: longer than
+//! the standard allows, with pointers to anywhere, and what is wrong with them is noted. The steps along one name are
+//! limited, so every walk ends.
 
 use super::types::{is_question_type, rr};
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 12;
-/// Most octets of a name, by RFC 1035 section 2.3.4.
-const NAME_OCTETS_MAX: usize = 255;
-/// Most pointers followed in one name: no name has more labels.
-const POINTERS_MAX: usize = 127;
+/// Most bytes of a name that are read; RFC 1035 section 2.3.4 allows 255 octets, resolvers take names as long as this.
+/// What lies beyond is left out, and told.
+pub(super) const NAME_BYTES_MAX: usize = 1025;
+/// Most labels and pointers followed in one name; one that goes on is left there, and told. Of the names that the
+/// standard allows none has more than 127 labels.
+const NAME_STEPS_MAX: usize = 255;
 
 /// A message whose header is there.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +50,42 @@ pub(super) struct Record<'a> {
 
 /// Room for one name in text form: labels joined by dots, the root as nothing.
 #[derive(Debug)]
-pub(super) struct NameBuffer([u8; NAME_OCTETS_MAX]);
+pub(super) struct NameBuffer {
+    text: [u8; NAME_BYTES_MAX],
+    odd: Odd,
+}
+
+/// What was wrong with names that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Odd {
+    /// One was longer than [`NAME_BYTES_MAX`], or had too many labels: it is cut off.
+    pub(super) is_cut: bool,
+    /// A pointer pointed at itself.
+    pub(super) is_loop: bool,
+    /// One had more than [`NAME_STEPS_MAX`] labels and pointers.
+    pub(super) has_many_labels: bool,
+}
 
 impl Default for NameBuffer {
     fn default() -> Self {
-        NameBuffer([0; NAME_OCTETS_MAX])
+        NameBuffer { text: [0; NAME_BYTES_MAX], odd: Odd::default() }
     }
+}
+
+impl NameBuffer {
+    /// What was wrong with the names that were read into this.
+    pub(super) fn odd(&self) -> Odd {
+        self.odd
+    }
+}
+
+/// A name that was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Name<'b> {
+    /// Its text, as far as it is read.
+    pub(super) text: &'b [u8],
+    /// It goes on.
+    pub(super) is_cut: bool,
 }
 
 impl<'a> Message<'a> {
@@ -105,7 +138,7 @@ impl<'a> Message<'a> {
 
     /// Whether every section can be walked and the message ends where the last one does.
     pub(super) fn is_whole(&self, names: &mut NameBuffer) -> bool {
-        self.walk(names) == Walk::Whole
+        self.walk(names) == Walk::Whole && !names.odd().is_loop
     }
 
     /// Whether the first question or record can be read and is of an assigned type.
@@ -114,6 +147,7 @@ impl<'a> Message<'a> {
         let (Some(rtype), Some(class)) = (self.u16(next), self.u16(next + 2)) else { return false };
         let is_record = self.count(0) == 0;
         is_question_type(rtype)
+            && !names.odd().is_loop
             && (is_record && rtype == rr::OPT || matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255))
             && (!is_record || self.record(HEADER_BYTES).is_some())
     }
@@ -122,7 +156,7 @@ impl<'a> Message<'a> {
     pub(super) fn questions(
         &self,
         names: &mut NameBuffer,
-        mut visit: impl FnMut(&[u8], u16),
+        mut visit: impl FnMut(Name<'_>, u16),
     ) -> Option<usize> {
         let mut at = HEADER_BYTES;
         for _ in 0..self.count(0) {
@@ -178,8 +212,7 @@ impl<'a> Message<'a> {
 
     /// Where the name at `at` ends, without following pointers.
     fn name_end(&self, mut at: usize) -> Option<usize> {
-        let begin = at;
-        loop {
+        for _ in 0..=NAME_STEPS_MAX {
             let length = *self.bytes.get(at)?;
             match length {
                 0 => return Some(at + 1),
@@ -187,46 +220,57 @@ impl<'a> Message<'a> {
                 0xc0..=0xff => return self.bytes.get(at + 1).map(|_| at + 2),
                 _ => return None,
             }
-            if at - begin > NAME_OCTETS_MAX {
-                return None;
-            }
         }
+        None
     }
 
     /// The name at `at`, and where what follows it begins.
-    pub(super) fn name<'b>(&self, at: usize, names: &'b mut NameBuffer) -> Option<(&'b [u8], usize)> {
+    pub(super) fn name<'b>(&self, at: usize, names: &'b mut NameBuffer) -> Option<(Name<'b>, usize)> {
         let end = self.name_end(at)?;
-        let (mut at, mut length, mut pointers) = (at, 0, 0);
-        loop {
-            let octet = *self.bytes.get(at)?;
+        let (mut at, mut length, mut steps) = (at, 0, 0);
+        let (mut has_jumped, mut is_cut) = (false, false);
+        while let Some(octet) = self.bytes.get(at) {
             match octet {
                 0 => break,
                 1..=63 => {
-                    let label = self.bytes.get(at + 1..at + 1 + usize::from(octet))?;
-                    // On the wire a name has one octet more per label than here, and the root's.
-                    if length > 0 {
-                        *names.0.get_mut(length)? = b'.';
-                        length += 1;
+                    let label = self.bytes.get(at + 1..at + 1 + usize::from(*octet))?;
+                    let dot: &[u8] = if length > 0 { b"." } else { b"" };
+                    for part in [dot, label] {
+                        let left = names.text.get_mut(length..).unwrap_or_default();
+                        let taken = part.len().min(left.len());
+                        is_cut |= taken < part.len();
+                        left.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+                        length += taken;
                     }
-                    names.0.get_mut(length..length + label.len())?.copy_from_slice(label);
-                    length += label.len();
                     at += 1 + label.len();
-                    if length + 2 > NAME_OCTETS_MAX {
-                        return None;
-                    }
                 }
                 0xc0..=0xff => {
                     let target = usize::from(self.u16(at)? & 0x3fff);
-                    pointers += 1;
-                    if target >= at || target < HEADER_BYTES || pointers > POINTERS_MAX {
+                    if target == at {
+                        names.odd.is_loop = true;
+                        // Where something was pointed at before, the name's end in the message is known.
+                        if has_jumped {
+                            break;
+                        }
                         return None;
                     }
-                    at = target;
+                    if target > self.bytes.len() {
+                        return None;
+                    }
+                    (at, has_jumped) = (target, true);
                 }
                 _ => return None,
             }
+            steps += 1;
+            if steps > NAME_STEPS_MAX {
+                (names.odd.has_many_labels, is_cut) = (true, true);
+            }
+            if is_cut && has_jumped {
+                break;
+            }
         }
-        Some((names.0.get(..length)?, end))
+        names.odd.is_cut |= is_cut;
+        Some((Name { text: names.text.get(..length)?, is_cut }, end))
     }
 
     fn u16(&self, at: usize) -> Option<u16> {
@@ -261,7 +305,7 @@ pub(super) fn rdata_name<'b>(
     record: &Record<'_>,
     offset: usize,
     names: &'b mut NameBuffer,
-) -> Option<&'b [u8]> {
+) -> Option<Name<'b>> {
     let (name, end) = message.name(record.data_at + offset, names)?;
     (end <= record.data_at + record.data.len()).then_some(name)
 }

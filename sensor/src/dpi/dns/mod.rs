@@ -17,7 +17,7 @@ mod types;
 
 use super::buffers::{Buffer, Stage};
 use super::{Carrier, Context, Dissector, Event, First, Probe, Progress};
-use message::{HEADER_BYTES, Message, NameBuffer, Walk, rdata_name};
+use message::{HEADER_BYTES, Message, NameBuffer, Odd, Walk, rdata_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use types::rr;
 use weir_common::app::App;
@@ -143,6 +143,9 @@ impl Messages {
         });
         if context.wanted.is_some() {
             told::tell(&message, transaction, &mut names, context);
+        }
+        note_names(names.odd(), transaction, context);
+        if context.wanted.is_some() {
             context.reached(direction, transaction, Stage::Body);
         }
     }
@@ -192,6 +195,19 @@ pub(super) fn carried(bytes: &[u8], transaction: u64, context: &mut Context<'_>)
     }
 }
 
+/// Tells what is wrong with a message's names, as far as they were looked at, under Suricata's names.
+fn note_names(odd: Odd, transaction: u64, context: &mut Context<'_>) {
+    if odd.is_cut {
+        context.anomaly("name_too_long", Some(transaction));
+    }
+    if odd.is_loop {
+        context.anomaly("infinite_loop", Some(transaction));
+    }
+    if odd.has_many_labels {
+        context.anomaly("too_many_labels", Some(transaction));
+    }
+}
+
 /// Tells what is wrong with a message, under Suricata's names.
 fn note_oddities(message: &Message<'_>, walk: Walk, transaction: u64, context: &mut Context<'_>) {
     let event = match walk {
@@ -226,7 +242,7 @@ fn note_oddities(message: &Message<'_>, walk: Walk, transaction: u64, context: &
 fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_>) {
     let metadata = &mut *context.metadata;
     message.questions(names, |name, rtype| {
-        metadata.add(Field::DnsQuery, &types::text(name));
+        metadata.add(Field::DnsQuery, &types::text(name.text));
         if metadata.get(Field::DnsQueryType).is_none() {
             metadata.set_text(Field::DnsQueryType, &types::rr_name(rtype));
         }
@@ -257,7 +273,7 @@ fn learn(message: &Message<'_>, names: &mut NameBuffer, context: &mut Context<'_
             }
             rr::CNAME | rr::PTR => {
                 if let Some(name) = rdata_name(message, &record, 0, names) {
-                    add(&types::text(name));
+                    add(&types::text(name.text));
                 }
             }
             _ => {}

@@ -111,14 +111,14 @@ pub(super) fn whole(bytes: &[u8], length: usize) -> Probe {
     }
     let (mut is_plain, mut is_netbios, mut is_known) = (true, false, true);
     let end = message.questions(&mut names, |name, rtype| {
-        is_plain &= name.iter().all(u8::is_ascii_graphic);
-        is_netbios |= types::is_netbios_name(name);
+        is_plain &= name.text.iter().all(u8::is_ascii_graphic);
+        is_netbios |= types::is_netbios_name(name.text);
         is_known &= types::is_question_type(rtype);
     });
     if end.is_none() {
         return if is_cut { Probe::Unsure } else { Probe::NotForUs };
     }
-    if is_netbios || !is_known || !message.has_question_classes() {
+    if is_netbios || !is_known || names.odd().is_loop || !message.has_question_classes() {
         return Probe::NotForUs;
     }
     // One plain question and counts that fit are enough: fewer than one in 2^40 random messages get

@@ -1,6 +1,6 @@
 //! Bytes of DNS in, metadata and events out.
 
-use super::message::{Message, NameBuffer};
+use super::message::{Message, NameBuffer, Odd};
 use super::probe::whole as probe_message;
 use super::{Dns, Llmnr, Mdns, types};
 use crate::dpi::testing::{CLIENT, SERVER, Talk};
@@ -203,21 +203,68 @@ fn what_a_header_should_not_say_is_told() {
 fn a_name_cannot_lead_the_walk_astray() {
     let at_question = |name: &str| {
         let bytes = [hex("0000 0100 0001 0000 0000 0000"), hex(name), hex("0001 0001")].concat();
-        let message = Message::new(&bytes).unwrap();
-        message.name(12, &mut NameBuffer::default()).map(|(name, end)| (types::text(name).into_owned(), end))
+        let (message, mut names) = (Message::new(&bytes).unwrap(), NameBuffer::default());
+        let read = message.name(12, &mut names).map(|(name, end)| (types::text(name.text).into_owned(), end));
+        (read, names.odd())
     };
-    assert_eq!(at_question("00"), Some((String::new(), 13)));
-    assert_eq!(at_question("01 61 01 62 00"), Some(("a.b".into(), 17)));
-    assert_eq!(at_question("c00c"), None, "to itself");
-    assert_eq!(at_question("01 61 c00c"), None, "in a circle");
-    assert_eq!(at_question("c0ff"), None, "forward");
-    assert_eq!(at_question("c004"), None, "into the header");
-    assert_eq!(at_question("40"), None, "an extended label");
-    assert_eq!(at_question("3f 61"), None, "beyond the end");
+    let right = |name: &str, end| (Some((name.to_owned(), end)), Odd::default());
+    assert_eq!(at_question("00"), right("", 13));
+    assert_eq!(at_question("01 61 01 62 00"), right("a.b", 17));
+    assert_eq!(at_question("c010 0000 01 62 00"), right("b", 14), "forward");
+    assert_eq!(at_question("c004"), right("", 14), "into the header");
+    let is_loop = Odd { is_loop: true, ..Odd::default() };
+    assert_eq!(at_question("c00c"), (None, is_loop), "to itself");
+    assert_eq!(at_question("c00e c00e"), (Some((String::new(), 14)), is_loop), "to what points to itself");
+    let many = Odd { is_cut: true, has_many_labels: true, ..Odd::default() };
+    assert_eq!(at_question("01 61 c00c"), (Some((["a"; 128].join("."), 16)), many), "in a circle");
+    for (what, name) in [("beyond", "c0ff"), ("an extended label", "40"), ("a label beyond the end", "3f 61")]
+    {
+        assert_eq!(at_question(name), (None, Odd::default()), "{what}");
+    }
     let label = |bytes: usize| format!("{bytes:02x}{}", "61".repeat(bytes));
-    // 255 octets with lengths and root: 63 + 63 + 63 + 61 and five more.
-    assert!(at_question(&format!("{0}{0}{0}{1}00", label(63), label(61))).is_some());
-    assert!(at_question(&format!("{0}{0}{0}{1}00", label(63), label(62))).is_none());
+    // With dots: 16 times 64, and one more.
+    let long = |last: usize| at_question(&format!("{}{}00", label(63).repeat(16), label(last)));
+    let (Some((name, end)), odd) = long(1) else { panic!() };
+    assert_eq!((name.len(), end, odd), (1025, 12 + 16 * 64 + 3, Odd::default()));
+    let (Some((name, end)), odd) = long(2) else { panic!() };
+    assert_eq!((name.len(), end, odd), (1025, 12 + 16 * 64 + 4, Odd { is_cut: true, ..Odd::default() }));
+    assert_eq!(at_question(&format!("{}00", label(1).repeat(256))).0, None, "more labels than are read");
+}
+
+#[test]
+fn names_that_are_too_long_are_told_as_far_as_they_are_read() {
+    let label = format!("3f{}", "61".repeat(63));
+    let long = hex(&format!("0001 0100 0001 0000 0000 0000 {} 00 0001 0001", label.repeat(17)));
+    let told = Talk::udp().say(CLIENT, long).end();
+    let bodies: Vec<serde_json::Value> =
+        told.events.iter().map(|event| serde_json::from_slice(&event.body).unwrap()).collect();
+    let question = &bodies[0]["queries"][0];
+    assert_eq!(
+        (question["rrname"].as_str().unwrap().len(), &question["rrname_truncated"]),
+        (1025, &true.into())
+    );
+    assert_eq!(bodies[1]["event"], "name_too_long");
+    // An alias that points to itself behind a pointer, and one that goes in a circle.
+    let circle = hex("0001 8180 0001 0002 0000 0000 01 61 00 0001 0001
+        c00c 0005 0001 0000003c 0004 c021 c021  c00c 0005 0001 0000003c 0004 01 62 c02f");
+    let told = Talk::udp().say(SERVER, circle).end();
+    let bodies: Vec<serde_json::Value> =
+        told.events.iter().map(|event| serde_json::from_slice(&event.body).unwrap()).collect();
+    assert_eq!(bodies[0]["answers"][1]["rdata_truncated"], true, "{bodies:?}");
+    let told: Vec<_> = bodies[1..].iter().map(|body| body["event"].as_str().unwrap()).collect();
+    assert_eq!(told, ["name_too_long", "infinite_loop", "too_many_labels"]);
+}
+
+#[test]
+fn the_start_of_a_zone_is_grouped_too() {
+    let answer = hex("0001 8180 0001 0001 0000 0000 01 61 00 0006 0001
+        c00c 0006 0001 0000003c 0018 01 6d 00 00 00000001 00000002 00000003 00000004 00000005 00");
+    let told = Talk::udp().say(SERVER, answer).end();
+    let body: serde_json::Value = serde_json::from_slice(&told.events[0].body).unwrap();
+    let soa = serde_json::json!({
+        "mname": "m", "rname": "", "serial": 1, "refresh": 2, "retry": 3, "expire": 4, "minimum": 5,
+    });
+    assert_eq!((&body["answers"][0]["soa"], &body["grouped"]["SOA"][0]), (&soa, &soa));
 }
 
 #[test]

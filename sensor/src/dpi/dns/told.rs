@@ -83,9 +83,9 @@ fn tell_questions(
     let direction = context.direction;
     let mut is_over = false;
     message.questions(names, |name, _| {
-        is_over |= name.is_empty();
+        is_over |= name.text.is_empty();
         if !is_over {
-            context.put(direction, transaction, buffer, name);
+            context.put(direction, transaction, buffer, name.text);
         }
     });
 }
@@ -101,8 +101,8 @@ fn tell_names(
 ) {
     for record in records {
         match message.name(record.name_at, names) {
-            Some((name, _)) if !name.is_empty() => {
-                context.put(context.direction, transaction, buffer, name);
+            Some((name, _)) if !name.text.is_empty() => {
+                context.put(context.direction, transaction, buffer, name.text);
             }
             _ => return,
         }
@@ -121,7 +121,7 @@ fn name_in<'b>(message: &Message<'_>, record: &Record<'_>, names: &'b mut NameBu
         rr::MX => 2,
         _ => return None,
     };
-    rdata_name(message, record, offset, names)
+    rdata_name(message, record, offset, names).map(|name| name.text)
 }
 
 fn tell_numbers(message: &Message<'_>, transaction: u64, names: &mut NameBuffer, context: &mut Context<'_>) {

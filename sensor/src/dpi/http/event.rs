@@ -33,6 +33,7 @@ pub(super) fn write(request: Option<&Head>, response: Option<(&Head, u64)>, body
         if head.status() > 0 {
             object.number("status", head.status());
         }
+        part(&mut object, "status_string", head, Part::StatusText);
         part(&mut object, "redirect", head, Part::Location);
     }
     object.number("length", response.map_or(0, |(_, length)| length));

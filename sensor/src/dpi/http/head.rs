@@ -23,6 +23,8 @@ pub(super) enum Part {
     Method,
     Target,
     Protocol,
+    /// What stands where the status belongs and is none.
+    StatusText,
     Host,
     UserAgent,
     Referer,
@@ -89,10 +91,13 @@ impl Head {
     /// Reads the first line; false when it is that of no HTTP message.
     pub(super) fn begin(&mut self, line: &[u8]) -> bool {
         self.clear();
-        if let Some((protocol, status)) = status_line(line) {
+        if let Some((protocol, status, word)) = status_line(line) {
             self.is_response = true;
             self.status = status;
             self.set(Part::Protocol, protocol);
+            if status == 0 && !word.is_empty() {
+                self.set(Part::StatusText, word);
+            }
             self.folds = None;
             return true;
         }
@@ -201,7 +206,7 @@ impl Head {
         self.is_response
     }
 
-    /// The status code; 0 where it is not a number or there is none.
+    /// The status code; 0 where it is not a number of three digits or there is none.
     pub(super) fn status(&self) -> u16 {
         self.status
     }
@@ -368,16 +373,18 @@ fn is_protocol(word: &[u8]) -> bool {
         && version.get(1).is_some_and(u8::is_ascii_digit)
 }
 
-/// Protocol and status of a response line; a status that is not a number is 0.
-fn status_line(line: &[u8]) -> Option<(&[u8], u16)> {
+/// Protocol and status of a response line; a status that is no number of three digits (RFC 9110 section 15) is 0, and
+/// what stands there.
+fn status_line(line: &[u8]) -> Option<(&[u8], u16, &[u8])> {
     let line = line.trim_ascii();
     if !is_status_line(line) {
         return None;
     }
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let protocol = words.next()?;
-    let status = words.next().and_then(decimal).and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
-    Some((protocol, status))
+    let word = words.next().unwrap_or_default();
+    let number = decimal(word).and_then(|status| u16::try_from(status).ok());
+    Some((protocol, number.filter(|status| (100..=999).contains(status)).unwrap_or(0), word))
 }
 
 /// Whether a line begins with a name and a colon.

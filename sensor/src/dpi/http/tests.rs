@@ -546,7 +546,7 @@ fn heads_are_taken_apart() {
     assert_eq!((chunk_size(b"4000000000000000"), chunk_size(b"4000000000000001")), (Some(1 << 62), None));
     let mut head = Head::default();
     assert!(head.begin(b"HTTP/1.1 abc"));
-    assert_eq!(head.status(), 0);
+    assert_eq!((head.status(), head.get(Part::StatusText)), (0, Some(&b"abc"[..])));
     assert!(head.header(b"Content-Length: 99999999999999999999").is_ok());
     assert!(head.framing().is_bad && head.framing().length.is_none());
     assert_eq!(head.header(b": x"), Err("RESPONSE_HEADER_INVALID"));

@@ -31,7 +31,7 @@ impl Http2 {
             frame::GOAWAY => {
                 let error = payload.get(4..).and_then(number).ok_or("invalid_frame_data")?;
                 let mut stream = self.new_stream(0);
-                stream.sides[side].said.error = Some(error);
+                stream.sides[side].said.note_error(error);
                 let number = stream.number;
                 context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
                 context.put_number(direction, number, Number::Http2ErrorCode, error.into());
@@ -42,7 +42,7 @@ impl Http2 {
                 let error = number(payload).ok_or("invalid_frame_data")?;
                 if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
                     let mut stream = self.close_stream(at, context);
-                    stream.sides[side].said.error = Some(error);
+                    stream.sides[side].said.note_error(error);
                     if !stream.sides[side].is_over {
                         stream.sides[side].is_told = true;
                         let number = stream.number;
@@ -63,7 +63,7 @@ impl Http2 {
                     context.put_number(direction, number, Number::Http2Priority, (*weight).into());
                 }
                 if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) {
-                    stream.sides[side].said.priority = Some(*weight);
+                    stream.sides[side].said.note_priority(*weight);
                 }
             }
             frame::HEADERS | frame::PUSH_PROMISE => {
@@ -88,8 +88,8 @@ impl Http2 {
                 if id == 0 {
                     return Err("invalid_frame_header");
                 }
-                if weight.is_some() {
-                    self.stream(id, context).sides[side].said.priority = weight;
+                if let Some(weight) = weight {
+                    self.stream(id, context).sides[side].said.note_priority(weight);
                 }
                 if context.wanted.is_some() {
                     let stream = self.stream(id, context);

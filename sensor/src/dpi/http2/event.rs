@@ -15,6 +15,31 @@ pub(super) struct Said {
     pub(super) settings: Vec<u8>,
     pub(super) error: Option<u32>,
     pub(super) priority: Option<u8>,
+    /// What came more than once and is told as it came first: `error_code` or `priority`.
+    pub(super) repeated: Option<&'static str>,
+}
+
+impl Said {
+    /// The first code of an error is told.
+    pub(super) fn note_error(&mut self, code: u32) {
+        if self.error.is_some() {
+            self.repeated.get_or_insert("error_code");
+        }
+        self.error.get_or_insert(code);
+    }
+
+    /// The first weight is told.
+    pub(super) fn note_priority(&mut self, weight: u8) {
+        if self.priority.is_some() {
+            self.repeated.get_or_insert("priority");
+        }
+        self.priority.get_or_insert(weight);
+    }
+
+    /// Whether something of the stream itself was said.
+    fn is_empty(&self) -> bool {
+        self.settings.is_empty() && self.error.is_none() && self.priority.is_none()
+    }
 }
 
 /// Headers that have a place of their own.
@@ -63,6 +88,10 @@ pub(super) fn write(stream: u32, common: &Common, said: [&Said; 2], body: &mut V
     let mut http2 = object.object("http2");
     http2.number("stream_id", stream);
     for (key, said) in [("request", said[0]), ("response", said[1])] {
+        if said.is_empty() {
+            continue;
+        }
+        has_any = true;
         let mut side = http2.object(key);
         if !said.settings.is_empty() {
             side.raw("settings", &list(&said.settings));
@@ -76,7 +105,7 @@ pub(super) fn write(stream: u32, common: &Common, said: [&Said; 2], body: &mut V
         if let Some(priority) = said.priority {
             side.number("priority", priority);
         }
-        has_any |= !said.settings.is_empty() || said.error.is_some() || said.priority.is_some();
+        side.text_if("has_multiple", said.repeated);
     }
     has_any
 }

@@ -46,8 +46,7 @@ fn a_stream_is_one_event_and_its_content_a_file() {
         {"settings_id": "SETTINGSMAXCONCURRENTSTREAMS", "settings_value": 100},
         {"settings_id": "SETTINGSINITIALWINDOWSIZE", "settings_value": 65535},
     ]);
-    let want =
-        json!({"version": "2", "http2": {"stream_id": 0, "request": {"settings": settings}, "response": {}}});
+    let want = json!({"version": "2", "http2": {"stream_id": 0, "request": {"settings": settings}}});
     assert_eq!(http[0], want);
     assert_eq!(http[1]["http2"]["response"]["settings"], settings);
     let want = json!({
@@ -61,7 +60,7 @@ fn a_stream_is_one_event_and_its_content_a_file() {
             {"name": "content-length", "value": "5"},
         ],
         "http_method": "GET", "url": "/", "hostname": "a.example", "http_user_agent": "curl", "length": 5,
-        "status": 200, "http2": {"stream_id": 1, "request": {}, "response": {}},
+        "status": 200, "http2": {"stream_id": 1},
     });
     assert_eq!((&http[2], http.len()), (&want, 3));
     let file = &bodies(&trial.events, "fileinfo")[0];
@@ -192,4 +191,21 @@ fn dns_in_a_target_is_told() {
     assert_eq!(asked(format!("/q?a=1&dns={encoded}&b=2")), 1);
     assert_eq!(asked(format!("/dns-query?xdns={encoded}")), 0);
     assert_eq!(asked("/dns-query?dns=AAAA".to_owned()), 0);
+}
+
+#[test]
+fn of_what_a_side_says_twice_the_first_is_told() {
+    let block = [&[0, 0, 0, 0, 7][..], &client_block()].concat();
+    let client = [PREFACE, &frame(1, 0x25, 1, &block), &frame(2, 0, 1, &[0, 0, 0, 0, 9])].concat();
+    let trial = Trial::<Http2>::new().client(&client).server(&server()).close();
+    let http = bodies(&trial.events, "http");
+    let told = http.iter().find(|body| body["http2"]["stream_id"] == 1).unwrap();
+    assert_eq!(
+        told["http2"],
+        json!({"stream_id": 1, "request": {"priority": 7, "has_multiple": "priority"}})
+    );
+}
+
+fn client_block() -> Vec<u8> {
+    [&b"\x82\x84\x86"[..], &literal(":authority", "a.example")].concat()
 }

@@ -409,6 +409,10 @@ impl Ike {
             return;
         }
         for (key, said, is_client) in [("client", &self.said[0], true), ("server", &self.said[1], false)] {
+            // Suricata's object of the client is always there, the server's once it has said something.
+            if !is_client && said.key_exchange.is_empty() && said.nonce.is_empty() {
+                continue;
+            }
             let mut side = own.object(key);
             if !said.key_exchange.is_empty() {
                 side.text("key_exchange_payload", &hexadecimal(&said.key_exchange));
@@ -544,11 +548,10 @@ fn attributes(all: &[Attribute], list: &mut List<'_>) {
     }
 }
 
+/// All proposals' attributes in one list, as version 2 of the record has them: a transform begins where a key comes again.
 fn proposals(key: &'static str, transforms: &[Vec<Attribute>], object: &mut Object<'_>) {
     let mut list = object.list(key);
-    for transform in transforms {
-        attributes(transform, &mut list.object().list("attributes"));
-    }
+    transforms.iter().for_each(|transform| attributes(transform, &mut list));
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

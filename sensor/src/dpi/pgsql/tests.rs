@@ -98,3 +98,34 @@ fn signatures_are_told_simple_queries() {
     let mut trial = Trial::<Pgsql>::new().client(&client()).server(&server()).close();
     assert_eq!(trial.told(), "client 1 pgsql.query select 1;\n");
 }
+
+#[test]
+fn what_is_copied_in_is_a_transaction_of_its_own() {
+    let client = [
+        message(b'Q', b"copy t from stdin\0"),
+        message(b'd', b"1\n"),
+        message(b'd', b"22\n"),
+        message(b'c', b""),
+        message(b'Q', b"copy t from stdin\0"),
+        message(b'f', b"no\0"),
+    ];
+    let server = [
+        message(b'G', b"\0\0\x02\0\0\0\0"),
+        message(b'C', b"COPY 2\0"),
+        message(b'Z', b"I"),
+        message(b'G', b"\0\0\x01\0\0"),
+        message(b'E', b"SERROR\0C57014\0\0"),
+        message(b'Z', b"I"),
+    ];
+    let trial = Trial::<Pgsql>::new().client(STARTUP).server(&message(b'Z', b"I"));
+    let trial = trial.client(&client[0]).server(&server[0]).client(&client[1..4].concat());
+    let trial = trial.server(&server[1..3].concat()).client(&client[4]).server(&server[3]).client(&client[5]);
+    let learned = trial.server(&server[4..].concat()).close().learned();
+    for told in [
+        r#"{"tx_id":2,"request":{"simple_query":"copy t from stdin"},"response":{"copy_in_response":{"columns":2}}}"#,
+        r#"{"tx_id":3,"request":{"copy_data_in":{"msg_count":2,"data_size":5},"message":"copy_done"},"response":{"command_completed":"COPY 2"}}"#,
+        r#"{"tx_id":5,"request":{"copy_fail":"no"},"response":{"severity_localizable":"ERROR","code":"57014"}}"#,
+    ] {
+        assert!(learned.contains(told), "{learned}");
+    }
+}
