@@ -177,6 +177,17 @@ fn of_too_many_transactions_with_marks_the_first_is_forgotten() {
 }
 
 #[test]
+fn of_too_many_halves_the_first_is_forgotten() {
+    let mut parts: Vec<Vec<_>> = (0..257).map(|number| vec![said(number, URI, "/download")]).collect();
+    parts.push(vec![said(0, CODE, "200")]);
+    parts.push(vec![said(2, CODE, "200")]);
+    let packets: Vec<&[_]> = parts.iter().map(Vec::as_slice).collect();
+    let told = told_by_packet(&[BOTH], &packets);
+    // What came too late for its first half is a half itself, and takes the place of the one then oldest.
+    assert_eq!(told[257..], [vec![], vec![1]]);
+}
+
+#[test]
 fn a_rule_that_passes_alerts_where_it_says_so_and_ends_the_search_all_the_same() {
     let parts = [said(0, URI, "/a")];
     let other = "alert http any any -> any any (http.uri; content:\"/a\";)";
