@@ -443,13 +443,13 @@ impl Reader {
             self.packet.push(test);
         } else if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
-            self.app_towards.push(self.lists.bidir.or_else(|| towards::towards(&option.name)));
+            self.app_towards.push(towards::towards(&option.name).or(self.lists.bidir));
             self.families.push((option.name.clone(), option.place));
         } else if let Some(number) = Number::of(&option.name) {
             let text = words(option);
             let test = UintTest::parse(&text, Width::U64).map_err(|reason| (option.value_place, reason))?;
             self.numbers.push((number, test));
-            self.numbers_towards.push(self.lists.bidir.or_else(|| towards::towards(&option.name)));
+            self.numbers_towards.push(towards::towards(&option.name).or(self.lists.bidir));
             self.families.push((option.name.clone(), option.place));
         } else {
             return Ok(Read::Unknown);

@@ -32,7 +32,7 @@ pub(super) struct Lists {
     pub(super) names: Names,
     /// The rule's protocol, which frames are named by.
     protocol: Box<str>,
-    /// Who says what follows, where the rule says it (`bidir.toserver`).
+    /// Who says what follows, where the rule says it (`bidir.toserver`) and either end can.
     pub(super) bidir: Option<Direction>,
 }
 
@@ -217,7 +217,7 @@ impl Lists {
 
     /// Who says what a buffer holds.
     fn towards(&self, buffer: Buffer) -> Option<Direction> {
-        self.bidir.or_else(|| towards(buffer.keyword()))
+        towards(buffer.keyword()).or(self.bidir)
     }
 
     /// Where the older keywords put what they are about.
