@@ -149,7 +149,9 @@ impl Dissector for Tds {
             kind::LOGIN_RECORD if whole < record::BYTES_MIN => Probe::NotForUs,
             kind::LOGIN_RECORD if body.len() < record::BYTES_MIN => {
                 // Host and user come first; whoever sends something else there is not waited for.
-                let is_open = body.len() < record::NUMBERS || is_login_record(body);
+                let is_open = [record::HOST, record::USER]
+                    .iter()
+                    .all(|at| body.len() <= at + 30 || record_text(body, *at, 30).is_some());
                 if is_open { Probe::Unsure } else { Probe::NotForUs }
             }
             kind::LOGIN_RECORD if is_login_record(body) => Probe::Certain,
@@ -487,6 +489,7 @@ mod tests {
         assert_eq!(probe(&client), Probe::Certain);
         assert_eq!(probe(&client[..300]), Probe::Certain);
         assert_eq!(probe(&client[..100]), Probe::Unsure);
+        assert_eq!(probe(&[&client[..8], &[1; 60]].concat()), Probe::NotForUs);
         assert_eq!(probe(&[&[2, 0, 2, 0, 0, 0, 0, 0][..], &[0; 504]].concat()), Probe::NotForUs);
         cuts_do_not_matter::<Tds>(&client, &[]);
         survives_damage::<Tds>(&client, &[]);

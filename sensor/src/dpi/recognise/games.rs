@@ -151,8 +151,10 @@ fn minecraft(first: &First<'_>) -> Probe {
     let Some([name @ .., _, _, next]) = bytes.get(3 + version..1 + usize::from(len)) else {
         return Probe::Unsure;
     };
-    // Forge adds marks of its own behind a NUL.
-    certain(matches!(next, 1..=3) && name.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0)))
+    // Forge adds marks of its own behind a NUL. What is none (MySQL's OK) begins with one.
+    let is_name = name.first().is_some_and(u8::is_ascii_graphic)
+        && name.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0));
+    certain(matches!(next, 1..=3) && is_name)
 }
 
 /// The world server's greeting behind its length, and the login's challenge.

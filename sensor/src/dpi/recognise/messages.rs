@@ -124,16 +124,31 @@ pub(super) fn openwire(first: &First<'_>) -> Probe {
     }
 }
 
-/// DRDA (The Open Group, "DRDA V5 Vol. 3: DDM"): length, 0xd0, flags, number, length inside, EXCSAT or its reply.
+/// DRDA (The Open Group, "DRDA V5 Vol. 3: DDM"): length, 0xd0, flags, number, length inside, and EXCSAT or its reply.
+/// Connections live for long, so that other code points are believed too, with a little less confidence.
 pub(super) fn drda(first: &First<'_>) -> Probe {
-    let mut scan = Scan::new(first.bytes);
+    /// IBM's databases and Derby.
+    const PORTS: &[u16] = &[446, 1527, 50_000];
+    const HEADER_BYTES: usize = 10;
+    let bytes = first.bytes;
+    let mut scan = Scan::new(bytes);
     let head = (scan.be16(), scan.u8(), scan.u8(), scan.be16(), scan.be16(), scan.be16());
     let (Some(length), Some(0xd0), Some(format), Some(_), Some(inner), Some(code)) = head else {
-        return Probe::NotForUs;
+        // Some drivers write a header field by field.
+        let is_open = bytes.len() < HEADER_BYTES
+            && bytes.get(2).is_none_or(|mark| *mark == 0xd0)
+            && (bytes.len() > 2 || first.has_port_of(PORTS));
+        return if is_open { Probe::Unsure } else { Probe::NotForUs };
     };
-    let is_right = length >= 10 && inner.checked_add(6) == Some(length) && matches!(format & 0x0f, 1..=3);
-    let is_known = matches!(code, 0x1041 | 0x1443 | 0x106d | 0x106e | 0x2001 | 0x2201);
-    if is_right && is_known { Probe::Certain } else { Probe::NotForUs }
+    if length < 10 || inner.checked_add(6) != Some(length) || !matches!(format & 0x0f, 1..=3) {
+        return Probe::NotForUs;
+    }
+    match code {
+        0x1041 | 0x1443 | 0x106d | 0x106e | 0x2001 | 0x2201 => Probe::Certain,
+        // Commands, their answers and their data (DDM's code points by class).
+        0x1000..=0x24ff => Probe::Likely,
+        _ => Probe::NotForUs,
+    }
 }
 
 #[cfg(test)]
@@ -164,5 +179,11 @@ mod tests {
         assert_eq!(kafka(&stream(&request[..19])), Probe::NotForUs);
         assert_eq!(drda(&stream(b"\0\x10\xd0\x41\0\x01\0\x0a\x10\x41abcdef")), Probe::Certain);
         assert_eq!(drda(&stream(b"\0\x10\xd0\x41\0\x01\0\x0b\x10\x41abcdef")), Probe::NotForUs);
+        // What Derby 10.14's client says in the middle: a cursor is opened.
+        let query = b"\0\x5b\xd0\x51\0\x02\0\x55\x20\x0c\0\x44\x21\x13db1 ";
+        assert_eq!(drda(&stream(query)), Probe::Likely);
+        assert_eq!(drda(&stream(&query[..9])), Probe::Unsure);
+        assert_eq!(drda(&stream(&query[..2])), Probe::NotForUs);
+        assert_eq!(drda(&stream(&query[..2]).between(40_000, 1527)), Probe::Unsure);
     }
 }

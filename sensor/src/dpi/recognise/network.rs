@@ -348,9 +348,25 @@ fn sflow(first: &First<'_>) -> Probe {
     certain(count.is_some_and(|count| count > 0) && tiles(bytes, at + 16, sample) == count)
 }
 
-/// OpenFlow begins with a hello on both sides: a version, type 0, a short length.
+/// OpenFlow begins with a hello on both sides: a version, type 0, a short length. Channels live for long, so that on
+/// its ports other messages are believed too: known types, of one version, that follow one another.
 fn openflow(first: &First<'_>) -> Probe {
+    const PORTS: &[u16] = &[6633, 6653];
+    const TYPE_MAX: u8 = 35;
     let bytes = first.bytes;
+    if first.has_port_of(PORTS) && bytes.get(1).is_some_and(|kind| (1..=TYPE_MAX).contains(kind)) {
+        let Some(len) = be16(bytes, 2).map(usize::from) else { return Probe::Unsure };
+        let next = bytes.get(len..);
+        let goes_on = next.is_none_or(|next| {
+            next.first().is_none_or(|version| bytes.first() == Some(version))
+                && next.get(1).is_none_or(|kind| *kind <= TYPE_MAX)
+        });
+        return match next {
+            _ if len < 8 || !goes_on => Probe::NotForUs,
+            None if bytes.len() < 4096 => Probe::Unsure,
+            _ => Probe::Likely,
+        };
+    }
     match (u8_at(bytes, 1), be16(bytes, 2)) {
         (None, _) | (Some(0), None) => return Probe::Unsure,
         (Some(0), Some(8 | 16)) => {}

@@ -6,12 +6,57 @@ use super::*;
 
 pub(super) const TABLE: &[Recogniser] = &[
     line(App::Afp, Starts::stream(b"\x00\x01"), afp),
-    line(App::Ceph, Starts::stream(b"c"), |first| begins(first, b"ceph v")),
+    line(App::Ceph, Starts::stream(&CEPH_STARTS), ceph),
     line(App::Iscsi, Starts::stream(&ISCSI_STARTS), iscsi),
     line(App::Lustre, Starts::stream(b"\x00\xac\xed\xee\xc1"), lustre),
     line(App::Rx, Starts::DATAGRAM, rx),
     line(App::Msdo, Starts::stream(b"\x0e"), |first| begins(first, b"\x0eSwarm protocol")),
 ];
+
+/// A banner, or the tag of a frame.
+const CEPH_STARTS: [u8; 22] = {
+    let (mut bytes, mut at) = ([b'c'; 22], 1);
+    while at < 22 {
+        bytes[at] = at as u8;
+        at += 1;
+    }
+    bytes
+};
+
+/// Ceph's messenger: a banner, of either version; and since its connections live as long as its daemons, the frames of
+/// version 2 ("msgr2 protocol" in its documentation), whose preamble ends with a checksum: a tag, the number of
+/// segments, four lengths with alignments, flags, CRC-32C. What the secure mode encrypts is not known.
+fn ceph(first: &First<'_>) -> Probe {
+    const PREAMBLE_BYTES: usize = 32;
+    let bytes = first.bytes;
+    if bytes.first() == Some(&b'c') {
+        return begins(first, b"ceph v");
+    }
+    // Of four segments those that are not used are zero.
+    let Some(segments @ 1..=4) = u8_at(bytes, 1).map(usize::from) else {
+        return if bytes.len() < 2 { Probe::Unsure } else { Probe::NotForUs };
+    };
+    let unused = head(bytes, PREAMBLE_BYTES - 6).get(2 + 6 * segments..).unwrap_or_default();
+    if unused.iter().any(|byte| *byte != 0) {
+        return Probe::NotForUs;
+    }
+    match (bytes.get(..PREAMBLE_BYTES - 4), le32(bytes, PREAMBLE_BYTES - 4)) {
+        (Some(preamble), Some(checksum)) => certain(crc_32c(preamble) == checksum),
+        _ => Probe::Unsure,
+    }
+}
+
+/// CRC-32C that begins with 0 and is not inverted at its end, as Ceph has it.
+fn crc_32c(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    bytes.iter().fold(0, |mut crc: u32, byte| {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 != 0 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+        }
+        crc
+    })
+}
 
 /// Apple's data stream interface: flags, a command, a reserved word, a length that fits.
 fn afp(first: &First<'_>) -> Probe {

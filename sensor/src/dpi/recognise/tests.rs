@@ -62,6 +62,7 @@ const SAMPLES: &[Sample] = &[
     (App::Sflow, Datagram, ANY, "00000005 00000001 c0000201 00000000 00000001 00000064 00000001 00000001 00000004 01020304"),
     (App::Openflow, Stream, ANY, "04 00 0010 00000001 0001 0008 00000012"),
     (App::Openflow, Stream, [40_000, 6653], "01 00 0008 00000001"),
+    (App::Openflow, Stream, [40_000, 6653], "04 02 0008 00000000"),
     (App::Ptp, Datagram, [319, 319],
         "00 02 002c 00 00 0200 0000000000000000 00000000 0011223344556677 0001 0001 00 00 00000000000000000000"),
     (App::Rip, Datagram, [520, 520], "02 02 0000 0002 0000 c0000200 ffffff00 00000000 00000001"),
@@ -120,6 +121,9 @@ const SAMPLES: &[Sample] = &[
     // Storage.
     (App::Afp, Stream, [40_000, 548], "00 04 0001 00000000 00000006 00000000 01 04 00000400"),
     (App::Ceph, Stream, ANY, "'ceph v2' 0a 1000"),
+    // From ceph-mon 16.2.15: hello, a keepalive's kind, a message of two segments.
+    (App::Ceph, Stream, ANY, "010124000000080000000000000000000000000000000000000000003fbd6b06 01"),
+    (App::Ceph, Stream, ANY, "1102290000000800cd00000008000000000000000000000000000000ce84b5fd 00"),
     (App::Iscsi, Stream, ANY,
         "43 87 0000 00 000010 000000000000 0000 00000000 0000 0000 00000001 00000000 00000000 00000000 00000000 \
          00000000 'InitiatorName=iq'"),
@@ -205,6 +209,18 @@ fn each_is_known_by_its_first_bytes() {
         })
         .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_real_software_sends_is_not_taken_for_others() {
+    // MariaDB 10.11's OK and the end of a result, where a capture begins with them.
+    for text in ["07000001 000000 02000000", "05000005 fe 0000 0200"] {
+        let bytes = bytes_of(text);
+        for ports in [ANY, [3306, 40_000]] {
+            let said = named(&first(Stream, ports, &bytes));
+            assert!(said.is_none_or(|said| said == App::Mysql), "{said:?} for {text}");
+        }
+    }
 }
 
 #[test]
