@@ -353,15 +353,27 @@ pub enum Value {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     values: Vec<(Field, Value)>,
+    /// No field: it is EVE's alone (`flow.tx_cnt`).
+    transactions: u64,
 }
 
 impl Metadata {
     /// Nothing learned.
-    pub const EMPTY: Metadata = Metadata { values: Vec::new() };
+    pub const EMPTY: Metadata = Metadata { values: Vec::new(), transactions: 0 };
 
     /// Whether nothing was learned.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.is_empty() && self.transactions == 0
+    }
+
+    /// How many transactions of the application were told as events.
+    pub fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// So many transactions, or more, were told.
+    pub fn note_transactions(&mut self, count: u64) {
+        self.transactions = self.transactions.max(count);
     }
 
     /// How many fields have a value.

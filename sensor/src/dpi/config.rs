@@ -39,6 +39,53 @@ pub struct DpiConfig {
     pub wait_for_acknowledgement: bool,
     /// Files that pass inside of applications.
     pub files: FileConfig,
+    /// What EVE's events tell beyond the usual.
+    pub eve: EveConfig,
+}
+
+/// What EVE's events tell beyond the usual: what Suricata's loggers tell when they are asked for it. Off, or none, unless
+/// set, for it is long or secret.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EveConfig {
+    /// Whose headers `http` events list (`request_headers`, `response_headers`): `none`, `request`, `response` or `both`;
+    /// Suricata's `dump-all-headers`. Of HTTP/2 they are always told.
+    pub http_headers: HttpHeaders,
+    /// Tell the server's certificate in `tls` events, in Base64: `certificate`.
+    pub tls_certificate: bool,
+    /// Tell all certificates that the server showed in `tls` events: `chain`.
+    pub tls_chain: bool,
+    /// Tell the MD5 of a message's subject and body in `email`: `subject_md5`, `body_md5`.
+    pub email_md5: bool,
+    /// Tell passwords in `pgsql` events; otherwise that there was one.
+    pub pgsql_passwords: bool,
+}
+
+/// Whose headers are told.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpHeaders {
+    /// Nobody's.
+    #[default]
+    None,
+    /// The client's.
+    Request,
+    /// The server's.
+    Response,
+    /// Both ends'.
+    Both,
+}
+
+impl HttpHeaders {
+    /// Whether those of responses, or of requests, are.
+    pub(super) fn has(self, is_response: bool) -> bool {
+        match self {
+            HttpHeaders::None => false,
+            HttpHeaders::Request => !is_response,
+            HttpHeaders::Response => is_response,
+            HttpHeaders::Both => true,
+        }
+    }
 }
 
 /// What is done with files that pass inside of applications (HTTP bodies, attachments, transfers).
@@ -97,6 +144,7 @@ impl Default for DpiConfig {
             midstream: true,
             wait_for_acknowledgement: true,
             files: FileConfig::default(),
+            eve: EveConfig::default(),
         }
     }
 }

@@ -79,6 +79,24 @@ impl<'a> Message<'a> {
         })
     }
 
+    /// Whether the options stop without their end.
+    fn is_cut(&self) -> bool {
+        const PAD: u8 = 0;
+        const END: u8 = 255;
+        let mut rest = self.options;
+        while let Some((code, after)) = rest.split_first() {
+            rest = match *code {
+                END => return false,
+                PAD => after,
+                _ => match after.split_first() {
+                    Some((length, after)) => after.get(usize::from(*length)..).unwrap_or_default(),
+                    None => return true,
+                },
+            };
+        }
+        !self.is_bootp
+    }
+
     /// The options, as far as they can be read.
     fn options(&self) -> impl Iterator<Item = (u8, &'a [u8])> {
         let mut rest = self.options;
@@ -127,6 +145,9 @@ impl Dissector for Dhcp {
         let number = self.messages;
         self.messages += 1;
         context.tell(context.direction, Some(number), |object| write(&message, object));
+        if message.is_cut() {
+            context.anomaly("truncated_options", Some(number));
+        }
         if context.wanted.is_some() {
             tell_times(&message, number, context);
             context.reached(context.direction, number, Stage::Body);
@@ -319,6 +340,16 @@ mod tests {
             dhcp {\"type\":\"request\",\"id\":16909060,\"client_mac\":\"00:11:32:17:49:f0\",\"assigned_ip\":\"0.0.0.0\",\"client_ip\":\"0.0.0.0\",\"dhcp_type\":\"request\",\"client_id\":\"00:11:32:17:49:f0\",\"params\":[\"subnet_mask\",\"router\",\"domain\",\"dns_server\"],\"hostname\":\"nas1\\u0000\",\"vendor_class_identifier\":\"MSFT\"}\n\
             dhcp {\"type\":\"reply\",\"id\":16909060,\"client_mac\":\"00:11:32:17:49:f0\",\"assigned_ip\":\"10.0.0.4\",\"client_ip\":\"0.0.0.0\",\"relay_ip\":\"0.0.0.0\",\"next_server_ip\":\"0.0.0.0\",\"dhcp_type\":\"ack\",\"lease_time\":3600,\"routers\":[\"10.0.0.1\"],\"dns_servers\":[\"10.0.0.1\",\"10.0.0.2\"]}\n"
         );
+    }
+
+    #[test]
+    fn options_without_their_end_are_told() {
+        let mut bytes = request();
+        assert_eq!(Trial::<Dhcp>::new().over_datagrams().client(&bytes).odd(), "");
+        bytes.pop();
+        let mut trial = Trial::<Dhcp>::new().over_datagrams().client(&bytes);
+        assert_eq!(trial.odd(), "client truncated_options\n");
+        assert_eq!(trial.events.len(), 2, "the message itself is told all the same");
     }
 
     #[test]

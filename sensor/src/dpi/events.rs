@@ -28,14 +28,16 @@ const TOLD: &[Told] = &[
     told!([Bacnet Coap Ssdp] "bacnet.rs" "coap.rs" "ssdp.rs": "malformed_message"),
     told!([BittorrentDht] "bittorrent_dht.rs": "malformed_packet"),
     told!([DceRpc] "dcerpc/": "malformed_data"),
-    told!([Dhcp] "dhcp.rs": "malformed_options"),
+    told!([Dhcp] "dhcp.rs": "malformed_options" "truncated_options"),
     told!([Dhcpv6 Ntp Radius Rdp Syslog Snmp Pptp]
         "dhcpv6.rs" "ntp.rs" "radius.rs" "rdp/" "syslog.rs" "snmp.rs" "pptp.rs": "malformed_data"),
+    told!([Snmp] "snmp.rs": "unknown_security_model" "version_mismatch"),
     told!([Dnp3] "dnp3/": "bad_link_crc" "bad_transport_crc" "len_too_small" "too_long_reassembly"
         "too_many_objects" "too_many_points" "unknown_object"),
     told!([Dns Mdns Llmnr] "dns/": "infinite_loop" "invalid_additionals" "invalid_authorities" "malformed_data"
         "name_too_long" "too_many_labels"),
-    told!([Dns] "dns/": "invalid_opcode" "not_a_request" "not_a_response" "z_flag_set"),
+    told!([Dns] "dns/": "not_request" "not_response"),
+    told!([Dns Mdns] "dns/": "invalid_opcode" "z_flag_set"),
     told!([Dtls] "dtls.rs": "invalid_handshake_message"),
     told!([Enip] "enip/": "invalid_pdu"),
     told!([Ftp] "ftp.rs": "file_before_port" "request_command_too_long" "response_command_too_long"),
@@ -71,7 +73,7 @@ const TOLD: &[Told] = &[
         "weak_crypto_no_dh" "weak_crypto_prf"),
     told!([Imap] "imap.rs": "invalid_data" "request_not_found" "too_many_transactions"),
     told!([Krb5] "krb5/": "malformed_data" "weak_encryption"),
-    told!([Ldap] "ldap/": "incomplete_data" "invalid_data"),
+    told!([Ldap] "ldap/": "incomplete_data" "invalid_data" "request_not_found"),
     told!([Modbus] "modbus.rs": "flooded" "invalid_exception_code" "invalid_function_code" "invalid_length"
         "invalid_protocol_id" "invalid_value" "unsolicited_response" "value_mismatch"),
     told!([Mqtt] "mqtt/": "double_connect" "invalid_qos_level" "malformed_traffic" "missing_connect"
@@ -79,11 +81,11 @@ const TOLD: &[Told] = &[
         "unassigned_msg_type" "unintroduced_message"),
     told!([Netbios] "netbios.rs": "malformed_data" "malformed_nbss"),
     told!([Opcua] "opcua.rs": "invalid_message"),
-    told!([Pgsql] "pgsql.rs": "malformed_traffic"),
+    told!([Pgsql] "pgsql.rs": "invalid_length" "malformed_request" "malformed_response" "too_many_transactions"),
     told!([Pop3] "pop3.rs": "request_too_long" "response_too_long" "unknown_command"),
     told!([Proxy] "proxy.rs": "invalid_header"),
     told!([Quic] "quic/": "error_on_data" "failed_decrypt"),
-    told!([Rfb] "rfb.rs": "malformed_message"),
+    told!([Rfb] "rfb.rs": "malformed_message" "unimplemented_security_type" "unknown_security_result"),
     told!([Rtsp] "rtsp.rs": "invalid_data"),
     told!([S7comm] "s7comm.rs": "invalid_transport" "malformed_message"),
     told!([Sip] "sip/": "invalid_data"),

@@ -115,6 +115,7 @@ impl Flow {
             expectations: &mut self.expectations,
             found_inside: None,
             wanted: None,
+            eve: crate::dpi::config::EveConfig::default(),
             sides: &mut None,
         };
         let progress = act(&mut self.parser, &mut context);

@@ -13,7 +13,7 @@
 mod tests;
 
 use super::buffers::{NO_TRANSACTION, Sides, Wanted};
-use super::config::DpiConfig;
+use super::config::{DpiConfig, EveConfig};
 use super::cut_off::{Ciphertext, CutOff};
 use super::expect::Expectations;
 use super::file::Files;
@@ -50,6 +50,7 @@ pub struct Inspector {
     expectations: Expectations,
     services: Arc<Services>,
     wanted: Option<Arc<Wanted>>,
+    eve: EveConfig,
     /// Signatures look at packets, and perhaps at nothing else.
     is_searched: bool,
     waits: bool,
@@ -139,6 +140,7 @@ impl Inspector {
             expectations: Expectations::default(),
             services: Services::built_in(),
             wanted: None,
+            eve: config.eve,
             is_searched: false,
             waits: config.wait_for_acknowledgement,
             pool: Pool::new(config.stream_bytes_max as usize, config.streams_bytes_max),
@@ -233,6 +235,7 @@ impl Inspector {
             expectations: &mut self.expectations,
             services: &self.services,
             wanted: self.wanted.as_deref(),
+            eve: self.eve,
             is_searched: self.is_searched,
         };
         (now, &mut self.pool)
@@ -321,6 +324,7 @@ struct Now<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    eve: EveConfig,
     is_searched: bool,
 }
 
@@ -634,6 +638,7 @@ impl Inspection {
             expectations: now.expectations,
             services: now.services,
             wanted: now.wanted,
+            eve: now.eve,
             is_searched: now.is_searched,
             ends: self.ends,
             other,
@@ -725,6 +730,7 @@ struct Conversation<'a> {
     expectations: &'a mut Expectations,
     services: &'a Services,
     wanted: Option<&'a Wanted>,
+    eve: EveConfig,
     is_searched: bool,
     ends: [End; 2],
     /// What the other direction holds while probing; the dissector, once found, reads it first.
@@ -939,6 +945,7 @@ impl Conversation<'_> {
             expectations: self.expectations,
             found_inside: None,
             wanted: self.wanted,
+            eve: self.eve,
             sides: self.sides,
         };
         let progress = call(parser, &mut context);
@@ -961,6 +968,9 @@ impl Conversation<'_> {
             && let Some(new) = events.get_mut(told..)
         {
             self.counters.events += new.len() as u64;
+            for event in &*new {
+                self.metadata.note_transactions(event.transactions());
+            }
             if self.is_swapped {
                 new.iter_mut().for_each(|event| event.direction = event.direction.flip());
             }

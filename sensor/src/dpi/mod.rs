@@ -126,6 +126,7 @@ pub use stream_event::StreamEvents;
 pub(crate) use nfs::procedure_numbers as nfs_procedure_numbers;
 
 use buffers::{Buffer, Frame, Number, Side, Sides, Stage, Wanted};
+use config::EveConfig;
 use expect::Expectations;
 use weir_common::app::App;
 use weir_common::json::Object;
@@ -166,6 +167,14 @@ impl Event {
     pub fn new(app: App, time: Timestamp, direction: Direction, body: Vec<u8>) -> Event {
         let (kind, beside) = (app.event_name(), Vec::new());
         Event { app, kind, time, direction, packet: 0, transaction: None, body, beside }
+    }
+
+    /// How many transactions its flow has by it: numbers begin at 0, and an application without numbers has one.
+    fn transactions(&self) -> u64 {
+        match self.transaction {
+            Some(number) => number.saturating_add(1),
+            None => u64::from(!matches!(self.kind, "anomaly" | "fileinfo")),
+        }
     }
 }
 
@@ -243,6 +252,8 @@ pub struct Context<'a> {
     /// The flow is to be named by what was found inside of the dissector's protocol, which goes on as before; the
     /// dissector's own name is kept as the original one.
     pub found_inside: Option<App>,
+    /// What events tell beyond the usual.
+    pub eve: EveConfig,
     /// Which parts of transactions signatures look into; none: nobody looks.
     pub wanted: Option<&'a Wanted>,
     /// Where those parts go; see [`Context::put`].

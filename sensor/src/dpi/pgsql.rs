@@ -168,8 +168,8 @@ impl Dissector for Pgsql {
                 Step::Used(more) => used = used.saturating_add(more),
                 Step::Wait => break,
                 Step::Encrypted => return Progress::Switch(used + 1),
-                Step::Lost => {
-                    context.anomaly("malformed_traffic", Some(self.transactions));
+                Step::Lost(event) => {
+                    context.anomaly(event, Some(self.transactions));
                     self.is_lost[index] = true;
                 }
             }
@@ -201,7 +201,8 @@ enum Step {
     Used(usize),
     Wait,
     Encrypted,
-    Lost,
+    /// What follows cannot be read, and why.
+    Lost(&'static str),
 }
 
 /// A message's body as far as it is looked at, and its whole size on the wire behind `head` bytes.
@@ -212,7 +213,7 @@ fn body(rest: &[u8], head: usize) -> Result<(&[u8], usize), Step> {
         return Err(Step::Wait);
     };
     if !(4..LENGTH_MAX).contains(&length) {
-        return Err(Step::Lost);
+        return Err(Step::Lost("invalid_length"));
     }
     let size = head + length as usize;
     let wanted = size.min(MESSAGE_BYTES_MAX);
@@ -283,6 +284,7 @@ impl Pgsql {
         if self.pending.len() >= PENDING_MAX
             && let Some(oldest) = self.pending.pop_front()
         {
+            context.anomaly("too_many_transactions", Some(oldest.number()));
             oldest.tell(context);
         }
         let transaction = Transaction { id: self.transactions, kind, request, ..Transaction::default() };
@@ -339,6 +341,10 @@ impl Pgsql {
                 member(&mut request, "prepared_query", &escaped(text));
             }
             b'p' => match std::mem::replace(&mut self.authentication, Authentication::Password) {
+                Authentication::Password if context.eve.pgsql_passwords => {
+                    let password = body.strip_suffix(b"\0").unwrap_or(body);
+                    member(&mut request, "password", &escaped(password));
+                }
                 Authentication::Password => raw_member(&mut request, "password_redacted", "true"),
                 Authentication::SaslInitial => {
                     let mut scan = Scan::new(body);
@@ -383,7 +389,7 @@ impl Pgsql {
                 return Step::Used(size);
             }
             b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'S' => return Step::Used(size),
-            _ => return Step::Lost,
+            _ => return Step::Lost("malformed_request"),
         }
         let number = self.begin(Request::Other, request, context).saturating_sub(1);
         if *kind == b'Q' {
@@ -480,7 +486,7 @@ impl Pgsql {
                 return Step::Wait;
             };
             if !(6..LENGTH_MAX).contains(&length) {
-                return Step::Lost;
+                return Step::Lost("invalid_length");
             }
             if let Some(front) = self.pending.front_mut() {
                 let (rows, bytes) = front.rows.get_or_insert_default();
@@ -495,7 +501,7 @@ impl Pgsql {
         };
         let is_known = b"RSKZTCENAHGWdc123ntIsvV".contains(kind);
         if !is_known {
-            return Step::Lost;
+            return Step::Lost("malformed_response");
         }
         if self.pending.is_empty() && *kind != b'S' && *kind != b'Z' {
             self.is_picked_up |= self.transactions == 0;

@@ -136,6 +136,13 @@ impl Dissector for Rfb {
                 Step::Wait => return Progress::Used(bytes.len() - rest.len()),
                 Step::Over => {
                     self.tell(context);
+                    if self.security.is_some_and(|kind| kind > VNC_SECURITY) {
+                        context.anomaly("unimplemented_security_type", Some(0));
+                    }
+                    // 0 is success and 1 failure (RFC 6143 section 7.1.3).
+                    if self.result.is_some_and(|result| result > 1) {
+                        context.anomaly("unknown_security_result", Some(0));
+                    }
                     return Progress::Done;
                 }
                 Step::Wrong => {
@@ -511,6 +518,7 @@ mod tests {
             (other.end, &other.event()["authentication"]["security_type"]),
             (Some(Progress::Done), &19.into())
         );
+        assert!(other.learned().contains(r#""event":"unimplemented_security_type""#));
     }
 
     #[test]

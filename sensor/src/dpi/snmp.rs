@@ -16,6 +16,8 @@ const VARIABLES_MAX: usize = 64;
 /// Most bytes of a message of a stream that are waited for; a longer one passes unread and is counted as malformed.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 const TRAP_V1: u8 = 0xa4;
+/// The User-based Security Model (RFC 3414).
+const USM: i64 = 3;
 /// Whose port it never has.
 const DNS_PORT: u16 = 53;
 
@@ -23,6 +25,8 @@ const DNS_PORT: u16 = 53;
 #[derive(Debug)]
 pub(super) struct Snmp {
     messages: u64,
+    /// That of the first message.
+    version: Option<u8>,
 }
 
 /// A message.
@@ -34,6 +38,8 @@ struct Message<'a> {
     user: Option<&'a [u8]>,
     engine: &'a [u8],
     is_encrypted: bool,
+    /// Its security model is none that is read here.
+    is_unknown_model: bool,
     pdu: Option<Pdu<'a>>,
 }
 
@@ -73,7 +79,7 @@ impl<'a> Message<'a> {
                 let model = der::next_number(&mut global)?;
                 let mut security = der::next_of(&mut fields, OCTETS)?;
                 let (mut user, mut engine) = (None, &[][..]);
-                if model == 3 {
+                if model == USM {
                     let mut usm = der::next_of(&mut security, SEQUENCE)?;
                     engine = der::next_of(&mut usm, OCTETS)?;
                     der::next_number(&mut usm)?;
@@ -81,7 +87,9 @@ impl<'a> Message<'a> {
                     user = Some(der::next_of(&mut usm, OCTETS)?);
                 }
                 let data = der::next(&mut fields)?;
-                let mut message = Message { version: 3, user, engine, ..Message::default() };
+                let is_unknown_model = model != USM;
+                let mut message =
+                    Message { version: 3, user, engine, is_unknown_model, ..Message::default() };
                 match data.tag {
                     OCTETS => message.is_encrypted = true,
                     SEQUENCE => {
@@ -144,7 +152,7 @@ impl Dissector for Snmp {
     }
 
     fn new() -> Self {
-        Snmp { messages: 0 }
+        Snmp { messages: 0, version: None }
     }
 
     fn inspect(&mut self, bytes: &[u8], context: &mut Context<'_>) -> Progress {
@@ -237,6 +245,12 @@ impl Snmp {
                 object.bytes("usm", user);
             }
         });
+        if *self.version.get_or_insert(message.version) != message.version {
+            context.anomaly("version_mismatch", Some(number));
+        }
+        if message.is_unknown_model {
+            context.anomaly("unknown_security_model", Some(number));
+        }
         if context.wanted.is_some() {
             tell_parts(&message, number, context);
         }
@@ -374,6 +388,19 @@ mod tests {
             snmp {\"version\":3,\"pdu_type\":\"report\",\"error\":\"NoSuchName\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"usm\":\"bob\"}\n\
             snmp {\"version\":3,\"pdu_type\":\"encrypted\"}\n"
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_told() {
+        let mut unknown_model = version_3(&[4, 2, 1, 1]);
+        let model = unknown_model.windows(3).position(|bytes| bytes == [2, 1, 3].as_slice()).unwrap();
+        let model =
+            model + 3 + unknown_model[model + 3..].windows(3).position(|bytes| bytes == [2, 1, 3]).unwrap();
+        unknown_model[model + 2] = 9;
+        let mut trial = Trial::<Snmp>::new().over_datagrams().client(&get()).client(&trap());
+        assert_eq!(trial.odd(), "client version_mismatch\n");
+        let mut trial = Trial::<Snmp>::new().over_datagrams().client(&unknown_model);
+        assert_eq!(trial.odd(), "client unknown_security_model\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! not used, as the seam promises, and checks that no dissector uses more than it was offered.
 
 use super::buffers::{Side, Sides, Wanted};
-use super::config::{FileConfig, FileHash};
+use super::config::{EveConfig, FileConfig, FileHash};
 use super::expect::{Expectation, Expectations};
 use super::file::Files;
 use super::{Carrier, Context, Dissector, End, Event, First, Progress};
@@ -32,6 +32,7 @@ pub(crate) struct Trial<D> {
     ends: [End; 2],
     to_handshake_end: bool,
     wanted: Wanted,
+    eve: EveConfig,
     sides: Option<Box<Sides>>,
 }
 
@@ -55,8 +56,14 @@ impl<D: Dissector> Trial<D> {
             ends: [(Address::v4([192, 0, 2, 1]), 40_000), (Address::v4([192, 0, 2, 2]), 40_001)],
             to_handshake_end: false,
             wanted: Wanted::all(),
+            eve: EveConfig::default(),
             sides: None,
         }
+    }
+
+    /// Events tell this too.
+    pub(crate) fn telling(self, eve: EveConfig) -> Trial<D> {
+        Trial { eve, ..self }
     }
 
     /// What is said comes in datagrams, each whole.
@@ -158,6 +165,7 @@ impl<D: Dissector> Trial<D> {
             expectations: &mut expectations,
             found_inside: None,
             wanted: Some(&self.wanted),
+            eve: self.eve,
             sides: &mut self.sides,
             metadata: &mut self.metadata,
             events: Some(&mut self.events),

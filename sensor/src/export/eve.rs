@@ -137,9 +137,17 @@ impl EveLines {
             }
             let is_bypassed = record.signatures.as_ref().is_some_and(|signatures| signatures.is_bypassed);
             let state = if is_bypassed { "bypassed" } else { flow_state(record).name() };
-            flow.text("state", state).text("reason", reason(record));
+            flow.text("state", state);
+            if is_bypassed {
+                flow.text("bypass", "local");
+            }
+            flow.text("reason", reason(record));
             flow.bool("alerted", record.signatures.as_ref().is_some_and(|signatures| signatures.has_alerted));
             flow.text_if("action", record.signatures.as_ref().and_then(|signatures| signatures.action));
+            let transactions = record.metadata().transactions();
+            if transactions > 0 {
+                flow.number("tx_cnt", transactions);
+            }
         }
         object.raw("community_id", community_id(&record.community_id).json());
         if let Some(signatures) = &record.signatures {

@@ -219,7 +219,7 @@ fn note_oddities(message: &Message<'_>, walk: Walk, transaction: u64, context: &
     if let Some(event) = event {
         context.anomaly(event, Some(transaction));
     }
-    if context.app != App::Dns {
+    if context.app == App::Llmnr {
         return;
     }
     const Z: u16 = 0x0040;
@@ -230,11 +230,14 @@ fn note_oddities(message: &Message<'_>, walk: Walk, transaction: u64, context: &
     if message.opcode() > OPCODE_MAX {
         context.anomaly("invalid_opcode", Some(transaction));
     }
+    if context.app != App::Dns {
+        return;
+    }
     // Who asks and who answers is known where one end alone has the port.
     let (source, destination) = (context.end(context.direction).1, context.end(context.direction.flip()).1);
     match (source == DNS_PORT, destination == DNS_PORT, message.is_response()) {
-        (false, true, true) => context.anomaly("not_a_request", Some(transaction)),
-        (true, false, false) => context.anomaly("not_a_response", Some(transaction)),
+        (false, true, true) => context.anomaly("not_request", Some(transaction)),
+        (true, false, false) => context.anomaly("not_response", Some(transaction)),
         _ => {}
     }
 }

@@ -193,8 +193,8 @@ fn what_a_header_should_not_say_is_told() {
     assert!(events(&query(), client).is_empty());
     assert_eq!(events(&with(3, 0x40), client), ["z_flag_set"]);
     assert_eq!(events(&with(2, 0x48), client), ["invalid_opcode"]);
-    assert_eq!(events(&with(2, 0x81), client), ["not_a_request"]);
-    assert_eq!(events(&query(), (53, 40_000)), ["not_a_response"]);
+    assert_eq!(events(&with(2, 0x81), client), ["not_request"]);
+    assert_eq!(events(&query(), (53, 40_000)), ["not_response"]);
     assert_eq!(events(&with(11, 2), client), ["invalid_additionals"]);
     assert_eq!(events(&with(5, 9), client), ["malformed_data"]);
 }

@@ -31,6 +31,7 @@ fn told(files: &Files, act: impl FnOnce(&mut FileBody) -> bool) -> (Value, Strin
         expectations: &mut expectations,
         found_inside: None,
         wanted: None,
+        eve: crate::dpi::config::EveConfig::default(),
         sides: &mut None,
     };
     let mut body = FileBody::begin(b"/a.txt", Direction::Reverse, Some(3), &context).unwrap();

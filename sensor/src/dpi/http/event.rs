@@ -37,6 +37,16 @@ pub(super) fn write(request: Option<&Head>, response: Option<(&Head, u64)>, body
         part(&mut object, "redirect", head, Part::Location);
     }
     object.number("length", response.map_or(0, |(_, length)| length));
+    let heads = [("request_headers", request), ("response_headers", response.map(|(head, _)| head))];
+    for (key, head) in heads {
+        let lines = head.map_or(&[][..], Head::lines);
+        if !lines.is_empty() {
+            let mut list = object.list(key);
+            lines.iter().for_each(|(name, value)| {
+                list.object().bytes("name", name).bytes("value", value);
+            });
+        }
+    }
 }
 
 fn part(object: &mut Object<'_>, key: &'static str, head: &Head, part: Part) {

@@ -43,6 +43,15 @@ pub(super) enum Part {
 
 const PARTS: usize = Part::Http2Settings as usize + 1;
 
+/// Most header lines that are told of a head, and most bytes of a name and of a value, the latter two as in Suricata;
+/// the rest is left out.
+const LINES_TOLD_MAX: usize = 256;
+const NAME_BYTES_TOLD_MAX: usize = 255;
+const VALUE_BYTES_TOLD_MAX: usize = 2047;
+
+/// A header line: its name and its value.
+type Line = (Vec<u8>, Vec<u8>);
+
 /// A request's or response's head, as far as it was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Head {
@@ -60,6 +69,8 @@ pub(super) struct Head {
     unfinished: Vec<u8>,
     /// Whether a header line was seen.
     has_lines: bool,
+    /// Its header lines, where they are to be told.
+    lines: Option<Vec<Line>>,
     /// Number of its transaction, once that is known.
     pub(super) number: u64,
     status: u16,
@@ -111,6 +122,28 @@ impl Head {
         true
     }
 
+    /// Its header lines are to be told.
+    pub(super) fn keep_lines(&mut self) {
+        self.lines = Some(Vec::new());
+    }
+
+    /// The header lines that are told, those of one name joined.
+    pub(super) fn lines(&self) -> &[Line] {
+        self.lines.as_deref().unwrap_or_default()
+    }
+
+    fn keep_line(&mut self, name: &[u8], value: &[u8]) {
+        let Some(lines) = self.lines.as_mut() else { return };
+        let name = name.get(..NAME_BYTES_TOLD_MAX).unwrap_or(name);
+        if let Some((_, before)) = lines.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            append(before, b", ", value);
+        } else if lines.len() < LINES_TOLD_MAX {
+            let mut told = Vec::new();
+            append(&mut told, b"", value);
+            lines.push((name.to_vec(), told));
+        }
+    }
+
     /// Begins a response without any head, as HTTP/0.9 has it.
     pub(super) fn begin_raw_response(&mut self) {
         self.clear();
@@ -130,6 +163,9 @@ impl Head {
         self.has_lines = true;
         if let Some(more) = continued.filter(|_| self.unfinished.is_empty()) {
             self.fold(more.trim_ascii());
+            if let Some((_, value)) = self.lines.as_mut().and_then(|lines| lines.last_mut()) {
+                append(value, b" ", more.trim_ascii());
+            }
             return Ok(());
         }
         self.folds = None;
@@ -162,6 +198,7 @@ impl Head {
         if let Some(part) = self.part_of(name) {
             self.header_part(part, value);
         }
+        self.keep_line(name, value);
         if name.is_empty() {
             return Err(self.word("REQUEST_HEADER_INVALID", "RESPONSE_HEADER_INVALID"));
         }
@@ -332,6 +369,12 @@ impl Head {
             self.parts[part as usize] = Some((from, self.text.len() as u16));
         }
     }
+}
+
+/// Appends to a value that is told, as far as there is room.
+fn append(value: &mut Vec<u8>, between: &[u8], more: &[u8]) {
+    let room = VALUE_BYTES_TOLD_MAX.saturating_sub(value.len());
+    value.extend(between.iter().chain(more).take(room));
 }
 
 /// A request line in its pieces.

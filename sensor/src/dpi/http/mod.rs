@@ -338,6 +338,9 @@ impl Http {
         let Some((line, used)) = line else { return self.wait_for_line(rest, context) };
         let mut head = std::mem::take(&mut self.half(context).head);
         let is_message = head.begin(line);
+        if context.eve.http_headers.has(head.is_response()) && context.events.is_some() {
+            head.keep_lines();
+        }
         let half = self.half(context);
         half.head = head;
         half.body_bytes = 0;

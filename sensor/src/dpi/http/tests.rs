@@ -1,6 +1,6 @@
 //! Bytes of HTTP in, metadata and events out.
 
-use crate::dpi::config::{DpiConfig, FileConfig};
+use crate::dpi::config::{DpiConfig, EveConfig, FileConfig, HttpHeaders};
 use crate::dpi::http::head::{Head, Part, RequestLine, chunk_size};
 use crate::dpi::http::{HEAD_BYTES_MAX, Http, LINE_BYTES_MAX, REQUESTS_MAX, probe};
 use crate::dpi::testing::{CLIENT, SERVER, Talk, Told};
@@ -667,6 +667,7 @@ fn a_body_is_skipped_not_read() {
         expectations: &mut expectations,
         found_inside: None,
         wanted: None,
+        eve: EveConfig::default(),
         sides: &mut None,
     };
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
@@ -734,4 +735,25 @@ fn what_was_sent_with_a_response_is_looked_into_with_its_body_and_not_in_the_fil
     assert_eq!(told("\r\n"), ("ok\\r\\n".to_owned(), "2".to_owned(), 0));
     assert_eq!(told("more\r\nyet"), ("okmore\\r\\nyet".to_owned(), "2".to_owned(), 1));
     assert_eq!(told(" HTTP/1.1 200 OK\r\n"), ("ok".to_owned(), "2".to_owned(), 0));
+}
+
+#[test]
+fn header_lines_are_listed_where_they_are_asked_for() {
+    let told = |http_headers| {
+        let eve = EveConfig { http_headers, ..EveConfig::default() };
+        let talk = Talk::tcp().with(DpiConfig { eve, ..DpiConfig::default() });
+        let talk =
+            talk.say(CLIENT, "GET / HTTP/1.1\r\nHost: a.example\r\nX-A: 1\r\nx-a: 2\r\nB: c\r\n d\r\n\r\n");
+        let told = talk.say(SERVER, "HTTP/1.1 204 No\r\nServer: s\r\n\r\n").end();
+        serde_json::from_slice::<serde_json::Value>(&told.events[0].body).unwrap()
+    };
+    let request = serde_json::json!([
+        {"name": "Host", "value": "a.example"}, {"name": "X-A", "value": "1, 2"}, {"name": "B", "value": "c d"},
+    ]);
+    let response = serde_json::json!([{"name": "Server", "value": "s"}]);
+    let both = told(HttpHeaders::Both);
+    assert_eq!((&both["request_headers"], &both["response_headers"]), (&request, &response));
+    let response_only = told(HttpHeaders::Response);
+    assert_eq!((response_only.get("request_headers"), &response_only["response_headers"]), (None, &response));
+    assert_eq!(told(HttpHeaders::None).get("response_headers"), None);
 }

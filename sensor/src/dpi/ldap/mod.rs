@@ -227,6 +227,10 @@ impl Ldap {
             };
             self.transactions += 1;
             parts::put_response(operation, (context.direction, waiting.transaction), context);
+            // A notice of the server's own has no request (RFC 4511 section 4.4).
+            if operation.tag != EXTENDED_RESPONSE {
+                context.anomaly("request_not_found", Some(waiting.transaction));
+            }
             tell(&waiting, context);
             return false;
         };

@@ -55,6 +55,14 @@ fn requests_are_told_with_their_responses() {
 }
 
 #[test]
+fn a_response_without_a_request_is_told() {
+    let mut trial = Trial::<Ldap>::new().client(&bind()).server(&result(9, 0x65));
+    assert_eq!(trial.odd(), "server request_not_found\n");
+    let notice = message(0, &tagged(0x78, &[&[0x0a, 1, 52, 4, 0, 4, 0]]));
+    assert_eq!(Trial::<Ldap>::new().client(&bind()).server(&notice).odd(), "", "the server's own accord");
+}
+
+#[test]
 fn a_password_is_never_told() {
     assert!(!Trial::<Ldap>::new().client(&bind()).close().learned().contains("secret"));
     let plain = tagged(0xa3, &[&tagged(4, &[b"PLAIN"]), &tagged(4, &[b"\0u\0secret"])]);

@@ -150,7 +150,8 @@ impl Mail {
 
     /// Its next bytes.
     pub(super) fn bytes(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
-        if !std::mem::replace(&mut self.is_digest_asked, true) && context.wants(Buffer::EmailBodyMd5) {
+        let is_asked = std::mem::replace(&mut self.is_digest_asked, true);
+        if !is_asked && (context.wants(Buffer::EmailBodyMd5) || context.eve.email_md5) {
             self.digest = Some(Box::default());
         }
         while !bytes.is_empty() {
@@ -257,14 +258,16 @@ impl Mail {
     /// that they want, without [`Mail::tell_files`].
     pub(super) fn tell(&mut self, context: &mut Context<'_>) -> bool {
         self.tell_head(context);
+        if let Some(digest) = self.digest.take() {
+            self.body_md5 = Some(Hex::of(&digest.finalize()));
+        }
         let Some(wanted) = context.wanted else { return true };
         let (direction, transaction) = (self.direction, self.transaction.unwrap_or(NO_TRANSACTION));
         if let Some(side) = context.side(direction, transaction) {
             for link in self.links.iter().filter(|_| wanted.has(Buffer::EmailUrl)) {
                 side.put(Buffer::EmailUrl, link);
             }
-            if let Some(digest) = self.digest.take() {
-                let digest = self.body_md5.insert(Hex::of(&digest.finalize()));
+            if let Some(digest) = self.body_md5.as_ref().filter(|_| wanted.has(Buffer::EmailBodyMd5)) {
                 side.put(Buffer::EmailBodyMd5, digest.as_str().as_bytes());
             }
         }
@@ -336,7 +339,12 @@ impl Mail {
                 }
             }
         }
-        object.text_if("body_md5", self.body_md5.as_ref().map(Hex::as_str));
+        if let Some(digest) = &self.body_md5 {
+            object.text("body_md5", digest.as_str());
+            if let Some(subject) = self.header(Header::Subject) {
+                object.text("subject_md5", Hex::<32>::of(&Md5::digest(subject)).as_str());
+            }
+        }
         if !self.attachments.is_empty() {
             object.texts("attachment", &self.attachments);
         }

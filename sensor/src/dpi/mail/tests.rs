@@ -29,6 +29,7 @@ fn read(message: &[u8], piece: usize) -> (serde_json::Value, Vec<Event>, Metadat
         expectations: &mut expectations,
         found_inside: None,
         wanted: None,
+        eve: crate::dpi::config::EveConfig::default(),
         sides: &mut None,
     };
     let mut mail = Mail::begin(Direction::Forward, Some(0));

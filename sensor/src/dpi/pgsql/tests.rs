@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dpi::Carrier;
+use crate::dpi::config::EveConfig;
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
@@ -38,6 +39,16 @@ fn requests_are_told_with_their_answers() {
     assert!(learned.contains(r#"{"tx_id":2,"request":{"simple_query":"select 1;"},"response":{"field_count":1,"command_completed":"SELECT 1","data_rows":1,"data_size":3}}"#), "{learned}");
     assert!(learned.contains(r#""prepared_query":"insert x"},"response":{"severity_localizable":"ERROR","code":"42601","message":"no"}"#), "{learned}");
     assert!(learned.contains("user joe\n") && learned.contains("command SELECT INSERT\n"), "{learned}");
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    let odd = |from_client: &[u8], from_server: &[u8]| {
+        Trial::<Pgsql>::new().client(STARTUP).client(from_client).server(from_server).odd()
+    };
+    assert_eq!(odd(b"Q\0\0\0\x03", b""), "client invalid_length\n");
+    assert_eq!(odd(&message(b'!', b""), b""), "client malformed_request\n");
+    assert_eq!(odd(b"", &message(b'!', b"")), "server malformed_response\n");
 }
 
 #[test]
@@ -128,4 +139,17 @@ fn what_is_copied_in_is_a_transaction_of_its_own() {
     ] {
         assert!(learned.contains(told), "{learned}");
     }
+}
+
+#[test]
+fn passwords_are_told_where_they_are_asked_for() {
+    let told = |pgsql_passwords| {
+        let trial = Trial::<Pgsql>::new().telling(EveConfig { pgsql_passwords, ..EveConfig::default() });
+        let trial = trial.client(STARTUP).server(&message(b'R', &[0, 0, 0, 3]));
+        trial.client(&message(b'p', b"secret\0")).close().learned()
+    };
+    assert!(told(true).contains(r#""request":{"password":"secret"}"#));
+    assert!(
+        told(false).contains(r#""request":{"password_redacted":true}"#) && !told(false).contains("secret")
+    );
 }

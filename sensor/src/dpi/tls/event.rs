@@ -4,11 +4,18 @@
 
 use super::certificate::Certificate;
 use super::facts::{ClientPrints, Print};
-use super::handshake::{alpn_names, version_name};
+use super::handshake::{alpn_names, certificates, version_name};
+use crate::dpi::config::EveConfig;
 use crate::dpi::{Context, Event};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::metadata::Field;
 use weir_common::net::Direction;
+
+/// Most certificates whose numbers are told of a chain.
+const CERTIFICATES_MAX: usize = 16;
 
 /// The event's body as far as it is known.
 #[derive(Debug, Default)]
@@ -52,6 +59,20 @@ impl Account {
     /// Adds the server's certificate.
     pub(crate) fn describe_certificate(&mut self, certificate: &Certificate) {
         self.describe(|object| describe_certificate(object, certificate));
+    }
+
+    /// Adds the server's certificates themselves, as far as the message is there and they are asked for.
+    pub(crate) fn describe_chain(&mut self, body: &[u8], eve: EveConfig) {
+        let text = |der: &[u8]| STANDARD.encode(der);
+        self.describe(|object| {
+            if eve.tls_certificate {
+                object.text_if("certificate", certificates(body).next().map(text).as_deref());
+            }
+            let mut chain = certificates(body).take(CERTIFICATES_MAX).map(text).peekable();
+            if eve.tls_chain && chain.peek().is_some() {
+                object.texts("chain", chain);
+            }
+        });
     }
 
     /// Adds the client's certificate.
@@ -126,6 +147,33 @@ impl Account {
     }
 }
 
+/// The event of Remote Desktop's own for the certificates of the TLS that it negotiated, which Suricata tells as a part
+/// of RDP. `body` is a Certificate message, as far as it is there.
+pub(crate) fn tell_remote_desktop(body: &[u8], context: &mut Context<'_>) {
+    if context.metadata.text(Field::OriginalApp) != Some(App::Rdp.name()) {
+        return;
+    }
+    let number = context.metadata.transactions();
+    let Some(events) = context.events.as_deref_mut() else { return };
+    let mut json = Vec::with_capacity(128);
+    let mut object = Object::begin(&mut json);
+    object.number("tx_id", number.saturating_add(1)).text("event_type", "tls_handshake");
+    let known = certificates(body).filter_map(Certificate::remembered);
+    object.texts("x509_serials", known.take(CERTIFICATES_MAX).map(|known| bare(&known.serial)));
+    drop(object);
+    let event = Event::new(App::Rdp, context.time, context.direction, json);
+    events.push(Event { transaction: Some(number), ..event });
+}
+
+/// A serial number as digits without what separates them, and without zeros before it.
+fn bare(serial: &str) -> String {
+    let digits: String = serial.chars().filter(char::is_ascii_hexdigit).collect();
+    match digits.trim_start_matches('0') {
+        "" => "0".into(),
+        digits => digits.to_ascii_lowercase(),
+    }
+}
+
 fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {
     object
         .text("subject", &certificate.subject)
@@ -136,5 +184,15 @@ fn describe_certificate(object: &mut Object<'_>, certificate: &Certificate) {
         .text("notafter", &certificate.not_after.text);
     if !certificate.alternative_names.is_empty() {
         object.texts("subjectaltname", certificate.alternative_names.iter().map(|name| name.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bare;
+
+    #[test]
+    fn a_bare_serial_number_is_a_number_in_hexadecimal_digits() {
+        assert_eq!((bare("00:F1:96"), bare("0A:00"), bare("00")), ("f196".into(), "a00".into(), "0".into()));
     }
 }

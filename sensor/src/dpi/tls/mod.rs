@@ -659,6 +659,10 @@ impl Tls {
         self.notable = true;
         if context.events.is_some() {
             self.account.describe_certificate(&certificate);
+            if context.eve.tls_certificate || context.eve.tls_chain {
+                self.account.describe_chain(body, context.eve);
+            }
+            event::tell_remote_desktop(body, context);
         }
         Some(())
     }

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::dpi::Carrier;
+use crate::dpi::config::{DpiConfig, EveConfig};
+use crate::dpi::testing::{CLIENT, SERVER, Talk};
 use crate::dpi::trial::{Trial, cuts_do_not_matter, survives_damage};
 use expect_test::expect;
 
@@ -417,6 +419,43 @@ fn greetings() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let client = message(1, &[&[3, 3][..], &[7; 32], &[0, 0, 2, 0xc0, 0x2b, 1, 0]].concat());
     let server = message(2, &[&[3, 3][..], &[8; 32], &[0, 0xc0, 0x2b, 0]].concat());
     (client, server, message(11, &counted(&counted(CERTIFICATE))))
+}
+
+#[test]
+fn certificates_themselves_are_told_where_they_are_asked_for() {
+    let told = |eve| {
+        let (hello, answer, certificate) = greetings();
+        let talk = Talk::tcp().with(DpiConfig { eve, ..DpiConfig::default() });
+        let talk = talk.say(CLIENT, record(22, &hello));
+        let told = talk.say(SERVER, [record(22, &answer), record(22, &certificate)].concat()).end();
+        serde_json::from_slice::<serde_json::Value>(&told.events[0].body).unwrap()
+    };
+    let both = told(EveConfig { tls_certificate: true, tls_chain: true, ..EveConfig::default() });
+    assert!(both["certificate"].as_str().unwrap().starts_with("MII"), "{both}");
+    assert_eq!(both["chain"], serde_json::json!([both["certificate"]]));
+    let neither = told(EveConfig::default());
+    assert_eq!((neither.get("certificate"), neither.get("chain")), (None, None));
+}
+
+#[test]
+fn what_remote_desktop_negotiated_is_told_as_its_own_too() {
+    let (hello, answer, certificate) = greetings();
+    let request = b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x01\0\0\0";
+    let confirm = b"\x03\0\0\x13\x0e\xd0\0\0\0\0\0\x02\0\x08\0\x01\0\0\0";
+    let talk = Talk::tcp().say(CLIENT, request).say(SERVER, confirm).say(CLIENT, record(22, &hello));
+    let told = talk.say(SERVER, [record(22, &answer), record(22, &certificate)].concat()).end();
+    let rdp: Vec<_> = told.events.iter().filter(|event| event.kind == "rdp").collect();
+    let body: serde_json::Value = serde_json::from_slice(&rdp[2].body).unwrap();
+    let session = told.events.iter().find(|event| event.kind == "tls").unwrap();
+    let session: serde_json::Value = serde_json::from_slice(&session.body).unwrap();
+    let serial = session["serial"].as_str().unwrap().replace(':', "").to_lowercase();
+    let serial = serial.trim_start_matches('0');
+    assert_eq!(
+        body,
+        serde_json::json!({"tx_id": 3, "event_type": "tls_handshake", "x509_serials": [serial]})
+    );
+    assert_eq!((rdp[2].transaction, rdp[2].direction), (Some(2), SERVER));
+    assert_eq!(told.metadata.transactions(), 3);
 }
 
 #[test]

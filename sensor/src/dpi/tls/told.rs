@@ -152,9 +152,10 @@ pub(crate) fn tell_certificates(body: &[u8], own: &Certificate, transaction: u64
 
 /// Whether all of a Certificate message is looked into, not only the sender's own.
 pub(crate) fn wants_chain(context: &Context<'_>) -> bool {
-    context
-        .wanted
-        .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
+    context.eve.tls_chain && context.events.is_some()
+        || context
+            .wanted
+            .is_some_and(|wanted| wanted.has(Buffer::TlsCerts) || wanted.has_number(Number::TlsCertChainLen))
 }
 
 /// Whether signatures look into records, which go on for as long as the session does.
