@@ -521,15 +521,16 @@ impl Worker {
             }
         }
         let mut direction = observed.direction;
+        let has_begun = has_begun(flow, packet);
         let mut odd = self.sessions.see(&mut flow.attachment.session, packet, observed.direction, frame.time);
         if let Some(inspector) = inspector
             && !packet.is_partial
-            && (self.midstream || has_begun(flow, packet))
+            && (self.midstream || has_begun)
         {
             inspector.inspect(
                 &mut flow.attachment.inspection,
                 packet,
-                observed.direction,
+                (observed.direction, !has_begun),
                 frame.time,
                 events.as_mut().filter(|_| outbox.tells_events),
                 &mut counters.dpi,

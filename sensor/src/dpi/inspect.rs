@@ -65,6 +65,10 @@ pub struct Inspection {
     app: App,
     /// The flow's directions were exchanged after the dissector had begun; it keeps its own view.
     is_swapped: bool,
+    /// The beginning of the connection was not seen: who began it is a guess.
+    is_joined: bool,
+    /// The guess was wrong, as the dissector's view has it: what is `Forward` to it is the other way here.
+    is_turned: bool,
     /// What was recognised is served where the flow is said to have begun; see [`Inspection::take_is_backwards`].
     is_backwards: bool,
     /// A packet without payload can matter: by its acknowledgement.
@@ -180,7 +184,7 @@ impl Inspector {
         &mut self,
         slot: &mut Option<Box<Inspection>>,
         packet: &Packet<'_>,
-        direction: Direction,
+        (direction, is_joined): (Direction, bool),
         time: Timestamp,
         events: Option<&mut Vec<Event>>,
         counters: &mut DpiCounters,
@@ -206,7 +210,10 @@ impl Inspector {
         };
         let inspection = match slot {
             Some(inspection) => inspection,
-            None => slot.insert(Box::new(self.begin(packet, carrier, direction, time, counters))),
+            None => {
+                let begun = self.begin(packet, carrier, direction, time, counters);
+                slot.insert(Box::new(Inspection { is_joined, ..begun }))
+            }
         };
         let direction = inspection.own(direction);
         let (mut now, pool) = self.now(carrier, direction, time, events, counters);
@@ -293,7 +300,7 @@ impl Inspector {
         if let Some(sides) = &mut sides {
             sides.end_all();
         }
-        Finished { app: inspection.app, metadata, sides, is_swapped: inspection.is_swapped }
+        Finished { app: inspection.app, metadata, sides, is_swapped: inspection.is_dissector_swapped() }
     }
 }
 
@@ -364,6 +371,8 @@ impl Inspection {
         Inspection {
             app,
             is_swapped: false,
+            is_joined: false,
+            is_turned: false,
             is_backwards: false,
             is_waiting: false,
             is_just_over: false,
@@ -384,7 +393,13 @@ impl Inspection {
 
     /// What signatures are to look into, and whether its directions are the other way round than the flow's.
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
-        (self.sides.as_deref_mut(), self.is_swapped)
+        let is_swapped = self.is_dissector_swapped();
+        (self.sides.as_deref_mut(), is_swapped)
+    }
+
+    /// Whether the dissector's directions are the other way round than the flow's.
+    fn is_dissector_swapped(&self) -> bool {
+        self.is_swapped != self.is_turned
     }
 
     /// What reassembly found odd about the last packet; beside that, [`super::Sessions`] looks at each.
@@ -627,6 +642,8 @@ impl Inspection {
             metadata: &mut self.metadata,
             sides: &mut self.sides,
             is_swapped: self.is_swapped,
+            is_joined: self.is_joined,
+            is_turned: &mut self.is_turned,
             carrier: now.carrier,
             direction: now.direction,
             time: now.time,
@@ -686,7 +703,8 @@ impl Inspection {
         }
         let begin = |direction: Direction| {
             let position = streams[direction.index()].position()?;
-            Some(position.wrapping_add(parser.ciphertext_after(direction)?))
+            let of_dissector = if self.is_turned { direction.flip() } else { direction };
+            Some(position.wrapping_add(parser.ciphertext_after(of_dissector)?))
         };
         Ciphertext::from([begin(Direction::Forward), begin(Direction::Reverse)])
     }
@@ -718,6 +736,8 @@ struct Conversation<'a> {
     metadata: &'a mut Metadata,
     sides: &'a mut Option<Box<Sides>>,
     is_swapped: bool,
+    is_joined: bool,
+    is_turned: &'a mut bool,
     carrier: Carrier,
     /// Whose bytes the stream offers.
     direction: Direction,
@@ -801,8 +821,13 @@ impl Conversation<'_> {
         take
     }
 
-    /// A dissector begins its work.
+    /// A dissector begins its work. Of a connection whose beginning was not seen the first packet may be the server's: the
+    /// port says so, and what the server says is not to be read as the client's.
     fn begin(&mut self, parser: Parser) {
+        if self.is_joined && *self.app == App::Unknown {
+            let [first, other] = self.ends.map(|(_, port)| is_served_at(parser.app(), port));
+            *self.is_turned = first && !other;
+        }
         if self.app.is_carrier() {
             self.metadata.set_text(Field::InnerApp, parser.app().name());
         } else {
@@ -906,9 +931,15 @@ impl Conversation<'_> {
     /// Tells signatures of an event of recognition.
     fn note(&mut self, direction: Direction, event: &'static str) {
         if self.wanted.is_some_and(|wanted| wanted.anomalies) {
+            let direction = self.of_dissector(direction);
             let sides = self.sides.get_or_insert_default();
             sides.anomaly(*self.app, direction, NO_TRANSACTION, event);
         }
+    }
+
+    /// A direction as the dissector has it.
+    fn of_dissector(&self, direction: Direction) -> Direction {
+        if *self.is_turned { direction.flip() } else { direction }
     }
 
     fn tell_gap(&mut self, direction: Direction, missing: u64) -> Take {
@@ -927,6 +958,9 @@ impl Conversation<'_> {
         direction: Direction,
         call: impl FnOnce(&mut Parser, &mut Context<'_>) -> Progress,
     ) -> Take {
+        let direction = self.of_dissector(direction);
+        let [first, other] = self.ends;
+        let ends = if *self.is_turned { [other, first] } else { [first, other] };
         let Stage::Reading(parser) = self.stage else { return Take::Stop };
         let told = self.events.as_ref().map_or(0, |events| events.len());
         let known = self.metadata.len();
@@ -940,7 +974,7 @@ impl Conversation<'_> {
             // What signatures look into goes on up to the ciphertext.
             to_handshake_end: self.cut_off.names(parser) || self.is_searched,
             app: parser.app(),
-            ends: self.ends,
+            ends,
             files: self.files,
             expectations: self.expectations,
             found_inside: None,
@@ -971,7 +1005,7 @@ impl Conversation<'_> {
             for event in &*new {
                 self.metadata.note_transactions(event.transactions());
             }
-            if self.is_swapped {
+            if self.is_swapped != *self.is_turned {
                 new.iter_mut().for_each(|event| event.direction = event.direction.flip());
             }
         }

@@ -198,12 +198,46 @@ fn other_transports_are_left_alone() {
             frame_octets: 0,
             network: &[],
         };
-        talk.inspector.inspect(&mut talk.slot, &packet, CLIENT, Timestamp(1), None, &mut talk.counters);
+        talk.inspector.inspect(
+            &mut talk.slot,
+            &packet,
+            (CLIENT, false),
+            Timestamp(1),
+            None,
+            &mut talk.counters,
+        );
         assert!(talk.slot.is_none());
     };
     packet(Transport::None, protocol::TCP);
     packet(Transport::Icmp { kind: 8, code: 0 }, protocol::ICMP);
     packet(Transport::Ports { source: 1, destination: 2 }, protocol::SCTP);
+}
+
+#[test]
+fn of_a_connection_joined_at_the_servers_words_the_port_says_whose_they_are() {
+    const BANNER: &str = "220 ProFTPD Server ready\r\n";
+    let talk = |talk: Talk, server: Direction| {
+        let told = talk
+            .say(server, BANNER)
+            .say(server.flip(), "USER anonymous\r\n")
+            .say(server, "331 Password required\r\n")
+            .say(server.flip(), "PASS guest\r\n")
+            .say(server, "230 Logged in\r\n")
+            .acknowledge(server.flip())
+            .end();
+        let directions: Vec<_> = told.events.iter().map(|event| event.direction).collect();
+        (told.app, told.counters.malformed, told.metadata.text(Field::User).map(str::to_owned), directions)
+    };
+    // The server is seen first, and so for the flow the initiator: its directions stay what they are.
+    let (app, malformed, user, directions) = talk(Talk::joined([21, 40_000]), CLIENT);
+    assert_eq!((app, malformed, user.as_deref()), (App::Ftp, 0, Some("anonymous")));
+    let expected = talk(Talk::tcp(), SERVER);
+    assert_eq!((app, malformed, &user), (expected.0, expected.1, &expected.2));
+    assert!(!directions.is_empty());
+    assert_eq!(directions, expected.3.iter().map(|direction| direction.flip()).collect::<Vec<_>>());
+    // Where the client's packet is the first nothing is turned, nor where the beginning was seen.
+    assert_eq!(talk(Talk::joined([40_000, 21]), SERVER), expected);
+    assert_eq!(talk(Talk::tcp(), SERVER), expected);
 }
 
 /// An SSH session up to the new keys of its client, and the server's last packet of the handshake.

@@ -25,6 +25,9 @@ pub(super) struct Talk {
     protocol: u8,
     sequences: [u32; 2],
     packets: u64,
+    /// The ends' ports.
+    ports: [u16; 2],
+    is_joined: bool,
 }
 
 /// What a flow came to.
@@ -77,7 +80,14 @@ impl Talk {
             protocol,
             sequences: [1000, u32::MAX - 20],
             packets: 0,
+            ports: [1, 2],
+            is_joined: false,
         }
+    }
+
+    /// A connection between these ports whose beginning was not seen.
+    pub(super) fn joined(ports: [u16; 2]) -> Talk {
+        Talk { ports, is_joined: true, ..Talk::tcp() }
     }
 
     /// The next bytes of a direction, which acknowledge everything said by the other.
@@ -108,7 +118,8 @@ impl Talk {
         let packet = self.make(direction, sequence, flags, payload);
         let events = self.has_events.then_some(&mut self.events);
         let time = Timestamp(self.packets);
-        self.inspector.inspect(&mut self.slot, &packet, direction, time, events, &mut self.counters);
+        let seen = (direction, self.is_joined);
+        self.inspector.inspect(&mut self.slot, &packet, seen, time, events, &mut self.counters);
     }
 
     /// Whether a packet's payload is to be cut off, by what is known before it.
@@ -118,16 +129,17 @@ impl Talk {
     }
 
     fn make<'a>(&self, direction: Direction, sequence: u32, flags: u16, payload: &'a [u8]) -> Packet<'a> {
+        let [source, destination] = self.ports;
         let transport = match self.protocol {
             protocol::TCP => Transport::Tcp(Tcp {
-                source: 1,
-                destination: 2,
+                source,
+                destination,
                 sequence,
                 acknowledgement: self.sequences[direction.flip().index()],
                 flags,
                 window: 1000,
             }),
-            _ => Transport::Ports { source: 1, destination: 2 },
+            _ => Transport::Ports { source, destination },
         };
         let ip = Ip {
             source: Address::v4([192, 0, 2, 1]),

@@ -229,6 +229,7 @@ impl Rest {
         let direction = observed.direction;
         let (key, flow_id, state) = (flow.key(), flow.flow_id(), flow.state());
         let counts = FlowFacts::of(flow, direction);
+        let is_joined = matches!(packet.transport, Transport::Tcp(_)) && !flow.has_begun();
         let about = &mut flow.attachment;
         if observed.is_new {
             about.first = time;
@@ -243,7 +244,7 @@ impl Rest {
             self.inspector.inspect(
                 &mut about.inspection,
                 packet,
-                direction,
+                (direction, is_joined),
                 time,
                 events,
                 &mut self.counters.dpi,
