@@ -514,10 +514,8 @@ mod tests {
         let refused = session(VERSION).server(&[0, 0, 0, 0, 2, b'n', b'o']);
         assert_eq!(refused.event()["server_security_failure_reason"], "no");
         let other = session(VERSION).server(&[1, 19]).client(&[19]).server(&[0, 2]);
-        assert_eq!(
-            (other.end, &other.event()["authentication"]["security_type"]),
-            (Some(Progress::Done), &19.into())
-        );
+        assert_eq!(other.end, Some(Progress::Done));
+        assert!(other.learned().contains(r#""security_type":19"#));
         assert!(other.learned().contains(r#""event":"unimplemented_security_type""#));
     }
 

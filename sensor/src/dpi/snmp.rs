@@ -385,8 +385,11 @@ mod tests {
             "app_version 2c\nuser bob\ncommand get_request trap_v1 report\nobject 1.3.6.1.2.1.1.3.0\nstatus NoSuchName\nsnmp_engine 8000\n\
             snmp {\"version\":2,\"pdu_type\":\"get_request\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"community\":\"public\"}\n\
             snmp {\"version\":1,\"pdu_type\":\"trap_v1\",\"trap_type\":\"linkDown\",\"trap_oid\":\"1.3.6.1\",\"trap_address\":\"192.0.2.1\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"community\":\"public\"}\n\
+            anomaly {\"app_proto\":\"snmp\",\"type\":\"applayer\",\"event\":\"version_mismatch\",\"layer\":\"proto_parser\"}\n\
             snmp {\"version\":3,\"pdu_type\":\"report\",\"error\":\"NoSuchName\",\"vars\":[\"1.3.6.1.2.1.1.3.0\"],\"usm\":\"bob\"}\n\
-            snmp {\"version\":3,\"pdu_type\":\"encrypted\"}\n"
+            anomaly {\"app_proto\":\"snmp\",\"type\":\"applayer\",\"event\":\"version_mismatch\",\"layer\":\"proto_parser\"}\n\
+            snmp {\"version\":3,\"pdu_type\":\"encrypted\"}\n\
+            anomaly {\"app_proto\":\"snmp\",\"type\":\"applayer\",\"event\":\"version_mismatch\",\"layer\":\"proto_parser\"}\n"
         );
     }
 
