@@ -129,7 +129,7 @@ impl Talk {
     }
 
     fn make<'a>(&self, direction: Direction, sequence: u32, flags: u16, payload: &'a [u8]) -> Packet<'a> {
-        let [source, destination] = self.ports;
+        let (source, destination) = (self.ports[direction.index()], self.ports[direction.flip().index()]);
         let transport = match self.protocol {
             protocol::TCP => Transport::Tcp(Tcp {
                 source,
