@@ -9,7 +9,7 @@ use std::process::Output;
 const RULES: &str = r#"# Rules of the test
 alert http any any -> any any (msg:"Request"; flow:established,to_server; http.method; content:"GET"; classtype:web-application-activity; sid:1; rev:2;)
 alert tcp any any -> any any (msg:"Answer"; flow:established,to_client; content:"HTTP/1.1 200"; startswith; sid:2;)
-alert tcp any any -> any any (msg:"Not now"; asn1:double_overflow; sid:3;)
+alert tcp any any -> any any (msg:"Not now"; lua:double.lua; sid:3;)
 "#;
 
 struct Work {
@@ -89,7 +89,7 @@ fn stored_packets_are_searched_and_the_answer_says_whether_it_is_complete() -> a
         "{alert}"
     );
     for part in
-        ["a.rules:4:46: cannot run `asn1`", "2 of 3 rules can run", "complete", "alerts", "blocks read"]
+        ["a.rules:4:46: cannot run `lua`", "2 of 3 rules can run", "complete", "alerts", "blocks read"]
     {
         ensure!(said.contains(part), "`{part}` is not said:\n{said}");
     }
@@ -164,7 +164,7 @@ fn what_is_wrong_with_rules_is_the_users_to_mend() -> anyhow::Result<()> {
     let ring = work.keep(&["dns.pcap"])?;
     let hunt = |rules: &str| sensor(&["hunt", "--rules", rules, "--ring", &ring]);
     exits(&hunt("/no/such.rules")?, 1)?;
-    let none = work.write("none.rules", "alert tcp any any -> any any (asn1:double_overflow; sid:1;)")?;
+    let none = work.write("none.rules", "alert tcp any any -> any any (lua:double.lua; sid:1;)")?;
     ensure!(exits(&hunt(&none)?, 1)?.contains("none of 1 rules can run"), "{none}");
     let junk = work.write("junk.rules", "this is no rule\n")?;
     ensure!(exits(&hunt(&junk)?, 1)?.contains("junk.rules:1:1: `this` is not an action"), "{junk}");
@@ -193,7 +193,7 @@ fn a_check_of_rules_lists_every_one_that_cannot_be_loaded() -> anyhow::Result<()
     let lines: Vec<&str> = listed.lines().collect();
     ensure!(lines.len() == 3, "{listed}");
     ensure!(lines.iter().any(|line| line.contains("good.rules:2:1: revision 2 at")), "{listed}");
-    ensure!(lines.iter().any(|line| line.contains("bad.rules:4:46: cannot run `asn1`")), "{listed}");
+    ensure!(lines.iter().any(|line| line.contains("bad.rules:4:46: cannot run `lua`")), "{listed}");
     ensure!(lines.iter().any(|line| line.contains("bad.rules:5:17: `any` is not a direction")), "{listed}");
     // What is sound and cannot fire, or is for another version, is listed and is nothing to mend.
     let silent = "alert ip any any -> any any (decode-event:ipv4.opt_unknown; sid:5;)\n\

@@ -15,6 +15,11 @@ pub(super) const NAME_BYTES_MAX: usize = 1025;
 /// Most labels and pointers followed in one name; one that goes on is left there, and told. Of the names that the
 /// standard allows none has more than 127 labels.
 const NAME_STEPS_MAX: usize = 255;
+/// Most labels and pointers followed in all names of a message, each time one is read counted anew: so many, and
+/// [`MESSAGE_STEPS_OF_BYTE`] for each of its bytes; the names of a zone's transfer take two or three. Names behind are not
+/// read, and that is told: questions of six bytes that all point to one long name would cost a millisecond a packet.
+const MESSAGE_STEPS_MAX: usize = 2048;
+const MESSAGE_STEPS_OF_BYTE: usize = 8;
 
 /// A message whose header is there.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +58,8 @@ pub(super) struct Record<'a> {
 pub(super) struct NameBuffer {
     text: [u8; NAME_BYTES_MAX],
     odd: Odd,
+    /// Labels and pointers that were followed.
+    steps: usize,
 }
 
 /// What was wrong with names that were read.
@@ -68,7 +75,7 @@ pub(super) struct Odd {
 
 impl Default for NameBuffer {
     fn default() -> Self {
-        NameBuffer { text: [0; NAME_BYTES_MAX], odd: Odd::default() }
+        NameBuffer { text: [0; NAME_BYTES_MAX], odd: Odd::default(), steps: 0 }
     }
 }
 
@@ -262,6 +269,11 @@ impl<'a> Message<'a> {
                 _ => return None,
             }
             steps += 1;
+            names.steps += 1;
+            if names.steps > MESSAGE_STEPS_MAX + MESSAGE_STEPS_OF_BYTE * self.bytes.len() {
+                names.odd.has_many_labels = true;
+                return None;
+            }
             if steps > NAME_STEPS_MAX {
                 (names.odd.has_many_labels, is_cut) = (true, true);
             }

@@ -256,6 +256,27 @@ fn names_that_are_too_long_are_told_as_far_as_they_are_read() {
 }
 
 #[test]
+fn many_questions_about_one_long_name_are_not_read_for_ever() {
+    // Names of 200 labels, each question but the first a pointer to the first's name.
+    let message = |questions: u16| {
+        let mut bytes = hex("0001 0100 0000 0000 0000 0000");
+        bytes[4..6].copy_from_slice(&questions.to_be_bytes());
+        bytes.extend(hex(&format!("{} 00 0001 0001", "0161".repeat(200))));
+        (1..questions).for_each(|_| bytes.extend(hex("c00c 0001 0001")));
+        bytes
+    };
+    let read = |questions: u16| {
+        let (bytes, mut names, mut count) = (message(questions), NameBuffer::default(), 0);
+        let message = Message::new(&bytes).unwrap();
+        let is_read = message.questions(&mut names, |_, _| count += 1).is_some();
+        (is_read, count, names.odd().has_many_labels)
+    };
+    assert_eq!(read(10), (true, 10, false));
+    let (is_read, count, has_many_labels) = read(1000);
+    assert!(!is_read && (100..500).contains(&count) && has_many_labels, "{count}");
+}
+
+#[test]
 fn the_start_of_a_zone_is_grouped_too() {
     let answer = hex("0001 8180 0001 0001 0000 0000 01 61 00 0006 0001
         c00c 0006 0001 0000003c 0018 01 6d 00 00 00000001 00000002 00000003 00000004 00000005 00");
