@@ -1,7 +1,7 @@
 //! The Constrained Application Protocol over UDP (RFC 7252) and TCP (RFC 8323).
 //!
-//! In: datagrams, or both directions of a stream. Out: methods, hosts, paths and codes of the answers, and one event per message. Blocks are told
-//! one by one; payloads are not looked at.
+//! In: datagrams, or both directions of a stream. Out: methods, hosts, paths and codes of the answers, and one event
+//! per message. Blocks are told one by one; payloads are not looked at.
 
 use crate::dpi::bytes::{be16, be32, u8_at};
 use crate::dpi::{Carrier, Context, Dissector, First, Probe, Progress, Starts};

@@ -2,7 +2,8 @@
 //!
 //! In: both directions of a stream. Out: one event per command with the lines of its answer in EVE's `imap` form,
 //! the account, the mails that FETCH brings and APPEND takes, with their attachments as files; and the lines, for
-//! signatures. Of an answer the first lines are kept. What follows STARTTLS is another protocol's; with COMPRESS nothing more is read.
+//! signatures. Of an answer the first lines are kept. What follows STARTTLS is another protocol's; with COMPRESS
+//! nothing more is read.
 
 use super::buffers::{Buffer, Stage};
 use super::mail::Mail;

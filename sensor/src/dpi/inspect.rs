@@ -515,8 +515,7 @@ impl Inspection {
         let was_unknown = self.app == App::Unknown;
         self.packet_itself(packet, now, pool);
         if was_unknown && self.app != App::Unknown {
-            let [initiator, responder] = self.ends.map(|(_, port)| is_served_at(self.app, port));
-            self.is_backwards = initiator && !responder && !self.is_swapped;
+            self.is_backwards = is_first_served(self.app, &self.ends) && !self.is_swapped;
         }
     }
 
@@ -720,6 +719,12 @@ impl Inspection {
     }
 }
 
+/// Whether the first end serves the application, by its port, and the other does not.
+fn is_first_served(app: App, ends: &[End; 2]) -> bool {
+    let [first, other] = ends.map(|(_, port)| is_served_at(app, port));
+    first && !other
+}
+
 /// Where the next segment begins, by this one's numbers (RFC 9293 section 3.4).
 fn end_of(tcp: &Tcp, payload_bytes: usize) -> u32 {
     let end = tcp.sequence.wrapping_add(payload_bytes as u32);
@@ -825,8 +830,7 @@ impl Conversation<'_> {
     /// port says so, and what the server says is not to be read as the client's.
     fn begin(&mut self, parser: Parser) {
         if self.is_joined && *self.app == App::Unknown {
-            let [first, other] = self.ends.map(|(_, port)| is_served_at(parser.app(), port));
-            *self.is_turned = first && !other;
+            *self.is_turned = is_first_served(parser.app(), &self.ends);
         }
         if self.app.is_carrier() {
             self.metadata.set_text(Field::InnerApp, parser.app().name());

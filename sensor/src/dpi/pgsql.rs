@@ -376,7 +376,8 @@ impl Pgsql {
                 return Step::Used(size);
             }
             b'c' | b'f' => {
-                if let Some(copy) = self.copy_in(context) {
+                // A copy ends once.
+                if let Some(copy) = self.copy_in(context).filter(|copy| copy.request.is_empty()) {
                     match kind {
                         b'c' => member(&mut copy.request, "message", "copy_done"),
                         _ => member(

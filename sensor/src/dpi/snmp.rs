@@ -1,7 +1,7 @@
 //! Simple Network Management Protocol, versions 1, 2c and 3 (RFC 1157, RFC 3416, RFC 3412, RFC 3414).
 //!
-//! In: datagrams, and streams in which one message follows another (RFC 3430). Out: version, kind of PDU, the variables named, the user of version 3, and one event per
-//! message in EVE's form. Values of variables are not read; what version 3 encrypts cannot be.
+//! In: datagrams, and streams in which one message follows another (RFC 3430). Out: version, kind of PDU, the
+//! variables named, the user of version 3, and one event per message in EVE's form. Values of variables are not read; what version 3 encrypts cannot be.
 
 use super::buffers::{Buffer, Number, Stage};
 use super::der::{self, Header, INTEGER, OCTETS, OID, SEQUENCE};

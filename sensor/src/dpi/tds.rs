@@ -68,6 +68,17 @@ fn prelogin(body: &[u8], wanted: u8) -> Option<&[u8]> {
     None
 }
 
+/// What a login says, of any version.
+struct Login {
+    version: Option<String>,
+    host: Option<String>,
+    user: Option<String>,
+    program: Option<String>,
+    server: Option<String>,
+    library: Option<String>,
+    database: Option<String>,
+}
+
 /// A login record's text: so many bytes of room, zeros behind the text, and how much of it there is.
 fn record_text(body: &[u8], at: usize, room: usize) -> Option<&[u8]> {
     let (text, length) = (body.get(at..at + room)?, usize::from(*body.get(at + room)?));
@@ -252,27 +263,9 @@ impl Tds {
         // Host, user, password, program, server, extension, library, language, database.
         let (host, user, program, server) = (text(0), text(1), text(3), text(4));
         let (library, database) = (text(6), text(8));
-        let metadata = &mut *context.metadata;
-        metadata.set_text(Field::Version, version);
-        if let Some(host) = &host {
-            metadata.add(Field::EndpointName, host);
-        }
-        if let Some(user) = &user {
-            metadata.add(Field::User, user);
-        }
-        if let Some(program) = &program {
-            metadata.set_text(Field::ClientSoftware, program);
-        }
-        if let Some(database) = &database {
-            metadata.add(Field::Object, database);
-        }
         self.is_login_open = true;
-        context.tell(Direction::Forward, self.number(), |object| {
-            object.text("command", "login").text("version", version);
-            object.text_if("host", host.as_deref()).text_if("user", user.as_deref());
-            object.text_if("program", program.as_deref()).text_if("server", server.as_deref());
-            object.text_if("library", library.as_deref()).text_if("database", database.as_deref());
-        });
+        let version = Some(version.to_owned());
+        self.tell_login(Login { version, host, user, program, server, library, database }, context);
     }
 
     /// A login before version 7.0; answers to it are not read.
@@ -289,28 +282,31 @@ impl Tds {
             (text(record::HOST, 30), text(record::USER, 30), text(record::PROGRAM, 30));
         let (server, library) = (text(record::SERVER, 30), text(record::LIBRARY, 10));
         let version = match body.get(record::VERSION..record::VERSION + 2) {
-            Some([major @ 4..=5, minor]) => format!("{major}.{minor}"),
-            _ => String::new(),
+            Some([major @ 4..=5, minor]) => Some(format!("{major}.{minor}")),
+            _ => None,
         };
+        self.tell_login(Login { version, host, user, program, server, library, database: None }, context);
+    }
+
+    /// Learns and tells what a login says.
+    fn tell_login(&mut self, login: Login, context: &mut Context<'_>) {
         let metadata = &mut *context.metadata;
-        if !version.is_empty() {
-            metadata.set_text(Field::Version, &version);
+        let Login { version, host, user, program, server, library, database } = &login;
+        for (field, text) in [(Field::Version, version), (Field::ClientSoftware, program)] {
+            if let Some(text) = text {
+                metadata.set_text(field, text);
+            }
         }
-        if let Some(host) = &host {
-            metadata.add(Field::EndpointName, host);
-        }
-        if let Some(user) = &user {
-            metadata.add(Field::User, user);
-        }
-        if let Some(program) = &program {
-            metadata.set_text(Field::ClientSoftware, program);
+        for (field, text) in [(Field::EndpointName, host), (Field::User, user), (Field::Object, database)] {
+            if let Some(text) = text {
+                metadata.add(field, text);
+            }
         }
         context.tell(Direction::Forward, self.number(), |object| {
-            object.text("command", "login");
-            object.text_if("version", Some(&*version).filter(|version| !version.is_empty()));
+            object.text("command", "login").text_if("version", version.as_deref());
             object.text_if("host", host.as_deref()).text_if("user", user.as_deref());
             object.text_if("program", program.as_deref()).text_if("server", server.as_deref());
-            object.text_if("library", library.as_deref());
+            object.text_if("library", library.as_deref()).text_if("database", database.as_deref());
         });
     }
 

@@ -14,6 +14,7 @@ mod lists;
 mod sides;
 mod towards;
 
+use self::sides::Keyword;
 use super::app::AppTest;
 use super::matches::{MatchList, Transforms};
 use super::packet::{
@@ -284,11 +285,9 @@ struct Reader {
     silence: Option<Refused>,
     /// See [`Signature::half`].
     half: Option<Direction>,
-    /// Who says what the numbers, and what the tests of applications, are about.
-    numbers_towards: Vec<Option<Direction>>,
-    app_towards: Vec<Option<Direction>>,
-    /// What of what the rule asks for is one application's alone, and where that stands.
-    families: Vec<(String, Place)>,
+    /// The keywords of the numbers, and those of the tests of applications.
+    number_keywords: Vec<Keyword>,
+    app_keywords: Vec<Keyword>,
     /// Where `dsize` stands.
     size_at: Option<Place>,
 }
@@ -349,9 +348,8 @@ impl Reader {
             hook: None,
             silence: None,
             half: None,
-            numbers_towards: Vec::new(),
-            app_towards: Vec::new(),
-            families: Vec::new(),
+            number_keywords: Vec::new(),
+            app_keywords: Vec::new(),
             size_at: None,
         }
     }
@@ -443,14 +441,12 @@ impl Reader {
             self.packet.push(test);
         } else if let Some(test) = AppTest::option(option, &self.file) {
             self.app.push(test?);
-            self.app_towards.push(towards::towards(&option.name).or(self.lists.bidir));
-            self.families.push((option.name.clone(), option.place));
+            self.app_keywords.push(Keyword::of(option, self.lists.bidir));
         } else if let Some(number) = Number::of(&option.name) {
             let text = words(option);
             let test = UintTest::parse(&text, Width::U64).map_err(|reason| (option.value_place, reason))?;
             self.numbers.push((number, test));
-            self.numbers_towards.push(towards::towards(&option.name).or(self.lists.bidir));
-            self.families.push((option.name.clone(), option.place));
+            self.number_keywords.push(Keyword::of(option, self.lists.bidir));
         } else {
             return Ok(Read::Unknown);
         }

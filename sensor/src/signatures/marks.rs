@@ -149,8 +149,6 @@ impl FlowMarks {
         self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
-        let halves = self.rare.iter_mut().flat_map(|rare| &mut rare.halves);
-        halves.for_each(|(.., direction)| *direction = direction.flip());
     }
 
     /// What a rule does to packets it would do to the whole flow. As in Suricata, to drop weighs more than to pass.

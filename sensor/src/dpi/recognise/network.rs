@@ -547,8 +547,8 @@ fn rmcp(first: &First<'_>) -> Probe {
     certain_on(first, &[623, 664], is_so)
 }
 
-/// Roughtime's tagged message, framed or not (draft-ietf-ntp-roughtime, and before it Google's); over TCP, as drafts had it, the
-/// frame's mark stands for it.
+/// Roughtime's tagged message, framed or not (draft-ietf-ntp-roughtime, and before it Google's); over TCP, as drafts
+/// had it, the frame's mark stands for it.
 fn roughtime(first: &First<'_>) -> Probe {
     let bytes = first.bytes;
     if first.is_stream() {

@@ -6,9 +6,30 @@
 
 use super::{Reader, Refused, lists, towards};
 use weir_common::net::Direction;
-use weir_common::rule::RuleOption;
+use weir_common::rule::{Place, RuleOption};
+
+/// A keyword about transactions that names no buffer.
+pub(super) struct Keyword {
+    name: String,
+    place: Place,
+    /// Who says what it is about, where only one end can, or where the rule says it.
+    towards: Option<Direction>,
+}
+
+impl Keyword {
+    /// `bidir`: whose it is in the rule's words, where either end can say it.
+    pub(super) fn of(option: &RuleOption, bidir: Option<Direction>) -> Keyword {
+        let towards = towards::towards(&option.name).or(bidir);
+        Keyword { name: option.name.clone(), place: option.place, towards }
+    }
+}
 
 impl Reader {
+    /// The keywords about transactions that name no buffer.
+    fn keywords(&self) -> impl Iterator<Item = &Keyword> {
+        self.app_keywords.iter().chain(&self.number_keywords)
+    }
+
     /// What stands behind is said by one end, in a rule about both sides of a transaction.
     pub(super) fn turn(&mut self, option: &RuleOption, direction: Direction) -> Result<(), Refused> {
         lists::none(option)?;
@@ -33,8 +54,7 @@ impl Reader {
             return refused("cannot run: of a rule with `=>` only what transactions hold is looked at");
         }
         let towards = self.lists.side.iter().map(|list| (list.towards, list.place.keyword()));
-        let names = self.families.iter().map(|(name, _)| name.as_str());
-        let tests = self.app_towards.iter().chain(&self.numbers_towards).copied().zip(names);
+        let tests = self.keywords().map(|keyword| (keyword.towards, keyword.name.as_str()));
         let mut has = [false; 2];
         for (direction, keyword) in towards.chain(tests) {
             let Some(direction) = direction else {
@@ -53,10 +73,11 @@ impl Reader {
             return refused("of a rule with `=>` the fast pattern is one of what clients say");
         }
         self.lists.side.retain(|list| list.towards == Some(half));
-        let mut towards = std::mem::take(&mut self.app_towards).into_iter();
-        self.app.retain(|_| towards.next() == Some(Some(half)));
-        let mut towards = std::mem::take(&mut self.numbers_towards).into_iter();
-        self.numbers.retain(|_| towards.next() == Some(Some(half)));
+        let is_meant = |keyword: Option<&Keyword>| keyword.is_some_and(|known| known.towards == Some(half));
+        let mut keywords = self.app_keywords.iter();
+        self.app.retain(|_| is_meant(keywords.next()));
+        let mut keywords = self.number_keywords.iter();
+        self.numbers.retain(|_| is_meant(keywords.next()));
         self.flow.direction = Some(half);
         Ok(())
     }
@@ -82,7 +103,7 @@ impl Reader {
                 _ => first = Some((keyword, direction)),
             }
         }
-        let families = self.families.iter().map(|(keyword, place)| (keyword.as_str(), *place));
+        let families = self.keywords().map(|keyword| (keyword.name.as_str(), keyword.place));
         for (keyword, place) in families.chain(lists.map(|(keyword, _)| (keyword, self.place))) {
             let Some(apps) = towards::family(keyword) else { continue };
             if !self.applications.is_any() && !apps.iter().any(|app| self.applications.has(*app)) {

@@ -261,6 +261,11 @@ impl Content {
         self.search = Search { byte, upper, at, finder: OnceLock::new() };
     }
 
+    /// Whether it is to stand at a place counted from the beginning.
+    pub(super) fn has_place(&self) -> bool {
+        self.offset.is_some() || self.depth.is_some()
+    }
+
     /// Whether it is placed relative to the match before it.
     pub(super) fn is_relative(&self) -> bool {
         self.distance.is_some() || self.within.is_some()
@@ -268,7 +273,7 @@ impl Content {
 
     /// Whether it depends on no other match and none on it.
     pub(super) fn is_single(&self) -> bool {
-        !self.is_relative() && !self.has_relative_next && self.depth.is_none() && self.offset.is_none()
+        !self.is_relative() && !self.has_relative_next && !self.has_place()
     }
 
     /// From where to where it may lie in a buffer of `length` bytes; the match before ended at `previous`, and

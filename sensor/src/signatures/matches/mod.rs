@@ -357,7 +357,7 @@ impl MatchList {
     /// Whether it is about places counted from the buffer's beginning, which is unknown in the midst of a stream.
     pub(super) fn is_anchored(&self) -> bool {
         self.matches.iter().any(|one| match &one.kind {
-            Kind::Content(content) => content.offset.is_some() || content.depth.is_some(),
+            Kind::Content(content) => content.has_place(),
             Kind::ByteTest(test) => !test.is_relative(),
             Kind::ByteJump(jump) => !jump.is_relative(),
             Kind::ByteExtract(extract) => !extract.is_relative(),
@@ -370,10 +370,7 @@ impl MatchList {
 
     /// Whether a content is to stand at a place counted from the beginning.
     pub(super) fn has_place(&self) -> bool {
-        self.matches.iter().any(|one| match &one.kind {
-            Kind::Content(content) => content.offset.is_some() || content.depth.is_some(),
-            _ => false,
-        })
+        self.matches.iter().any(|one| matches!(&one.kind, Kind::Content(content) if content.has_place()))
     }
 
     /// Refuses contents that cannot be found in what the transforms leave.

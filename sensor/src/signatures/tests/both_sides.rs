@@ -92,6 +92,14 @@ fn whose_a_part_of_either_side_is_the_rule_says() {
 }
 
 #[test]
+fn the_keyword_that_may_be_either_ends_is_the_one_that_is_named() {
+    let rule = "alert tcp any any => any any (websocket.mask:1; ldap.request.operation:bind_request; \
+        http.stat_code; content:\"200\"; sid:1;)";
+    let reason = &engine(&[rule]).1[0].reason;
+    assert!(reason.starts_with("`websocket.mask` may be either end's"), "{reason}");
+}
+
+#[test]
 fn what_a_rule_about_both_sides_leaves_it_leaves_when_both_have_matched() {
     let rules = [
         &BOTH.replace("content:\"200\";", "content:\"200\"; flowbits:set,got; noalert;"),
