@@ -11,7 +11,7 @@ use super::app::AppTest;
 use super::compile::{Compiled, Frames, Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
-use super::patterns::{Choice, PatternSet, PatternSetBuilder};
+use super::patterns::{Choice, PatternSet, PatternSetBuilder, give_back};
 use super::ports::{PortIndex, PortIndexBuilder};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
@@ -354,6 +354,7 @@ impl Rules {
             countries: surroundings.countries.clone(),
             ..Rules::group(signatures, surroundings.matcher)
         };
+        give_back();
         Built { rules, problems, silent, set_aside, warnings }
     }
 

@@ -61,13 +61,17 @@ fn link_local(bytes: &[u8]) -> Probe {
     if is_possible && message.has_readable_start(&mut names) { Probe::Certain } else { Probe::NotForUs }
 }
 
-/// A datagram on DNS's port that is not a proper message: one question is announced, its first label can be
-/// read, and the header says nothing that nobody says.
+/// A datagram on DNS's port that is not a proper message: its first question can be read, however many are announced; or
+/// one is announced whose first label can be read, and the header says nothing that nobody says.
 fn on_port(bytes: &[u8]) -> Probe {
     const FIRST_LABEL_AT: usize = HEADER_BYTES + 1;
     const Z: u16 = 0x0040;
     const LABEL_BYTES_MAX: u8 = 63;
     let Some(message) = Message::new(bytes) else { return Probe::NotForUs };
+    let mut names = NameBuffer::default();
+    if message.count(0) > 0 && message.opcode() <= 5 && message.has_readable_start(&mut names) {
+        return Probe::Likely;
+    }
     let is_possible = message.count(0) == 1 && message.opcode() <= 5 && message.flags() & Z == 0;
     let length = bytes.get(HEADER_BYTES).copied().unwrap_or(u8::MAX);
     let label = bytes.get(FIRST_LABEL_AT..FIRST_LABEL_AT + usize::from(length.min(LABEL_BYTES_MAX)));

@@ -174,6 +174,13 @@ fn the_ports_tell_the_three_apart() {
     damaged[7] = 9;
     assert_eq!(Dns::probe(&datagram(&damaged).between(40_000, 53)), Probe::Likely);
     assert_eq!(Dns::probe(&datagram(&damaged).between(40_000, 54)), Probe::NotForUs);
+    // Whatever number of questions is announced: the first can be read. One whose type nobody assigned cannot.
+    let mut many = question.clone();
+    many[4] = 0x1c;
+    assert_eq!(Dns::probe(&datagram(&many).between(40_000, 53)), Probe::Likely);
+    assert_eq!(Dns::probe(&datagram(&many).between(40_000, 54)), Probe::NotForUs);
+    let unassigned = [&many[..29], &[0x7f, 0xff], &many[31..]].concat();
+    assert_eq!(Dns::probe(&datagram(&unassigned).between(40_000, 53)), Probe::NotForUs);
 }
 
 #[test]

@@ -54,6 +54,11 @@ pub fn load() {
     usable();
 }
 
+/// Gives back to the system what building sets has left over: to be called once all are built.
+pub(super) fn give_back() {
+    vectorscan::give_back();
+}
+
 /// The matcher in use: libhs with its version, or "aho-corasick".
 pub fn library() -> &'static str {
     usable().unwrap_or(AHO_CORASICK)
