@@ -135,6 +135,21 @@ counters! {
         /// Failures to write there.
         file_errors,
     }
+    /// Signatures, under Suricata's names where it has the same count; `status` has all of theirs.
+    detect: DetectCounters {
+        /// Alerts told.
+        alert,
+        /// Matches not told because their rule's threshold or a suppression says so.
+        alerts_suppressed,
+        /// Alerts not told because one packet had too many.
+        alert_queue_overflow,
+        /// Signatures not evaluated: one packet had too many, or they were set aside for what they cost.
+        left_out,
+        /// Searches given up at a limit of steps, bytes or backtracking.
+        given_up,
+        /// Marks, variables and values not kept, and transactions forgotten, at a limit.
+        not_kept,
+    }
     /// Handing over to export.
     export: ExportCounters {
         /// Records lost because the export queue was full.

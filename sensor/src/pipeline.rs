@@ -677,7 +677,7 @@ impl Worker {
         }
         if let Some(alerts) = &mut self.alerts {
             alerts.relieve(loss.kernel_dropped > self.loss.kernel_dropped);
-            alerts.show();
+            self.counters.detect = alerts.show();
         }
         self.loss = loss;
         self.counters.flow.active = self.flows.len() as u64;
@@ -708,7 +708,7 @@ impl Worker {
         let Worker { alerts, outbox, counters, .. } = self;
         outbox.send(&mut counters.export);
         if let Some(alerts) = alerts {
-            alerts.show();
+            counters.detect = alerts.show();
         }
         if let Some(lane) = self.lane.take() {
             lane.close(self.clock);

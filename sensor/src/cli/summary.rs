@@ -94,6 +94,10 @@ pub(super) fn signatures(status: &SignaturesStatus) -> String {
         (counters.given_up, "searches given up at their limit"),
         (counters.frames_left_out, "frames of streams not looked into, more than 1024 at once"),
         (counters.sides_late, "transactions told of after their end and not looked into again"),
+        (counters.marks_refused, "marks, counters and variables not kept at their limit"),
+        (counters.transactions_forgotten, "transactions forgotten, too many of one flow at once"),
+        (counters.data_refused, "values not added to a data set, it is full"),
+        (counters.pattern_scans_failed, "searches for patterns failed, all rules were evaluated instead"),
     ] {
         if count > 0 {
             text += &format!("; {count} {what}");

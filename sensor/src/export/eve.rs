@@ -301,8 +301,9 @@ impl EveLines {
         object.text("proto", &protocol::name(key.protocol));
     }
 
-    /// A `stats` event: the workers' counters by section, under Suricata's names where it has the same
-    /// count (`capture.kernel_packets`, `capture.kernel_drops`), and export's own.
+    /// A `stats` event: the workers' counters by section, and export's own; beside them, for who reads Suricata's, those
+    /// that Suricata has under its names: `capture.kernel_packets` and `kernel_drops`, `decoder`, `flow.total`,
+    /// `tcp.reassembly_gap`, `detect`.
     pub(super) fn stats(
         &mut self,
         now: Timestamp,
@@ -328,12 +329,23 @@ impl EveLines {
             for (_, name, value) in section {
                 object.number(name, *value);
             }
+            if *name == "flow" {
+                object.number("total", counters.flow.created);
+            }
             if *name == "export" {
                 for (name, value) in export {
                     object.number(name, *value);
                 }
             }
         }
+        let decode = &counters.decode;
+        let mut decoder = stats.object("decoder");
+        decoder.number("pkts", capture.frames).number("bytes", capture.bytes);
+        decoder.number("invalid", decode.truncated + decode.malformed);
+        decoder.number("ipv4", decode.ipv4).number("ipv6", decode.ipv6).number("arp", decode.arp);
+        decoder.number("unknown_ethertype", decode.other_ethertype);
+        drop(decoder);
+        stats.object("tcp").number("reassembly_gap", counters.dpi.gaps);
     }
 }
 

@@ -7,6 +7,7 @@ use super::Attachment;
 use super::tell::{Audience, Scene, Teller};
 use crate::capture::Frame;
 use crate::config::SensorConfig;
+use crate::counters::DetectCounters;
 use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::{Sides, Wanted};
 use crate::dpi::{Event, Inspection, StreamEvents};
@@ -137,9 +138,18 @@ impl Alerts {
         }
     }
 
-    /// Shows what was done so far.
-    pub(super) fn show(&self) {
+    /// Shows what was done so far; what of it stands among the worker's counts.
+    pub(super) fn show(&self) -> DetectCounters {
         self.shown.set(&self.engine, self.reloads);
+        let all = self.engine.counters();
+        DetectCounters {
+            alert: all.alerts,
+            alerts_suppressed: all.suppressed,
+            alert_queue_overflow: all.alerts_over_limit,
+            left_out: all.candidates_over_limit + all.too_costly_left_out,
+            given_up: all.given_up,
+            not_kept: all.marks_refused + all.transactions_forgotten + all.data_refused,
+        }
     }
 
     /// Takes note of a frame's faults, where signatures ask for them. A frame without a packet is looked at at once:

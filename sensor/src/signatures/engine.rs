@@ -263,9 +263,19 @@ impl Engine {
 
     /// What was done so far.
     pub fn counters(&self) -> EngineCounters {
-        let given_up = self.at_work.scratch.matches.given_up;
-        let given_up = given_up.steps + given_up.bytes + given_up.expressions;
-        EngineCounters { given_up, ..self.at_work.counters }
+        let Work { matches, patterns, state_counters: state, .. } = &self.at_work.scratch;
+        let given_up = matches.given_up;
+        EngineCounters {
+            given_up: given_up.steps + given_up.bytes + given_up.expressions,
+            marks_refused: state.flow_bits_refused
+                + state.flow_ints_refused
+                + state.flow_variables_refused
+                + state.shared_bits_refused,
+            transactions_forgotten: state.transactions_forgotten,
+            data_refused: state.data_refused,
+            pattern_scans_failed: patterns.failures(),
+            ..self.at_work.counters
+        }
     }
 
     /// What each signature cost so far, by number.

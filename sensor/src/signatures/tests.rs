@@ -757,3 +757,16 @@ fn the_application_that_a_syn_shows_is_seen_once_the_handshake_is_over() {
     assert_eq!(flow.sids(&turned(&with(tcp_flags::ACK, b"")), &back), [0_u32; 0]);
     assert_eq!(flow.sids(&with(tcp_flags::ACK, b""), &there), [1]);
 }
+
+#[test]
+fn marks_beyond_a_flow_s_most_are_counted() {
+    let rules: Vec<String> = (0..=256)
+        .map(|n| format!("alert tcp any any -> any any (content:\"x\"; flowbits:set,m{n};)"))
+        .collect();
+    let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+    for (count, refused) in [(256, 0), (257, 1)] {
+        let mut watched = Watched::new(sound(&rules[..count]));
+        watched.look(&segment(b"x"), &THERE, None);
+        assert_eq!(watched.engine.counters().marks_refused, refused, "{count} marks");
+    }
+}

@@ -25,6 +25,15 @@ pub struct EngineCounters {
     pub sides_late: u64,
     /// Frames of streams that were not looked into because there were too many at once.
     pub frames_left_out: u64,
+    /// Marks, counters and variables not kept because their flow, transaction or host had its most: what a rule
+    /// remembers so, another may miss.
+    pub marks_refused: u64,
+    /// Transactions of which signatures forgot what they knew because their flow had too many at once.
+    pub transactions_forgotten: u64,
+    /// Values not added to a data set because it, or all together, had their most bytes.
+    pub data_refused: u64,
+    /// Searches for patterns that their library gave up: all signatures were evaluated instead.
+    pub pattern_scans_failed: u64,
 }
 
 /// What a signature cost.
@@ -52,6 +61,10 @@ impl EngineCounters {
             given_up,
             sides_late,
             frames_left_out,
+            marks_refused,
+            transactions_forgotten,
+            data_refused,
+            pattern_scans_failed,
         } = other;
         self.alerts += alerts;
         self.evaluated += evaluated;
@@ -63,6 +76,10 @@ impl EngineCounters {
         self.given_up += given_up;
         self.sides_late += sides_late;
         self.frames_left_out += frames_left_out;
+        self.marks_refused += marks_refused;
+        self.transactions_forgotten += transactions_forgotten;
+        self.data_refused += data_refused;
+        self.pattern_scans_failed += pattern_scans_failed;
     }
 }
 
