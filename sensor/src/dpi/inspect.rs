@@ -300,7 +300,13 @@ impl Inspector {
         if let Some(sides) = &mut sides {
             sides.end_all();
         }
-        Finished { app: inspection.app, metadata, sides, is_swapped: inspection.is_dissector_swapped() }
+        Finished {
+            app: inspection.app,
+            metadata,
+            sides,
+            is_swapped: inspection.is_dissector_swapped(),
+            is_server_first: inspection.is_server_first(),
+        }
     }
 }
 
@@ -316,6 +322,8 @@ pub struct Finished {
     pub sides: Option<Box<Sides>>,
     /// See `sides`.
     pub is_swapped: bool,
+    /// See [`Inspection::is_server_first`].
+    pub is_server_first: bool,
 }
 
 /// The packet's circumstances. `direction` is the dissector's view.
@@ -395,6 +403,11 @@ impl Inspection {
     pub fn sides(&mut self) -> (Option<&mut Sides>, bool) {
         let is_swapped = self.is_dissector_swapped();
         (self.sides.as_deref_mut(), is_swapped)
+    }
+
+    /// Whether the flow was met in its middle, and its first packet, as its ends are kept, was the server's.
+    pub fn is_server_first(&self) -> bool {
+        self.is_turned && !self.is_swapped
     }
 
     /// Whether the dissector's directions are the other way round than the flow's.

@@ -38,7 +38,8 @@ pub struct FlowConfig {
     /// VLANs, or seen before and behind a switch, is one.
     pub vlans_in_key: bool,
     /// Whether the end that serves the application, by its port, is the responder of a flow whose beginning was not
-    /// seen. Otherwise the end that sent the first packet seen is the initiator.
+    /// seen. Otherwise the end that sent the first packet seen is the initiator of its record; what rules call the server
+    /// is the end that serves all the same.
     pub responder_by_port: bool,
     /// Seed of the Community ID; must be the same on all tools that shall agree.
     pub community_id_seed: u16,

@@ -24,8 +24,7 @@ use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::{DecodeCounters, DpiCounters, FlowCounters};
 use crate::decode::{self, Decoder, Packet, Transport};
-use crate::dpi::buffers::Sides;
-use crate::dpi::{Event, Inspection, Inspector};
+use crate::dpi::{Event, Finished, Inspection, Inspector};
 use crate::flow::{Flow, FlowTable};
 use crate::signatures::{Engine, EngineCounters, FlowFacts, FlowMarks, Found, Sight};
 use position::Position;
@@ -228,7 +227,7 @@ impl Rest {
         let flow = flows.flow_mut(observed.slot);
         let direction = observed.direction;
         let (key, flow_id, state) = (flow.key(), flow.flow_id(), flow.state());
-        let counts = FlowFacts::of(flow, direction);
+        let mut counts = FlowFacts::of(flow, direction);
         let is_joined = matches!(packet.transport, Transport::Tcp(_)) && !flow.has_begun();
         let about = &mut flow.attachment;
         if observed.is_new {
@@ -252,6 +251,7 @@ impl Rest {
             self.events.clear();
         }
         let inspection = about.inspection.as_deref_mut();
+        counts.is_turned = inspection.as_ref().is_some_and(|inspection| inspection.is_server_first());
         let sight = Sight {
             packet,
             time,
@@ -326,14 +326,8 @@ impl Rest {
     }
 
     /// Looks at what only the flow's end made known, with a packet that says nothing.
-    fn last_sides(
-        &mut self,
-        flow: &mut Flow<Attached>,
-        mut sides: Box<Sides>,
-        is_swapped: bool,
-        app: App,
-        now: Timestamp,
-    ) {
+    fn last_sides(&mut self, flow: &mut Flow<Attached>, finished: Finished, now: Timestamp) {
+        let Some(mut sides) = finished.sides else { return };
         let (key, time) = (flow.key(), flow.end());
         let packet = Packet::of_nothing(&key);
         let sight = Sight {
@@ -343,9 +337,12 @@ impl Rest {
             key,
             flow_id: flow.flow_id(),
             is_established: true,
-            app,
+            app: finished.app,
             is_opaque: true,
-            flow: FlowFacts::of(flow, Direction::Forward),
+            flow: FlowFacts {
+                is_turned: finished.is_server_first,
+                ..FlowFacts::of(flow, Direction::Forward)
+            },
             decode_events: &[],
             stream_events: &[],
             waits: false,
@@ -355,7 +352,7 @@ impl Rest {
         self.engine.packet(
             &sight,
             &mut flow.attachment.marks,
-            Some((&mut sides, is_swapped)),
+            Some((&mut sides, finished.is_swapped)),
             &mut self.found,
         );
         self.tell(flow, &packet, time, now);
@@ -368,9 +365,7 @@ impl Rest {
         // Events of the packet that made another flow end are told before this flow's.
         if let Some(inspection) = flow.attachment.inspection.take() {
             let finished = self.inspector.finish(Some(inspection), flow.end(), None, &mut self.counters.dpi);
-            if let Some(sides) = finished.sides {
-                self.last_sides(flow, sides, finished.is_swapped, finished.app, now);
-            }
+            self.last_sides(flow, finished, now);
         }
         self.teller.ended(flow, now);
     }

@@ -9,8 +9,8 @@ use crate::capture::Frame;
 use crate::config::SensorConfig;
 use crate::counters::DetectCounters;
 use crate::decode::{BareFrame, DecodeEvent, Packet, Transport};
-use crate::dpi::buffers::{Sides, Wanted};
-use crate::dpi::{Event, Inspection, StreamEvents};
+use crate::dpi::buffers::Wanted;
+use crate::dpi::{Event, Finished, Inspection, StreamEvents};
 use crate::flow::Flow;
 use crate::signatures::config::SignaturesConfig;
 use crate::signatures::{AppFacts, AppKnown, Beside, Engine, FlowFacts, Found, Rules, Shown, Sight, alert};
@@ -244,6 +244,7 @@ impl Alerts {
         let is_joined = is_joined(flow);
         let Attachment { inspection, marks, .. } = &mut flow.attachment;
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
+        counts.is_turned = inspection.as_ref().is_some_and(|inspection| inspection.is_server_first());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
         let sight = Sight {
             packet,
@@ -295,13 +296,12 @@ impl Alerts {
         self.packet(frame, packet, direction, flow, events);
     }
 
-    /// Looks at what only the flow's end made known (`sides`; whether their directions are swapped), with a packet that
-    /// says nothing, and tells what has waited.
+    /// Looks at what only the flow's end made known, with a packet that says nothing, and tells what has waited.
     pub(super) fn ended(
         &mut self,
         flow: &mut Flow<Attachment>,
         record: &FlowRecord,
-        sides: Option<(Box<Sides>, bool)>,
+        finished: Finished,
         events: &mut Vec<Event>,
     ) {
         let app = record.app;
@@ -316,7 +316,10 @@ impl Alerts {
             is_established: true,
             app,
             is_opaque: true,
-            flow: FlowFacts::of(flow, Direction::Forward),
+            flow: FlowFacts {
+                is_turned: finished.is_server_first,
+                ..FlowFacts::of(flow, Direction::Forward)
+            },
             decode_events: &[],
             stream_events: &[],
             waits: self.waits,
@@ -324,8 +327,8 @@ impl Alerts {
         };
         self.found.clear();
         let marks = &mut flow.attachment.marks;
-        if let Some((mut sides, is_swapped)) = sides {
-            self.engine.packet(&sight, marks, Some((&mut sides, is_swapped)), &mut self.found);
+        if let Some(mut sides) = finished.sides {
+            self.engine.packet(&sight, marks, Some((&mut sides, finished.is_swapped)), &mut self.found);
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));

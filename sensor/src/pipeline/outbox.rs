@@ -4,6 +4,7 @@
 //! finds the queue full is dropped and counted; at the end, and in a replay, the worker waits.
 
 use super::*;
+use crate::dpi::Finished;
 
 /// Records and events on their way to export.
 pub(super) struct Outbox {
@@ -44,22 +45,21 @@ impl Outbox {
             let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
             record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
         }
-        let mut sides = None;
+        let mut finished = Finished::default();
         if let Some(inspector) = inspector {
             if reason == EndReason::ActiveTimeout {
                 describe_slice(&mut record, flow.attachment.inspection.as_deref());
             } else if let Some(inspection) = flow.attachment.inspection.take() {
                 let told = events.as_deref_mut().filter(|_| self.tells_events);
-                let finished = inspector.finish(Some(inspection), flow.end(), told, dpi);
-                (record.app, record.metadata) = (finished.app, finished.metadata);
-                sides = finished.sides.map(|sides| (sides, finished.is_swapped));
+                finished = inspector.finish(Some(inspection), flow.end(), told, dpi);
+                (record.app, record.metadata) = (finished.app, finished.metadata.take());
             }
         }
         if let Some(alerts) = alerts {
             if reason != EndReason::ActiveTimeout
                 && let Some(events) = events.as_deref_mut()
             {
-                alerts.ended(flow, &record, sides, events);
+                alerts.ended(flow, &record, finished, events);
             }
             record.signatures = alerts.of_record(flow);
             for alert in alerts.take() {

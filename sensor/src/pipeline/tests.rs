@@ -351,3 +351,47 @@ fn a_connection_that_was_joined_in_its_middle_is_established_though_one_side_alo
     assert_eq!(told(vec![segment(0x10, 1, b""), segment(0x18, 1, b"abc")]), (1, "established".to_owned()));
     assert_eq!(told(vec![segment(0x02, 0, b""), segment(0x18, 1, b"abc")]), (0, "new".to_owned()));
 }
+
+#[test]
+fn what_goes_to_the_server_does_so_though_the_server_was_seen_first() {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let request = b"GET /secret HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let segment = |from: u8, to: u8, ports: [u16; 2], [sequence, acknowledged]: [u8; 2], payload: &[u8]| {
+        let [source, destination] = ports.map(u16::to_be_bytes);
+        let numbers = [0, 0, 0, sequence, 0, 0, 0, acknowledged, 0x50, 0x18, 4, 0, 0, 0, 0, 0];
+        let mut packet = v4(6, from, &[&source[..], &destination, &numbers, payload].concat());
+        packet[19] = to;
+        ethernet([8, 0], &packet)
+    };
+    let (there, back) = (answer.len() as u8, request.len() as u8);
+    let server = |numbers, payload: &[u8]| segment(1, 9, [80, 4096], numbers, payload);
+    let client = |numbers, payload: &[u8]| segment(9, 1, [4096, 80], numbers, payload);
+    let frames = vec![
+        server([1, 1], answer),
+        client([1, 1 + there], request),
+        server([1 + there, 1 + back], answer),
+        client([1 + back, 1 + 2 * there], request),
+    ];
+    let rules =
+        "alert http any any -> any any (flow:established,to_server; http.uri; content:\"/secret\"; sid:1;)
+alert http any any -> any any (flow:established,to_client; http.stat_code; content:\"200\"; sid:2;)
+alert tcp any any -> any 80 (flow:established,to_server; content:\"GET /secret\"; sid:3;)
+alert tcp any any -> any any (flow:established,to_client; content:\"GET /secret\"; sid:4;)
+alert tcp any any -> any any (flow:established,to_server; content:\"200 OK\"; sid:5;)";
+    let lines = eve(frames, rules);
+    let mut alerts: Vec<_> = lines
+        .iter()
+        .filter(|line| line["event_type"] == "alert")
+        .map(|line| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let sid = line["alert"]["signature_id"].as_u64().unwrap();
+            (sid, text(&line["src_ip"]), text(&line["direction"]), text(&line["flow"]["src_ip"]))
+        })
+        .collect();
+    alerts.sort_unstable();
+    alerts.dedup();
+    let told = |sid, from: &str, way: &str| (sid, from.to_owned(), way.to_owned(), "10.0.0.9".to_owned());
+    let [client, server] = ["10.0.0.9", "10.0.0.1"];
+    let want = [told(1, client, "to_server"), told(2, server, "to_client"), told(3, client, "to_server")];
+    assert_eq!(alerts, want);
+}

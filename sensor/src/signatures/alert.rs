@@ -95,7 +95,7 @@ pub fn event(rules: &Rules, found: &Found, sight: &Sight<'_>, beside: &Beside<'_
             flow(&mut object, found, sight, beside);
         }
         if let Some(frame) = &found.frame {
-            frame.write(found.direction, &mut object.object("frame"));
+            frame.write(sight.flow.role(found.direction), &mut object.object("frame"));
         }
         if let Some(payload) = beside.payload {
             object.text("payload", &STANDARD.encode(payload));
@@ -241,22 +241,26 @@ fn flow(object: &mut Object<'_>, found: &Found, sight: &Sight<'_>, beside: &Besi
             object.text_if(key, beside.metadata.and_then(|metadata| metadata.text(field)));
         }
     }
-    let direction = match found.direction {
+    let (counted, key) = (&sight.flow, &sight.key);
+    let direction = match counted.role(found.direction) {
         Direction::Forward => "to_server",
         Direction::Reverse => "to_client",
     };
     object.text("direction", direction);
-    let (counted, key) = (&sight.flow, &sight.key);
+    let ([to_server, to_client], octets) =
+        (counted.by_role(counted.packets), counted.by_role(counted.octets));
     let mut flow = object.object("flow");
-    flow.number("pkts_toserver", counted.packets[0]).number("pkts_toclient", counted.packets[1]);
-    flow.number("bytes_toserver", counted.octets[0]).number("bytes_toclient", counted.octets[1]);
+    flow.number("pkts_toserver", to_server).number("pkts_toclient", to_client);
+    flow.number("bytes_toserver", octets[0]).number("bytes_toclient", octets[1]);
     if let Some(start) = beside.flow_start {
         flow.display("start", start.eve());
     }
-    flow.raw("src_ip", address_in_full(&key.initiator).json());
-    flow.raw("dest_ip", address_in_full(&key.responder).json());
+    let ends = [(&key.initiator, key.initiator_port), (&key.responder, key.responder_port)];
+    let [(client, client_port), (server, server_port)] = counted.by_role(ends);
+    flow.raw("src_ip", address_in_full(client).json());
+    flow.raw("dest_ip", address_in_full(server).json());
     if matches!(key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP) {
-        flow.number("src_port", key.initiator_port).number("dest_port", key.responder_port);
+        flow.number("src_port", client_port).number("dest_port", server_port);
     }
 }
 

@@ -100,12 +100,14 @@ struct Watched {
     packets: [u64; 2],
     /// See [`Sight::waits`].
     waits: bool,
+    /// See [`FlowFacts::is_turned`].
+    is_turned: bool,
     marks: Option<Box<FlowMarks>>,
 }
 
 impl Watched {
     fn new(engine: Engine) -> Watched {
-        Watched { engine, packets: [1, 0], waits: false, marks: None }
+        Watched { engine, packets: [1, 0], waits: false, is_turned: false, marks: None }
     }
 
     fn look(&mut self, packet: &Packet<'_>, facts: &Facts, sides: Option<&mut Sides>) -> Vec<Found> {
@@ -125,6 +127,7 @@ impl Watched {
             flow_id: 1,
             flow: FlowFacts {
                 direction: facts.direction,
+                is_turned: self.is_turned,
                 packets: self.packets,
                 octets: [100, 0],
                 start: Timestamp(5),

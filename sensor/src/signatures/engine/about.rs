@@ -63,7 +63,7 @@ impl<'a> About<'a> {
         let is_tcp = self.sight.key.protocol == protocol::TCP;
         let is_established = self.sight.is_established || is_tcp && self.side.is_some();
         if !signature.applications.has(self.app)
-            || flow.direction.is_some_and(|direction| direction != self.direction)
+            || flow.direction.is_some_and(|direction| direction != self.sight.flow.role(self.direction))
             || flow.established.is_some_and(|established| established != is_established)
             || flow.is_first && self.sight.flow.packets[self.sight.direction.index()] != 1
             || flow.fragment.is_some_and(|fragment| fragment != self.sight.packet.ip.is_fragment)

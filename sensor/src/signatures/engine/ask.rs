@@ -27,12 +27,12 @@ impl AtWork {
         known: &FlowMarks,
         order: Order,
     ) {
-        let direction = sight.direction.index();
+        let (direction, role) = (sight.direction.index(), sight.flow.role(sight.direction).index());
         let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
         // Beyond its depth a stream is no longer looked at as one.
         let index = match is_beyond {
-            true => &rules.packet_payloads[direction],
-            false => &rules.payloads[traffic as usize][direction],
+            true => &rules.packet_payloads[role],
+            false => &rules.payloads[traffic as usize][role],
         };
         let (stream, payload) = (&known.streams[direction], sight.packet.payload);
         let behind = match order {

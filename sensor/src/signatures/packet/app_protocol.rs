@@ -107,7 +107,7 @@ impl AppProtocolTest {
                     false => is_wanted(to_server) || is_wanted(to_client),
                 };
             }
-            Mode::Own if flow.direction == Direction::Forward => to_server,
+            Mode::Own if flow.role(flow.direction) == Direction::Forward => to_server,
             Mode::Own => to_client,
             Mode::Final => apps.current,
             Mode::Original => apps.original,

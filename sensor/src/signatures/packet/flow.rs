@@ -22,15 +22,18 @@ const NANOSECONDS: u64 = 1_000_000_000;
 pub struct FlowFacts {
     /// Which way the packet goes.
     pub direction: Direction,
-    /// Packets to the server, and to the client.
+    /// The flow was met in its middle, and who sent its first packet is who serves: what rules say to be to the server is
+    /// [`Direction::Reverse`].
+    pub is_turned: bool,
+    /// Packets of each direction.
     pub packets: [u64; 2],
-    /// Octets of the frames, likewise.
+    /// Octets of their frames.
     pub octets: [u64; 2],
     /// Time of the first packet, and of the last.
     pub start: Timestamp,
     /// See `start`.
     pub last: Timestamp,
-    /// See [`StreamSizes`]; `None` where nobody follows them.
+    /// See [`StreamSizes`], by direction; `None` where nobody follows them.
     pub stream_sizes: Option<[u32; 2]>,
     /// What its application is.
     pub apps: AppFacts,
@@ -42,6 +45,7 @@ impl FlowFacts {
         let (there, back) = (flow.stats(Direction::Forward), flow.stats(Direction::Reverse));
         FlowFacts {
             direction,
+            is_turned: false,
             packets: [there.packets, back.packets],
             octets: [there.frame_octets, back.frame_octets],
             start: flow.start(),
@@ -55,6 +59,7 @@ impl FlowFacts {
     pub fn nothing() -> FlowFacts {
         FlowFacts {
             direction: Direction::Forward,
+            is_turned: false,
             packets: [0; 2],
             octets: [0; 2],
             start: Timestamp::MIN,
@@ -62,6 +67,17 @@ impl FlowFacts {
             stream_sizes: None,
             apps: AppFacts::default(),
         }
+    }
+
+    /// Which way a direction goes in the sense of rules: forward is to the server.
+    #[inline]
+    pub(in crate::signatures) fn role(&self, direction: Direction) -> Direction {
+        if self.is_turned { direction.flip() } else { direction }
+    }
+
+    /// What there is by direction, the client's first.
+    pub(in crate::signatures) fn by_role<T>(&self, [forward, reverse]: [T; 2]) -> [T; 2] {
+        if self.is_turned { [reverse, forward] } else { [forward, reverse] }
     }
 
     /// Its age as Suricata counts it: seconds of the clock that began between the first packet and the last.
@@ -80,10 +96,10 @@ pub(in crate::signatures) enum Count {
 
 impl Count {
     pub(super) fn of(self, flow: &FlowFacts) -> [u64; 2] {
-        match self {
+        flow.by_role(match self {
             Count::Packets => flow.packets,
             Count::Octets => flow.octets,
-        }
+        })
     }
 }
 
@@ -200,9 +216,9 @@ impl StreamSizes {
         self.is_known.swap(0, 1);
     }
 
-    /// The client's, and the server's.
+    /// Those of each direction.
     pub(in crate::signatures) fn sizes(&self) -> [u32; 2] {
-        let [client, server] = self.next;
-        [client.wrapping_sub(self.first[0]), server.wrapping_sub(self.first[1])]
+        let [forward, reverse] = self.next;
+        [forward.wrapping_sub(self.first[0]), reverse.wrapping_sub(self.first[1])]
     }
 }

@@ -147,7 +147,7 @@ impl PacketTest {
             PacketTest::Elephant => false,
             PacketTest::StreamSize(side, test) => about
                 .flow
-                .and_then(|flow| flow.stream_sizes)
+                .and_then(|flow| flow.stream_sizes.map(|sizes| flow.by_role(sizes)))
                 .is_some_and(|sizes| side.holds(sizes.map(u64::from), test)),
             PacketTest::DecodeEvent(name) => about.decode_events.contains(name),
             PacketTest::StreamEvent(name) => about.stream_events.contains(name),

@@ -5,6 +5,7 @@ use super::*;
 fn flow() -> FlowFacts {
     FlowFacts {
         direction: Direction::Forward,
+        is_turned: false,
         packets: [10, 3],
         octets: [3000, 200],
         start: Timestamp(5_900_000_000),
@@ -40,6 +41,16 @@ fn counts_of_flows_are_compared_by_direction() {
     ] {
         assert!(holds_in(held, &frame, Some(&flow())), "{held}");
         assert!(!holds_in(not_held, &frame, Some(&flow())), "{not_held}");
+    }
+    // Of a flow whose server was seen first the counts are the other way round.
+    let turned = FlowFacts { is_turned: true, ..flow() };
+    for (held, not_held) in [
+        ("flow.pkts:toserver,=3", "flow.pkts:toserver,=10"),
+        ("flow.bytes_toclient:3000", "flow.bytes_toclient:200"),
+        ("stream_size:client,=,1", "stream_size:client,=,50"),
+    ] {
+        assert!(holds_in(held, &frame, Some(&turned)), "{held}");
+        assert!(!holds_in(not_held, &frame, Some(&turned)), "{not_held}");
     }
     let unknown = FlowFacts { stream_sizes: None, ..flow() };
     assert!(!holds_in("stream_size:both,!=,1", &frame, Some(&unknown)));
