@@ -579,6 +579,8 @@ apps! {
     Hamachi = 380 "hamachi",
     /// Microsoft's Delivery Optimization.
     Msdo = 381 "msdo",
+    /// The SQL Server Resolution Protocol, which says at which port an instance listens (MC-SQLR).
+    MsSqlM = 382 "ms-sql-m",
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(super) fn is_served_at(app: App, port: u16) -> bool {
         App::Mysql => &[3306],
         App::Pgsql => &[5432],
         App::Tds => &[1433],
+        App::MsSqlM => &[1434],
         App::Redis => &[6379],
         App::Memcached => &[11211],
         App::Mongodb => &[27017],

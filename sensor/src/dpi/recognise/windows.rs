@@ -1,7 +1,7 @@
 //! Protocols of Windows, identity and management that are only named: TACACS+ (RFC 8907), rsh and rlogin
-//! (RFC 1282), X11, XDMCP, RDP over UDP (MS-RDPEUDP).
+//! (RFC 1282), X11, XDMCP, RDP over UDP (MS-RDPEUDP), the SQL Server Resolution Protocol (MC-SQLR).
 
-use super::{First, Probe};
+use super::{First, Probe, likely_on};
 use super::{Recogniser, line};
 use crate::dpi::Starts;
 use crate::dpi::wire::{be16_at, be32_at, is_text, le16_at, until_nul};
@@ -14,7 +14,32 @@ pub(super) const TABLE: &[Recogniser] = &[
     line(App::X11, Starts::stream(b"lB\0\x01\x02"), x11),
     line(App::Xdmcp, Starts::datagram(&[0]), xdmcp),
     line(App::Rdp, Starts::DATAGRAM, rdp_udp),
+    line(App::MsSqlM, Starts::datagram(&[2, 3, 4, 5, 15]), sql_browser),
 ];
+
+/// Who asks at which port an instance of SQL Server listens, and the answer (MC-SQLR section 2.2): requests are a byte and
+/// perhaps a name, so their port has to say it too.
+fn sql_browser(first: &First<'_>) -> Probe {
+    const PORT: u16 = 1434;
+    const NAME_BYTES_MAX: usize = 32;
+    let is_name = |bytes: &[u8]| {
+        bytes
+            .strip_suffix(&[0])
+            .is_some_and(|name| name.len() <= NAME_BYTES_MAX && is_text(name) && !name.is_empty())
+    };
+    match first.bytes {
+        [2 | 3] => likely_on(first, &[PORT], true),
+        [4, name @ ..] | [15, 1, name @ ..] => likely_on(first, &[PORT], is_name(name)),
+        [5, low, high, text @ ..] => {
+            let is_whole = usize::from(u16::from_le_bytes([*low, *high])) == text.len();
+            let is_list = is_whole && text.starts_with(b"ServerName;");
+            // The port for administrators: a version and two bytes, in an answer of six.
+            let is_port = [*low, *high] == [6, 0] && matches!(text, [1, _, _]);
+            if is_list { Probe::Certain } else { likely_on(first, &[PORT], is_port) }
+        }
+        _ => Probe::NotForUs,
+    }
+}
 
 /// Whether bytes end with zeros alone.
 fn are_zero(bytes: &[u8]) -> bool {
