@@ -370,7 +370,13 @@ impl AtWork {
             self.ask_hosts(&rules.flows, [sight.packet.ip.source, sight.packet.ip.destination]);
         }
         let ends = [sight.packet.ip.source, sight.packet.ip.destination];
-        for index in rules.packets[traffic as usize].of(sight.ports()) {
+        let role = sight.flow.role(sight.direction);
+        let places = &mut known.places[sight.direction.index()];
+        let places = match places {
+            Some(places) if places.role == role => *places,
+            _ => *places.insert(rules.places(traffic, role, sight.ports())),
+        };
+        for index in rules.packets[traffic as usize].at(places.packets) {
             self.ask_hosts(index, ends);
         }
         if !rules.frames.is_empty() && sight.packet.link.ethernet().is_some() {
@@ -405,7 +411,7 @@ impl AtWork {
             if let (Transport::Tcp(tcp), true) = (&sight.packet.transport, is_streamed) {
                 order = known.streams[sight.direction.index()].order(tcp, sight.packet.payload);
             }
-            self.ask_payload(rules, traffic, sight, known, order);
+            self.ask_payload(rules, (traffic, places), sight, known, order);
         }
         if let Some((sides, _)) = sides.as_mut().filter(|(sides, _)| sides.is_fresh) {
             self.ask_sides(rules, sides);

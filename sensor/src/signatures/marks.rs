@@ -9,6 +9,7 @@
 use super::excerpt::Excerpts;
 use super::late::{Late, event_name};
 use super::packet::{AppFacts, StreamSizes};
+use super::rules::Places;
 use super::state::{FlowState, RuleId, StateCounters, TransactionBits};
 use crate::decode::{Tcp, Transport};
 use crate::dpi::Event;
@@ -50,6 +51,8 @@ pub struct FlowMarks {
     pub(super) epoch: u32,
     /// What was known of the flow when its headers were looked at.
     pub(super) known: Known,
+    /// By direction, where what concerns its packets is.
+    pub(super) places: [Option<Places>; 2],
     /// Alerts that wait.
     pub late: Late,
     pub(super) streams: [StreamTail; 2],
@@ -128,12 +131,14 @@ impl FlowMarks {
     #[inline]
     pub fn touch(&self) -> u64 {
         let [there, back] = &self.streams;
-        u64::from(self.epoch) ^ u64::from(self.known.is_established) ^ there.looked ^ back.looked
+        let known = u64::from(self.known.is_established) ^ u64::from(self.sizes.touch());
+        u64::from(self.epoch) ^ known ^ there.looked ^ back.looked
     }
 
     /// The rules have changed: numbers of signatures mean others now.
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
+        self.places = [None; 2];
         self.once.clear();
         for stream in &mut self.streams {
             stream.waiting.clear();
@@ -148,6 +153,7 @@ impl FlowMarks {
         self.late.swap_directions();
         self.excerpts.iter_mut().for_each(|excerpts| excerpts.swap_directions());
         self.known.seen.swap(0, 1);
+        self.places.swap(0, 1);
         self.once.iter_mut().for_each(|(_, direction)| *direction = direction.flip());
     }
 
@@ -393,22 +399,29 @@ impl Default for Known {
 impl Known {
     /// Takes up what a packet shows; whether any of it is news.
     pub(super) fn learn(&mut self, sight: &super::Sight<'_>) -> bool {
-        let mut now = *self;
-        now.seen[sight.direction.index()] = true;
-        now.is_established |= sight.is_established;
+        let direction = sight.direction.index();
+        // Field by field: for most packets nothing is new, and nothing is written.
+        let mut is_news = !self.seen[direction] || sight.is_established && !self.is_established;
+        self.seen[direction] = true;
+        self.is_established |= sight.is_established;
         // Each direction's rules look at it.
-        now.apps[sight.direction.index()] = sight.flow.apps;
-        if now.app.0 != sight.app {
-            now.app = (sight.app, sight.direction);
+        if self.apps[direction] != sight.flow.apps {
+            self.apps[direction] = sight.flow.apps;
+            is_news = true;
+        }
+        if self.app.0 != sight.app {
+            self.app = (sight.app, sight.direction);
+            is_news = true;
         }
         let is_answered = match &sight.packet.transport {
             // What a SYN brings (RFC 7413) is looked at once the handshake is over.
-            Transport::Tcp(tcp) => sight.direction != now.app.1 && tcp.flags & tcp_flags::SYN == 0,
+            Transport::Tcp(tcp) => sight.direction != self.app.1 && tcp.flags & tcp_flags::SYN == 0,
             _ => true,
         };
-        if is_answered || !sight.waits {
-            now.visible = sight.app;
+        if (is_answered || !sight.waits) && self.visible != sight.app {
+            self.visible = sight.app;
+            is_news = true;
         }
-        std::mem::replace(self, now) != now
+        is_news
     }
 }

@@ -19,15 +19,34 @@ pub(super) struct PortIndex<G> {
     any: G,
     kinds: Vec<G>,
     /// The kind of a port, by the packet's end: source, destination.
-    by_port: [HashMap<u16, u32>; 2],
+    by_port: [HashMap<u16, u16>; 2],
 }
 
+/// Where in an index what concerns two ports is: the kinds of both. Of a flow it stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PortPlace([u16; 2]);
+
+/// No kind.
+const NONE: u16 = u16::MAX;
+const _: () = assert!(2 * KINDS_MAX < NONE as usize, "a kind's number fits");
+
 impl<G> PortIndex<G> {
-    /// What concerns a packet between these ports.
-    pub(super) fn of(&self, ports: [u16; 2]) -> impl Iterator<Item = &G> {
-        let ends = self.by_port.iter().zip(ports);
-        let kinds = ends.filter_map(|(kinds, port)| self.kinds.get(*kinds.get(&port)? as usize));
+    /// Where what concerns a packet between these ports is.
+    pub(super) fn place(&self, ports: [u16; 2]) -> PortPlace {
+        let kind = |end: usize| self.by_port[end].get(&ports[end]).copied().unwrap_or(NONE);
+        PortPlace([kind(0), kind(1)])
+    }
+
+    /// What is there.
+    pub(super) fn at(&self, place: PortPlace) -> impl Iterator<Item = &G> {
+        let kinds = place.0.into_iter().filter_map(|kind| self.kinds.get(usize::from(kind)));
         std::iter::once(&self.any).chain(kinds)
+    }
+
+    /// What concerns a packet between these ports.
+    #[cfg(test)]
+    fn of(&self, ports: [u16; 2]) -> impl Iterator<Item = &G> {
+        self.at(self.place(ports))
     }
 }
 
@@ -72,7 +91,9 @@ impl<E: Clone> PortIndexBuilder<E> {
             for (port, numbers) in ports {
                 let next = known.len() as u32;
                 let kind = *known.entry(numbers).or_insert(next);
-                by_port[end].insert(port, kind + kinds.len() as u32);
+                let kind = kind as usize + kinds.len();
+                // More kinds than this are thrown away below.
+                by_port[end].insert(port, u16::try_from(kind).unwrap_or(NONE));
             }
             if known.len() > KINDS_MAX {
                 is_listed[end] = false;

@@ -12,7 +12,7 @@ use super::compile::{Compiled, Frames, Kind, PacketPart, Shared, Signature, comp
 use super::matches::Transforms;
 use super::packet::PacketTest;
 use super::patterns::{Choice, PatternSet, PatternSetBuilder, give_back};
-use super::ports::{PortIndex, PortIndexBuilder};
+use super::ports::{PortIndex, PortIndexBuilder, PortPlace};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
 };
@@ -122,6 +122,14 @@ impl Traffic {
             _ => Traffic::Other,
         }
     }
+}
+
+/// Where in the indexes by ports what concerns one direction of a flow is; see [`Rules::places`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) role: Direction,
+    pub(super) packets: PortPlace,
+    pub(super) payloads: PortPlace,
 }
 
 /// Patterns, and the signatures that have them.
@@ -419,6 +427,16 @@ impl Rules {
             reputations: Arc::default(),
             countries: None,
             signatures,
+        }
+    }
+
+    /// Where what concerns a packet of a flow is: between these ports, to the server ([`Direction::Forward`]) or the
+    /// client.
+    pub(super) fn places(&self, traffic: Traffic, role: Direction, ports: [u16; 2]) -> Places {
+        Places {
+            role,
+            packets: self.packets[traffic as usize].place(ports),
+            payloads: self.payloads[traffic as usize][role.index()].place(ports),
         }
     }
 

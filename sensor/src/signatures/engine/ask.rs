@@ -5,7 +5,7 @@
 
 use super::super::addresses::AddressIndex;
 use super::super::marks::{FlowMarks, Order, put_behind};
-use super::super::rules::{Patterns, Rules, Traffic};
+use super::super::rules::{Patterns, Places, Rules, Traffic};
 use super::{AtWork, Candidate, Sight, Subject, Work};
 use crate::dpi::buffers::{Sides, Stage};
 use weir_common::app::App;
@@ -22,29 +22,31 @@ impl AtWork {
     pub(super) fn ask_payload(
         &mut self,
         rules: &Rules,
-        traffic: Traffic,
+        (traffic, places): (Traffic, Places),
         sight: &Sight<'_>,
         known: &FlowMarks,
         order: Order,
     ) {
-        let (direction, role) = (sight.direction.index(), sight.flow.role(sight.direction).index());
+        let (direction, role) = (sight.direction.index(), places.role.index());
         let is_beyond = traffic == Traffic::Tcp && known.streams[direction].looked >= self.stream_depth;
         // Beyond its depth a stream is no longer looked at as one.
-        let index = match is_beyond {
-            true => &rules.packet_payloads[role],
-            false => &rules.payloads[traffic as usize][role],
+        let (index, place) = match is_beyond {
+            true => {
+                let index = &rules.packet_payloads[role];
+                (index, index.place(sight.ports()))
+            }
+            false => (&rules.payloads[traffic as usize][role], places.payloads),
         };
         let (stream, payload) = (&known.streams[direction], sight.packet.payload);
         let behind = match order {
             Order::Next(again) if !stream.tail().is_empty() => Some(again),
             _ => None,
         };
-        let ports = sight.ports();
         let Work { patterns: scratch, ids, seam, .. } = &mut self.scratch;
-        let longest = index.of(ports).map(|patterns| patterns.set.longest()).max().unwrap_or(0);
+        let longest = index.at(place).map(|patterns| patterns.set.longest()).max().unwrap_or(0);
         // What a pattern may begin in before the packet, and the packet.
         let reach = behind.map_or(0, |again| put_behind(stream.tail(), payload, again, longest, seam));
-        for patterns in index.of(ports) {
+        for patterns in index.at(place) {
             ids.clear();
             let own = patterns.set.longest().saturating_sub(1).min(reach);
             match behind {

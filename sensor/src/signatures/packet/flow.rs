@@ -209,6 +209,12 @@ impl StreamSizes {
         }
     }
 
+    /// A word of it, to load it.
+    #[inline]
+    pub(in crate::signatures) fn touch(&self) -> u32 {
+        self.next[0]
+    }
+
     /// The ends have changed places.
     pub(in crate::signatures) fn flip(&mut self) {
         self.first.swap(0, 1);
