@@ -58,9 +58,9 @@ const TOLD: &[Told] = &[
         "INVALID_TRANSFER_ENCODING_VALUE_IN_REQUEST" "RANGE_INVALID" "REQUEST_BODY_UNEXPECTED"
         "REQUEST_SERVER_PORT_TCP_PORT_MISMATCH" "RESPONSE_MULTIPART_BYTERANGES"
         "SWITCHING_PROTO_WITH_CONTENT_LENGTH" "URI_DELIM_NON_COMPLIANT"),
-    told!([Http] "inspect.rs": "FAILED_PROTOCOL_CHANGE"),
+    told!([Http] "inspect/conversation.rs": "FAILED_PROTOCOL_CHANGE"),
     // Of recognition, in any flow.
-    told!([] "inspect.rs": "APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS" "APPLAYER_NO_TLS_AFTER_STARTTLS"
+    told!([] "inspect/conversation.rs": "APPLAYER_MISMATCH_PROTOCOL_BOTH_DIRECTIONS" "APPLAYER_NO_TLS_AFTER_STARTTLS"
         "APPLAYER_UNEXPECTED_PROTOCOL"),
     told!([Http Http2 Doh2] "http/": "dns_request_too_long" "dns_response_too_long"),
     told!([Http2 Doh2] "http2/" "http/body.rs": "data_stream_zero" "failed_decompression"
