@@ -5,6 +5,7 @@
 //! a rule that sets a mark comes before those that read it, whatever they look into.
 
 mod about;
+mod answer;
 mod ask;
 mod counters;
 mod holds;
@@ -20,18 +21,16 @@ use super::matches::Scratch;
 use super::packet::{FlowFacts, packet_of};
 use super::patterns::PatternScratch;
 use super::rules::{Rules, Traffic};
-use super::state::{Ends as StateEnds, Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
+use super::state::{Matched, RuleId, SharedBits, StateCounters, Verdict, Windows};
 use crate::decode::{DecodeEvent, Packet, Transport};
 use crate::dpi::buffers::Sides;
-use about::About;
 use relief::Relief;
 use scope::has_flow;
 use std::sync::Arc;
 use std::time::Instant;
 use weir_common::app::App;
-use weir_common::net::{Direction, FlowKey, protocol};
+use weir_common::net::{Direction, FlowKey};
 use weir_common::record::tcp_flags;
-use weir_common::rule::Action;
 use weir_common::time::Timestamp;
 
 /// Most alerts of one packet, as Suricata's `packet-alert-max`; further ones are counted.
@@ -432,194 +431,5 @@ impl AtWork {
             self.counters.frames_left_out += std::mem::take(&mut sides.frames_left_out);
             sides.tidy();
         }
-    }
-
-    /// Asks the candidates, in their order.
-    fn answer(
-        &mut self,
-        rules: &Rules,
-        sight: &Sight<'_>,
-        marks: &mut FlowMarks,
-        order: Order,
-        mut sides: Option<&mut (&mut Sides, bool)>,
-        found: &mut Vec<Found>,
-    ) {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.sort_unstable();
-        candidates.dedup();
-        let surplus = candidates.len().saturating_sub(PACKET_CANDIDATES_MAX);
-        self.counters.candidates_over_limit += surplus as u64;
-        candidates.truncate(PACKET_CANDIDATES_MAX);
-        let mut window = std::mem::take(&mut self.scratch.window);
-        let mut is_window_made = false;
-        let of_packet = About::of(sight, None);
-        let told = found.len();
-        for candidate in &candidates {
-            let Some(signature) = rules.signatures.get(candidate.signature as usize) else { continue };
-            if self.relief.leaves_out(candidate.signature) {
-                self.counters.too_costly_left_out += 1;
-                continue;
-            }
-            let side = match (candidate.subject, &mut sides) {
-                (Subject::Side(place), Some((sides, is_swapped))) => {
-                    sides.iter_mut().nth(usize::from(place)).map(|side| (side, *is_swapped))
-                }
-                _ => None,
-            };
-            let about = match (&side, candidate.subject) {
-                (Some((side, is_swapped)), _) => About::of(sight, Some((&**side, *is_swapped))),
-                (None, Subject::Packet) => About { app: marks.known.visible, ..of_packet },
-                (None, _) => of_packet,
-            };
-            if !about.meets(signature) {
-                continue;
-            }
-            let ends = StateEnds { source: about.source, destination: about.destination, time: sight.time };
-            let transaction = marks.of_transaction(about.transaction());
-            if !signature.state.passes(Some(&marks.bits), transaction, &self.shared, &ends) {
-                continue;
-            }
-            let stream = &marks.streams[sight.direction.index()];
-            if !is_window_made && candidate.subject == Subject::Payload {
-                is_window_made = true;
-                window.clear();
-                if let Order::Next(again) = order {
-                    window.extend_from_slice(stream.tail());
-                    window.extend_from_slice(sight.packet.payload.get(again..).unwrap_or_default());
-                }
-            }
-            let has_before = !stream.tail().is_empty();
-            let payload = Payload {
-                bytes: sight.packet.payload,
-                window: if has_before && !stream.has_fired(candidate.signature) { &window } else { &[] },
-                tail: stream.tail(),
-                is_reset: matches!(&sight.packet.transport, Transport::Tcp(tcp) if tcp.flags & tcp_flags::RST != 0),
-                fresh: match order {
-                    Order::Next(again) => sight.packet.payload.get(again..).unwrap_or_default(),
-                    Order::Apart => sight.packet.payload,
-                    Order::Again => &[],
-                },
-                is_from_start: stream.is_whole(),
-                has_before,
-            };
-            let cost = self.costs.get_mut(candidate.signature as usize);
-            let is_timed = self.counters.evaluated.is_multiple_of(TIMED_OF);
-            self.counters.evaluated += 1;
-            let begun = is_timed.then(Instant::now);
-            let is_match = about.hosts_are(signature, rules)
-                && self.scratch.holds(
-                    rules,
-                    signature,
-                    sight,
-                    side.as_ref().map(|(side, _)| &**side),
-                    &payload,
-                );
-            if let Some(cost) = cost {
-                cost.checks += 1;
-                cost.matches += u64::from(is_match);
-                if let Some(begun) = begun {
-                    cost.nanos += begun.elapsed().as_nanos() as u64 * TIMED_OF;
-                }
-            }
-            if !is_match {
-                if signature.kind == Kind::Payload && sight.packet.ip.protocol == protocol::TCP {
-                    marks.streams[sight.direction.index()].wait(candidate.signature);
-                }
-                continue;
-            }
-            if candidate.subject == Subject::Payload {
-                marks.streams[sight.direction.index()].matched(candidate.signature);
-            }
-            let context =
-                self.scratch.context(rules, signature, sight, side.as_ref().map(|(side, _)| &**side));
-            let mut frame = None;
-            if let Some((side, _)) = side {
-                if side.looked.matched.contains(&candidate.signature) {
-                    continue;
-                }
-                side.looked.matched.push(candidate.signature);
-                frame = Some(&*side).filter(|side| side.frame.is_some());
-            }
-            if signature.kind == Kind::Flow && has_flow(sight.packet.ip.protocol) {
-                // Recognition is the flow's, ends are a direction's.
-                let direction =
-                    if signature.packet.is_empty() { sight.direction } else { Direction::Forward };
-                let once = (candidate.signature, direction);
-                if marks.once.contains(&once) {
-                    continue;
-                }
-                marks.once.push(once);
-            }
-            let state_counters = &mut self.scratch.state_counters;
-            if let Some(half) = signature.half {
-                let rule = RuleId::new(signature.description.gid, signature.description.sid);
-                let mut is_whole = |id| marks.completes(id, rule, half, state_counters);
-                if !about.transaction().is_some_and(&mut is_whole) {
-                    continue;
-                }
-            }
-            let transaction = about
-                .transaction()
-                .filter(|_| signature.state.is_about_transaction())
-                .map(|transaction| marks.rare.get_or_insert_default().marks_of(transaction, state_counters));
-            signature.state.apply(
-                Some(&mut marks.bits),
-                transaction,
-                &mut self.shared,
-                &ends,
-                state_counters,
-            );
-            let verdict = match self.leaves_limits {
-                true => Verdict::Alert,
-                false => about.verdict(signature, &mut self.windows),
-            };
-            let acts_on_flow = signature.acts_on_flow(sight);
-            if acts_on_flow {
-                marks.act(signature.description.action);
-            }
-            for (name, value) in self.scratch.matches.captured.drain(..) {
-                marks.keep(name, value, state_counters);
-            }
-            if signature.description.action == Action::Config {
-                if let Some((app, number)) = about.transaction() {
-                    marks.mute(app, number);
-                }
-                if !signature.state.is_told {
-                    continue;
-                }
-            }
-            if signature.bypasses {
-                marks.is_passed = true;
-                marks.is_bypassed = true;
-            }
-            let is_pass = signature.description.action == Action::Pass;
-            if is_pass && acts_on_flow {
-                marks.is_passed = true;
-                self.counters.passed_flows += 1;
-            }
-            if is_pass && (!signature.state.is_told || verdict == Verdict::NoAlert) {
-                break;
-            }
-            if signature.state.is_silent {
-                continue;
-            }
-            if verdict == Verdict::NoAlert {
-                self.counters.suppressed += 1;
-                continue;
-            }
-            if found.len() - told >= PACKET_ALERTS_MAX {
-                self.counters.alerts_over_limit += 1;
-                continue;
-            }
-            self.counters.alerts += 1;
-            marks.has_alerted = true;
-            let frame = frame.and_then(FoundFrame::of).map(Arc::new);
-            found.push(Found { frame, context, ..about.found(candidate.signature, signature) });
-            if is_pass {
-                break;
-            }
-        }
-        self.scratch.window = window;
-        self.candidates = candidates;
     }
 }

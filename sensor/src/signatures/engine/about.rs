@@ -48,6 +48,11 @@ impl<'a> About<'a> {
         About { sight, direction, app, source, destination, ports: [source_port, destination_port], side }
     }
 
+    /// Its ends as marks and limits of hosts know them.
+    pub(super) fn ends(&self) -> StateEnds {
+        StateEnds { source: self.source, destination: self.destination, time: self.sight.time }
+    }
+
     /// The transaction, where it is one.
     pub(super) fn transaction(&self) -> Option<TransactionId> {
         let (number, _) = self.side.filter(|(number, _)| *number != NO_TRANSACTION)?;
@@ -89,7 +94,7 @@ impl<'a> About<'a> {
 
     /// Whether the packet's hosts are what a signature asks for.
     pub(super) fn hosts_are(&self, signature: &Signature, rules: &Rules) -> bool {
-        let ends = StateEnds { source: self.source, destination: self.destination, time: self.sight.time };
+        let ends = self.ends();
         signature.hosts.iter().all(|test| match test {
             HostTest::Reputation(test) => test.passes(&rules.reputations, &ends),
             HostTest::Country(test) => {
