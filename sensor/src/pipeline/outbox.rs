@@ -4,7 +4,9 @@
 //! finds the queue full is dropped and counted; at the end, and in a replay, the worker waits.
 
 use super::*;
+use crate::decode::{Arp, DecodeEvent};
 use crate::dpi::Finished;
+use crate::export::{ArpEvent, FlowEvent, FrameEvent};
 
 /// Records and events on their way to export.
 pub(super) struct Outbox {
@@ -102,19 +104,33 @@ impl Outbox {
         self.send_if_full(export);
     }
 
-    /// Takes a fault of a frame.
+    /// Takes a fault of the frame that was counted last, or an alert about it, if events are wanted. `source`: where the
+    /// frame came from.
     #[cold]
-    pub(super) fn fault(&mut self, event: FrameEvent, export: &mut ExportCounters) {
+    pub(super) fn tell(
+        &mut self,
+        frame: &Frame<'_>,
+        source: &'static str,
+        fault: DecodeEvent,
+        alert: Option<Event>,
+        counters: &mut WorkerCounters,
+    ) {
+        if !self.tells_events {
+            return;
+        }
+        let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
         self.begin();
-        self.batch.faults.push(event);
-        self.send_if_full(export);
+        let alert = alert.map(Box::new);
+        self.batch.faults.push(FrameEvent { time, packet, interface, source, fault, alert });
+        self.send_if_full(&mut counters.export);
     }
 
-    /// Takes an ARP message.
-    pub(super) fn arp(&mut self, event: ArpEvent, export: &mut ExportCounters) {
+    /// Takes an ARP message of the frame that was counted last.
+    pub(super) fn arp(&mut self, frame: &Frame<'_>, arp: Arp, counters: &mut WorkerCounters) {
+        let (time, packet, interface) = (frame.time, counters.capture.frames, frame.interface);
         self.begin();
-        self.batch.arps.push(event);
-        self.send_if_full(export);
+        self.batch.arps.push(ArpEvent { time, packet, interface, arp });
+        self.send_if_full(&mut counters.export);
     }
 
     pub(super) fn begin(&mut self) {

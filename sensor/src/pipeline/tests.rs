@@ -2,6 +2,8 @@
 
 use super::tell::Audience;
 use super::*;
+use crate::capture::BatchEnd;
+use crate::capture::config::BURST_FRAMES_MAX;
 use crate::capture::{CaptureError, LinkType};
 use crate::export::{self, Context, Pace};
 use crate::signatures::{RuleNames, Shown, Surroundings};
