@@ -97,6 +97,8 @@ struct Transaction {
     command: Vec<u8>,
     requests: Vec<Line>,
     responses: Vec<Line>,
+    /// It has brought a mail.
+    has_mail: bool,
 }
 
 /// A line of a transaction.
@@ -284,6 +286,9 @@ impl Imap {
     }
 
     /// Whether a line ends with the announcement of a literal, which then begins.
+    ///
+    /// Further mails of a transaction have numbers of their own: signatures look into each for itself, and the first ends
+    /// what they are told under the transaction's.
     fn begin_literal(&mut self, text: &[u8], is_mail: bool, context: &Context<'_>) {
         let Some(text) = text.strip_suffix(b"}") else { return };
         let Some(brace) = memchr::memrchr(b'{', text) else { return };
@@ -293,8 +298,17 @@ impl Imap {
             self.is_in_line[context.direction.index()] = true;
             return;
         }
-        let id = self.pending.front().map(|transaction| transaction.id);
-        let mail = is_mail.then(|| Mail::begin(context.direction, id));
+        let mut mail = None;
+        if is_mail {
+            let id = self.pending.front_mut().map(|transaction| {
+                if !std::mem::replace(&mut transaction.has_mail, true) {
+                    return transaction.id;
+                }
+                self.transactions += 1;
+                self.transactions - 1
+            });
+            mail = Some(Mail::begin(context.direction, id));
+        }
         let is_login = context.direction == Direction::Forward
             && self.pending.back().is_some_and(|transaction| transaction.command == b"LOGIN");
         let account = is_login.then(Vec::new);
@@ -561,6 +575,28 @@ mod tests {
         let told = trial.told();
         assert!(told.contains("email.command append") && told.contains("email.subject x"), "{told}");
         assert!(!told.contains("email.command fetch"), "{told}");
+    }
+
+    #[test]
+    fn each_mail_of_an_answer_is_told_for_itself() {
+        let mail = |name: &str| format!("Subject: {name}\r\n\r\n{name} body\r\n");
+        let fetched = |number: u32, name: &str| {
+            let mail = mail(name);
+            format!("* {number} FETCH (BODY[] {{{}}}\r\n{mail})\r\n", mail.len())
+        };
+        let answer = [fetched(1, "one"), fetched(2, "two"), "a1 OK done\r\n".to_owned()].concat();
+        let mut trial = Trial::<Imap>::new()
+            .server(SERVER)
+            .client(b"a1 FETCH 1:2 BODY[]\r\n")
+            .server(answer.as_bytes())
+            .client(b"a2 NOOP\r\n")
+            .close();
+        let told = trial.told();
+        for line in
+            ["server 1 email.subject one", "server 2 email.subject two", "client 3 imap.request a2 NOOP"]
+        {
+            assert!(told.contains(line), "{line}\n{told}");
+        }
     }
 
     #[test]
