@@ -82,6 +82,11 @@ impl Place {
         self.work.path().join("ring")
     }
 
+    /// Whether there is a ring: its directory comes first, and for a moment is none.
+    fn is_begun(&self) -> bool {
+        self.ring().join("gaps").is_file()
+    }
+
     fn sensor(&self, command: &str) -> anyhow::Result<Command> {
         let mut sensor = process::command("weir-sensor")?;
         sensor.args(command.split(' ')).arg("--ring").arg(self.ring());
@@ -219,14 +224,14 @@ fn a_sensor_killed_at_any_moment_keeps_what_was_sealed_and_goes_on() -> anyhow::
         let sensor = place.replaying(run)?;
         let deadline = Instant::now() + WAIT;
         // Every third is killed before anything may be there.
-        while run % 3 != 2 && place.ring().is_dir() && place.prefix(run, &place.query(run)?)? == 0 {
+        while run % 3 != 2 && place.is_begun() && place.prefix(run, &place.query(run)?)? == 0 {
             ensure!(Instant::now() < deadline, "no packet of run {run} was written");
             std::thread::sleep(Duration::from_millis(10));
         }
         std::thread::sleep(random_pause(300));
-        let before = if place.ring().is_dir() { place.prefix(run, &place.query(run)?)? } else { 0 };
+        let before = if place.is_begun() { place.prefix(run, &place.query(run)?)? } else { 0 };
         sensor.kill()?;
-        if !place.ring().is_dir() {
+        if !place.is_begun() {
             kept.push(0);
             continue;
         }
