@@ -139,12 +139,14 @@ impl Dissector for Ftp {
 
     fn probe(first: &First<'_>) -> Probe {
         let bytes = first.bytes;
+        let is_greeted = first.other.head().starts_with(b"220")
+            && !scan::contains_ignoring_case(first.other.head(), b"SMTP");
         let Some((text, _)) = line(bytes) else {
             let is_possible = bytes.len() < 1024 && scan::is_text(bytes.trim_ascii_end());
             let is_start = bytes.first().is_some_and(u8::is_ascii_digit)
                 && (b"220 ".starts_with(bytes.get(..4).unwrap_or(bytes))
                     || b"220-".starts_with(bytes.get(..4).unwrap_or(bytes)))
-                || is_command_start(bytes) && first.has_port(PORT);
+                || is_command_start(bytes) && (first.has_port(PORT) || is_greeted);
             return if is_possible && is_start { Probe::Unsure } else { Probe::NotForUs };
         };
         if !scan::is_text(text) {
@@ -168,8 +170,6 @@ impl Dissector for Ftp {
         if !COMMANDS.iter().any(|command| name.eq_ignore_ascii_case(command)) {
             return Probe::NotForUs;
         }
-        let is_greeted = first.other.head().starts_with(b"220")
-            && !scan::contains_ignoring_case(first.other.head(), b"SMTP");
         let is_login = name.eq_ignore_ascii_case(b"USER") && !argument.is_empty()
             || name.eq_ignore_ascii_case(b"AUTH")
                 && (argument.eq_ignore_ascii_case(b"TLS") || argument.eq_ignore_ascii_case(b"SSL"));
@@ -504,6 +504,7 @@ fn extended(text: &[u8]) -> Option<(Option<Address>, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dpi::Glimpse;
     use crate::dpi::trial::{Trial, survives_damage};
 
     fn begun() -> Trial<Ftp> {
@@ -611,6 +612,17 @@ mod tests {
         assert_eq!(probe(b"220 x ESMTP\r\n", 21), Probe::NotForUs);
         assert_eq!(probe(b"USER x\r\n", 21), Probe::Likely);
         assert_eq!(probe(b"USER x\r\n", 110), Probe::NotForUs);
+        // A command that is cut, behind a greeting that does not say whose it is, on a port that says nothing.
+        let greeted = |bytes: &[u8]| {
+            let other = Glimpse::of(b"220 (vsFTTd 3.0.3)\r\n");
+            Ftp::probe(&First {
+                other,
+                ..First::of(Carrier::Stream, Direction::Forward, bytes).between(4000, 9)
+            })
+        };
+        assert_eq!(greeted(b"USER hel"), Probe::Unsure);
+        assert_eq!(greeted(b"USER hello\r\n"), Probe::Certain);
+        assert_eq!(greeted(b"HELO hel"), Probe::NotForUs);
     }
 
     #[test]
