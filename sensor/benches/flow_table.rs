@@ -7,7 +7,6 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use weir_common::net::Address;
 use weir_common::time::Timestamp;
-use weir_sensor::counters::FlowCounters;
 use weir_sensor::decode::{Ip, LinkHeader, Packet, Tcp, Transport};
 use weir_sensor::flow::config::FlowConfig;
 use weir_sensor::flow::{Flow, FlowTable};
@@ -51,9 +50,8 @@ fn segment(flow: u32) -> Packet<'static> {
 /// A table that has seen `flows` connections, and a clock.
 fn filled(flows: u32, flows_max: u32) -> (Table, u64) {
     let mut table = Table::new(&FlowConfig::default(), flows_max, 0);
-    let mut counters = FlowCounters::default();
     for flow in 0..flows {
-        table.observe(&segment(flow), Timestamp(u64::from(flow)), 0, &mut counters, &mut |_, _| {});
+        table.observe(&segment(flow), Timestamp(u64::from(flow)), 0, &mut |_, _| {});
     }
     (table, u64::from(flows))
 }
@@ -66,27 +64,26 @@ fn flow_table(c: &mut Criterion) {
     };
     for (name, flows) in [("seen again, 1,000 flows", 1000), ("seen again, 1,048,576 flows", MILLION)] {
         let (mut table, mut now) = filled(flows, MILLION);
-        let (mut counters, mut flow) = (FlowCounters::default(), 0u32);
+        let mut flow = 0u32;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 for _ in 0..PACKETS {
                     now += 100;
                     flow = flow.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     let packet = segment((flow >> 8) % flows);
-                    black_box(table.observe(&packet, Timestamp(now), 0, &mut counters, &mut ended));
+                    black_box(table.observe(&packet, Timestamp(now), 0, &mut ended));
                 }
             });
         });
     }
     let (mut table, mut now) = filled(MILLION, MILLION);
-    let mut counters = FlowCounters::default();
     let mut flow = MILLION;
     group.bench_function("new, the oldest of 1,048,576 makes room", |bencher| {
         bencher.iter(|| {
             for _ in 0..PACKETS {
                 now += 100;
                 flow = flow.wrapping_add(1);
-                black_box(table.observe(&segment(flow), Timestamp(now), 0, &mut counters, &mut ended));
+                black_box(table.observe(&segment(flow), Timestamp(now), 0, &mut ended));
             }
         });
     });

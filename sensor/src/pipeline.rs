@@ -14,7 +14,7 @@
 
 use crate::capture::{Frame, FrameSource, SourceLoss};
 use crate::config::SensorConfig;
-use crate::counters::{DpiCounters, ExportCounters, Published, WorkerCounters, total};
+use crate::counters::{ExportCounters, Published, WorkerCounters, total};
 use crate::decode::{self, Decoder, Packet, Transport};
 use crate::dpi::file::store::{RunningStore, Store};
 use crate::dpi::{CutOff, Event, Inspection, Inspector, Services, Session, Sessions};
@@ -285,6 +285,7 @@ fn describe_slice(record: &mut FlowRecord, inspection: Option<&Inspection>) {
 }
 
 mod alerts;
+mod around;
 mod carriers;
 mod outbox;
 mod tell;

@@ -65,9 +65,8 @@ pub struct FlowTable<A> {
     vlans_in_key: bool,
     /// What is noted of packets beyond counts, and the memory it may take.
     pub(super) room: Room,
-    /// Flows begun so far, and the worker's number.
-    created: u64,
     worker: u16,
+    counters: FlowCounters,
 }
 
 impl<A: Default> FlowTable<A> {
@@ -94,8 +93,8 @@ impl<A: Default> FlowTable<A> {
             active_timeout_ns: ns(config.active_timeout_ms),
             community_id_seed: config.community_id_seed,
             vlans_in_key: config.vlans_in_key,
-            created: 0,
             worker,
+            counters: FlowCounters::default(),
         }
     }
 
@@ -107,6 +106,12 @@ impl<A: Default> FlowTable<A> {
     /// Whether there is no flow in the table.
     pub fn is_empty(&self) -> bool {
         self.live == 0
+    }
+
+    /// What was counted so far, and how many flows there are now.
+    pub fn counters(&self) -> FlowCounters {
+        let (active, features_refused) = (u64::from(self.live), self.room.refused);
+        FlowCounters { active, features_refused, ..self.counters }
     }
 
     /// The flow at a place that [`FlowTable::observe`] gave and that has not ended since.
@@ -130,10 +135,9 @@ impl<A: Default> FlowTable<A> {
         packet: &Packet<'_>,
         time: Timestamp,
         interface: u32,
-        counters: &mut FlowCounters,
         ended: &mut impl FnMut(&mut Flow<A>, EndReason),
     ) -> Observed {
-        self.observe_hashed(packet, self.hash_of(packet), time, interface, counters, ended)
+        self.observe_hashed(packet, self.hash_of(packet), time, interface, ended)
     }
 
     /// As [`FlowTable::observe`], for a packet whose hash is known already.
@@ -144,7 +148,6 @@ impl<A: Default> FlowTable<A> {
         FlowHash(hash): FlowHash,
         time: Timestamp,
         interface: u32,
-        counters: &mut FlowCounters,
         ended: &mut impl FnMut(&mut Flow<A>, EndReason),
     ) -> Observed {
         let (key, source_is_first) = CanonicalKey::of(packet, self.vlans_in_key);
@@ -152,19 +155,19 @@ impl<A: Default> FlowTable<A> {
         if let Some(slot) = found
             && let Some(reason) = self.superseded(self.flows.at(slot), packet, time)
         {
-            self.end(slot, reason, counters, ended);
+            self.end(slot, reason, ended);
             found = None;
         }
         let slot = match found {
             Some(slot) => {
-                self.seen_again(slot, time, counters, ended);
+                self.seen_again(slot, time, ended);
                 slot
             }
             None => {
                 if self.live >= self.flows_max {
-                    self.evict(counters, ended);
+                    self.evict(ended);
                 }
-                self.create(key, hash, source_is_first, packet, time, interface, counters)
+                self.create(key, hash, source_is_first, packet, time, interface)
             }
         };
         let (direction, is_flipped, is_turn) = self.update(slot, source_is_first, packet, time);
@@ -191,16 +194,11 @@ impl<A: Default> FlowTable<A> {
 
     /// Ends flows whose timeout has passed at `now`, at most some thousands per call; true when there may be
     /// more. To be called about once per batch. An active timeout is noticed by the flow's next packet.
-    pub fn expire(
-        &mut self,
-        now: Timestamp,
-        counters: &mut FlowCounters,
-        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
-    ) -> bool {
+    pub fn expire(&mut self, now: Timestamp, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) -> bool {
         for _ in 0..EXPIRED_PER_CALL_MAX {
             let Some((slot, verdict)) = self.due(now) else { return false };
             match verdict {
-                Verdict::Expired(reason) => self.end(slot, reason, counters, ended),
+                Verdict::Expired(reason) => self.end(slot, reason, ended),
                 Verdict::Requeue => self.requeue(slot, now),
             }
         }
@@ -209,7 +207,7 @@ impl<A: Default> FlowTable<A> {
 
     /// Ends every flow, because the sensor stops or the capture is over: closed ones first, each kind in the order
     /// of its list.
-    pub fn drain(&mut self, counters: &mut FlowCounters, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
+    pub fn drain(&mut self, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
         // Flows are not taken out of index and lists one by one, which would be most of the work: both are
         // emptied afterwards.
         let lists = [(&self.closed, EndReason::EndOfFlow), (&self.open, EndReason::ForcedEnd)];
@@ -218,7 +216,7 @@ impl<A: Default> FlowTable<A> {
                 let flow = self.flows.at_mut(slot);
                 next = (flow.newer != NONE).then_some(flow.newer);
                 ended(flow, reason);
-                self.vacate(slot, reason, counters);
+                self.vacate(slot, reason);
             }
         }
         self.index = Index::new();
@@ -260,17 +258,11 @@ impl<A: Default> FlowTable<A> {
 
     /// Notes that a flow lives, and makes a slice of it when it has gone on for long.
     #[inline]
-    fn seen_again(
-        &mut self,
-        slot: u32,
-        time: Timestamp,
-        counters: &mut FlowCounters,
-        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
-    ) {
+    fn seen_again(&mut self, slot: u32, time: Timestamp, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
         let flow = self.flows.at_mut(slot);
         if ns_since(time, flow.start) >= self.active_timeout_ns {
-            counters.records += 1;
-            counters.ended_active += 1;
+            self.counters.records += 1;
+            self.counters.ended_active += 1;
             ended(flow, EndReason::ActiveTimeout);
             flow.begin_slice(time);
         }
@@ -355,13 +347,12 @@ impl<A: Default> FlowTable<A> {
         packet: &Packet<'_>,
         time: Timestamp,
         interface: u32,
-        counters: &mut FlowCounters,
     ) -> u32 {
         let icmp = match packet.transport {
             Transport::Icmp { kind, code } => Some((kind, code)),
             _ => None,
         };
-        self.created += 1;
+        self.counters.created += 1;
         let flow = Flow {
             key,
             older: NONE,
@@ -376,7 +367,7 @@ impl<A: Default> FlowTable<A> {
             stats: Default::default(),
             attachment: A::default(),
             // Unique among workers, and exact in JSON readers that keep 53 bits for 10^11 flows per worker.
-            flow_id: self.created << 16 | u64::from(self.worker),
+            flow_id: self.counters.created << 16 | u64::from(self.worker),
             community_id: CommunityId::of(&key.to_flow_key(source_is_first), icmp, self.community_id_seed),
             interface,
             vlans: packet.vlans,
@@ -398,49 +389,40 @@ impl<A: Default> FlowTable<A> {
         self.index.insert(hash, slot);
         self.open.push(&mut self.flows, slot, time);
         self.live += 1;
-        counters.created += 1;
-        counters.active = u64::from(self.live);
         slot
     }
 
     /// Ends one flow to make room: a closed one, which has nothing left to tell, or else the least recently
     /// seen.
     #[cold]
-    fn evict(&mut self, counters: &mut FlowCounters, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
+    fn evict(&mut self, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
         if let Some(slot) = self.closed.oldest() {
-            self.end(slot, EndReason::EndOfFlow, counters, ended);
+            self.end(slot, EndReason::EndOfFlow, ended);
         } else if let Some(slot) = self.open.oldest() {
-            self.end(slot, EndReason::LackOfResources, counters, ended);
+            self.end(slot, EndReason::LackOfResources, ended);
         }
     }
 
-    fn end(
-        &mut self,
-        slot: u32,
-        reason: EndReason,
-        counters: &mut FlowCounters,
-        ended: &mut impl FnMut(&mut Flow<A>, EndReason),
-    ) {
+    fn end(&mut self, slot: u32, reason: EndReason, ended: &mut impl FnMut(&mut Flow<A>, EndReason)) {
         let flow = self.flows.at_mut(slot);
         ended(flow, reason);
         let (hash, is_closed) = (flow.key.hash(&self.hasher), flow.state == FlowState::Closed);
         let queue = if is_closed { &mut self.closed } else { &mut self.open };
         queue.remove(&mut self.flows, slot);
         self.index.remove(hash, slot);
-        self.vacate(slot, reason, counters);
+        self.vacate(slot, reason);
     }
 
     /// Frees the slot of a flow that was taken out of index and list, and counts its end.
-    fn vacate(&mut self, slot: u32, reason: EndReason, counters: &mut FlowCounters) {
+    fn vacate(&mut self, slot: u32, reason: EndReason) {
         let flow = self.flows.at_mut(slot);
         flow.attachment = A::default();
         flow.features.release(&mut self.room);
         flow.older = self.free;
         self.free = slot;
         self.live -= 1;
-        counters.active = u64::from(self.live);
+        let counters = &mut self.counters;
         counters.records += 1;
-        counters.features_refused = self.room.refused;
         let counter = match reason {
             EndReason::IdleTimeout => &mut counters.ended_idle,
             EndReason::ActiveTimeout => &mut counters.ended_active,

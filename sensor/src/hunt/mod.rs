@@ -119,7 +119,7 @@ impl Hunt {
 
     /// What was counted so far.
     pub fn counters(&self) -> HuntCounters {
-        self.rest.counters
+        HuntCounters { flow: self.flows.counters(), ..self.rest.counters }
     }
 
     /// What the engine counted so far.
@@ -184,11 +184,8 @@ impl Hunt {
             rest.packet(flows, packet, time, interface, now);
         });
         rest.counters.decode = decoded;
-        let mut counted = std::mem::take(&mut rest.counters.flow);
-        while flows.expire(now, &mut counted, &mut |flow, reason| rest.ended(flow, reason, now)) {}
-        rest.counters.flow = counted;
-        let mut uncounted = FlowCounters::default();
-        while carriers.expire(now, &mut uncounted, &mut |flow, reason| rest.ended(flow, reason, now)) {}
+        while flows.expire(now, &mut |flow, reason| rest.ended(flow, reason, now)) {}
+        while carriers.expire(now, &mut |flow, reason| rest.ended(flow, reason, now)) {}
     }
 
     /// There are no more frames: what waited for more is told.
@@ -201,10 +198,8 @@ impl Hunt {
             rest.packet(flows, packet, time, interface, now);
         });
         rest.counters.decode = decoded;
-        let mut counted = std::mem::take(&mut rest.counters.flow);
-        flows.drain(&mut counted, &mut |flow, reason| rest.ended(flow, reason, now));
-        rest.counters.flow = counted;
-        carriers.drain(&mut FlowCounters::default(), &mut |flow, reason| rest.ended(flow, reason, now));
+        flows.drain(&mut |flow, reason| rest.ended(flow, reason, now));
+        carriers.drain(&mut |flow, reason| rest.ended(flow, reason, now));
     }
 }
 
@@ -219,11 +214,9 @@ impl Rest {
         now: Timestamp,
     ) {
         self.counters.packets += 1;
-        let mut counted = std::mem::take(&mut self.counters.flow);
-        let observed = flows.observe(packet, time, interface, &mut counted, &mut |flow, reason| {
+        let observed = flows.observe(packet, time, interface, &mut |flow, reason| {
             self.ended(flow, reason, now);
         });
-        self.counters.flow = counted;
         let flow = flows.flow_mut(observed.slot);
         let direction = observed.direction;
         let (key, flow_id, state) = (flow.key(), flow.flow_id(), flow.state());
@@ -289,8 +282,7 @@ impl Rest {
         interface: u32,
         now: Timestamp,
     ) {
-        let mut uncounted = FlowCounters::default();
-        let observed = carriers.observe(packet, time, interface, &mut uncounted, &mut |flow, reason| {
+        let observed = carriers.observe(packet, time, interface, &mut |flow, reason| {
             self.ended(flow, reason, now);
         });
         let flow = carriers.flow_mut(observed.slot);

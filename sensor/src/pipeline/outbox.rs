@@ -5,7 +5,6 @@
 
 use super::*;
 use crate::decode::{Arp, DecodeEvent};
-use crate::dpi::Finished;
 use crate::export::{ArpEvent, FlowEvent, FrameEvent};
 
 /// Records and events on their way to export.
@@ -22,55 +21,8 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Makes a record of a flow that ends or is sliced.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what the worker has, borrowed apart; a struct would be built to be taken apart"
-    )]
-    pub(super) fn end(
-        &mut self,
-        flow: &mut Flow<Attachment>,
-        reason: EndReason,
-        inspector: Option<&mut Inspector>,
-        alerts: Option<&mut Alerts>,
-        mut events: Option<&mut Vec<Event>>,
-        lane: Option<&Lane>,
-        dpi: &mut DpiCounters,
-        export: &mut ExportCounters,
-    ) {
-        let mut record = flow.to_record(reason);
-        record.tunnel = flow.attachment.tunnel.clone();
-        record.at_shutdown = self.ends_by.is_some();
-        if let Some(lane) = lane {
-            let packets = record.forward.packets.saturating_add(record.reverse.packets);
-            // What comes after a slice is the next record's.
-            let places = flow.attachment.places.take().map_or_else(Places::default, |places| *places);
-            record.evidence = Some(Box::new(lane.evidence(&places, record.start, packets)));
-        }
-        let mut finished = Finished::default();
-        if let Some(inspector) = inspector {
-            if reason == EndReason::ActiveTimeout {
-                describe_slice(&mut record, flow.attachment.inspection.as_deref());
-            } else if let Some(inspection) = flow.attachment.inspection.take() {
-                let told = events.as_deref_mut().filter(|_| self.tells_events);
-                finished = inspector.finish(Some(inspection), flow.end(), told, dpi);
-                (record.app, record.metadata) = (finished.app, finished.metadata.take());
-            }
-        }
-        if let Some(alerts) = alerts {
-            if reason != EndReason::ActiveTimeout
-                && let Some(events) = events.as_deref_mut()
-            {
-                alerts.ended(flow, &record, finished, events);
-            }
-            record.signatures = alerts.of_record(flow);
-            for alert in alerts.take() {
-                self.alert(SignatureAlert { evidence: record.evidence.clone(), ..alert }, export);
-            }
-        }
-        if let Some(events) = events.filter(|events| !events.is_empty()) {
-            self.events(flow, packet_source(None, false), events, export);
-        }
+    /// Takes the record of a flow that ended or is sliced.
+    pub(super) fn record(&mut self, record: FlowRecord, export: &mut ExportCounters) {
         self.begin();
         if self.batch.records.capacity() == 0 {
             // Records are large: growing step by step would copy each of them twice.

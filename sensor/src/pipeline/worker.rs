@@ -4,7 +4,8 @@
 //! counts. It owns all that it changes; nothing on the path is shared or locked.
 
 use super::alerts::{Alerts, Inbox, Terms};
-use super::carriers::{Around, Carriers};
+use super::around::Around;
+use super::carriers::Carriers;
 use super::outbox::Outbox;
 use super::{Attachment, DRAIN_MAX, GRE, Mode, ON_THE_WIRE, PUBLISH_INTERVAL, evidence_so_far, has_begun};
 use crate::capture::config::BURST_FRAMES_MAX;
@@ -202,20 +203,18 @@ impl Worker {
         {
             outbox.arp(frame, arp, counters);
         }
-        let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(
-                flow,
-                reason,
-                inspector.as_mut(),
-                alerts.as_mut(),
-                events.as_mut(),
-                lane.as_ref(),
-                &mut counters.dpi,
-                &mut counters.export,
-            );
+        let mut around = Around {
+            inspector: inspector.as_mut(),
+            alerts: alerts.as_mut(),
+            lane: lane.as_ref(),
+            outbox,
+            events: events.as_mut(),
+            counters,
         };
         let observed =
-            flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut counters.flow, &mut ended);
+            flows.observe_hashed(packet, hash, frame.time, frame.interface, &mut |flow, reason| {
+                around.end(flow, reason);
+            });
         let flow = flows.flow_mut(observed.slot);
         if observed.is_new && packet.tunnel_depth > 0 {
             flow.attachment.tunnel = decode::tunnel_of(frame).map(Box::new);
@@ -279,17 +278,18 @@ impl Worker {
         true
     }
 
-    /// Flows of packets that carry others in tunnels, and what they lead to.
-    fn carriers(&mut self) -> (&mut Carriers, Around<'_>) {
-        let Worker { alerts, lane, outbox, events, counters, carriers, .. } = self;
-        let (alerts, events, lane) = (alerts.as_mut(), events.as_mut(), lane.as_ref());
-        (carriers, Around { alerts, lane, outbox, events, counters })
+    /// The worker's parts, so that what looks for ends of flows and what an end concerns can be changed at once.
+    fn apart(&mut self) -> Apart<'_> {
+        let Worker { decoder, flows, carriers, inspector, alerts, lane, outbox, events, counters, .. } = self;
+        let (inspector, alerts, lane) = (inspector.as_mut(), alerts.as_mut(), lane.as_ref());
+        let around = Around { inspector, alerts, lane, outbox, events: events.as_mut(), counters };
+        Apart { decoder, flows, carriers, around }
     }
 
     /// Looks at the packets that carried a frame's in tunnels, where anybody asks for them.
     #[cold]
     fn see_carriers(&mut self, frame: &Frame<'_>) {
-        let (carriers, mut around) = self.carriers();
+        let Apart { carriers, mut around, .. } = self.apart();
         if carriers.are_wanted(around.alerts.as_deref()) {
             carriers.see(frame, &mut around);
         }
@@ -299,22 +299,9 @@ impl Worker {
     fn tick(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
         self.meter_given_up_fragments(false);
-        let Worker { flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
-        let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(
-                flow,
-                reason,
-                inspector.as_mut(),
-                alerts.as_mut(),
-                events.as_mut(),
-                lane.as_ref(),
-                &mut counters.dpi,
-                &mut counters.export,
-            );
-        };
-        while flows.expire(self.now, &mut counters.flow, &mut ended) {}
         let now = self.now;
-        let (carriers, mut around) = self.carriers();
+        let Apart { flows, carriers, mut around, .. } = self.apart();
+        while flows.expire(now, &mut |flow, reason| around.end(flow, reason)) {}
         carriers.expire(now, &mut around);
         if let Some(lane) = &mut self.lane {
             lane.tick(self.clock);
@@ -324,31 +311,25 @@ impl Worker {
 
     /// Fragments whose first one never came are metered without ports.
     fn meter_given_up_fragments(&mut self, all: bool) {
-        let Worker { decoder, flows, inspector, alerts, lane, outbox, events, counters, now, .. } = self;
-        let WorkerCounters { decode, flow: flow_counters, dpi, export, .. } = counters;
+        let now = self.now;
+        let Apart { decoder, flows, mut around, .. } = self.apart();
+        let mut counted = std::mem::take(&mut around.counters.decode);
         let mut meter = |packet: &Packet<'_>, time: Timestamp, interface: u32| {
-            let mut ended = |flow: &mut Flow<Attachment>, reason| {
-                let alerts = alerts.as_mut();
-                outbox.end(
-                    flow,
-                    reason,
-                    inspector.as_mut(),
-                    alerts,
-                    events.as_mut(),
-                    lane.as_ref(),
-                    dpi,
-                    export,
-                );
-            };
-            let observed = flows.observe(packet, time, interface, flow_counters, &mut ended);
-            if let Some(lane) = lane {
+            let observed =
+                flows.observe(packet, time, interface, &mut |flow, reason| around.end(flow, reason));
+            if let Some(lane) = around.lane {
                 let since = packet.early.map_or(time, |early| early.start.min(time));
                 let frames = packet.early.map_or(0, |early| early.packets).saturating_add(1);
                 let places = flows.flow_mut(observed.slot).attachment.places.get_or_insert_default();
                 places.cover(lane.blocks_between(since, time), lane.newest(), frames);
             }
         };
-        if all { decoder.drain(decode, &mut meter) } else { decoder.expire(*now, decode, &mut meter) }
+        if all {
+            decoder.drain(&mut counted, &mut meter)
+        } else {
+            decoder.expire(now, &mut counted, &mut meter)
+        }
+        self.counters.decode = counted;
     }
 
     /// Takes up rules that were loaded anew.
@@ -386,7 +367,7 @@ impl Worker {
             self.counters.detect = alerts.show();
         }
         self.loss = loss;
-        self.counters.flow.active = self.flows.len() as u64;
+        self.counters.flow = self.flows.counters();
         self.published.set(&self.counters);
     }
 
@@ -395,21 +376,8 @@ impl Worker {
         // All flows end at once, which is more than the queue holds, and no frame waits any more.
         self.outbox.ends_by = Some(Instant::now() + DRAIN_MAX);
         self.meter_given_up_fragments(true);
-        let Worker { flows, inspector, alerts, lane, outbox, events, counters, .. } = self;
-        let mut ended = |flow: &mut Flow<Attachment>, reason| {
-            outbox.end(
-                flow,
-                reason,
-                inspector.as_mut(),
-                alerts.as_mut(),
-                events.as_mut(),
-                lane.as_ref(),
-                &mut counters.dpi,
-                &mut counters.export,
-            );
-        };
-        flows.drain(&mut counters.flow, &mut ended);
-        let (carriers, mut around) = self.carriers();
+        let Apart { flows, carriers, mut around, .. } = self.apart();
+        flows.drain(&mut |flow, reason| around.end(flow, reason));
         carriers.drain(&mut around);
         let Worker { alerts, outbox, counters, .. } = self;
         outbox.send(&mut counters.export);
@@ -419,9 +387,17 @@ impl Worker {
         if let Some(lane) = self.lane.take() {
             lane.close(self.clock);
         }
-        self.counters.flow.active = 0;
+        self.counters.flow = self.flows.counters();
         self.published.set(&self.counters);
     }
+}
+
+/// A worker's parts, borrowed apart.
+struct Apart<'w> {
+    decoder: &'w mut Decoder,
+    flows: &'w mut FlowTable<Attachment>,
+    carriers: &'w mut Carriers,
+    around: Around<'w>,
 }
 
 /// Looks for signatures about frames that may hold no packet.

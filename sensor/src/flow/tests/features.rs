@@ -441,7 +441,7 @@ fn memory_is_bounded_given_back_and_what_has_no_room_is_counted() {
     }
     bench.drain();
     assert_eq!(bench.table.room.used_bytes(), 0);
-    assert!(bench.counters.features_refused > 0);
+    assert!(bench.table.counters().features_refused > 0);
     let known = bench.records.iter().filter(|record| record.features.has_statistics).count();
     assert!((1..10).contains(&known), "{known}");
     // What was noted before is told all the same.

@@ -6,7 +6,6 @@ mod timeouts;
 
 use super::config::FlowConfig;
 use super::*;
-use crate::counters::FlowCounters;
 use crate::decode::{EarlyFragments, Ip, LinkHeader, Packet, Tcp, Transport};
 use proptest::prelude::*;
 use weir_common::net::{CommunityId, Direction};
@@ -74,7 +73,6 @@ fn icmp(
 /// A table with every record that came out of it.
 pub(super) struct Bench {
     pub(super) table: FlowTable<Option<Box<u32>>>,
-    pub(super) counters: FlowCounters,
     pub(super) records: Vec<FlowRecord>,
 }
 
@@ -84,28 +82,28 @@ impl Bench {
     }
 
     pub(super) fn of(config: &FlowConfig, flows_max: u32) -> Bench {
-        Bench { table: FlowTable::new(config, flows_max, 3), counters: Default::default(), records: vec![] }
+        Bench { table: FlowTable::new(config, flows_max, 3), records: vec![] }
     }
 
     /// Sees a packet at a time in milliseconds.
     pub(super) fn see(&mut self, packet: &Packet<'_>, millis: u64) -> Observed {
-        let Bench { table, counters, records } = self;
+        let Bench { table, records } = self;
         let time = Timestamp(millis * 1_000_000);
-        table.observe(packet, time, 5, counters, &mut |flow, reason| records.push(flow.to_record(reason)))
+        table.observe(packet, time, 5, &mut |flow, reason| records.push(flow.to_record(reason)))
     }
 
     pub(super) fn expire(&mut self, millis: u64) -> bool {
-        let Bench { table, counters, records } = self;
+        let Bench { table, records } = self;
         let now = Timestamp(millis * 1_000_000);
-        table.expire(now, counters, &mut |flow, reason| records.push(flow.to_record(reason)))
+        table.expire(now, &mut |flow, reason| records.push(flow.to_record(reason)))
     }
 
     pub(super) fn drain(&mut self) {
-        let Bench { table, counters, records } = self;
-        table.drain(counters, &mut |flow, reason| records.push(flow.to_record(reason)));
+        let Bench { table, records } = self;
+        table.drain(&mut |flow, reason| records.push(flow.to_record(reason)));
         assert!(self.table.is_empty());
-        assert_eq!(self.counters.active, 0);
-        assert_eq!(self.counters.records, self.records.len() as u64);
+        assert_eq!(self.table.counters().active, 0);
+        assert_eq!(self.table.counters().records, self.records.len() as u64);
     }
 
     /// The only record, after the table was drained.
@@ -167,7 +165,7 @@ fn addresses_ports_and_protocol_each_tell_flows_apart() {
     assert!(bench.see(&udp((CLIENT.0, SERVER.1), (SERVER.0, CLIENT.1)), 0).is_new);
     assert!(!bench.see(&Packet { vlans: [7, 0], ..udp(CLIENT, SERVER) }, 0).is_new);
     bench.drain();
-    assert_eq!(bench.counters.created, 9);
+    assert_eq!(bench.table.counters().created, 9);
 }
 
 #[test]
@@ -221,9 +219,9 @@ fn what_is_attached_stays_with_the_flow_and_goes_with_it() {
     bench.table.flow_mut(slot).attachment = Some(Box::new(42));
     let slot = bench.see(&udp(SERVER, CLIENT), 1).slot;
     assert_eq!(bench.table.flow(slot).attachment, Some(Box::new(42)));
-    let Bench { table, counters, .. } = &mut bench;
+    let Bench { table, .. } = &mut bench;
     let mut attached = None;
-    table.drain(counters, &mut |flow, _| attached = flow.attachment.take());
+    table.drain(&mut |flow, _| attached = flow.attachment.take());
     assert_eq!(attached, Some(Box::new(42)));
     let slot = bench.see(&udp(CLIENT, SERVER), 2).slot;
     assert_eq!(bench.table.flow(slot).attachment, None);

@@ -20,7 +20,7 @@ fn an_idle_flow_ends_at_the_timeout_and_not_before() {
     assert_eq!(bench.records, []);
     bench.expire(61_000);
     assert_eq!(bench.reasons(), [EndReason::IdleTimeout]);
-    assert_eq!((bench.counters.ended_idle, bench.counters.active), (1, 0));
+    assert_eq!((bench.table.counters().ended_idle, bench.table.counters().active), (1, 0));
     assert_eq!(bench.records[0].end.millis(), 1000);
 }
 
@@ -42,7 +42,7 @@ fn a_packet_after_the_timeout_begins_a_new_flow_though_expire_never_came_by() {
         let mut bench = Bench::new();
         bench.see(&flow(1), 0);
         assert_eq!(bench.see(&flow(1), millis).is_new, is_new, "{millis}");
-        assert_eq!(bench.counters.ended_idle, u64::from(is_new));
+        assert_eq!(bench.table.counters().ended_idle, u64::from(is_new));
     }
 }
 
@@ -55,7 +55,7 @@ fn a_closed_connection_ends_at_its_own_timeout() {
     assert_eq!(bench.records.len(), 0);
     bench.expire(5_010);
     assert_eq!(bench.reasons(), [EndReason::EndOfFlow]);
-    assert_eq!(bench.counters.ended_closed, 1);
+    assert_eq!(bench.table.counters().ended_closed, 1);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_long_flow_is_told_in_slices_that_share_its_identity() {
         .collect();
     let id = bench.records[0].flow_id;
     assert_eq!(slices, [(0, 250, 6, 0, id), (300, 550, 6, 0, id), (600, 600, 1, 1, id)]);
-    assert_eq!((bench.counters.created, bench.counters.ended_active), (1, 2));
+    assert_eq!((bench.table.counters().created, bench.table.counters().ended_active), (1, 2));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn the_active_timeout_is_exact() {
             bench.see(&flow(1), step * 50_000);
         }
         bench.see(&flow(1), millis);
-        assert_eq!(bench.counters.ended_active, slices, "{millis}");
+        assert_eq!(bench.table.counters().ended_active, slices, "{millis}");
     }
 }
 
@@ -123,7 +123,7 @@ fn that_a_connection_begun_is_known_in_each_of_its_slices() {
             assert_eq!(seen.slot, slot);
             assert_eq!(bench.table.flow_mut(slot).has_begun(), has_begun, "{millis}");
         }
-        assert_eq!(bench.counters.ended_active, 2);
+        assert_eq!(bench.table.counters().ended_active, 2);
     }
 }
 
@@ -136,7 +136,7 @@ fn a_full_table_lets_the_least_recently_seen_go() {
     }
     assert_eq!(ports(&bench), [2, 3]);
     assert_eq!(bench.reasons(), [EndReason::LackOfResources; 2]);
-    assert_eq!(bench.counters.ended_full, 2);
+    assert_eq!(bench.table.counters().ended_full, 2);
     bench.drain();
     assert_eq!(ports(&bench), [2, 3, 1, 4, 5]);
 }
@@ -148,7 +148,7 @@ fn a_full_table_lets_a_closed_connection_go_first() {
     bench.see(&segment(CLIENT, SERVER, RST, 100, 0), 1000);
     bench.see(&flow(2), 2000);
     assert_eq!(bench.reasons(), [EndReason::EndOfFlow]);
-    assert_eq!((bench.counters.ended_closed, bench.counters.ended_full), (1, 0));
+    assert_eq!((bench.table.counters().ended_closed, bench.table.counters().ended_full), (1, 0));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_table_of_one_flow_works() {
         bench.see(&flow(number), u64::from(number));
         assert_eq!(bench.table.len(), 1);
     }
-    assert_eq!(bench.counters.ended_full, 99);
+    assert_eq!(bench.table.counters().ended_full, 99);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_clock_set_back_loses_no_flow_and_holds_none_for_ever() {
     assert_eq!(bench.table.len(), 150);
     bench.expire(5_060_200);
     assert_eq!(bench.table.len(), 0);
-    assert_eq!(bench.counters.ended_idle, 150);
+    assert_eq!(bench.table.counters().ended_idle, 150);
 }
 
 #[test]
