@@ -28,6 +28,7 @@ use alerts::{Alerts, Inbox, Terms};
 use carriers::Carriers;
 use crossbeam::channel::{SendTimeoutError, Sender, TrySendError};
 use outbox::Outbox;
+use path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -156,12 +157,7 @@ pub fn start(
             tells_events: !config.export.eve.is_empty(),
         };
         let terms = Terms::new(config, inbox.shown.clone());
-        let worker = Worker {
-            decoder: Decoder::new(
-                config.flow.fragment_bytes_max,
-                Duration::from_millis(config.flow.fragment_timeout_ms),
-            )
-            .with(&config.decode),
+        let path = Path {
             flows: FlowTable::new(&config.flow, flows_max, number),
             inspector: config.dpi.enabled.then(|| {
                 let inspector = Inspector::new(&config.dpi).with_cut_off(cut_off);
@@ -171,26 +167,34 @@ pub fn start(
                 inspector
             }),
             alerts: Alerts::new(&terms, rules),
-            terms,
-            inbox: Arc::clone(inbox),
+            lane: ring.as_mut().and_then(|ring| ring.lane(number)),
+            outbox,
+            events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
+            has_decode_events: config.decode.events && !config.export.eve.is_empty(),
+            responder_by_port: config.flow.responder_by_port,
+            midstream: config.dpi.midstream,
             sessions: Sessions::new(
                 config.dpi.stream_events && !config.export.eve.is_empty(),
                 config.dpi.midstream,
                 config.signatures.stream_depth_bytes,
             )
             .with_rules(rules.needs().stream_events),
-            midstream: config.dpi.midstream,
             carriers: Carriers::new(&config.flow, config.decode.outer_flows, number),
-            lane: ring.as_mut().and_then(|ring| ring.lane(number)),
-            outbox,
-            events: (!config.export.eve.is_empty() || !rules.is_empty()).then(Vec::new),
-            has_decode_events: config.decode.events && !config.export.eve.is_empty(),
-            faults: Vec::new(),
-            responder_by_port: config.flow.responder_by_port,
             counters: WorkerCounters::default(),
-            published: published.clone(),
             now: Timestamp::MIN,
             clock: Timestamp::MIN,
+        };
+        let worker = Worker {
+            decoder: Decoder::new(
+                config.flow.fragment_bytes_max,
+                Duration::from_millis(config.flow.fragment_timeout_ms),
+            )
+            .with(&config.decode),
+            path,
+            terms,
+            inbox: Arc::clone(inbox),
+            faults: Vec::new(),
+            published: published.clone(),
             watch: ClockWatch::default(),
             loss: SourceLoss::default(),
         };
@@ -288,6 +292,7 @@ mod alerts;
 mod around;
 mod carriers;
 mod outbox;
+mod path;
 mod tell;
 mod worker;
 #[cfg(test)]
