@@ -15,7 +15,7 @@
 mod patterns;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use patterns::{Choice, PatternScratch, PatternSet, PatternSetBuilder};
+use patterns::{Choice, Compiler, PatternScratch, PatternSet, PatternSetBuilder};
 use std::hint::black_box;
 
 /// Numbers of patterns.
@@ -43,11 +43,11 @@ impl Text {
 
 /// Words of 4 to 27 bytes, most without regard to case.
 fn set(choice: Choice, count: usize) -> PatternSet {
-    let (mut text, mut builder) = (Text(0x2545_f491_4f6c_dd1d), PatternSetBuilder::new(choice));
+    let (mut text, mut builder) = (Text(0x2545_f491_4f6c_dd1d), PatternSetBuilder::default());
     for n in 0..count {
         builder.add(&text.word(4 + n % 24), n % 3 != 0);
     }
-    builder.build()
+    builder.build(&mut Compiler::new(choice))
 }
 
 fn patterns(c: &mut Criterion) {

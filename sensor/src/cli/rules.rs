@@ -6,7 +6,7 @@
 use super::{Failure, Outcome, RulesCheckArguments, print};
 use crate::config::SensorConfig;
 use crate::signatures::config::{Matcher, SignaturesConfig};
-use crate::signatures::{Choice, NotRun, RuleNames, Rules as Compiled, Surroundings, load_matcher};
+use crate::signatures::{Cache, Choice, NotRun, RuleNames, Rules as Compiled, Surroundings, load_matcher};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -200,6 +200,16 @@ fn surroundings(config: &SignaturesConfig, variables: &Variables) -> Result<Surr
         })?;
     }
     surroundings.data(config.absolute_data_files, None);
+    if !config.cache_directory.is_empty() {
+        match Cache::open(Path::new(&config.cache_directory)) {
+            Ok(cache) => surroundings.cache(cache),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let directory = &config.cache_directory;
+                tracing::info!(directory, %error, "signatures.cache_directory is not used");
+            }
+        }
+    }
     for problem in &problems {
         eprintln!("{problem}");
     }

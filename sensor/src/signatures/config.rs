@@ -43,6 +43,10 @@ pub struct SignaturesConfig {
     /// What searches for many patterns at once: `automatic` (libhs of vectorscan or Hyperscan where it is installed,
     /// else `aho-corasick`), `vectorscan` or `aho-corasick`.
     pub matcher: Matcher,
+    /// Directory in which what libhs compiles is kept, so that a restart need not compile it again. It is used where it
+    /// is there, and is its user's alone to write to; what was not used for longest goes when it is 512 MiB. Empty:
+    /// nowhere.
+    pub cache_directory: String,
 }
 
 /// What searches for many patterns at once.
@@ -75,6 +79,7 @@ impl Default for SignaturesConfig {
             alert_packet: false,
             alert_references: false,
             matcher: Matcher::default(),
+            cache_directory: "/var/cache/weir".into(),
         }
     }
 }

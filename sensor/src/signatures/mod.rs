@@ -50,7 +50,7 @@ pub use excerpt::Excerpts;
 pub use late::{Held, Late, Transaction, event_name};
 pub use marks::FlowMarks;
 pub use packet::{AppFacts, AppKnown, FlowFacts};
-pub use patterns::{Choice, library, load as load_matcher};
+pub use patterns::{Cache, Choice, library, load as load_matcher};
 pub use report::{NotRun, RuleCost, Shown, SignaturesStatus, TOP_RULES_MAX, total};
 pub use rules::{Bounds, Built, Needs, RuleNames, Rules, Surroundings};
 pub use state::{Matched, RuleId, Window, WindowKey, Windows};

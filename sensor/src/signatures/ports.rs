@@ -71,7 +71,7 @@ impl<E: Clone> PortIndexBuilder<E> {
     }
 
     /// Makes the things, each from its entries in the order in which they came.
-    pub(super) fn build<G>(self, make: impl Fn(Vec<E>) -> G) -> PortIndex<G> {
+    pub(super) fn build<G>(self, mut make: impl FnMut(Vec<E>) -> G) -> PortIndex<G> {
         let mut ports: [HashMap<u16, Vec<u32>>; 2] = Default::default();
         for (number, (_, place)) in self.entries.iter().enumerate() {
             let Some((end, set)) = place else { continue };
@@ -82,7 +82,7 @@ impl<E: Clone> PortIndexBuilder<E> {
         let mut is_listed = [true; 2];
         let mut kinds = Vec::new();
         let mut by_port = [HashMap::default(), HashMap::default()];
-        let entries_of = |numbers: &[u32]| {
+        let mut entries_of = |numbers: &[u32]| {
             let entry = |number: &u32| self.entries.get(*number as usize).map(|(entry, _)| entry.clone());
             make(numbers.iter().filter_map(entry).collect())
         };

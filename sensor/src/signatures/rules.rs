@@ -11,7 +11,7 @@ use super::app::AppTest;
 use super::compile::{Compiled, Frames, Kind, PacketPart, Shared, Signature, compile};
 use super::matches::Transforms;
 use super::packet::PacketTest;
-use super::patterns::{Choice, PatternSet, PatternSetBuilder, give_back};
+use super::patterns::{Cache, Choice, Compiler, Databases, PatternSet, PatternSetBuilder, give_back};
 use super::ports::{PortIndex, PortIndexBuilder, PortPlace};
 use super::state::{
     Census, Countries, DataLoader, DataSettings, DataTable, Names, Reputations, ThresholdFile,
@@ -65,6 +65,8 @@ pub struct Rules {
     pub(super) data: Arc<DataTable>,
     pub(super) reputations: Arc<Reputations>,
     pub(super) countries: Option<Arc<Countries>>,
+    /// What libhs has compiled, for the rules after these.
+    databases: Databases,
 }
 
 /// What signatures ask for that is made only where one does.
@@ -176,8 +178,8 @@ struct PayloadEntry {
 }
 
 impl PatternsBuilder {
-    fn of_payloads(choice: Choice, entries: Vec<PayloadEntry>) -> PatternsBuilder {
-        let mut patterns = PatternsBuilder::new(choice);
+    fn of_payloads(entries: Vec<PayloadEntry>) -> PatternsBuilder {
+        let mut patterns = PatternsBuilder::default();
         for PayloadEntry { signature, pattern } in entries {
             match pattern {
                 Some((bytes, is_nocase)) => patterns.add(signature, &bytes, is_nocase),
@@ -185,10 +187,6 @@ impl PatternsBuilder {
             }
         }
         patterns
-    }
-
-    fn new(choice: Choice) -> PatternsBuilder {
-        PatternsBuilder { set: PatternSetBuilder::new(choice), owners: Vec::new(), always: Vec::new() }
     }
 
     fn add(&mut self, signature: u32, bytes: &[u8], is_nocase: bool) {
@@ -201,14 +199,14 @@ impl PatternsBuilder {
         }
     }
 
-    fn build(self) -> Patterns {
+    fn build(self, compiler: &mut Compiler<'_>) -> Patterns {
         let mut ends = Vec::with_capacity(self.owners.len());
         let mut owners = Vec::new();
         for of_pattern in self.owners {
             owners.extend(of_pattern);
             ends.push(owners.len() as u32);
         }
-        Patterns { set: self.set.build(), owners, ends, always: self.always }
+        Patterns { set: self.set.build(compiler), owners, ends, always: self.always }
     }
 }
 
@@ -251,6 +249,7 @@ pub struct Surroundings {
     countries: Option<Arc<Countries>>,
     /// What searches for many patterns at once.
     matcher: Choice,
+    cache: Option<Cache>,
 }
 
 impl Surroundings {
@@ -282,6 +281,11 @@ impl Surroundings {
     pub fn countries(&mut self, path: &Path) -> std::io::Result<()> {
         self.countries = Some(Arc::new(Countries::open(path)?));
         Ok(())
+    }
+
+    /// Where compiled patterns are kept from start to start.
+    pub fn cache(&mut self, cache: Cache) {
+        self.cache = Some(cache);
     }
 
     /// Where rules may read data sets from.
@@ -355,12 +359,14 @@ impl Rules {
             (action_order(signature.description.action), order, signature.description.severity)
         });
         warnings.extend(census.warnings(&names.0));
+        let before = previous.map(|rules| &rules.databases);
+        let compiler = Compiler::new(surroundings.matcher).with(before, surroundings.cache.as_ref());
         let rules = Rules {
             names: names.0.clone(),
             data,
             reputations: Arc::clone(&surroundings.reputations),
             countries: surroundings.countries.clone(),
-            ..Rules::group(signatures, surroundings.matcher)
+            ..Rules::group(signatures, compiler)
         };
         give_back();
         Built { rules, problems, silent, set_aside, warnings }
@@ -368,11 +374,11 @@ impl Rules {
 
     /// No rules.
     pub fn none() -> Rules {
-        Rules::group(Vec::new(), Choice::default())
+        Rules::group(Vec::new(), Compiler::default())
     }
 
-    fn group(signatures: Vec<Signature>, choice: Choice) -> Rules {
-        let mut groups = Groups::new(choice);
+    fn group(signatures: Vec<Signature>, mut compiler: Compiler<'_>) -> Rules {
+        let mut groups = Groups::new();
         let mut wanted = Wanted::default();
         for (number, signature) in signatures.iter().enumerate() {
             signature.wants(&mut wanted);
@@ -393,11 +399,14 @@ impl Rules {
             anomalies,
             ..
         } = groups;
-        let build = |(transforms, patterns): (Transforms, PatternsBuilder)| BufferPatterns {
+        let mut of_buffer = |(transforms, patterns): (Transforms, PatternsBuilder)| BufferPatterns {
             transforms,
-            patterns: patterns.build(),
+            patterns: patterns.build(&mut compiler),
         };
-        let of_payloads = |entries: Vec<PayloadEntry>| PatternsBuilder::of_payloads(choice, entries).build();
+        let buffers =
+            buffers.into_iter().map(|sets| sets.into_iter().map(&mut of_buffer).collect()).collect();
+        let mut of_payloads =
+            |entries: Vec<PayloadEntry>| PatternsBuilder::of_payloads(entries).build(&mut compiler);
         let of_packets = |entries: Vec<u32>| {
             let mut index = AddressIndex::default();
             for number in entries {
@@ -414,9 +423,9 @@ impl Rules {
             frames,
             arp_frames,
             faults,
-            payloads: payloads.map(|both| both.map(|payloads| payloads.build(of_payloads))),
-            packet_payloads: packet_payloads.map(|payloads| payloads.build(of_payloads)),
-            buffers: buffers.into_iter().map(|sets| sets.into_iter().map(build).collect()).collect(),
+            payloads: payloads.map(|both| both.map(|payloads| payloads.build(&mut of_payloads))),
+            packet_payloads: packet_payloads.map(|payloads| payloads.build(&mut of_payloads)),
+            buffers,
             with_buffer,
             with_number,
             sides,
@@ -427,6 +436,7 @@ impl Rules {
             reputations: Arc::default(),
             countries: None,
             signatures,
+            databases: compiler.finish(),
         }
     }
 
@@ -492,7 +502,6 @@ fn action_order(action: Action) -> u8 {
 }
 
 struct Groups {
-    choice: Choice,
     flows: AddressIndex,
     packets: [PortIndexBuilder<u32>; Traffic::COUNT],
     frames: Vec<u32>,
@@ -508,10 +517,9 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(choice: Choice) -> Groups {
+    fn new() -> Groups {
         let both = || [PortIndexBuilder::new(), PortIndexBuilder::new()];
         Groups {
-            choice,
             flows: AddressIndex::default(),
             packets: std::array::from_fn(|_| PortIndexBuilder::new()),
             frames: Vec::new(),
@@ -586,12 +594,11 @@ impl Groups {
         let lists = sure.filter_map(|list| Some((list, list.matches.fast_pattern()?)));
         let best = lists.max_by_key(|(_, pattern)| (pattern.is_explicit, pattern.strength));
         if let Some((list, pattern)) = best {
-            let choice = self.choice;
             let sets = &mut self.buffers[list.place as usize];
             let at = match sets.iter().position(|(transforms, _)| *transforms == list.transforms) {
                 Some(at) => at,
                 None => {
-                    sets.push((list.transforms.clone(), PatternsBuilder::new(choice)));
+                    sets.push((list.transforms.clone(), PatternsBuilder::default()));
                     sets.len() - 1
                 }
             };

@@ -15,6 +15,7 @@
 //! built tells all patterns always.
 
 mod automaton;
+mod cache;
 mod few;
 mod single_bytes;
 mod trial;
@@ -23,12 +24,14 @@ mod vectorscan;
 #[cfg(test)]
 mod tests;
 
+pub use cache::Cache;
+
 use automaton::Automaton;
 use few::Few;
 use single_bytes::SingleBytes;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use vectorscan::Database;
 
 /// Longest pattern, in bytes: of a longer one its first so many are looked for, so that it may be told where it does
@@ -91,19 +94,94 @@ struct Pattern {
     id: u32,
 }
 
+/// What libhs has compiled, by what it is of.
+pub(super) type Databases = HashMap<blake3::Hash, Arc<Database>>;
+
+/// Compiles sets, each that is known from before once.
+#[derive(Default)]
+pub(super) struct Compiler<'b> {
+    choice: Choice,
+    /// Those of the rules before.
+    before: Option<&'b Databases>,
+    /// Those of earlier starts.
+    cache: Option<&'b Cache>,
+    /// Those of these rules.
+    databases: Databases,
+    /// Something was kept that was not before.
+    has_kept: bool,
+}
+
+impl<'b> Compiler<'b> {
+    pub(super) fn new(choice: Choice) -> Compiler<'b> {
+        Compiler { choice, ..Compiler::default() }
+    }
+
+    pub(super) fn with(self, before: Option<&'b Databases>, cache: Option<&'b Cache>) -> Compiler<'b> {
+        Compiler { before, cache, ..self }
+    }
+
+    /// All sets are compiled: what libhs has made of them.
+    pub(super) fn finish(self) -> Databases {
+        if let Some(cache) = self.cache.filter(|_| self.has_kept)
+            && let Err(error) = cache.prune()
+        {
+            tracing::debug!(%error, "compiled patterns that are not used stay on disk");
+        }
+        self.databases
+    }
+
+    fn database(&mut self, patterns: &[Pattern]) -> Result<Arc<Database>, String> {
+        let key = key(patterns);
+        let known = self.databases.get(&key).or_else(|| self.before?.get(&key));
+        let database = match known {
+            Some(database) => Arc::clone(database),
+            None => Arc::new(self.kept_or_compiled(&key, patterns)?),
+        };
+        self.databases.insert(key, Arc::clone(&database));
+        Ok(database)
+    }
+
+    fn kept_or_compiled(&mut self, key: &blake3::Hash, patterns: &[Pattern]) -> Result<Database, String> {
+        let Some(cache) = self.cache else { return Database::compile(patterns) };
+        if let Some(database) = cache.get(key).and_then(|bytes| Database::kept(patterns, &bytes)) {
+            return Ok(database);
+        }
+        let database = Database::compile(patterns)?;
+        if let Some(bytes) = database.bytes() {
+            match cache.put(key, &bytes) {
+                Ok(()) => self.has_kept = true,
+                Err(error) => {
+                    // The next would fail as this one did.
+                    tracing::debug!(%error, "compiled patterns are not kept");
+                    self.cache = None;
+                }
+            }
+        }
+        Ok(database)
+    }
+}
+
+/// What patterns are, and what compiles them.
+fn key(patterns: &[Pattern]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(library().as_bytes());
+    for Pattern { bytes, is_nocase, id } in patterns {
+        hasher.update(&id.to_le_bytes());
+        hasher.update(&[u8::from(*is_nocase)]);
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    hasher.finalize()
+}
+
 /// Collects patterns.
 #[derive(Debug, Default)]
 pub(super) struct PatternSetBuilder {
-    choice: Choice,
     /// Bytes and whether they are without regard to case: the pattern's number.
     patterns: HashMap<(Box<[u8]>, bool), u32>,
 }
 
 impl PatternSetBuilder {
-    pub(super) fn new(choice: Choice) -> PatternSetBuilder {
-        PatternSetBuilder { choice, patterns: HashMap::new() }
-    }
-
     /// Adds a pattern and says by which number it will be told: the first is 0, and equal ones share theirs (as
     /// far as [`PATTERN_BYTES_MAX`]). A pattern of no bytes occurs in every buffer.
     pub(super) fn add(&mut self, bytes: &[u8], is_nocase: bool) -> u32 {
@@ -115,7 +193,7 @@ impl PatternSetBuilder {
         *self.patterns.entry((bytes.into_boxed_slice(), is_nocase)).or_insert(next)
     }
 
-    pub(super) fn build(self) -> PatternSet {
+    pub(super) fn build(self, compiler: &mut Compiler<'_>) -> PatternSet {
         let pattern = |((bytes, is_nocase), id)| Pattern { bytes, is_nocase, id };
         let mut patterns: Vec<Pattern> = self.patterns.into_iter().map(pattern).collect();
         patterns.sort_unstable_by_key(|pattern| pattern.id);
@@ -129,7 +207,7 @@ impl PatternSetBuilder {
             shortest_of_matcher: longer.iter().map(|pattern| pattern.bytes.len()).min().unwrap_or(0),
             empty: shorter.iter().find(|pattern| pattern.bytes.is_empty()).map(|pattern| pattern.id),
             singles: SingleBytes::new(&shorter),
-            matcher: Matcher::build(&longer, self.choice),
+            matcher: Matcher::build(&longer, compiler),
         }
     }
 }
@@ -151,22 +229,22 @@ enum Matcher {
     /// There are none.
     Nothing,
     Few(Few),
-    Vectorscan(Database),
+    Vectorscan(Arc<Database>),
     AhoCorasick(Automaton),
     /// No matcher can be built: these are told of every buffer.
     Everything(Vec<u32>),
 }
 
 impl Matcher {
-    fn build(patterns: &[Pattern], choice: Choice) -> Matcher {
+    fn build(patterns: &[Pattern], compiler: &mut Compiler<'_>) -> Matcher {
         if patterns.is_empty() {
             return Matcher::Nothing;
         }
         if let Some(few) = Few::new(patterns) {
             return Matcher::Few(few);
         }
-        if choice != Choice::AhoCorasick && usable().is_some() {
-            match Database::compile(patterns) {
+        if compiler.choice != Choice::AhoCorasick && usable().is_some() {
+            match compiler.database(patterns) {
                 Ok(database) => return Matcher::Vectorscan(database),
                 Err(why) => {
                     tracing::warn!(patterns = patterns.len(), why, "libhs refuses patterns: slower without");

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 const CHOICES: [Choice; 2] = [Choice::Vectorscan, Choice::AhoCorasick];
 
+/// A pattern, and whether case does not matter.
+type Owned = (Vec<u8>, bool);
+
 /// The set by each matcher that is here; of libhs it is said if it is not.
 fn sets(patterns: &[(Vec<u8>, bool)]) -> Vec<PatternSet> {
     CHOICES
@@ -17,9 +20,9 @@ fn sets(patterns: &[(Vec<u8>, bool)]) -> Vec<PatternSet> {
 }
 
 fn build(choice: Choice, patterns: &[(Vec<u8>, bool)]) -> (PatternSet, Vec<u32>) {
-    let mut builder = PatternSetBuilder::new(choice);
+    let mut builder = PatternSetBuilder::default();
     let ids = patterns.iter().map(|(bytes, is_nocase)| builder.add(bytes, *is_nocase)).collect();
-    (builder.build(), ids)
+    (builder.build(&mut Compiler::new(choice)), ids)
 }
 
 fn scan(set: &PatternSet, scratch: &mut PatternScratch, bytes: &[u8]) -> Vec<u32> {
@@ -82,7 +85,7 @@ fn equal_patterns_share_a_number_and_letters_make_case_matter() {
     assert_eq!(builder.add(b"1.2", true), 3);
     assert_eq!(builder.add(b"1.2", false), 3);
     assert_eq!(builder.add(b"Host", false), 0);
-    let set = builder.build();
+    let set = builder.build(&mut Compiler::default());
     let mut scratch = PatternScratch::default();
     assert_eq!(scan(&set, &mut scratch, b"Host HOST 1.2"), [0, 1, 3]);
     assert_eq!(scan(&set, &mut scratch, b"xhosty"), [1, 2]);
@@ -283,4 +286,91 @@ proptest! {
             prop_assert_eq!(scan(&set, &mut scratch, &buffer), naive(&patterns, &buffer));
         }
     }
+}
+
+/// What libhs makes of patterns, by way of a directory; none where it is not there.
+fn with_cache(directory: &std::path::Path, patterns: &[Owned]) -> Option<(PatternSet, Databases)> {
+    usable()?;
+    let cache = Cache::open(directory).unwrap();
+    let mut compiler = Compiler::new(Choice::Vectorscan).with(None, Some(&cache));
+    let mut builder = PatternSetBuilder::default();
+    for (bytes, is_nocase) in patterns {
+        builder.add(bytes, *is_nocase);
+    }
+    let set = builder.build(&mut compiler);
+    Some((set, compiler.finish()))
+}
+
+fn private_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    directory
+}
+
+#[test]
+fn what_was_compiled_is_found_on_disk_and_finds_the_same() {
+    let directory = private_directory();
+    let patterns = numbered(40);
+    let Some((fresh, _)) = with_cache(directory.path(), &patterns) else { return };
+    let files = || {
+        let files = std::fs::read_dir(directory.path()).unwrap();
+        files.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let [file] = &files()[..] else { panic!("{:?}", files()) };
+    let written = std::fs::metadata(file).unwrap().modified().unwrap();
+    let buffer = patterns.iter().step_by(3).flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<u8>>();
+    let mut scratch = PatternScratch::default();
+    let want = scan(&fresh, &mut scratch, &buffer);
+    assert!(!want.is_empty());
+    let (kept, _) = with_cache(directory.path(), &patterns).unwrap();
+    assert_eq!(kept.implementation(), library());
+    assert_eq!(scan(&kept, &mut scratch, &buffer), want);
+    assert_eq!(std::fs::metadata(file).unwrap().modified().unwrap(), written, "compiled again");
+    with_cache(directory.path(), &numbered(41)).unwrap();
+    assert_eq!(files().len(), 2);
+}
+
+#[test]
+fn what_is_damaged_on_disk_is_compiled_again() {
+    let directory = private_directory();
+    let patterns = numbered(40);
+    let Some((fresh, _)) = with_cache(directory.path(), &patterns) else { return };
+    let file = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let mut scratch = PatternScratch::default();
+    let buffer = patterns.iter().flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<u8>>();
+    let want = scan(&fresh, &mut scratch, &buffer);
+    for damaged in [&[][..], &whole[..whole.len() / 2], b"something else", &changed] {
+        std::fs::write(&file, damaged).unwrap();
+        let (set, _) = with_cache(directory.path(), &patterns).unwrap();
+        assert_eq!(scan(&set, &mut scratch, &buffer), want);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().len(),
+            whole.len() as u64,
+            "the sound one takes its place"
+        );
+    }
+}
+
+#[test]
+fn sets_that_rules_before_had_are_shared() {
+    let directory = private_directory();
+    let Some((_, before)) = with_cache(directory.path(), &numbered(40)) else { return };
+    let build = |patterns: &[Owned]| {
+        let mut compiler = Compiler::new(Choice::Vectorscan).with(Some(&before), None);
+        let mut builder = PatternSetBuilder::default();
+        for (bytes, is_nocase) in patterns {
+            builder.add(bytes, *is_nocase);
+        }
+        drop(builder.build(&mut compiler));
+        compiler.finish()
+    };
+    let is_shared = |databases: Databases| {
+        databases.iter().all(|(key, one)| before.get(key).is_some_and(|other| Arc::ptr_eq(one, other)))
+    };
+    assert!(is_shared(build(&numbered(40))));
+    assert!(!is_shared(build(&numbered(41))));
 }

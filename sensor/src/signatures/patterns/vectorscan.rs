@@ -7,6 +7,7 @@
 
 use super::{Found, Pattern};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::fmt;
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +60,10 @@ type Size = unsafe extern "C" fn(*const c_void, *mut usize) -> c_int;
 type AllocScratch = unsafe extern "C" fn(*const c_void, *mut *mut c_void) -> c_int;
 /// `hs_free_database` and `hs_free_scratch`.
 type Free = unsafe extern "C" fn(*mut c_void) -> c_int;
+/// `hs_serialize_database`.
+type Serialize = unsafe extern "C" fn(*const c_void, *mut *mut c_char, *mut usize) -> c_int;
+/// `hs_deserialize_database`.
+type Deserialize = unsafe extern "C" fn(*const c_char, usize, *mut *mut c_void) -> c_int;
 type ValidPlatform = unsafe extern "C" fn() -> c_int;
 type Version = unsafe extern "C" fn() -> *const c_char;
 
@@ -69,6 +74,8 @@ struct Library {
     free_compile_error: FreeCompileError,
     database_size: Size,
     free_database: Free,
+    serialize_database: Serialize,
+    deserialize_database: Deserialize,
     alloc_scratch: AllocScratch,
     scratch_size: Size,
     free_scratch: Free,
@@ -118,6 +125,8 @@ impl Library {
             free_compile_error: symbol!(handle, c"hs_free_compile_error", FreeCompileError),
             database_size: symbol!(handle, c"hs_database_size", Size),
             free_database: symbol!(handle, c"hs_free_database", Free),
+            serialize_database: symbol!(handle, c"hs_serialize_database", Serialize),
+            deserialize_database: symbol!(handle, c"hs_deserialize_database", Deserialize),
             alloc_scratch: symbol!(handle, c"hs_alloc_scratch", AllocScratch),
             scratch_size: symbol!(handle, c"hs_scratch_size", Size),
             free_scratch: symbol!(handle, c"hs_free_scratch", Free),
@@ -139,7 +148,7 @@ pub(super) fn give_back() {
 pub(super) fn give_back() {}
 
 /// Compiled patterns.
-pub(super) struct Database {
+pub(in super::super) struct Database {
     library: &'static Library,
     database: NonNull<c_void>,
     ids: Box<[u32]>,
@@ -182,12 +191,47 @@ impl Database {
             )
         };
         match NonNull::new(database).filter(|_| result == SUCCESS) {
-            Some(database) => {
-                static NUMBERS: AtomicUsize = AtomicUsize::new(0);
-                Ok(Database { library, database, ids, number: NUMBERS.fetch_add(1, Ordering::Relaxed) })
-            }
+            Some(database) => Ok(Database::new(library, database, ids)),
             None => Err(library.reason(error)),
         }
+    }
+
+    fn new(library: &'static Library, database: NonNull<c_void>, ids: Box<[u32]>) -> Database {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(0);
+        Database { library, database, ids, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// What [`Database::kept`] makes the same of, on processors that the library takes for alike.
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        let (mut bytes, mut length) = (null_mut::<c_char>(), 0);
+        // SAFETY: a database of this library that has not been freed, and places to write a pointer and a size to.
+        let result =
+            unsafe { (self.library.serialize_database)(self.database.as_ptr(), &mut bytes, &mut length) };
+        let bytes = NonNull::new(bytes).filter(|_| result == SUCCESS)?;
+        // SAFETY: the library wrote `length` bytes there, which nobody changes.
+        let copy = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<u8>(), length) }.to_vec();
+        // SAFETY: the library allocated them with the C library's malloc, whose `free` its documentation asks for unless
+        // another allocator was set, which nobody does here.
+        unsafe { libc::free(bytes.as_ptr().cast()) };
+        Some(copy)
+    }
+
+    /// The database of these patterns again, from [`Database::bytes`]: none where another version of the library made
+    /// them, or for another processor, or where they are damaged. The caller vouches for who wrote them: the library
+    /// looks at no more than a checksum.
+    pub(super) fn kept(patterns: &[Pattern], bytes: &[u8]) -> Option<Database> {
+        let library = library()?;
+        let mut database = null_mut();
+        // SAFETY: `bytes` are as many readable bytes as it is told, and a place to write a pointer to. What they hold was
+        // written by `Database::bytes` of this user's (`super::cache`), and the library refuses what its checksum
+        // does not fit.
+        let result =
+            unsafe { (library.deserialize_database)(bytes.as_ptr().cast(), bytes.len(), &mut database) };
+        let database = NonNull::new(database).filter(|_| result == SUCCESS)?;
+        let ids = patterns.iter().map(|pattern| pattern.id).collect();
+        let database = Database::new(library, database, ids);
+        // Only scratch space shows that a database is one that this processor can scan with.
+        Scratch::default().fit(&database).is_ok().then_some(database)
     }
 
     /// What it takes in memory.
@@ -228,6 +272,12 @@ impl Database {
             )
         };
         if result == SUCCESS { Ok(()) } else { Err(result) }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("patterns", &self.ids.len()).finish_non_exhaustive()
     }
 }
 
