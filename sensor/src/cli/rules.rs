@@ -132,7 +132,13 @@ pub(super) fn load(
             .set(name, text)
             .map_err(|error| Failure::Input(anyhow::anyhow!("signatures.variables: {error}")))?;
     }
-    let surroundings = surroundings(signatures, &variables)?;
+    let mut surroundings = surroundings(signatures, &variables)?;
+    // Rules that come anew share with those before what has not changed, and root is given up by then.
+    if previous.is_none()
+        && let Some(cache) = cache(&signatures.cache_directory)
+    {
+        surroundings.cache(cache);
+    }
     let paths: Vec<PathBuf> = signatures.rules.iter().map(PathBuf::from).collect();
     let read = read_with(&paths, variables)?;
     warn(&read.problems, "are wrong", &paths);
@@ -200,20 +206,27 @@ fn surroundings(config: &SignaturesConfig, variables: &Variables) -> Result<Surr
         })?;
     }
     surroundings.data(config.absolute_data_files, None);
-    if !config.cache_directory.is_empty() {
-        match Cache::open(Path::new(&config.cache_directory)) {
-            Ok(cache) => surroundings.cache(cache),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let directory = &config.cache_directory;
-                tracing::info!(directory, %error, "signatures.cache_directory is not used");
-            }
-        }
-    }
     for problem in &problems {
         eprintln!("{problem}");
     }
     Ok(surroundings)
+}
+
+/// Where compiled signatures are kept; none where nobody made the directory, or where it is not to be trusted, which is
+/// said of one that was asked for: the usual one is the service's, and others may replay.
+fn cache(directory: &str) -> Option<Cache> {
+    if directory.is_empty() {
+        return None;
+    }
+    match Cache::open(Path::new(directory)) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            if directory != SignaturesConfig::default().cache_directory {
+                tracing::warn!(directory, %error, "signatures.cache_directory is not used");
+            }
+            None
+        }
+    }
 }
 
 fn choice(matcher: Matcher) -> Choice {

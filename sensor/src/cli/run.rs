@@ -23,7 +23,6 @@ use crate::ring::{RingMode, RingStatus};
 use crate::sandbox;
 use crate::signatures::{RuleNames, SignaturesStatus, load_matcher};
 use crossbeam::channel::bounded;
-use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -67,8 +66,6 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Outcome, Failure> {
     }
     writable.extend(identity::prepare(&config.identity.directory, config.export.wants_identity()));
     writable.extend(joined.iter().flat_map(|joined| joined.writable()));
-    // What root has compiled stays root's: whom the sensor becomes may not write what root reads at the next start.
-    writable.extend((!geteuid().is_root()).then(|| PathBuf::from(&config.signatures.cache_directory)));
     sandbox::enter(&config, &writable).map_err(|error| Failure::System(error.into()))?;
 
     let started = Instant::now();

@@ -115,6 +115,13 @@ impl<A> Flow<A> {
         self.community_id
     }
 
+    /// The attachment, to be changed, and the Community ID without its being read: it lies apart from what every packet
+    /// needs.
+    #[inline]
+    pub fn attached(&mut self) -> (&mut A, &CommunityId) {
+        (&mut self.attachment, &self.community_id)
+    }
+
     /// The ends, initiator first as far as is known by now.
     pub fn key(&self) -> FlowKey {
         self.key.to_flow_key(self.initiator_is_first)

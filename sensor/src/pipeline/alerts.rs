@@ -234,7 +234,6 @@ impl Alerts {
         events: &mut Vec<Event>,
     ) {
         let (key, flow_id, start, state) = (flow.key(), flow.flow_id(), flow.start(), flow.state());
-        let community_id = flow.community_id();
         let (faults, odd) = (std::mem::take(&mut self.faults), std::mem::take(&mut self.odd));
         let mut counts = FlowFacts::of(flow, direction);
         if self.engine.rules().needs().apps {
@@ -242,7 +241,7 @@ impl Alerts {
         }
         let has_begun = super::has_begun(flow, packet);
         let is_joined = is_joined(flow);
-        let Attachment { inspection, marks, .. } = &mut flow.attachment;
+        let (Attachment { inspection, marks, .. }, community_id) = flow.attached();
         let app = inspection.as_ref().map_or(App::Unknown, |inspection| inspection.app());
         counts.is_turned = inspection.as_ref().is_some_and(|inspection| inspection.is_server_first());
         let has_both = counts.packets.iter().all(|packets| *packets > 0);
@@ -332,8 +331,15 @@ impl Alerts {
         }
         if let Some(marks) = marks {
             let (rules, metadata) = (self.engine.rules(), Some(record.metadata()));
-            let scene =
-                Scene { rules, sight: &sight, frame: None, start, community_id, inspection: None, metadata };
+            let scene = Scene {
+                rules,
+                sight: &sight,
+                frame: None,
+                start,
+                community_id: &community_id,
+                inspection: None,
+                metadata,
+            };
             self.teller.ended(&scene, marks, &self.found, events);
         }
     }

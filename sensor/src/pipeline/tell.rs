@@ -56,8 +56,8 @@ pub(super) struct Scene<'a> {
     pub(super) frame: Option<(&'a Frame<'a>, u64)>,
     /// When its flow began.
     pub(super) start: Timestamp,
-    /// Its flow.
-    pub(super) community_id: CommunityId,
+    /// Its flow; not read before there is something to tell.
+    pub(super) community_id: &'a CommunityId,
     pub(super) inspection: Option<&'a Inspection>,
     /// What inspection knows of the flow.
     pub(super) metadata: Option<&'a Metadata>,
@@ -175,7 +175,7 @@ impl Teller {
         events: &mut Vec<Event>,
     ) {
         if let Some(records) = &mut self.records {
-            records.extend(alert::record(scene.rules, found, scene.sight, scene.community_id, scene.start));
+            records.extend(alert::record(scene.rules, found, scene.sight, *scene.community_id, scene.start));
         }
         if !self.tells_events {
             return;

@@ -53,14 +53,14 @@ pub struct FlowMarks {
     pub(super) known: Known,
     /// By direction, where what concerns its packets is.
     pub(super) places: [Option<Places>; 2],
+    /// How far its sequence numbers went, where a rule asks.
+    pub(super) sizes: StreamSizes,
     /// Alerts that wait.
     pub late: Late,
     pub(super) streams: [StreamTail; 2],
     /// Signatures that every packet would match again, by direction.
     pub(super) once: Vec<(u32, Direction)>,
     pub(super) bits: FlowState,
-    /// How far its sequence numbers went, where a rule asks.
-    pub(super) sizes: StreamSizes,
     /// What a rule would have done with it: [`Action::Drop`] or [`Action::Pass`].
     pub(super) action: Option<Action>,
     /// What few rules leave.
@@ -223,6 +223,10 @@ impl FlowMarks {
     /// Takes out events that are not to be told.
     #[inline]
     pub fn silence(&self, events: &mut Vec<Event>) {
+        // Most packets tell nothing, and what few rules leave lies apart.
+        if events.is_empty() {
+            return;
+        }
         if let Some(rare) = self.rare.as_ref().filter(|rare| !rare.muted.is_empty()) {
             let is_muted = |event: &Event| event.transaction.map(|number| (event.kind, number));
             events.retain(|event| is_muted(event).is_none_or(|event| !rare.muted.contains(&event)));

@@ -434,24 +434,39 @@ fn note_entropy(end: &mut End, payload: &[u8], wanted: usize) {
 
 /// Shannon entropy of octets, at most [`ENTROPY_BYTES_MAX`]: 1 to 255 for 0 to 8 bits each.
 fn entropy(octets: &[u8]) -> u8 {
-    /// n log2 n.
-    static N_LOG_N: LazyLock<[f32; ENTROPY_BYTES_MAX + 1]> = LazyLock::new(|| {
-        let mut table = [0.0; ENTROPY_BYTES_MAX + 1];
-        for (number, value) in table.iter_mut().enumerate().skip(1) {
-            *value = (number as f64 * (number as f64).log2()) as f32;
-        }
-        table
-    });
     let table = &*N_LOG_N;
     let mut counts = [0u16; 256];
+    // The sum over the octets' values grows with each octet, so that values which do not occur cost nothing.
+    let mut sum = 0;
     for octet in octets.iter().take(ENTROPY_BYTES_MAX) {
-        counts[usize::from(*octet)] += 1;
+        let count = &mut counts[usize::from(*octet)];
+        sum += table.steps[usize::from(*count) % ENTROPY_BYTES_MAX];
+        *count += 1;
     }
     let total = octets.len().clamp(1, ENTROPY_BYTES_MAX);
-    let sum: f32 = counts.iter().map(|count| table.get(usize::from(*count)).copied().unwrap_or(0.0)).sum();
-    let bits = (table[total] - sum) / total as f32;
+    let bits = table.values[total].saturating_sub(sum) as f32 / (total as f32 * N_LOG_N_ONE);
     (1.0 + bits * (254.0 / 8.0)).round().clamp(1.0, 255.0) as u8
 }
+
+/// What stands for one in [`NLogN`].
+const N_LOG_N_ONE: f32 = 65_536.0;
+
+/// n log2 n, in fractions, and how much it grows from each number to the next.
+struct NLogN {
+    values: [u32; ENTROPY_BYTES_MAX + 1],
+    steps: [u32; ENTROPY_BYTES_MAX],
+}
+
+static N_LOG_N: LazyLock<NLogN> = LazyLock::new(|| {
+    let value = |number: usize| {
+        let number = number as f64;
+        if number == 0.0 { 0 } else { (number * number.log2() * f64::from(N_LOG_N_ONE)).round() as u32 }
+    };
+    NLogN {
+        values: std::array::from_fn(value),
+        steps: std::array::from_fn(|number| value(number + 1) - value(number)),
+    }
+});
 
 /// How a flow that is not TCP's went, as Zeek says it.
 pub(super) fn connection_of_datagrams(
