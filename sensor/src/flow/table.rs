@@ -335,10 +335,6 @@ impl<A: Default> FlowTable<A> {
         CommunityId::of(&key, None, self.community_id_seed)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what `observe` knows; a struct would be built to be taken apart"
-    )]
     fn create(
         &mut self,
         key: CanonicalKey,

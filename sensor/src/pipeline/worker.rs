@@ -171,9 +171,9 @@ impl Worker {
             }
         };
         if all {
-            decoder.drain(&mut counted, &mut meter)
+            decoder.drain(&mut counted, &mut meter);
         } else {
-            decoder.expire(now, &mut counted, &mut meter)
+            decoder.expire(now, &mut counted, &mut meter);
         }
         self.path.counters.decode = counted;
     }

@@ -8,18 +8,18 @@
 //! process's user may have written, and nothing is kept in a directory that others may write to. Whatever goes wrong
 //! costs the time of compiling and nothing else.
 
-use std::fs::{self, File, OpenOptions};
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Most bytes of a directory's files; what was not used for longest goes first.
 const BYTES_MAX: u64 = 512 << 20;
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// A file that is used says so at most so often.
-const USED_INTERVAL: Duration = Duration::from_hours(24);
 /// How the names of files end.
 const EXTENSION: &str = "patterns";
 /// Permissions of others than the owner to write.
@@ -109,19 +109,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    note_used(&file, &metadata);
+    // The system's clock says when; where this fails, the file is taken for older than it is.
+    let _ = futimens(&file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW);
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Where this fails, the file is taken for older than it is.
-fn note_used(file: &File, metadata: &fs::Metadata) {
-    let now = SystemTime::now();
-    let is_old =
-        metadata.modified().is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > USED_INTERVAL));
-    if is_old {
-        let _ = file.set_modified(now);
-    }
 }
 
 /// An error unless this process's user owns it and no other may write to it.
@@ -138,7 +129,9 @@ fn is_ours(metadata: &fs::Metadata) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     fn key(text: &str) -> blake3::Hash {
         blake3::hash(text.as_bytes())
@@ -186,7 +179,7 @@ mod tests {
         let cache = open(directory.path());
         for (name, days) in [("old", 3), ("older", 5), ("new", 0)] {
             cache.put(&key(name), &[7; 100]).unwrap();
-            let at = SystemTime::now() - Duration::from_hours(24 * days);
+            let at = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * (1000 - days));
             File::open(cache.path(&key(name))).unwrap().set_modified(at).unwrap();
         }
         fs::write(directory.path().join("other"), [7; 1000]).unwrap();
