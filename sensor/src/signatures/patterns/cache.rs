@@ -1,7 +1,7 @@
 //! Compiled patterns on disk, so that they need not be compiled again.
 //!
 //! In: what patterns are compiled to, by what they are and who compiled them. Out: the same, at a later start. A file
-//! holds one set, and its name is the hash of the set's patterns and of the library's version: sets that rules of
+//! holds one set, and its name is the hash of the set's patterns and of the library's build: sets that rules of
 //! today and of yesterday share are compiled once.
 //!
 //! The library believes what it is given here, but for a checksum. Nothing is read, therefore, that anybody but this
@@ -59,7 +59,8 @@ impl Cache {
     /// Keeps something under a key.
     pub(super) fn put(&self, key: &blake3::Hash, bytes: &[u8]) -> io::Result<()> {
         // Two processes may keep the same at the same time: each writes a file of its own, and one replaces the other.
-        let unfinished = self.directory.join(format!("{key}.{}", std::process::id()));
+        // What a process leaves unfinished is pruned like the others.
+        let unfinished = self.directory.join(format!("{key}.{}.{EXTENSION}", std::process::id()));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         let written = file.write_all(bytes).and_then(|()| fs::rename(&unfinished, self.path(key)));

@@ -164,7 +164,7 @@ impl<'b> Compiler<'b> {
 /// What patterns are, and what compiles them.
 fn key(patterns: &[Pattern]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(library().as_bytes());
+    hasher.update(vectorscan::build().as_bytes());
     for Pattern { bytes, is_nocase, id } in patterns {
         hasher.update(&id.to_le_bytes());
         hasher.update(&[u8::from(*is_nocase)]);

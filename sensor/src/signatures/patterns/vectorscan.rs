@@ -70,6 +70,8 @@ type Version = unsafe extern "C" fn() -> *const c_char;
 /// The functions of the library that are used.
 struct Library {
     version: String,
+    /// The version and the day it was built, as the library says them.
+    build: String,
     compile_multi: CompileMulti,
     free_compile_error: FreeCompileError,
     database_size: Size,
@@ -91,6 +93,12 @@ fn library() -> Option<&'static Library> {
 /// Loads the library; its version, or nothing if there is none that runs on this processor.
 pub(super) fn version() -> Option<&'static str> {
     library().map(|library| library.version.as_str())
+}
+
+/// What tells this library from every other whose databases may differ: Hyperscan and Vectorscan have had the same
+/// versions, and their databases look alike.
+pub(super) fn build() -> &'static str {
+    library().map_or("", |library| library.build.as_str())
 }
 
 /// A function of a library by its name and type; leaves the function around it if there is none.
@@ -116,11 +124,12 @@ impl Library {
             return None;
         }
         // SAFETY: the library returns a text of its own that ends with NUL and is never freed.
-        let version = unsafe { CStr::from_ptr(version()) }.to_string_lossy();
-        // "5.4.9 2023-03-23": the day it was built says nothing.
-        let version = version.split_whitespace().next().filter(|version| version.starts_with("5."))?;
+        let build = unsafe { CStr::from_ptr(version()) }.to_string_lossy().into_owned();
+        // "5.4.9 2023-03-23": to people the day it was built says nothing.
+        let version = build.split_whitespace().next().filter(|version| version.starts_with("5."))?;
         Some(Library {
             version: format!("libhs {version}"),
+            build,
             compile_multi: symbol!(handle, c"hs_compile_multi", CompileMulti),
             free_compile_error: symbol!(handle, c"hs_free_compile_error", FreeCompileError),
             database_size: symbol!(handle, c"hs_database_size", Size),
@@ -229,9 +238,7 @@ impl Database {
             unsafe { (library.deserialize_database)(bytes.as_ptr().cast(), bytes.len(), &mut database) };
         let database = NonNull::new(database).filter(|_| result == SUCCESS)?;
         let ids = patterns.iter().map(|pattern| pattern.id).collect();
-        let database = Database::new(library, database, ids);
-        // Only scratch space shows that a database is one that this processor can scan with.
-        Scratch::default().fit(&database).is_ok().then_some(database)
+        Some(Database::new(library, database, ids))
     }
 
     /// What it takes in memory.
