@@ -4,7 +4,7 @@
 //! are detection's.
 
 use super::classification::{PRIORITY_DEFAULT, class};
-use super::{RuleOption, content};
+use super::{Pairs, RuleOption, content};
 
 /// Most entries of `reference` and of `metadata` that are kept of a rule.
 pub(super) const ENTRIES_MAX: usize = 256;
@@ -78,9 +78,9 @@ pub struct Description {
     /// `priority`, or the class's: 1 is worst.
     pub severity: u8,
     /// `reference`: kind and value.
-    pub references: Vec<(String, String)>,
+    pub references: Pairs,
     /// `metadata`: key and value.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: Pairs,
     /// `target`.
     pub target: Option<Target>,
 }
@@ -113,8 +113,8 @@ pub(super) fn describe(action: Action, options: &mut Vec<RuleOption>) -> Result<
         class: reader.class.unwrap_or_default(),
         category: known.map_or("", |(category, _)| category),
         severity: reader.priority.or(known.map(|(_, priority)| priority)).unwrap_or(PRIORITY_DEFAULT),
-        references: reader.references,
-        metadata: reader.metadata,
+        references: reader.references.shrunk(),
+        metadata: reader.metadata.shrunk(),
         target: reader.target,
     })
 }
@@ -131,8 +131,8 @@ struct Reader {
     rev: Option<u32>,
     class: Option<String>,
     priority: Option<u8>,
-    references: Vec<(String, String)>,
-    metadata: Vec<(String, String)>,
+    references: Pairs,
+    metadata: Pairs,
     target: Option<Target>,
 }
 
@@ -174,7 +174,7 @@ impl Reader {
                     return Err((0, "`reference` is a kind, a comma and a value".into()));
                 };
                 if self.references.len() < ENTRIES_MAX {
-                    self.references.push((kind.trim().to_owned(), value.trim().to_owned()));
+                    self.references.push(kind.trim(), value.trim());
                 }
                 Ok(())
             }
@@ -194,10 +194,12 @@ impl Reader {
     }
 
     fn metadata(&mut self, words: &str) {
+        let entries = words.bytes().filter(|byte| *byte == b',').count() + 1;
+        self.metadata.reserve(entries.min(ENTRIES_MAX), words.len());
         for entry in words.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             let (key, value) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
             if self.metadata.len() < ENTRIES_MAX {
-                self.metadata.push((key.to_owned(), value.trim().to_owned()));
+                self.metadata.push(key, value.trim());
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod content;
 mod describe;
 pub mod group;
 mod lines;
+mod pairs;
 mod parse;
 pub mod range;
 mod variables;
@@ -24,6 +25,7 @@ mod tests;
 pub use describe::{Action, DESCRIBING, Description, Target};
 pub use group::{AddressSet, PortSet};
 pub use lines::{Line, Lines, RULE_BYTES_MAX};
+pub use pairs::Pairs;
 pub use parse::{OPTIONS_MAX, RuleReader};
 pub use variables::Variables;
 

@@ -13,6 +13,14 @@ fn problem(text: &str) -> String {
     read.problems[0].to_string()
 }
 
+fn pairs(all: &[(&str, &str)]) -> Pairs {
+    let mut pairs = Pairs::default();
+    all.iter().for_each(|(key, value)| pairs.push(key, value));
+    assert!(pairs.iter().eq(all.iter().copied()));
+    assert_eq!((pairs.len(), pairs.is_empty()), (all.len(), all.is_empty()));
+    pairs
+}
+
 const FULL: &str = r#"alert tcp $EXTERNAL_NET any -> $HOME_NET [80,443,8000:8010] (msg:"A \"name\"\; more"; flow:established,to_server; content:"a|3b|b\;c"; depth:9; content:!"no"; fast_pattern; reference:url,example.org/a,b; reference:cve,2024-1; classtype:trojan-activity; sid:7; rev:3; gid:2; metadata:created_at 2024_01_01, tag One, bare; target:dest_ip;)"#;
 
 #[test]
@@ -32,12 +40,8 @@ fn a_rule_is_read_with_all_its_parts() {
             class: text("trojan-activity"),
             category: "A Network Trojan was detected",
             severity: 1,
-            references: vec![(text("url"), text("example.org/a,b")), (text("cve"), text("2024-1"))],
-            metadata: vec![
-                (text("created_at"), text("2024_01_01")),
-                (text("tag"), text("One")),
-                (text("bare"), text(""))
-            ],
+            references: pairs(&[("url", "example.org/a,b"), ("cve", "2024-1")]),
+            metadata: pairs(&[("created_at", "2024_01_01"), ("tag", "One"), ("bare", "")]),
             target: Some(Target::Destination),
         }
     );

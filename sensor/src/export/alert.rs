@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use weir_common::app::App;
 use weir_common::json::Object;
 use weir_common::net::{Address, CommunityId, Direction, FlowKey, protocol};
-use weir_common::rule::{Description, Target};
+use weir_common::rule::{Description, Pairs, Target};
 use weir_common::text::{address_in_full, community_id};
 use weir_common::time::Timestamp;
 
@@ -121,7 +121,7 @@ pub fn write_references(object: &mut Object<'_>, about: &Description) {
     if about.references.is_empty() {
         return;
     }
-    let address = |(system, value): &(String, String)| {
+    let address = |(system, value): (&str, &str)| {
         let known = REFERENCES.iter().find(|(name, _)| name.eq_ignore_ascii_case(system));
         [known.map_or("", |(_, prefix)| *prefix), value].concat()
     };
@@ -160,12 +160,12 @@ fn end(object: &mut Object<'_>, address: &Address, port: u16, protocol: u8) {
 }
 
 /// Each key with the list of its values.
-fn metadata(entries: &[(String, String)]) -> Vec<u8> {
+fn metadata(entries: &Pairs) -> Vec<u8> {
     let mut map = Map::new();
-    for (key, value) in entries {
-        let list = map.entry(key.as_str()).or_insert_with(|| Value::Array(Vec::new()));
+    for (key, value) in entries.iter() {
+        let list = map.entry(key).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(list) = list {
-            list.push(Value::String(value.clone()));
+            list.push(Value::String(value.to_owned()));
         }
     }
     Value::Object(map).to_string().into_bytes()

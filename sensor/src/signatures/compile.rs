@@ -27,11 +27,9 @@ use super::state::{
 use crate::dpi::buffers::{Buffer, Number, Stage, Wanted};
 use std::sync::Arc;
 use weir_common::net::Direction;
-use weir_common::rule::{
-    Action, DESCRIBING, Description, End, Place, PortSet, Problem, Rule, RuleDirection, RuleOption,
-};
+use weir_common::rule::{Action, DESCRIBING, Description, Place, Problem, Rule, RuleDirection, RuleOption};
 
-pub(super) use header::{Applications, Carrier, Frames};
+pub(super) use header::{Applications, Carrier, Frames, Header};
 
 use header::Hook;
 use lists::Lists;
@@ -42,14 +40,8 @@ pub(super) type Refused = (Place, String);
 /// A rule that can be run.
 #[derive(Debug)]
 pub(super) struct Signature {
-    pub(super) description: Description,
-    pub(super) source: End,
-    pub(super) destination: End,
-    pub(super) is_bidirectional: bool,
-    pub(super) carrier: Carrier,
-    /// The applications that the flow may be.
-    pub(super) applications: Applications,
-    pub(super) flow: FlowTest,
+    pub(super) header: Header,
+    pub(super) description: Box<Description>,
     /// What the packet must be.
     pub(super) packet: Vec<PacketTest>,
     /// What must be found in the payload, or in a header.
@@ -69,9 +61,6 @@ pub(super) struct Signature {
     pub(super) stage: Stage,
     /// `bypass`: a match ends what is looked for in the flow.
     pub(super) bypasses: bool,
-    /// Of a rule about both sides of a transaction (`=>`): whose side this signature is about. The other signature is
-    /// about the other, and the rule matches when both have.
-    pub(super) half: Option<Direction>,
     /// The signature about the other side, until signatures are numbered.
     pub(super) other_half: Option<Box<Signature>>,
     pub(super) kind: Kind,
@@ -157,13 +146,6 @@ pub(super) struct Shared<'s> {
     pub(super) countries: Option<&'s Countries>,
     /// What is odd about rules that can be run.
     pub(super) warnings: Vec<Problem>,
-}
-
-impl Signature {
-    /// The ports of its ends.
-    pub(super) fn ports(&self) -> [&PortSet; 2] {
-        [&self.source.ports, &self.destination.ports]
-    }
 }
 
 /// What a rule that is not refused comes to.
@@ -283,7 +265,7 @@ struct Reader {
     hook: Option<Hook>,
     /// What it asks for and never is.
     silence: Option<Refused>,
-    /// See [`Signature::half`].
+    /// See [`Header::half`].
     half: Option<Direction>,
     /// The keywords of the numbers, and those of the tests of applications.
     number_keywords: Vec<Keyword>,
@@ -614,13 +596,16 @@ impl Reader {
         let Rule { description, source, destination, direction, .. } = rule;
         let (gid, sid) = (description.gid, description.sid);
         Signature {
-            description,
-            source,
-            destination,
-            is_bidirectional: direction == RuleDirection::EitherWay,
-            carrier: self.carrier,
-            applications: self.applications,
-            flow: self.flow,
+            header: Header {
+                source,
+                destination,
+                is_bidirectional: direction == RuleDirection::EitherWay,
+                carrier: self.carrier,
+                applications: self.applications,
+                flow: self.flow,
+                half: self.half,
+            },
+            description: Box::new(description),
             packet: self.packet,
             payload: self.lists.packet,
             lists: self.lists.side,
@@ -632,7 +617,6 @@ impl Reader {
             limits: thresholds.limits(gid, sid, self.threshold),
             stage: self.stage,
             bypasses: self.bypasses,
-            half: self.half,
             other_half: None,
             kind: self.kind,
         }

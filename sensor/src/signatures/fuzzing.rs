@@ -82,7 +82,11 @@ fn compiled(text: &[u8]) -> Rules {
 
 /// The application that the first rule is about.
 fn app_of(rules: &Rules) -> App {
-    rules.signatures.first().and_then(|signature| signature.applications.iter().next()).unwrap_or(App::Http)
+    rules
+        .signatures
+        .first()
+        .and_then(|signature| signature.header.applications.iter().next())
+        .unwrap_or(App::Http)
 }
 
 /// Tells bytes as every part, and every number, that a rule looks into.

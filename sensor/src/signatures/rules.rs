@@ -318,7 +318,7 @@ impl Rules {
             let (file, place) = (Arc::clone(&rule.file), rule.place);
             match compile(rule, &mut shared) {
                 Ok(Compiled::Runs(signature)) => {
-                    let Description { gid, sid, rev, .. } = signature.description;
+                    let Description { gid, sid, rev, .. } = *signature.description;
                     let number = *by_id.entry((gid, sid)).or_insert(signatures.len());
                     let mut one = (*signature, file, place);
                     let Some(other) = signatures.get_mut(number) else {
@@ -411,7 +411,7 @@ impl Rules {
             let mut index = AddressIndex::default();
             for number in entries {
                 if let Some(signature) = signatures.get(number as usize) {
-                    index.add(number, [&signature.source.addresses, &signature.destination.addresses]);
+                    index.add(number, signature.header.addresses());
                 }
             }
             index
@@ -457,7 +457,7 @@ impl Rules {
 
     /// How many rules there are: one about both sides of a transaction is two signatures.
     pub fn len(&self) -> usize {
-        self.signatures.iter().filter(|signature| signature.half != Some(Direction::Reverse)).count()
+        self.signatures.iter().filter(|signature| signature.header.half != Some(Direction::Reverse)).count()
     }
 
     /// Whether there is none.
@@ -472,20 +472,22 @@ impl Rules {
 
     /// What a signature says about itself.
     pub fn description(&self, signature: u32) -> Option<&Description> {
-        self.signatures.get(signature as usize).map(|signature| &signature.description)
+        self.signatures.get(signature as usize).map(|signature| &*signature.description)
     }
 
     /// Whether a signature is about a protocol of applications.
     pub fn names_application(&self, signature: u32) -> bool {
-        self.signatures.get(signature as usize).is_some_and(|signature| !signature.applications.is_any())
+        self.signatures
+            .get(signature as usize)
+            .is_some_and(|signature| !signature.header.applications.is_any())
     }
 
     /// Where each signature's packets must lie.
     pub fn bounds(&self) -> impl Iterator<Item = Bounds<'_>> {
         self.signatures.iter().map(|signature| Bounds {
-            addresses: [&signature.source.addresses, &signature.destination.addresses],
-            ports: [&signature.source.ports, &signature.destination.ports],
-            protocols: signature.carrier.protocols,
+            addresses: signature.header.addresses(),
+            ports: signature.header.ports(),
+            protocols: signature.header.carrier.protocols,
         })
     }
 }
@@ -538,9 +540,9 @@ impl Groups {
     fn add(&mut self, number: u32, signature: &Signature) {
         match signature.kind {
             Kind::Flow => {
-                self.flows.add(number, [&signature.source.addresses, &signature.destination.addresses]);
+                self.flows.add(number, signature.header.addresses());
             }
-            Kind::Frame => match signature.carrier.frames {
+            Kind::Frame => match signature.header.carrier.frames {
                 Some(Frames::Arp) => self.arp_frames.push(number),
                 _ => self.frames.push(number),
             },
@@ -550,7 +552,11 @@ impl Groups {
                     return;
                 }
                 for traffic in traffic_of(signature) {
-                    self.packets[traffic as usize].add(number, signature.ports(), signature.is_bidirectional);
+                    self.packets[traffic as usize].add(
+                        number,
+                        signature.header.ports(),
+                        signature.header.is_bidirectional,
+                    );
                 }
             }
             Kind::Payload => self.add_payload(number, signature),
@@ -570,21 +576,25 @@ impl Groups {
             .filter_map(|list| list.matches.fast_pattern())
             .max_by_key(|pattern| (pattern.is_explicit, pattern.strength));
         let is_rare = best.as_ref().is_some_and(|best| best.bytes.len() >= RARE_PATTERN_BYTES);
-        let is_of_any_port = is_rare || signature.is_bidirectional;
+        let is_of_any_port = is_rare || signature.header.is_bidirectional;
         let pattern = best.map(|pattern| (pattern.bytes.into(), pattern.is_nocase));
         let entry = PayloadEntry { signature: number, pattern };
         for direction in directions_of(signature) {
             for traffic in traffic_of(signature) {
                 self.payloads[traffic as usize][direction.index()].add(
                     entry.clone(),
-                    signature.ports(),
+                    signature.header.ports(),
                     is_of_any_port,
                 );
             }
-            let is_of_packets =
-                signature.carrier.is_stream == Some(false) || signature.flow.stream == Some(false);
+            let is_of_packets = signature.header.carrier.is_stream == Some(false)
+                || signature.header.flow.stream == Some(false);
             if is_of_packets && traffic_of(signature).any(|traffic| traffic == Traffic::Tcp) {
-                self.packet_payloads[direction.index()].add(entry.clone(), signature.ports(), is_of_any_port);
+                self.packet_payloads[direction.index()].add(
+                    entry.clone(),
+                    signature.header.ports(),
+                    is_of_any_port,
+                );
             }
         }
     }
@@ -615,7 +625,7 @@ impl Groups {
             self.with_number[needed as usize].push(number);
             return;
         }
-        let mut apps: Vec<App> = signature.applications.iter().collect();
+        let mut apps: Vec<App> = signature.header.applications.iter().collect();
         if apps.is_empty() {
             apps.push(App::Unknown);
         }
@@ -626,7 +636,7 @@ impl Groups {
 }
 
 fn directions_of(signature: &Signature) -> impl Iterator<Item = Direction> + use<> {
-    let direction = signature.flow.direction;
+    let direction = signature.header.flow.direction;
     [Direction::Forward, Direction::Reverse]
         .into_iter()
         .filter(move |other| direction.is_none_or(|want| want == *other))
@@ -637,9 +647,9 @@ impl Signature {
     /// is looked at.
     fn may_be_about_carriers(&self) -> bool {
         let is_of_packets = matches!(self.kind, Kind::Flow | Kind::Frame | Kind::Packet | Kind::Payload);
-        let protocols = self.carrier.protocols;
+        let protocols = self.header.carrier.protocols;
         is_of_packets
-            && self.applications.is_any()
+            && self.header.applications.is_any()
             && TUNNEL_PROTOCOLS.iter().any(|number| {
                 (protocols.is_empty() || protocols.contains(number))
                     && self.packet.iter().all(|test| test.may_hold_for(*number))
@@ -650,7 +660,7 @@ impl Signature {
 /// What may carry a packet for which all tests of a signature hold.
 fn traffic_of(signature: &Signature) -> impl Iterator<Item = Traffic> + use<> {
     let mut may = [false; Traffic::COUNT];
-    let protocols = signature.carrier.protocols;
+    let protocols = signature.header.carrier.protocols;
     for number in (0..=u8::MAX).filter(|number| protocols.is_empty() || protocols.contains(number)) {
         may[Traffic::of(number) as usize] |= signature.packet.iter().all(|test| test.may_hold_for(number));
     }

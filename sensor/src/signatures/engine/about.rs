@@ -61,13 +61,13 @@ impl<'a> About<'a> {
 
     /// Whether the header and `flow` of a signature mean it.
     pub(super) fn meets(&self, signature: &Signature) -> bool {
-        let flow = &signature.flow;
-        let carrier = &signature.carrier;
+        let header = &signature.header;
+        let (flow, carrier) = (&header.flow, &header.carrier);
         let version = if self.source.is_v4() { 4 } else { 6 };
         // What a SYN carries (RFC 7413) is a transaction's as soon as it is read.
         let is_tcp = self.sight.key.protocol == protocol::TCP;
         let is_established = self.sight.is_established || is_tcp && self.side.is_some();
-        if !signature.applications.has(self.app)
+        if !header.applications.has(self.app)
             || flow.direction.is_some_and(|direction| direction != self.sight.flow.role(self.direction))
             || flow.established.is_some_and(|established| established != is_established)
             || flow.is_first && self.sight.flow.packets[self.sight.direction.index()] != 1
@@ -78,7 +78,7 @@ impl<'a> About<'a> {
             return false;
         }
         let lies = |[source, destination]: [&Address; 2], [source_port, destination_port]: [u16; 2]| {
-            let (here, there) = (&signature.source, &signature.destination);
+            let (here, there) = (&header.source, &header.destination);
             here.ports.contains(source_port)
                 && there.ports.contains(destination_port)
                 && (here.addresses.is_all() || here.addresses.contains(ordinal(*source)))
@@ -86,9 +86,9 @@ impl<'a> About<'a> {
         };
         let [source_port, destination_port] = self.ports;
         // Of a rule about both sides the ends are those of what the client says.
-        let is_answer = signature.half == Some(Direction::Reverse);
+        let is_answer = header.half == Some(Direction::Reverse);
         !is_answer && lies([&self.source, &self.destination], [source_port, destination_port])
-            || (signature.is_bidirectional || is_answer)
+            || (header.is_bidirectional || is_answer)
                 && lies([&self.destination, &self.source], [destination_port, source_port])
     }
 

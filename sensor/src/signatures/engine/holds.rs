@@ -87,12 +87,14 @@ impl Work {
         if payload.is_reset && is_of_stream {
             return false;
         }
-        if signature.carrier.is_stream != Some(true) && self.holds_bytes(rules, list, payload.bytes, true) {
+        if signature.header.carrier.is_stream != Some(true)
+            && self.holds_bytes(rules, list, payload.bytes, true)
+        {
             return true;
         }
         // What begins a stream, or goes on behind a hole, or behind what was found already, stands for itself.
         let (stream, is_from_start) = match payload.window {
-            [] if signature.carrier.is_stream == Some(true) => (payload.fresh, !payload.has_before),
+            [] if signature.header.carrier.is_stream == Some(true) => (payload.fresh, !payload.has_before),
             window => (window, payload.is_from_start),
         };
         is_of_stream

@@ -54,16 +54,16 @@ impl Signature {
         let has_place =
             |list: &List<PacketPart>| list.place == PacketPart::Payload && list.matches.has_place();
         self.kind == Kind::Payload
-            && self.carrier.is_stream.is_none()
-            && self.flow.stream.is_none()
+            && self.header.carrier.is_stream.is_none()
+            && self.header.flow.stream.is_none()
             && self.acts_on_flow(sight)
             && self.payload.iter().any(has_place)
     }
 
     /// Whether it is about single packets, not about the stream they make up.
     pub(super) fn is_of_packets(&self) -> bool {
-        self.carrier.is_stream == Some(false)
-            || self.flow.stream == Some(false)
+        self.header.carrier.is_stream == Some(false)
+            || self.header.flow.stream == Some(false)
             || self.packet.iter().any(PacketTest::is_of_packet)
             || self.payload.iter().any(|list| list.place != PacketPart::Payload)
     }
