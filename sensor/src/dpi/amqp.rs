@@ -19,6 +19,8 @@ const FRAME_BYTES: usize = 7;
 const PAYLOAD_BYTES_MAX: usize = 8 << 10;
 /// Longest frame that is taken for one.
 const LENGTH_MAX: u32 = 16 << 20;
+/// Longest frame by which a stream is recognised: what comes first names capabilities, and no content.
+const FIRST_FRAME_BYTES_MAX: u32 = 4096;
 const FRAME_END: u8 = 0xce;
 
 /// The dissector of one connection.
@@ -99,6 +101,94 @@ fn frame(bytes: &[u8]) -> Option<(u8, u16, u32)> {
     Some((scan.u8()?, scan.be16()?, scan.be32()?))
 }
 
+/// What a method's arguments name.
+#[derive(Default)]
+struct Arguments<'a> {
+    host: Option<&'a [u8]>,
+    queue: Option<&'a [u8]>,
+    exchange: Option<&'a [u8]>,
+    /// The routing key.
+    key: Option<&'a [u8]>,
+    /// A code and its text.
+    reply: Option<(u16, &'a [u8])>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Reads the arguments of a method (class and number), as far as they are told. None: they end too early.
+    fn read(&mut self, method: (u16, u16), mut scan: Scan<'a>, context: &mut Context<'_>) -> Option<()> {
+        let scan = &mut scan;
+        match method {
+            (10, 10) => {
+                scan.take(2)?;
+                if let Some(product) = product(long_text(scan)?) {
+                    context.metadata.set_text(Field::ServerSoftware, &product);
+                }
+            }
+            (10, 11) => {
+                if let Some(product) = product(long_text(scan)?) {
+                    context.metadata.set_text(Field::ClientSoftware, &product);
+                }
+                let mechanism = short_text(scan)?;
+                let response = long_text(scan)?;
+                if mechanism == b"PLAIN" {
+                    learn_account(response, context);
+                } else if mechanism == b"AMQPLAIN"
+                    && let Some(user) = property(response, b"LOGIN")
+                {
+                    context.metadata.add(Field::User, &String::from_utf8_lossy(user));
+                }
+            }
+            (10, 40) => {
+                self.host = Some(short_text(scan)?);
+            }
+            (10, 50) | (20, 40) => {
+                let code = scan.be16()?;
+                self.reply = Some((code, short_text(scan)?));
+            }
+            (40, 10 | 20) => {
+                scan.be16()?;
+                self.exchange = Some(short_text(scan)?);
+            }
+            (50, 20 | 50) => {
+                scan.be16()?;
+                self.queue = Some(short_text(scan)?);
+                self.exchange = Some(short_text(scan)?);
+                self.key = Some(short_text(scan)?);
+            }
+            (50, 10 | 30 | 40) | (60, 20 | 70) => {
+                scan.be16()?;
+                self.queue = Some(short_text(scan)?);
+            }
+            (50, 11) => {
+                self.queue = Some(short_text(scan)?);
+            }
+            (60, 40) => {
+                scan.be16()?;
+                self.exchange = Some(short_text(scan)?);
+                self.key = Some(short_text(scan)?);
+            }
+            (60, 50) => {
+                self.reply = Some((scan.be16()?, short_text(scan)?));
+                self.exchange = Some(short_text(scan)?);
+                self.key = Some(short_text(scan)?);
+            }
+            (60, 60) => {
+                short_text(scan)?;
+                scan.take(9)?;
+                self.exchange = Some(short_text(scan)?);
+                self.key = Some(short_text(scan)?);
+            }
+            (60, 71) => {
+                scan.take(9)?;
+                self.exchange = Some(short_text(scan)?);
+                self.key = Some(short_text(scan)?);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
 impl Dissector for Amqp {
     const APP: App = App::Amqp;
 
@@ -115,33 +205,28 @@ impl Dissector for Amqp {
                 Some(_) => Probe::NotForUs,
             };
         }
-        let Some((kind, _, length)) = frame(bytes) else {
-            return if first.has_port(5672) { Probe::Unsure } else { Probe::NotForUs };
-        };
-        if length > LENGTH_MAX {
+        let Some((kind, _, length)) = frame(bytes) else { return Probe::Unsure };
+        if length > FIRST_FRAME_BYTES_MAX {
             return Probe::NotForUs;
         }
         let end = FRAME_BYTES + length as usize;
-        let Some(mark) = bytes.get(end) else {
-            return if first.has_port(5672) && kind == 1 && length < 4096 {
-                Probe::Unsure
-            } else {
-                Probe::NotForUs
-            };
-        };
-        let mut scan = Scan::new(bytes.get(FRAME_BYTES..end).unwrap_or_default());
+        let body = bytes.get(FRAME_BYTES..end.min(bytes.len())).unwrap_or_default();
+        // What the frame begins with, as far as it is there.
+        let mut scan = Scan::new(body);
+        let (class, second) = (scan.be16(), scan.be16());
         let is_known = match kind {
-            1 => {
-                matches!((scan.be16(), scan.be16()), (Some(class), Some(method)) if method_name(class, method).is_some())
-            }
+            1 => class.zip(second).is_none_or(|(class, method)| method_name(class, method).is_some()),
             // A content's header: class, weight, size.
-            2 => scan.be16() == Some(60) && scan.be16() == Some(0) && length >= 14,
-            8 => length == 0,
+            2 => length >= 14 && matches!((class, second), (None | Some(60), None | Some(0))),
+            8 => length == 0 && first.has_port(5672),
             _ => false,
         };
-        match (is_known && *mark == FRAME_END, kind, first.has_port(5672)) {
-            (true, 1 | 2, _) | (true, _, true) => Probe::Certain,
-            _ => Probe::NotForUs,
+        match bytes.get(end) {
+            _ if !is_known => Probe::NotForUs,
+            None => Probe::Unsure,
+            // A method is at least its class and its number.
+            Some(&FRAME_END) if kind != 1 || length >= 4 => Probe::Certain,
+            Some(_) => Probe::NotForUs,
         }
     }
 
@@ -256,82 +341,13 @@ impl Amqp {
             return;
         };
         context.metadata.add(Field::Command, name);
-        let (mut queue, mut exchange, mut key, mut reply) = (None, None, None, None);
-        let mut host = None;
-        let mut read = || -> Option<()> {
-            match (class, method) {
-                (10, 10) => {
-                    scan.take(2)?;
-                    if let Some(product) = product(long_text(&mut scan)?) {
-                        context.metadata.set_text(Field::ServerSoftware, &product);
-                    }
-                }
-                (10, 11) => {
-                    if let Some(product) = product(long_text(&mut scan)?) {
-                        context.metadata.set_text(Field::ClientSoftware, &product);
-                    }
-                    let mechanism = short_text(&mut scan)?;
-                    let response = long_text(&mut scan)?;
-                    if mechanism == b"PLAIN" {
-                        learn_account(response, context);
-                    } else if mechanism == b"AMQPLAIN"
-                        && let Some(user) = property(response, b"LOGIN")
-                    {
-                        context.metadata.add(Field::User, &String::from_utf8_lossy(user));
-                    }
-                }
-                (10, 40) => {
-                    host = Some(short_text(&mut scan)?);
-                }
-                (10, 50) | (20, 40) => {
-                    let code = scan.be16()?;
-                    reply = Some((code, short_text(&mut scan)?));
-                }
-                (40, 10 | 20) => {
-                    scan.be16()?;
-                    exchange = Some(short_text(&mut scan)?);
-                }
-                (50, 20 | 50) => {
-                    scan.be16()?;
-                    queue = Some(short_text(&mut scan)?);
-                    exchange = Some(short_text(&mut scan)?);
-                    key = Some(short_text(&mut scan)?);
-                }
-                (50, 10 | 30 | 40) | (60, 20 | 70) => {
-                    scan.be16()?;
-                    queue = Some(short_text(&mut scan)?);
-                }
-                (50, 11) => {
-                    queue = Some(short_text(&mut scan)?);
-                }
-                (60, 40) => {
-                    scan.be16()?;
-                    exchange = Some(short_text(&mut scan)?);
-                    key = Some(short_text(&mut scan)?);
-                }
-                (60, 50) => {
-                    reply = Some((scan.be16()?, short_text(&mut scan)?));
-                    exchange = Some(short_text(&mut scan)?);
-                    key = Some(short_text(&mut scan)?);
-                }
-                (60, 60) => {
-                    short_text(&mut scan)?;
-                    scan.take(9)?;
-                    exchange = Some(short_text(&mut scan)?);
-                    key = Some(short_text(&mut scan)?);
-                }
-                (60, 71) => {
-                    scan.take(9)?;
-                    exchange = Some(short_text(&mut scan)?);
-                    key = Some(short_text(&mut scan)?);
-                }
-                _ => {}
-            }
-            Some(())
-        };
-        if read().is_none() && payload.len() < PAYLOAD_BYTES_MAX - FRAME_BYTES {
+        let mut said = Arguments::default();
+        if said.read((class, method), scan, context).is_none()
+            && payload.len() < PAYLOAD_BYTES_MAX - FRAME_BYTES
+        {
             *context.malformed += 1;
         }
+        let Arguments { host, queue, exchange, key, reply } = said;
         for object in [host, queue, exchange, key].into_iter().flatten().filter(|object| !object.is_empty()) {
             context.metadata.add(Field::Object, &String::from_utf8_lossy(object));
         }
@@ -478,5 +494,13 @@ mod tests {
         assert_eq!(probe(b"AMQ"), Probe::Unsure);
         assert_eq!(probe(&method(60, 60, b"x")), Probe::Certain);
         assert_eq!(probe(&method(61, 60, b"x")), Probe::NotForUs);
+        let whole = method(10, 10, &[0; 40]);
+        for cut in 1..whole.len() {
+            assert_eq!(probe(&whole[..cut]), Probe::Unsure, "{cut} bytes");
+        }
+        assert_eq!(probe(&whole), Probe::Certain);
+        let most = FIRST_FRAME_BYTES_MAX as usize - 4;
+        assert_eq!(probe(&method(60, 60, &vec![0; most])), Probe::Certain);
+        assert_eq!(probe(&method(60, 60, &vec![0; most + 1])), Probe::NotForUs);
     }
 }

@@ -21,6 +21,10 @@ const WORDS_MAX: usize = 4;
 /// Longest name of a command.
 const NAME_BYTES_MAX: usize = 24;
 const PORT: u16 = 6379;
+/// Longest first line by which a stream is recognised, with its end.
+const FIRST_LINE_BYTES_MAX: usize = 128;
+/// What a server that wants a password says first.
+const REFUSALS: [&[u8]; 2] = [b"-NOAUTH ", b"-WRONGPASS "];
 
 /// The dissector of one session.
 #[derive(Debug, Default)]
@@ -130,10 +134,15 @@ impl Dissector for Redis {
                 _ => Probe::NotForUs,
             };
         }
-        let Some((text, _)) = line(bytes) else {
-            return if bytes.len() < 128 && first.has_port(PORT) { Probe::Unsure } else { Probe::NotForUs };
+        let is_refusal = REFUSALS.iter().any(|refusal| {
+            let length = refusal.len().min(bytes.len());
+            bytes.get(..length) == refusal.get(..length)
+        });
+        let Some((text, used)) = line(bytes) else {
+            let may_end = bytes.len() < FIRST_LINE_BYTES_MAX && (is_refusal || first.has_port(PORT));
+            return if may_end { Probe::Unsure } else { Probe::NotForUs };
         };
-        if text.starts_with(b"-NOAUTH ") || text.starts_with(b"-WRONGPASS ") {
+        if is_refusal && used <= FIRST_LINE_BYTES_MAX {
             return Probe::Certain;
         }
         // A command as a line of words.
@@ -393,6 +402,14 @@ mod tests {
         assert_eq!(probe(b"* OK IMAP\r\n", 9), Probe::NotForUs);
         assert_eq!(probe(b"+OK\r\n", PORT), Probe::Likely);
         assert_eq!(probe(b"+OK\r\n", 110), Probe::NotForUs);
+        let refusal = b"-NOAUTH Authentication required.\r\n";
+        for cut in 1..refusal.len() {
+            assert_eq!(probe(&refusal[..cut], 9), Probe::Unsure, "{cut} bytes");
+        }
+        assert_eq!(probe(refusal, 9), Probe::Certain);
+        let text = |bytes| [b"-NOAUTH ".as_slice(), &vec![b'x'; bytes - 10], b"\r\n"].concat();
+        assert_eq!(probe(&text(FIRST_LINE_BYTES_MAX), 9), Probe::Certain);
+        assert_eq!(probe(&text(FIRST_LINE_BYTES_MAX + 1), 9), Probe::NotForUs);
         survives_damage::<Redis>(CLIENT, SERVER);
     }
 }

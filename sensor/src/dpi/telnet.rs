@@ -46,8 +46,17 @@ pub(super) struct Telnet {
     frames: [[Option<u64>; 2]; 2],
 }
 
-/// How many commands of options the bytes begin with, and whether nothing else is among them.
-fn commands(bytes: &[u8]) -> (usize, bool) {
+/// What stands behind the commands that the bytes begin with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// The beginning of another, as far as it can be told.
+    Cut,
+    Other,
+}
+
+/// How many commands of options the bytes begin with; one that is not over counts once it names its option.
+fn commands(bytes: &[u8]) -> (usize, Behind) {
     /// Highest option number assigned, besides the extended list.
     const OPTION_MAX: u8 = 49;
     let (mut rest, mut count) = (bytes, 0);
@@ -56,12 +65,14 @@ fn commands(bytes: &[u8]) -> (usize, bool) {
             [IAC, WILL..=DONT, 0..=OPTION_MAX | 138..=141 | 255, after @ ..] => rest = after,
             [IAC, SUB_BEGIN, 0..=OPTION_MAX, ..] => {
                 let Some(end) = memchr::memmem::find(rest, &[IAC, SUB_END]) else {
-                    return (count + 1, false);
+                    let behind = if rest.len() > OPTION_BYTES_MAX { Behind::Other } else { Behind::Cut };
+                    return (count + 1, behind);
                 };
                 rest = rest.get(end + 2..).unwrap_or_default();
             }
-            [] => return (count, true),
-            _ => return (count, false),
+            [] => return (count, Behind::Nothing),
+            [IAC] | [IAC, SUB_BEGIN..=DONT] => return (count, Behind::Cut),
+            _ => return (count, Behind::Other),
         }
         count += 1;
     }
@@ -75,14 +86,10 @@ impl Dissector for Telnet {
     fn probe(first: &First<'_>) -> Probe {
         let has_port = first.has_port_of(&PORTS);
         match (commands(first.bytes), has_port) {
-            ((1.., _), true) | ((3.., _), _) | ((2, true), _) => Probe::Certain,
+            ((1.., _), true) | ((3.., _), _) | ((2, Behind::Nothing), _) => Probe::Certain,
             // One command alone is three bytes that anything may begin with.
-            ((1, true), false) => Probe::Likely,
-            ((0, _), _)
-                if first.bytes.len() < 3 && matches!(first.bytes, [IAC] | [IAC, SUB_BEGIN..=DONT]) =>
-            {
-                Probe::Unsure
-            }
+            ((1, Behind::Nothing), false) => Probe::Likely,
+            ((_, Behind::Cut), _) => Probe::Unsure,
             _ => Probe::NotForUs,
         }
     }
@@ -304,5 +311,13 @@ mod tests {
         );
         assert_eq!((probe(&SERVER[..3], 9), probe(&SERVER[..6], 9)), (Probe::Likely, Probe::Certain));
         assert_eq!((probe(b"\xff", 23), probe(b"\xff\xd8\xff", 23)), (Probe::Unsure, Probe::NotForUs));
+        // Wherever it is cut, in a command or in an option's value.
+        let one_and_value = b"\xff\xfd\x18\xff\xfa\x18\x00ansi\xff\xf0\xff\xfb\x03";
+        let said: Vec<Probe> = (1..=one_and_value.len()).map(|to| probe(&one_and_value[..to], 9)).collect();
+        assert!(!said.contains(&Probe::NotForUs), "{said:?}");
+        assert_eq!(said.last(), Some(&Probe::Certain));
+        let value = |bytes| [b"\xff\xfa\x18".as_slice(), &vec![0; bytes - 3]].concat();
+        assert_eq!(probe(&value(OPTION_BYTES_MAX), 9), Probe::Unsure);
+        assert_eq!(probe(&value(OPTION_BYTES_MAX + 1), 9), Probe::NotForUs);
     }
 }

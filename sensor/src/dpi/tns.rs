@@ -43,11 +43,12 @@ impl Dissector for Tns {
         let mut scan = Scan::new(first.bytes);
         let head = (scan.be16(), scan.be16(), scan.u8(), scan.u8(), scan.be16());
         let (Some(length), Some(checksum), Some(kind), Some(_), Some(header_checksum)) = head else {
-            return if first.bytes.len() < HEADER_BYTES && first.has_port_of(&[1521, 1526]) {
-                Probe::Unsure
-            } else {
-                Probe::NotForUs
-            };
+            let is_zero = |at| first.bytes.get(at).is_none_or(|byte| *byte == 0);
+            let may_be = [2, 3, 6, 7].into_iter().all(is_zero)
+                && first.bytes.get(4).is_none_or(|kind| {
+                    matches!(*kind, kind::CONNECT | kind::ACCEPT | kind::REFUSE | kind::RESEND)
+                });
+            return if may_be { Probe::Unsure } else { Probe::NotForUs };
         };
         let length = usize::from(length);
         if checksum != 0 || header_checksum != 0 || length < HEADER_BYTES {
@@ -68,6 +69,11 @@ impl Dissector for Tns {
                 } else {
                     Probe::Likely
                 }
+            }
+            kind::REFUSE | kind::ACCEPT | kind::RESEND if length > PACKET_BYTES_MAX => Probe::NotForUs,
+            kind::REFUSE if first.bytes.len() < length => Probe::Unsure,
+            kind::ACCEPT | kind::RESEND if first.bytes.len() < length && first.has_port(1521) => {
+                Probe::Unsure
             }
             kind::REFUSE if is_exact && memchr::memmem::find(body, b"(DESCRIPTION=").is_some() => {
                 Probe::Certain
@@ -267,5 +273,10 @@ mod tests {
         assert_eq!(probe(&connect()), Probe::Certain);
         assert_eq!(probe(&packet(kind::CONNECT, &[0; 60])), Probe::NotForUs);
         assert_eq!(probe(&packet(kind::ACCEPT, &[0; 24])), Probe::NotForUs);
+        let refusal = packet(kind::REFUSE, b"\x22\0\0\x41(DESCRIPTION=(ERR=12514))");
+        for cut in 1..refusal.len() {
+            assert_eq!(probe(&refusal[..cut]), Probe::Unsure, "{cut} bytes");
+        }
+        assert_eq!(probe(&refusal), Probe::Certain);
     }
 }

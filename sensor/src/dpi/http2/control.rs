@@ -18,110 +18,145 @@ impl Http2 {
         payload: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), &'static str> {
-        let direction = context.direction;
-        let side = usize::from(direction != self.client);
-        let number = |bytes: &[u8]| bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
         match header.kind {
             frame::SETTINGS if !header.has(frame::ACK) => {
                 if header.stream != 0 || !payload.len().is_multiple_of(6) {
                     return Err("invalid_frame_data");
                 }
-                self.settings(payload, direction, context);
+                self.settings(payload, context.direction, context);
+                Ok(())
             }
-            frame::GOAWAY => {
-                let error = payload.get(4..).and_then(number).ok_or("invalid_frame_data")?;
-                let mut stream = self.new_stream(0);
-                stream.sides[side].said.note_error(error);
-                let number = stream.number;
-                context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                context.put_number(direction, number, Number::Http2ErrorCode, error.into());
-                context.reached(direction, number, Stage::Body);
-                self.tell(&stream, context);
-            }
-            frame::RST_STREAM => {
-                let error = number(payload).ok_or("invalid_frame_data")?;
-                if let Some(at) = self.streams.iter().position(|stream| stream.id == header.stream) {
-                    let mut stream = self.close_stream(at, context);
-                    stream.sides[side].said.note_error(error);
-                    if !stream.sides[side].is_over {
-                        stream.sides[side].is_told = true;
-                        let number = stream.number;
-                        context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                        context.put_number(direction, number, Number::Http2ErrorCode, error.into());
-                    }
-                    stream.end_bodies(false, self.client, context);
-                    self.tell(&stream, context);
-                }
-            }
-            frame::PRIORITY => {
-                let weight = payload.get(4).ok_or("invalid_frame_data")?;
-                if context.wanted.is_some() && header.stream != 0 {
-                    let own = self.stream(header.stream, context);
-                    own.sides[side].is_told = true;
-                    let number = own.number;
-                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                    context.put_number(direction, number, Number::Http2Priority, (*weight).into());
-                }
-                if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == header.stream) {
-                    stream.sides[side].said.note_priority(*weight);
-                }
-            }
-            frame::HEADERS | frame::PUSH_PROMISE => {
-                self.note_reuse(header.stream, context);
-                let mut block = payload;
-                let mut padding = 0;
-                if header.has(frame::PADDED) {
-                    let (first, rest) = block.split_first().ok_or("invalid_frame_data")?;
-                    (padding, block) = (usize::from(*first), rest);
-                }
-                let mut id = header.stream;
-                let mut weight = None;
-                if header.kind == frame::PUSH_PROMISE {
-                    let (promised, rest) = block.split_first_chunk::<4>().ok_or("invalid_frame_data")?;
-                    (id, block) = (u32::from_be_bytes(*promised) & 0x7fff_ffff, rest);
-                } else if header.has(frame::WITH_PRIORITY) {
-                    let (priority, rest) = block.split_first_chunk::<5>().ok_or("invalid_frame_data")?;
-                    (weight, block) = (Some(priority[4]), rest);
-                }
-                let length = block.len().checked_sub(padding).ok_or("invalid_frame_data")?;
-                block = block.get(..length).unwrap_or_default();
-                if id == 0 {
-                    return Err("invalid_frame_header");
-                }
-                if let Some(weight) = weight {
-                    self.stream(id, context).sides[side].said.note_priority(weight);
-                }
-                if context.wanted.is_some() {
-                    let stream = self.stream(id, context);
-                    stream.sides[side].is_told = true;
-                    let number = stream.number;
-                    context.put_number(direction, number, Number::Http2FrameType, header.kind.into());
-                    if let Some(weight) = weight {
-                        context.put_number(direction, number, Number::Http2Priority, weight.into());
-                    }
-                }
-                let half = &mut self.halves[direction.index()];
-                half.block = block.to_vec();
-                half.block_stream = id;
-                half.block_ends = header.kind == frame::HEADERS && header.has(frame::END_STREAM);
-                if header.has(frame::END_HEADERS) {
-                    self.headers(context)?;
-                }
-            }
-            frame::CONTINUATION => {
-                let half = &mut self.halves[direction.index()];
-                if half.block_stream == 0 {
-                    return Err("invalid_frame_header");
-                }
-                half.block.extend_from_slice(payload);
-                if half.block.len() > BLOCK_BYTES_MAX {
-                    return Err("reassembly_limit_reached");
-                }
-                if header.has(frame::END_HEADERS) {
-                    self.headers(context)?;
-                }
-            }
-            _ => {}
+            frame::GOAWAY => self.go_away(payload, context),
+            frame::RST_STREAM => self.reset(header.stream, payload, context),
+            frame::PRIORITY => self.priority(header.stream, payload, context),
+            frame::HEADERS | frame::PUSH_PROMISE => self.block(header, payload, context),
+            frame::CONTINUATION => self.continuation(header, payload, context),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which of a stream's sides speaks: the client's or the server's.
+    fn side(&self, context: &Context<'_>) -> usize {
+        usize::from(context.direction != self.client)
+    }
+
+    /// The end of the connection is a transaction of its own.
+    fn go_away(&mut self, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
+        let error = payload.get(4..).and_then(be32).ok_or("invalid_frame_data")?;
+        let (direction, side) = (context.direction, self.side(context));
+        let mut stream = self.new_stream(0);
+        stream.sides[side].said.note_error(error);
+        let number = stream.number;
+        context.put_number(direction, number, Number::Http2FrameType, frame::GOAWAY.into());
+        context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+        context.reached(direction, number, Stage::Body);
+        self.tell(&stream, context);
+        Ok(())
+    }
+
+    fn reset(&mut self, id: u32, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
+        let error = be32(payload).ok_or("invalid_frame_data")?;
+        let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return Ok(()) };
+        let (direction, side) = (context.direction, self.side(context));
+        let mut stream = self.close_stream(at, context);
+        stream.sides[side].said.note_error(error);
+        if !stream.sides[side].is_over {
+            stream.sides[side].is_told = true;
+            let number = stream.number;
+            context.put_number(direction, number, Number::Http2FrameType, frame::RST_STREAM.into());
+            context.put_number(direction, number, Number::Http2ErrorCode, error.into());
+        }
+        stream.end_bodies(false, self.client, context);
+        self.tell(&stream, context);
+        Ok(())
+    }
+
+    fn priority(&mut self, id: u32, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
+        let weight = *payload.get(4).ok_or("invalid_frame_data")?;
+        if id != 0 {
+            self.put_block(id, frame::PRIORITY, Some(weight), context);
+        }
+        let side = self.side(context);
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) {
+            stream.sides[side].said.note_priority(weight);
+        }
+        Ok(())
+    }
+
+    /// Tells rules of a frame that belongs to a stream, and of the weight that it gives it.
+    fn put_block(&mut self, id: u32, kind: u8, weight: Option<u8>, context: &mut Context<'_>) {
+        if context.wanted.is_none() {
+            return;
+        }
+        let (direction, side) = (context.direction, self.side(context));
+        let stream = self.stream(id, context);
+        stream.sides[side].is_told = true;
+        let number = stream.number;
+        context.put_number(direction, number, Number::Http2FrameType, kind.into());
+        if let Some(weight) = weight {
+            context.put_number(direction, number, Number::Http2Priority, weight.into());
+        }
+    }
+
+    /// The first part of a block of headers, which may be all of it.
+    fn block(
+        &mut self,
+        header: FrameHeader,
+        payload: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), &'static str> {
+        self.note_reuse(header.stream, context);
+        let mut block = payload;
+        let mut padding = 0;
+        if header.has(frame::PADDED) {
+            let (first, rest) = block.split_first().ok_or("invalid_frame_data")?;
+            (padding, block) = (usize::from(*first), rest);
+        }
+        let mut id = header.stream;
+        let mut weight = None;
+        if header.kind == frame::PUSH_PROMISE {
+            let (promised, rest) = block.split_first_chunk::<4>().ok_or("invalid_frame_data")?;
+            (id, block) = (u32::from_be_bytes(*promised) & 0x7fff_ffff, rest);
+        } else if header.has(frame::WITH_PRIORITY) {
+            let (priority, rest) = block.split_first_chunk::<5>().ok_or("invalid_frame_data")?;
+            (weight, block) = (Some(priority[4]), rest);
+        }
+        let length = block.len().checked_sub(padding).ok_or("invalid_frame_data")?;
+        block = block.get(..length).unwrap_or_default();
+        if id == 0 {
+            return Err("invalid_frame_header");
+        }
+        if let Some(weight) = weight {
+            let side = self.side(context);
+            self.stream(id, context).sides[side].said.note_priority(weight);
+        }
+        self.put_block(id, header.kind, weight, context);
+        let half = &mut self.halves[context.direction.index()];
+        half.block = block.to_vec();
+        half.block_stream = id;
+        half.block_ends = header.kind == frame::HEADERS && header.has(frame::END_STREAM);
+        if header.has(frame::END_HEADERS) {
+            self.headers(context)?;
+        }
+        Ok(())
+    }
+
+    fn continuation(
+        &mut self,
+        header: FrameHeader,
+        payload: &[u8],
+        context: &mut Context<'_>,
+    ) -> Result<(), &'static str> {
+        let half = &mut self.halves[context.direction.index()];
+        if half.block_stream == 0 {
+            return Err("invalid_frame_header");
+        }
+        half.block.extend_from_slice(payload);
+        if half.block.len() > BLOCK_BYTES_MAX {
+            return Err("reassembly_limit_reached");
+        }
+        if header.has(frame::END_HEADERS) {
+            self.headers(context)?;
         }
         Ok(())
     }
@@ -213,4 +248,8 @@ impl Http2 {
         }
         Ok(())
     }
+}
+
+fn be32(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
