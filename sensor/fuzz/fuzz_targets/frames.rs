@@ -36,7 +36,9 @@ fuzz_target!(|data: &[u8]| {
         let (key, direction) =
             if from <= to { ((from, to), Direction::Forward) } else { ((to, from), Direction::Reverse) };
         let slot = flows.entry((key, packet.ip.protocol)).or_insert(None);
-        inspector.inspect(slot, &packet, direction, Timestamp(time), Some(&mut events), &mut inspected);
+        // Whether the connection is joined in its middle does not depend on what the packet says.
+        let seen = (direction, length & 2 != 0);
+        inspector.inspect(slot, &packet, seen, Timestamp(time), Some(&mut events), &mut inspected);
         events.clear();
     }
     for (_, slot) in flows {
