@@ -18,7 +18,8 @@ impl Pairs {
         self.ends.reserve(pairs);
     }
 
-    /// Puts a pair behind the others. What would end behind 4 GiB is left out.
+    /// Puts a pair behind the others. What would end behind 4 GiB is left out, which a rule cannot reach
+    /// ([`super::RULE_BYTES_MAX`]).
     pub(super) fn push(&mut self, key: &str, value: &str) {
         let key_end = self.text.len() + key.len();
         if let (Ok(key_end), Ok(end)) = (u32::try_from(key_end), u32::try_from(key_end + value.len())) {

@@ -134,10 +134,8 @@ impl Dissector for Redis {
                 _ => Probe::NotForUs,
             };
         }
-        let is_refusal = REFUSALS.iter().any(|refusal| {
-            let length = refusal.len().min(bytes.len());
-            bytes.get(..length) == refusal.get(..length)
-        });
+        let is_refusal =
+            REFUSALS.iter().any(|refusal| bytes.starts_with(refusal) || refusal.starts_with(bytes));
         let Some((text, used)) = line(bytes) else {
             let may_end = bytes.len() < FIRST_LINE_BYTES_MAX && (is_refusal || first.has_port(PORT));
             return if may_end { Probe::Unsure } else { Probe::NotForUs };

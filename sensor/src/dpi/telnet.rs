@@ -64,9 +64,10 @@ fn commands(bytes: &[u8]) -> (usize, Behind) {
         match rest {
             [IAC, WILL..=DONT, 0..=OPTION_MAX | 138..=141 | 255, after @ ..] => rest = after,
             [IAC, SUB_BEGIN, 0..=OPTION_MAX, ..] => {
-                let Some(end) = memchr::memmem::find(rest, &[IAC, SUB_END]) else {
-                    let behind = if rest.len() > OPTION_BYTES_MAX { Behind::Other } else { Behind::Cut };
-                    return (count + 1, behind);
+                let option = rest.get(..OPTION_BYTES_MAX).unwrap_or(rest);
+                let Some(end) = memchr::memmem::find(option, &[IAC, SUB_END]) else {
+                    let is_cut = option.len() < OPTION_BYTES_MAX;
+                    return (count + 1, if is_cut { Behind::Cut } else { Behind::Other });
                 };
                 rest = rest.get(end + 2..).unwrap_or_default();
             }
@@ -317,7 +318,10 @@ mod tests {
         assert!(!said.contains(&Probe::NotForUs), "{said:?}");
         assert_eq!(said.last(), Some(&Probe::Certain));
         let value = |bytes| [b"\xff\xfa\x18".as_slice(), &vec![0; bytes - 3]].concat();
-        assert_eq!(probe(&value(OPTION_BYTES_MAX), 9), Probe::Unsure);
-        assert_eq!(probe(&value(OPTION_BYTES_MAX + 1), 9), Probe::NotForUs);
+        assert_eq!(probe(&value(OPTION_BYTES_MAX - 1), 9), Probe::Unsure);
+        assert_eq!(probe(&value(OPTION_BYTES_MAX), 9), Probe::NotForUs);
+        // What was too long to wait for is so when its end comes as well.
+        let ended = [value(OPTION_BYTES_MAX), b"\xff\xf0\xff\xfb\x03\xff\xfb\x01".to_vec()].concat();
+        assert_eq!(probe(&ended, 9), Probe::NotForUs);
     }
 }

@@ -8,6 +8,7 @@ use super::hpack::{self, BLOCK_BYTES_MAX};
 use super::told::Block;
 use super::{FrameHeader, Http2, frame};
 use crate::dpi::buffers::{Number, Stage};
+use crate::dpi::scan::Scan;
 use crate::dpi::{Context, dns};
 use weir_common::net::Direction;
 
@@ -29,7 +30,7 @@ impl Http2 {
             frame::GOAWAY => self.go_away(payload, context),
             frame::RST_STREAM => self.reset(header.stream, payload, context),
             frame::PRIORITY => self.priority(header.stream, payload, context),
-            frame::HEADERS | frame::PUSH_PROMISE => self.block(header, payload, context),
+            frame::HEADERS | frame::PUSH_PROMISE => self.header_block(header, payload, context),
             frame::CONTINUATION => self.continuation(header, payload, context),
             _ => Ok(()),
         }
@@ -42,7 +43,7 @@ impl Http2 {
 
     /// The end of the connection is a transaction of its own.
     fn go_away(&mut self, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
-        let error = payload.get(4..).and_then(be32).ok_or("invalid_frame_data")?;
+        let error = Scan::new(payload.get(4..).unwrap_or_default()).be32().ok_or("invalid_frame_data")?;
         let (direction, side) = (context.direction, self.side(context));
         let mut stream = self.new_stream(0);
         stream.sides[side].said.note_error(error);
@@ -55,7 +56,7 @@ impl Http2 {
     }
 
     fn reset(&mut self, id: u32, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
-        let error = be32(payload).ok_or("invalid_frame_data")?;
+        let error = Scan::new(payload).be32().ok_or("invalid_frame_data")?;
         let Some(at) = self.streams.iter().position(|stream| stream.id == id) else { return Ok(()) };
         let (direction, side) = (context.direction, self.side(context));
         let mut stream = self.close_stream(at, context);
@@ -74,7 +75,7 @@ impl Http2 {
     fn priority(&mut self, id: u32, payload: &[u8], context: &mut Context<'_>) -> Result<(), &'static str> {
         let weight = *payload.get(4).ok_or("invalid_frame_data")?;
         if id != 0 {
-            self.put_block(id, frame::PRIORITY, Some(weight), context);
+            self.put_frame(id, frame::PRIORITY, Some(weight), context);
         }
         let side = self.side(context);
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) {
@@ -84,7 +85,7 @@ impl Http2 {
     }
 
     /// Tells rules of a frame that belongs to a stream, and of the weight that it gives it.
-    fn put_block(&mut self, id: u32, kind: u8, weight: Option<u8>, context: &mut Context<'_>) {
+    fn put_frame(&mut self, id: u32, kind: u8, weight: Option<u8>, context: &mut Context<'_>) {
         if context.wanted.is_none() {
             return;
         }
@@ -99,7 +100,7 @@ impl Http2 {
     }
 
     /// The first part of a block of headers, which may be all of it.
-    fn block(
+    fn header_block(
         &mut self,
         header: FrameHeader,
         payload: &[u8],
@@ -130,7 +131,7 @@ impl Http2 {
             let side = self.side(context);
             self.stream(id, context).sides[side].said.note_priority(weight);
         }
-        self.put_block(id, header.kind, weight, context);
+        self.put_frame(id, header.kind, weight, context);
         let half = &mut self.halves[context.direction.index()];
         half.block = block.to_vec();
         half.block_stream = id;
@@ -248,8 +249,4 @@ impl Http2 {
         }
         Ok(())
     }
-}
-
-fn be32(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }

@@ -38,7 +38,7 @@ pub(in crate::signatures) enum Frames {
 }
 
 /// Whom a signature means: what is asked of every candidate before anything is read. It stands apart from what few are
-/// asked after, in two cache lines, since most candidates end here.
+/// asked after, in two cache lines, since many candidates end here.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(in crate::signatures) struct Header {
@@ -55,12 +55,6 @@ pub(in crate::signatures) struct Header {
 }
 
 impl Header {
-    /// One word of each of its cache lines, to load them.
-    #[inline]
-    pub(in crate::signatures) fn touch(&self) -> usize {
-        self.carrier.protocols.len() ^ usize::from(self.is_bidirectional)
-    }
-
     /// The ports of its ends.
     pub(in crate::signatures) fn ports(&self) -> [&PortSet; 2] {
         [&self.source.ports, &self.destination.ports]

@@ -10,12 +10,9 @@ use super::super::rules::Rules;
 use super::super::state::{RuleId, Verdict};
 use super::about::About;
 use super::scope::has_flow;
-use super::{
-    AtWork, Candidate, Found, PACKET_ALERTS_MAX, PACKET_CANDIDATES_MAX, Payload, Sight, Subject, TIMED_OF,
-};
+use super::{AtWork, Found, PACKET_ALERTS_MAX, PACKET_CANDIDATES_MAX, Payload, Sight, Subject, TIMED_OF};
 use crate::decode::Transport;
 use crate::dpi::buffers::{Side, Sides};
-use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,7 +37,6 @@ impl AtWork {
         let surplus = candidates.len().saturating_sub(PACKET_CANDIDATES_MAX);
         self.counters.candidates_over_limit += surplus as u64;
         candidates.truncate(PACKET_CANDIDATES_MAX);
-        touch(rules, &candidates);
         let mut window = std::mem::take(&mut self.scratch.window);
         let mut is_window_made = false;
         let of_packet = About::of(sight, None);
@@ -217,14 +213,6 @@ impl AtWork {
             .map(|transaction| marks.rare.get_or_insert_default().marks_of(transaction, counters));
         let bits = Some(&mut marks.bits);
         signature.state.apply(bits, transaction, &mut self.shared, &about.ends(), counters);
-    }
-}
-
-/// Loads what every candidate is asked first: that of one rule is rarely in a cache, and loads of several overlap.
-fn touch(rules: &Rules, candidates: &[Candidate]) {
-    if candidates.len() > 1 {
-        let of = |candidate: &Candidate| rules.signatures.get(candidate.signature as usize);
-        black_box(candidates.iter().filter_map(of).fold(0, |sum, signature| sum ^ signature.header.touch()));
     }
 }
 
